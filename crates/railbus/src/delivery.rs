@@ -1,0 +1,301 @@
+//! Deliveries: an event as handed to a handler, and what becomes of it.
+
+use crate::{
+    clock::Timestamp,
+    error::{BoxError, Error},
+    event::Event,
+    retry::Retry,
+    step::Failure,
+};
+use serde::{Deserialize, Serialize};
+use std::{
+    error::Error as StdError,
+    fmt,
+    sync::{Arc, Mutex, PoisonError},
+    time::Duration,
+};
+use tokio::sync::oneshot;
+
+/// An event as handed to a handler. Only the engine makes one.
+#[derive(Clone, Debug)]
+pub struct Delivery {
+    pub(crate) event: Event,
+    pub(crate) attempt: u32,
+    pub(crate) group: Option<Arc<str>>,
+    // What settles it by hand; the handler that asks for the lease takes it.
+    pub(crate) lease: Arc<Mutex<Option<Lease>>>,
+}
+
+impl Delivery {
+    /// Returns the event.
+    #[must_use]
+    pub fn event(&self) -> &Event {
+        &self.event
+    }
+
+    /// Returns which try this is, from 1: deliveries so far and tries in place together.
+    #[must_use]
+    pub fn attempt(&self) -> u32 {
+        self.attempt
+    }
+
+    pub(crate) fn take_lease(&self) -> Option<Lease> {
+        self.lease.lock().unwrap_or_else(PoisonError::into_inner).take()
+    }
+
+    /// Returns the group the event was delivered to; none for a broadcast.
+    #[must_use]
+    pub fn group(&self) -> Option<&str> {
+        self.group.as_deref()
+    }
+}
+
+/// What a handler decided about a delivery.
+#[non_exhaustive]
+#[derive(Debug)]
+pub enum Outcome {
+    /// Handled.
+    Done,
+    /// Not for this handler after all; counts as unmatched, never as a failure.
+    Skip,
+    /// Failed; the policy decides what follows.
+    Failed(BoxError),
+    /// Wants to be called again after this time, whatever the policy's waits; the policy's number
+    /// of attempts still holds.
+    Retry(Duration),
+    /// Can never succeed: goes to the dead letters for this reason.
+    DeadLetter(String),
+}
+
+/// What a handler may return: nothing, a `Result` with any error, or an [`Outcome`].
+pub trait IntoOutcome {
+    /// Turns the value into an outcome.
+    fn into_outcome(self) -> Outcome;
+}
+
+impl IntoOutcome for () {
+    fn into_outcome(self) -> Outcome {
+        Outcome::Done
+    }
+}
+
+impl IntoOutcome for Outcome {
+    fn into_outcome(self) -> Outcome {
+        self
+    }
+}
+
+impl<E: Into<BoxError>> IntoOutcome for Result<(), E> {
+    fn into_outcome(self) -> Outcome {
+        match self {
+            Ok(()) => Outcome::Done,
+            Err(e) => Outcome::Failed(e.into()),
+        }
+    }
+}
+
+impl<E: Into<BoxError>> IntoOutcome for Result<Outcome, E> {
+    fn into_outcome(self) -> Outcome {
+        self.unwrap_or_else(|e| Outcome::Failed(e.into()))
+    }
+}
+
+/// What is done with an event that failed for good.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Then {
+    /// It is kept as a dead letter, with reason and history.
+    #[default]
+    DeadLetter,
+    /// It is let go; it counts as failed.
+    Drop,
+    /// The subscription's group stops fetching; the event stays unsettled.
+    Stop,
+}
+
+/// What follows when a handler fails: first whether, then how often, then what is left.
+#[derive(Clone)]
+pub struct FailurePolicy {
+    /// How often and how soon it is tried again.
+    pub retry: Retry,
+    /// What follows the last try.
+    pub then: Then,
+    /// Tells which errors are worth another try.
+    pub classify: fn(&(dyn StdError + 'static)) -> Class,
+}
+
+/// Whether an error is worth another try.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Class {
+    /// Another try may succeed.
+    Transient,
+    /// No try will ever succeed.
+    Permanent,
+}
+
+impl FailurePolicy {
+    /// The policy of a group that was given none: five tries, then dead letter.
+    #[must_use]
+    pub fn for_group() -> Self {
+        Self { retry: Retry::attempts(5), then: Then::DeadLetter, classify: classify_default }
+    }
+
+    /// The policy of a broadcast that was given none: one try, then logged.
+    #[must_use]
+    pub fn for_broadcast() -> Self {
+        Self { retry: Retry::attempts(1), then: Then::Drop, classify: classify_default }
+    }
+
+    /// Decides what follows `outcome` of try `attempt`.
+    #[must_use]
+    pub fn decide(&self, outcome: Outcome, attempt: u32) -> Decision {
+        match outcome {
+            Outcome::Done => Decision::End(End::Done),
+            Outcome::Skip => Decision::End(End::Unmatched),
+            Outcome::DeadLetter(reason) => Decision::End(End::Dead(reason)),
+            Outcome::Retry(wait) => match self.retry.wait_after(attempt) {
+                Some(_) => Decision::Again(wait, "the handler asked to be called again".into()),
+                None => self.last("the handler asked to be called again, too often".into()),
+            },
+            Outcome::Failed(e) => {
+                let reason = crate::error::chain(&*e);
+                match self.retry.wait_after(attempt) {
+                    Some(wait) if (self.classify)(&*e) == Class::Transient => {
+                        Decision::Again(wait, reason)
+                    }
+                    _ => self.last(reason),
+                }
+            }
+        }
+    }
+
+    /// Decides about an event that came back although its last try was used up: the process died,
+    /// or the lease ran out, on every one of them.
+    #[must_use]
+    pub fn is_exhausted(&self, attempt: u32) -> bool {
+        attempt > self.retry.max_attempts()
+    }
+
+    /// Ends a delivery that no further try is allowed to.
+    #[must_use]
+    pub fn last(&self, reason: String) -> Decision {
+        match self.then {
+            Then::DeadLetter => Decision::End(End::Dead(reason)),
+            Then::Drop => Decision::End(End::Failed(reason)),
+            Then::Stop => Decision::Stop(reason),
+        }
+    }
+}
+
+/// A step's [`Failure`] and a payload that can't be decoded stay as they are; all else may pass.
+fn classify_default(error: &(dyn StdError + 'static)) -> Class {
+    let mut next = Some(error);
+    while let Some(e) = next {
+        if e.is::<Failure>() {
+            return Class::Permanent;
+        }
+        next = e.source();
+    }
+    Class::Transient
+}
+
+impl fmt::Debug for FailurePolicy {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{:?} then {:?}", self.retry, self.then)
+    }
+}
+
+/// What the policy makes of an outcome.
+#[derive(Debug, PartialEq)]
+pub enum Decision {
+    /// This subscription is through with the event.
+    End(End),
+    /// Again after the wait, for the reason given.
+    Again(Duration, String),
+    /// The group stops, for the reason given.
+    Stop(String),
+}
+
+/// How a subscription got through with an event.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum End {
+    /// It was handled.
+    Done,
+    /// The part of the predicate that backends don't understand rejected it.
+    Unmatched,
+    /// It failed for the reason given and was let go.
+    Failed(String),
+    /// It failed for the reason given and is a dead letter.
+    Dead(String),
+}
+
+/// One failed try, as a dead letter's history keeps it.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Try {
+    /// Which try it was, from 1.
+    pub attempt: u32,
+    /// When it failed.
+    #[serde(with = "micros")]
+    pub at: Timestamp,
+    /// The name of the subscription that failed.
+    pub subscription: String,
+    /// Why, with all causes.
+    pub reason: String,
+}
+
+mod micros {
+    use super::Timestamp;
+    use serde::{Deserialize, Deserializer, Serializer};
+
+    pub(super) fn serialize<S: Serializer>(t: &Timestamp, s: S) -> Result<S::Ok, S::Error> {
+        s.collect_str(t)
+    }
+
+    pub(super) fn deserialize<'de, D: Deserializer<'de>>(d: D) -> Result<Timestamp, D::Error> {
+        String::deserialize(d)?.parse().map_err(serde::de::Error::custom)
+    }
+}
+
+/// How a delivery ended that was settled by hand.
+#[derive(Debug)]
+pub(crate) enum ByHand {
+    Ack,
+    Nack(Nack),
+}
+
+/// An explicit "not handled": when to try again, and why.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Nack {
+    /// How long the event is held back (default none).
+    pub delay: Duration,
+    /// Why, for the history of a dead letter.
+    pub reason: String,
+}
+
+/// The right to settle one delivery by hand; dropped unsettled, it is a nack "unsettled".
+#[derive(Debug)]
+pub struct Lease(oneshot::Sender<ByHand>);
+
+impl Lease {
+    pub(crate) fn new() -> (Self, oneshot::Receiver<ByHand>) {
+        let (settle, settled) = oneshot::channel();
+        (Self(settle), settled)
+    }
+
+    /// Settles the delivery as handled.
+    pub fn ack(self) {
+        // The engine stopped listening only if the lease was lost: nothing is left to settle.
+        let _ = self.0.send(ByHand::Ack);
+    }
+
+    /// Gives the event back, to be tried again.
+    pub fn nack(self, nack: Nack) {
+        let _ = self.0.send(ByHand::Nack(nack));
+    }
+}
+
+/// An error of a handler, told with the event it happened to.
+#[must_use]
+pub(crate) fn of_event(error: Error, event: &Event) -> BoxError {
+    Box::new(error.with("event", event.id()))
+}

@@ -1,0 +1,311 @@
+//! Predicates: which events a subscription wants.
+
+use crate::{event::Event, topic::Pattern};
+use serde::{Deserialize, Serialize};
+use serde_json::Value;
+use std::{
+    fmt,
+    ops::{BitAnd, BitOr, Not},
+    sync::Arc,
+};
+
+/// Which events: composable with `&`, `|` and `!`, and open to inspection.
+///
+/// Its type and topic parts are pushed down to the backend, the rest is asked in process.
+#[derive(Clone)]
+pub struct Predicate(Node);
+
+#[derive(Clone)]
+enum Node {
+    Any,
+    Type(Pattern),
+    Topic(Pattern),
+    Source(Pattern),
+    SourcePrefix(Arc<str>),
+    HasKey(Arc<str>),
+    KeyEquals(Arc<str>, Arc<Value>),
+    And(Arc<Node>, Arc<Node>),
+    Or(Arc<Node>, Arc<Node>),
+    Not(Arc<Node>),
+    Closure(Arc<dyn Fn(&Event) -> bool + Send + Sync>),
+}
+
+/// Matches every event.
+#[must_use]
+pub fn any() -> Predicate {
+    Predicate(Node::Any)
+}
+
+/// Matches events whose type matches the pattern: `order.placed`, `order.*`.
+#[must_use]
+pub fn event_type(pattern: &str) -> Predicate {
+    Predicate(Node::Type(Pattern::new(pattern)))
+}
+
+/// Matches events whose topic matches the pattern: `registry:bots`, `registry:*`.
+#[must_use]
+pub fn topic(pattern: &str) -> Predicate {
+    Predicate(Node::Topic(Pattern::new(pattern)))
+}
+
+/// Matches events that name exactly this source.
+#[must_use]
+pub fn source_is(source: &str) -> Predicate {
+    // A set of one character is that character: special characters stand for themselves.
+    let literal: String = source
+        .chars()
+        .map(|c| if "*?[".contains(c) { format!("[{c}]") } else { c.to_string() })
+        .collect();
+    Predicate(Node::Source(Pattern::new(literal)))
+}
+
+/// Matches events whose source starts with `prefix`.
+#[must_use]
+pub fn source_starts_with(prefix: &str) -> Predicate {
+    Predicate(Node::SourcePrefix(prefix.into()))
+}
+
+/// Matches events with something at `path` in their payload.
+#[must_use]
+pub fn has_key(path: &str) -> Predicate {
+    Predicate(Node::HasKey(path.into()))
+}
+
+/// Matches events with `value` at `path` in their payload: numbers by value, a missing key never.
+#[must_use]
+pub fn key_equals(path: &str, value: impl Into<Value>) -> Predicate {
+    Predicate(Node::KeyEquals(path.into(), Arc::new(value.into())))
+}
+
+impl Predicate {
+    /// Tells whether `event` is wanted.
+    #[must_use]
+    pub fn matches(&self, event: &Event) -> bool {
+        self.0.matches(event)
+    }
+
+    /// Returns the types and topics that can match: at least all that do.
+    #[must_use]
+    pub fn interest(&self) -> Interest {
+        Interest(self.0.clauses())
+    }
+
+    /// Tells whether the predicate pins a type or an exact topic; such subscriptions come before
+    /// catch-alls of equal priority.
+    #[must_use]
+    pub fn is_typed(&self) -> bool {
+        self.0.is_typed()
+    }
+}
+
+impl Node {
+    fn matches(&self, event: &Event) -> bool {
+        match self {
+            Self::Any => true,
+            Self::Type(pattern) => pattern.matches(event.event_type()),
+            Self::Topic(pattern) => pattern.matches(event.topic()),
+            Self::Source(pattern) => pattern.matches(event.source()),
+            Self::SourcePrefix(prefix) => event.source().starts_with(&**prefix),
+            Self::HasKey(path) => event.raw_payload().at(path).is_some(),
+            Self::KeyEquals(path, wanted) => {
+                event.raw_payload().at(path).is_some_and(|found| equal(found, wanted))
+            }
+            Self::And(a, b) => a.matches(event) && b.matches(event),
+            Self::Or(a, b) => a.matches(event) || b.matches(event),
+            Self::Not(a) => !a.matches(event),
+            Self::Closure(f) => f(event),
+        }
+    }
+
+    fn is_typed(&self) -> bool {
+        match self {
+            Self::Type(pattern) | Self::Topic(pattern) => pattern.is_exact(),
+            Self::And(a, b) => a.is_typed() || b.is_typed(),
+            Self::Or(a, b) => a.is_typed() && b.is_typed(),
+            _ => false,
+        }
+    }
+
+    fn clauses(&self) -> Vec<Clause> {
+        match self {
+            Self::Type(p) => vec![Clause { event_type: Some(p.as_str().into()), topic: None }],
+            Self::Topic(p) => vec![Clause { event_type: None, topic: Some(p.as_str().into()) }],
+            Self::Or(a, b) => [a.clauses(), b.clauses()].concat(),
+            Self::And(a, b) => {
+                let (left, right) = (a.clauses(), b.clauses());
+                let pairs = left.iter().flat_map(|l| right.iter().map(move |r| l.and(r)));
+                pairs.collect()
+            }
+            _ => vec![Clause::default()],
+        }
+    }
+}
+
+/// Compares JSON values, numbers by value: `1` equals `1.0`.
+fn equal(a: &Value, b: &Value) -> bool {
+    match (a, b) {
+        (Value::Number(x), Value::Number(y)) => x == y || x.as_f64() == y.as_f64(),
+        _ => a == b,
+    }
+}
+
+/// The part of a predicate that backends understand: any of these clauses.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct Interest(pub Vec<Clause>);
+
+/// A type pattern and a topic pattern that must both match; `None` matches all.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct Clause {
+    /// The pattern over types.
+    #[serde(rename = "type", default, skip_serializing_if = "Option::is_none")]
+    pub event_type: Option<String>,
+    /// The pattern over topics.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub topic: Option<String>,
+}
+
+impl Clause {
+    /// Keeps of each part the one that says more; what is left out is asked in process.
+    fn and(&self, other: &Self) -> Self {
+        let both = |a: &Option<String>, b: &Option<String>| match (a, b) {
+            (Some(a), Some(b)) if Pattern::new(b.as_str()).is_exact() => {
+                let _ = a;
+                Some(b.clone())
+            }
+            (Some(a), _) => Some(a.clone()),
+            (None, b) => b.clone(),
+        };
+        Self {
+            event_type: both(&self.event_type, &other.event_type),
+            topic: both(&self.topic, &other.topic),
+        }
+    }
+
+    fn covers(&self, other: &Self) -> bool {
+        let part = |mine: &Option<String>, theirs: &Option<String>| {
+            mine.is_none() || mine.as_deref() == Some("*") || mine == theirs
+        };
+        part(&self.event_type, &other.event_type) && part(&self.topic, &other.topic)
+    }
+}
+
+impl Interest {
+    /// The interest in everything.
+    #[must_use]
+    pub fn all() -> Self {
+        Self(vec![Clause::default()])
+    }
+
+    /// Adds the clauses of `other` that are not covered yet; tells whether that added any.
+    pub fn add(&mut self, other: &Self) -> bool {
+        let before = self.0.len();
+        for clause in &other.0 {
+            if !self.0.iter().any(|mine| mine.covers(clause)) {
+                self.0.push(clause.clone());
+            }
+        }
+        self.0.len() > before
+    }
+
+    /// Makes the interest ready for asking it many times.
+    #[must_use]
+    pub fn compile(&self) -> Filter {
+        let pattern = |text: &Option<String>| {
+            let text = text.as_deref().filter(|t| *t != "*");
+            text.map(Pattern::new)
+        };
+        Filter(self.0.iter().map(|c| (pattern(&c.event_type), pattern(&c.topic))).collect())
+    }
+}
+
+impl fmt::Display for Interest {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        for (i, clause) in self.0.iter().enumerate() {
+            f.write_str(if i == 0 { "" } else { " | " })?;
+            match (&clause.event_type, &clause.topic) {
+                (None, None) => f.write_str("everything")?,
+                (Some(t), None) => write!(f, "type {t}")?,
+                (None, Some(t)) => write!(f, "topic {t}")?,
+                (Some(t), Some(topic)) => write!(f, "type {t} & topic {topic}")?,
+            }
+        }
+        Ok(())
+    }
+}
+
+/// A compiled [`Interest`].
+#[derive(Clone, Debug, Default)]
+pub struct Filter(Vec<(Option<Pattern>, Option<Pattern>)>);
+
+impl Filter {
+    /// Tells whether an event of this type on this topic is of interest.
+    #[must_use]
+    pub fn matches(&self, event_type: &str, topic: &str) -> bool {
+        let part = |p: &Option<Pattern>, name: &str| p.as_ref().is_none_or(|p| p.matches(name));
+        self.0.iter().any(|(t, on)| part(t, event_type) && part(on, topic))
+    }
+}
+
+impl fmt::Debug for Predicate {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{self}")
+    }
+}
+
+impl fmt::Display for Predicate {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.0.fmt(f)
+    }
+}
+
+impl fmt::Display for Node {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Any => f.write_str("any"),
+            Self::Type(p) => write!(f, "type {p}"),
+            Self::Topic(p) => write!(f, "topic {p}"),
+            Self::Source(p) => write!(f, "source {p}"),
+            Self::SourcePrefix(p) => write!(f, "source {p}…"),
+            Self::HasKey(path) => write!(f, "has {path}"),
+            Self::KeyEquals(path, value) => write!(f, "{path} = {value}"),
+            Self::And(a, b) => write!(f, "({a} & {b})"),
+            Self::Or(a, b) => write!(f, "({a} | {b})"),
+            Self::Not(a) => write!(f, "!{a}"),
+            Self::Closure(_) => f.write_str("closure"),
+        }
+    }
+}
+
+impl BitAnd for Predicate {
+    type Output = Self;
+    fn bitand(self, other: Self) -> Self {
+        Self(Node::And(Arc::new(self.0), Arc::new(other.0)))
+    }
+}
+
+impl BitOr for Predicate {
+    type Output = Self;
+    fn bitor(self, other: Self) -> Self {
+        Self(Node::Or(Arc::new(self.0), Arc::new(other.0)))
+    }
+}
+
+impl Not for Predicate {
+    type Output = Self;
+    fn not(self) -> Self {
+        Self(Node::Not(Arc::new(self.0)))
+    }
+}
+
+impl From<&str> for Predicate {
+    /// A bare text is a pattern over types.
+    fn from(text: &str) -> Self {
+        event_type(text)
+    }
+}
+
+impl<F: Fn(&Event) -> bool + Send + Sync + 'static> From<F> for Predicate {
+    fn from(f: F) -> Self {
+        Self(Node::Closure(Arc::new(f)))
+    }
+}

@@ -1,0 +1,146 @@
+//! Topics, and patterns over topics and types.
+
+use crate::error::{Error, ErrorKind, Result};
+use std::{fmt, sync::Arc};
+
+/// The longest topic and the longest type, in bytes.
+pub const NAME_MAX: usize = 1024;
+
+/// Checks that `name` can be the `what` ("topic" or "type") of an event.
+///
+/// # Errors
+/// Refuses the empty name, names over [`NAME_MAX`] bytes and names with a NUL character.
+pub fn check_name(what: &'static str, name: &str) -> Result<()> {
+    let refuse = |why: String| {
+        let head: String = name.chars().take(40).collect();
+        Err(Error::new(ErrorKind::InvalidEvent, "event", why).with(what, head.escape_debug()))
+    };
+    if name.is_empty() {
+        refuse(format!("the {what} is empty"))
+    } else if name.len() > NAME_MAX {
+        refuse(format!("the {what} has {} bytes; at most {NAME_MAX} are allowed", name.len()))
+    } else if name.contains('\0') {
+        refuse(format!("the {what} has a NUL character"))
+    } else {
+        Ok(())
+    }
+}
+
+/// A pattern with the meaning of Python's `fnmatch.fnmatchcase`.
+///
+/// `*` is any run of characters (also `:`, `.` and `/`), `?` any one, `[abc]`, `[a-z]` one of a
+/// set, `[!abc]` one outside it. A `[` that is never closed means itself; `[*]` is a literal star.
+/// Case counts. It means the same on every backend, because every backend asks this type.
+#[derive(Clone, PartialEq, Eq, Hash)]
+pub struct Pattern {
+    text: Arc<str>,
+    // A pattern without special characters is compared, not matched.
+    exact: bool,
+}
+
+impl Pattern {
+    /// Creates a pattern; every text is one.
+    pub fn new(text: impl Into<Arc<str>>) -> Self {
+        let text = text.into();
+        let exact = !text.contains(['*', '?', '[']);
+        Self { text, exact }
+    }
+
+    /// Tells whether only one name can match.
+    #[must_use]
+    pub fn is_exact(&self) -> bool {
+        self.exact
+    }
+
+    /// Returns the pattern as it was written.
+    #[must_use]
+    pub fn as_str(&self) -> &str {
+        &self.text
+    }
+
+    /// Tells whether `name` matches, in time linear in its length for patterns with one star.
+    #[must_use]
+    pub fn matches(&self, name: &str) -> bool {
+        if self.exact { *self.text == *name } else { glob(&self.text, name) }
+    }
+}
+
+impl fmt::Debug for Pattern {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Pattern({:?})", self.text)
+    }
+}
+
+impl fmt::Display for Pattern {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.text)
+    }
+}
+
+/// Matches by trying the rest of the pattern at each place the latest star could end; earlier
+/// stars never need another try, because the latest one can take up whatever they left.
+fn glob(pattern: &str, name: &str) -> bool {
+    let (mut p, mut n) = (pattern, name);
+    let mut retry: Option<(&str, &str)> = None;
+    loop {
+        let step = match p.chars().next() {
+            Some('*') => {
+                p = &p[1..];
+                retry = Some((p, n));
+                continue;
+            }
+            None if n.is_empty() => return true,
+            None => None,
+            Some(_) => n.chars().next().and_then(|c| one(p, c).map(|rest| (rest, c))),
+        };
+        match (step, retry) {
+            (Some((rest, c)), _) => (p, n) = (rest, &n[c.len_utf8()..]),
+            (None, Some((after_star, from))) => {
+                let Some(skipped) = from.chars().next() else { return false };
+                let from = &from[skipped.len_utf8()..];
+                (p, n, retry) = (after_star, from, Some((after_star, from)));
+            }
+            (None, None) => return false,
+        }
+    }
+}
+
+/// Matches one character against the head of a pattern that is not a star; returns what follows.
+fn one(pattern: &str, c: char) -> Option<&str> {
+    let head = pattern.chars().next()?;
+    let rest = &pattern[head.len_utf8()..];
+    match head {
+        '?' => Some(rest),
+        '[' => match set_end(rest) {
+            Some(end) => in_set(&rest[..end], c).then(|| &rest[end + 1..]),
+            None => (c == '[').then_some(rest),
+        },
+        _ => (c == head).then_some(rest),
+    }
+}
+
+/// Finds the `]` that closes a set; one right after `[` or `[!` is a member, not the end.
+fn set_end(rest: &str) -> Option<usize> {
+    let start = usize::from(rest.starts_with('!'));
+    let start = start + usize::from(rest[start..].starts_with(']'));
+    rest[start..].find(']').map(|i| i + start)
+}
+
+fn in_set(set: &str, c: char) -> bool {
+    let (negated, set) = match set.strip_prefix('!') {
+        Some(set) => (true, set),
+        None => (false, set),
+    };
+    let members: Vec<char> = set.chars().collect();
+    let (mut i, mut found) = (0, false);
+    while i < members.len() {
+        if i + 2 < members.len() && members[i + 1] == '-' {
+            found |= (members[i]..=members[i + 2]).contains(&c);
+            i += 3;
+        } else {
+            found |= members[i] == c;
+            i += 1;
+        }
+    }
+    found != negated
+}
