@@ -214,13 +214,15 @@ pub struct Settle {
     pub ended: Vec<(String, End)>,
     /// The tries that failed since the last settle.
     pub failed: Vec<Try>,
+    /// Whether anything in it was tried more than once, be it a step within a run.
+    pub retried: bool,
 }
 
 impl Settle {
     /// Settles `receipt` with `verdict`, with nothing to tell of subscriptions.
     #[must_use]
     pub fn new(receipt: Receipt, verdict: Verdict) -> Self {
-        Self { receipt, verdict, ended: Vec::new(), failed: Vec::new() }
+        Self { receipt, verdict, ended: Vec::new(), failed: Vec::new(), retried: false }
     }
 }
 

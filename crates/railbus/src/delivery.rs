@@ -11,7 +11,10 @@ use serde::{Deserialize, Serialize};
 use std::{
     error::Error as StdError,
     fmt,
-    sync::{Arc, Mutex, PoisonError},
+    sync::{
+        Arc, Mutex, PoisonError,
+        atomic::{AtomicBool, Ordering::Relaxed},
+    },
     time::Duration,
 };
 use tokio::sync::oneshot;
@@ -22,8 +25,16 @@ pub struct Delivery {
     pub(crate) event: Event,
     pub(crate) attempt: u32,
     pub(crate) group: Option<Arc<str>>,
+    pub(crate) marks: Arc<Marks>,
+}
+
+/// What a handler may leave behind on its delivery.
+#[derive(Debug, Default)]
+pub(crate) struct Marks {
     // What settles it by hand; the handler that asks for the lease takes it.
-    pub(crate) lease: Arc<Mutex<Option<Lease>>>,
+    pub(crate) lease: Mutex<Option<Lease>>,
+    // Whether a part of the work was tried more than once.
+    pub(crate) retried: AtomicBool,
 }
 
 impl Delivery {
@@ -39,8 +50,13 @@ impl Delivery {
         self.attempt
     }
 
+    /// Notes that a part of the work was tried more than once, so that the event counts as retried.
+    pub fn note_retry(&self) {
+        self.marks.retried.store(true, Relaxed);
+    }
+
     pub(crate) fn take_lease(&self) -> Option<Lease> {
-        self.lease.lock().unwrap_or_else(PoisonError::into_inner).take()
+        self.marks.lease.lock().unwrap_or_else(PoisonError::into_inner).take()
     }
 
     /// Returns the group the event was delivered to; none for a broadcast.
@@ -63,6 +79,8 @@ pub enum Outcome {
     /// Wants to be called again after this time, whatever the policy's waits; the policy's number
     /// of attempts still holds.
     Retry(Duration),
+    /// Was given back by hand: comes again after the delay, for the reason given.
+    Nacked(Nack),
     /// Can never succeed: goes to the dead letters for this reason.
     DeadLetter(String),
 }
@@ -152,6 +170,10 @@ impl FailurePolicy {
             Outcome::Done => Decision::End(End::Done),
             Outcome::Skip => Decision::End(End::Unmatched),
             Outcome::DeadLetter(reason) => Decision::End(End::Dead(reason)),
+            Outcome::Nacked(nack) => match self.retry.wait_after(attempt) {
+                Some(_) => Decision::Again(nack.delay, nack.reason),
+                None => self.last(nack.reason),
+            },
             Outcome::Retry(wait) => match self.retry.wait_after(attempt) {
                 Some(_) => Decision::Again(wait, "the handler asked to be called again".into()),
                 None => self.last("the handler asked to be called again, too often".into()),

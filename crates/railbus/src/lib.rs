@@ -4,6 +4,7 @@
 pub mod clock;
 pub mod error;
 pub mod id;
+pub mod instrument;
 pub mod retry;
 pub mod shutdown;
 
@@ -19,3 +20,9 @@ pub mod handler;
 pub mod input;
 pub mod predicate;
 pub mod step;
+
+pub mod backends;
+
+mod consumer;
+
+pub mod bus;

@@ -1,6 +1,10 @@
 //! Predicates: which events a subscription wants.
 
-use crate::{event::Event, topic::Pattern};
+use crate::{
+    error::{Error, ErrorKind, Result},
+    event::Event,
+    topic::Pattern,
+};
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use std::{
@@ -18,6 +22,8 @@ pub struct Predicate(Node);
 #[derive(Clone)]
 enum Node {
     Any,
+    // A type given as a bare text, which is checked for being a topic by mistake.
+    Bare(Pattern),
     Type(Pattern),
     Topic(Pattern),
     Source(Pattern),
@@ -90,6 +96,21 @@ impl Predicate {
         Interest(self.0.clauses())
     }
 
+    /// Checks that the predicate is not one that surely matches nothing.
+    ///
+    /// # Errors
+    /// Refuses a bare type with a `:` in it: types have dots, topics have colons.
+    pub fn check(&self) -> Result<()> {
+        match &self.0 {
+            Node::Bare(pattern) if pattern.as_str().contains(':') => {
+                let why = format!("`{pattern}` looks like a topic, but a bare text is a type");
+                Err(Error::new(ErrorKind::Config, "subscribe", why)
+                    .hint(format!("write topic(\"{pattern}\"), or event_type(..) if it is a type")))
+            }
+            _ => Ok(()),
+        }
+    }
+
     /// Tells whether the predicate pins a type or an exact topic; such subscriptions come before
     /// catch-alls of equal priority.
     #[must_use]
@@ -102,7 +123,7 @@ impl Node {
     fn matches(&self, event: &Event) -> bool {
         match self {
             Self::Any => true,
-            Self::Type(pattern) => pattern.matches(event.event_type()),
+            Self::Bare(pattern) | Self::Type(pattern) => pattern.matches(event.event_type()),
             Self::Topic(pattern) => pattern.matches(event.topic()),
             Self::Source(pattern) => pattern.matches(event.source()),
             Self::SourcePrefix(prefix) => event.source().starts_with(&**prefix),
@@ -119,7 +140,7 @@ impl Node {
 
     fn is_typed(&self) -> bool {
         match self {
-            Self::Type(pattern) | Self::Topic(pattern) => pattern.is_exact(),
+            Self::Bare(p) | Self::Type(p) | Self::Topic(p) => p.is_exact(),
             Self::And(a, b) => a.is_typed() || b.is_typed(),
             Self::Or(a, b) => a.is_typed() && b.is_typed(),
             _ => false,
@@ -128,7 +149,9 @@ impl Node {
 
     fn clauses(&self) -> Vec<Clause> {
         match self {
-            Self::Type(p) => vec![Clause { event_type: Some(p.as_str().into()), topic: None }],
+            Self::Bare(p) | Self::Type(p) => {
+                vec![Clause { event_type: Some(p.as_str().into()), topic: None }]
+            }
             Self::Topic(p) => vec![Clause { event_type: None, topic: Some(p.as_str().into()) }],
             Self::Or(a, b) => [a.clauses(), b.clauses()].concat(),
             Self::And(a, b) => {
@@ -262,7 +285,7 @@ impl fmt::Display for Node {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Any => f.write_str("any"),
-            Self::Type(p) => write!(f, "type {p}"),
+            Self::Bare(p) | Self::Type(p) => write!(f, "type {p}"),
             Self::Topic(p) => write!(f, "topic {p}"),
             Self::Source(p) => write!(f, "source {p}"),
             Self::SourcePrefix(p) => write!(f, "source {p}…"),
@@ -300,7 +323,7 @@ impl Not for Predicate {
 impl From<&str> for Predicate {
     /// A bare text is a pattern over types.
     fn from(text: &str) -> Self {
-        event_type(text)
+        Self(Node::Bare(Pattern::new(text)))
     }
 }
 

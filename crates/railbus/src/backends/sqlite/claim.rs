@@ -1,0 +1,217 @@
+//! Claiming: which events a member of a group gets next, leased to it.
+
+use crate::{
+    backend::{Leased, Receipt, SharedFilter, Undecodable},
+    clock::Timestamp,
+    codec,
+    delivery::{End, Try},
+};
+use bytes::Bytes;
+use rusqlite::{Connection, OptionalExtension, Row, Transaction, params};
+use std::{collections::BTreeMap, time::Duration};
+
+/// How many new events one transaction looks at, so that a long backlog nobody here wants does
+/// not hold the write lock.
+const SCAN_MAX: i64 = 4096;
+
+/// A member of a group, as the store sees it.
+#[derive(Clone, Debug)]
+pub(super) struct Member {
+    pub(super) group: i64,
+    pub(super) lease: Duration,
+    /// What this member can handle.
+    pub(super) wants: SharedFilter,
+}
+
+/// What a look at the store says about a group.
+#[derive(Debug, PartialEq)]
+pub(super) enum Look {
+    /// There may be something to claim.
+    Ready,
+    /// Nothing before this time, unless something is published.
+    Wait(Option<Timestamp>),
+    /// The group was pruned.
+    Gone,
+}
+
+/// Looks whether a claim could find anything, without writing.
+pub(super) fn look(connection: &Connection, group: i64) -> rusqlite::Result<Look> {
+    let cursor = connection
+        .prepare_cached("SELECT cursor FROM groups WHERE id = ?1")?
+        .query_row([group], |row| row.get::<_, i64>(0))
+        .optional()?;
+    let Some(cursor) = cursor else { return Ok(Look::Gone) };
+    if super::groups::newest(connection)? > cursor {
+        return Ok(Look::Ready);
+    }
+    let due = connection
+        .prepare_cached(
+            "SELECT due FROM deliveries WHERE grp = ?1 AND state = 0 ORDER BY due LIMIT 1",
+        )?
+        .query_row([group], |row| row.get(0))
+        .optional()?;
+    match due.map(Timestamp::from_micros) {
+        Some(due) if due <= Timestamp::now() => Ok(Look::Ready),
+        due => Ok(Look::Wait(due)),
+    }
+}
+
+/// Leases up to `max` events: first those that are due again, then new ones.
+///
+/// The second value tells whether there may be more to find right now.
+pub(super) fn claim(
+    transaction: &Transaction<'_>,
+    member: &Member,
+    max: usize,
+) -> rusqlite::Result<(Vec<Leased>, bool)> {
+    let now = Timestamp::now();
+    let mut claimed = claim_due(transaction, member, max, now)?;
+    let more = claim_new(transaction, member, max, now, &mut claimed)?;
+    Ok((claimed, more))
+}
+
+fn claim_due(
+    transaction: &Transaction<'_>,
+    member: &Member,
+    max: usize,
+    now: Timestamp,
+) -> rusqlite::Result<Vec<Leased>> {
+    let mut due = transaction.prepare_cached(
+        "SELECT d.seq, e.type, e.topic, d.attempt, d.fence, d.leased, d.finished, d.history, e.body
+         FROM deliveries d JOIN events e ON e.seq = d.seq
+         WHERE d.grp = ?1 AND d.state = 0 AND d.due <= ?2 ORDER BY d.due, d.seq",
+    )?;
+    let mut found = Vec::new();
+    let mut rows = due.query(params![member.group, now.as_micros()])?;
+    while let Some(row) = rows.next()? {
+        if found.len() == max {
+            break;
+        }
+        if member.wants.matches(row.get_ref(1)?.as_str()?, row.get_ref(2)?.as_str()?) {
+            found.push(again(row)?);
+        }
+    }
+    drop(rows);
+    let mut lease = transaction.prepare_cached(
+        "UPDATE deliveries SET due = ?3, leased = 1, attempt = ?4, fence = ?5, history = ?6,
+         retried = retried OR ?4 > 1 WHERE grp = ?1 AND seq = ?2",
+    )?;
+    let until = now.after(member.lease).as_micros();
+    let mut claimed = Vec::with_capacity(found.len());
+    for Again { leased, history } in found {
+        let Receipt { place, fence, .. } = leased.receipt;
+        let (place, fence) = (place.cast_signed(), fence.cast_signed());
+        lease.execute(params![member.group, place, until, leased.attempt, fence, history])?;
+        claimed.push(leased);
+    }
+    Ok(claimed)
+}
+
+struct Again {
+    leased: Leased,
+    history: Option<String>,
+}
+
+/// Reads an event that was delivered before; a lease that ran out was a failed try.
+fn again(row: &Row<'_>) -> rusqlite::Result<Again> {
+    let (attempt, fence): (u32, i64) = (row.get(3)?, row.get(4)?);
+    let mut history: Option<String> = row.get(7)?;
+    if row.get::<_, bool>(5)? {
+        let lost = Try {
+            attempt,
+            at: Timestamp::now(),
+            subscription: String::new(),
+            reason: "the lease ran out unsettled: the process died, or hung".into(),
+        };
+        history = super::settle::lengthen(history.as_deref(), &[lost]);
+    }
+    let finished: Option<String> = row.get(6)?;
+    let leased = Leased {
+        receipt: Receipt {
+            place: row.get::<_, i64>(0)?.cast_unsigned(),
+            fence: (fence + 1).cast_unsigned(),
+            token: None,
+        },
+        event: decode(row.get(8)?),
+        attempt: attempt.saturating_add(1),
+        finished: finished_names(finished.as_deref()),
+    };
+    Ok(Again { leased, history })
+}
+
+fn finished_names(finished: Option<&str>) -> Vec<String> {
+    finished.map(super::settle::ends).unwrap_or_default().into_keys().collect()
+}
+
+fn decode(body: Vec<u8>) -> Result<crate::event::Event, Undecodable> {
+    let raw = Bytes::from(body);
+    codec::decode(&raw).map_err(|error| Undecodable { raw, error })
+}
+
+/// Moves the group's cursor over new events, leasing what this member wants and leaving what
+/// other members want for them.
+fn claim_new(
+    transaction: &Transaction<'_>,
+    member: &Member,
+    max: usize,
+    now: Timestamp,
+    claimed: &mut Vec<Leased>,
+) -> rusqlite::Result<bool> {
+    let group = transaction
+        .prepare_cached("SELECT cursor, interest FROM groups WHERE id = ?1")?
+        .query_row([member.group], |row| {
+            Ok((row.get::<_, i64>(0)?, super::groups::read_interest(row, 1)?))
+        })
+        .optional()?;
+    let Some((start, interest)) = group else { return Ok(false) };
+    let union = interest.compile();
+    let mut new = transaction.prepare_cached(
+        "SELECT seq, type, topic, due, rejected, body FROM events WHERE seq > ?1
+         ORDER BY seq LIMIT ?2",
+    )?;
+    let mut insert = transaction.prepare_cached(
+        "INSERT OR IGNORE INTO deliveries (grp, seq, due, leased, attempt, fence)
+         VALUES (?1, ?2, ?3, ?4, ?4, ?4)",
+    )?;
+    let until = now.after(member.lease).as_micros();
+    let (mut cursor, mut seen) = (start, 0);
+    let mut rows = new.query(params![start, SCAN_MAX])?;
+    while let Some(row) = rows.next()? {
+        let seq: i64 = row.get(0)?;
+        let (event_type, topic) = (row.get_ref(1)?.as_str()?, row.get_ref(2)?.as_str()?);
+        let due: Option<i64> = row.get(3)?;
+        let held = due.filter(|due| *due > now.as_micros());
+        let rejected: bool = row.get(4)?;
+        let mine = !rejected && held.is_none() && member.wants.matches(event_type, topic);
+        if mine && claimed.len() == max {
+            break;
+        }
+        if mine {
+            if insert.execute(params![member.group, seq, until, 1])? == 1 {
+                claimed.push(first(seq, row.get(5)?));
+            }
+        } else if !rejected && union.matches(event_type, topic) {
+            insert.execute(params![member.group, seq, held.unwrap_or(0), 0])?;
+        }
+        (cursor, seen) = (seq, seen + 1);
+    }
+    if cursor > start {
+        transaction
+            .prepare_cached("UPDATE groups SET cursor = ?2, seen = ?3 WHERE id = ?1")?
+            .execute(params![member.group, cursor, now.as_micros()])?;
+    }
+    Ok(seen == SCAN_MAX)
+}
+
+fn first(seq: i64, body: Vec<u8>) -> Leased {
+    Leased {
+        receipt: Receipt { place: seq.cast_unsigned(), fence: 1, token: None },
+        event: decode(body),
+        attempt: 1,
+        finished: Vec::new(),
+    }
+}
+
+/// How each subscription of a group got through with an event, by name.
+pub(super) type Ends = BTreeMap<String, End>;
+

@@ -1,0 +1,166 @@
+//! Opening the database file, with a clear error for each way it can be wrong.
+
+use super::{
+    fault::fault,
+    schema::{APPLICATION_ID, MIGRATIONS, VERSION},
+    settings::Settings,
+};
+use crate::{
+    error::{Error, ErrorKind, Result},
+    predicate::{Filter, Interest},
+};
+use rusqlite::{Connection, OpenFlags, TransactionBehavior, functions::FunctionFlags};
+use std::{
+    fs,
+    io::ErrorKind as Io,
+    os::unix::fs::{OpenOptionsExt, PermissionsExt},
+    path::Path,
+    sync::Arc,
+};
+
+const OPERATION: &str = "open sqlite";
+
+/// Opens the file for writing, creating and migrating it as needed.
+pub(super) fn open_writer(settings: &Settings) -> Result<Connection> {
+    check_file(&settings.path)?;
+    let mut connection = connect(settings)?;
+    prepare(&mut connection, settings)?;
+    Ok(connection)
+}
+
+/// Opens a file that [`open_writer`] has prepared, for reading only.
+pub(super) fn open_reader(settings: &Settings) -> Result<Connection> {
+    let connection = connect(settings)?;
+    let query_only = connection.pragma_update(None, "query_only", true);
+    query_only.map_err(|e| fault(OPERATION, &settings.path, e))?;
+    Ok(connection)
+}
+
+fn connect(settings: &Settings) -> Result<Connection> {
+    // No URI file names: the path is what the user wrote. Each connection stays in one thread.
+    let flags = OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_NO_MUTEX;
+    let failed = |e| fault(OPERATION, &settings.path, e);
+    let connection = Connection::open_with_flags(&settings.path, flags).map_err(failed)?;
+    connection.busy_timeout(settings.busy_timeout).map_err(failed)?;
+    connection.set_prepared_statement_cache_capacity(64);
+    define_wants(&connection).map_err(failed)?;
+    Ok(connection)
+}
+
+/// Defines `wants(interest, type, topic)`, so that statements can ask what a group is interested
+/// in; a constant interest is compiled once a statement.
+fn define_wants(connection: &Connection) -> rusqlite::Result<()> {
+    let flags = FunctionFlags::SQLITE_UTF8 | FunctionFlags::SQLITE_DETERMINISTIC;
+    connection.create_scalar_function("wants", 3, flags, |context| {
+        let filter: Arc<Filter> = context.get_or_create_aux(0, |interest| {
+            let interest: Interest = serde_json::from_str(interest.as_str()?)?;
+            Ok::<_, Box<dyn std::error::Error + Send + Sync>>(interest.compile())
+        })?;
+        let text = |i| context.get_raw(i).as_str().unwrap_or_default();
+        Ok(filter.matches(text(1), text(2)))
+    })
+}
+
+/// Creates a missing file for this user alone, and refuses what can't be a store.
+fn check_file(path: &Path) -> Result<()> {
+    let refuse = |kind, why: &'static str, hint: &str| {
+        Err(Error::new(kind, OPERATION, why).with("file", path.display()).hint(hint))
+    };
+    match fs::metadata(path) {
+        Ok(found) if found.is_dir() => {
+            refuse(ErrorKind::Config, "it is a directory", "name a file in it, such as orders.db")
+        }
+        Ok(found) if !found.is_file() => {
+            refuse(ErrorKind::Config, "it is not a regular file", "name a file")
+        }
+        Ok(found) if found.permissions().mode() & 0o200 == 0 => refuse(
+            ErrorKind::Denied,
+            "the file is read-only",
+            "make it writable (chmod u+w), or name another file",
+        ),
+        Ok(_) => Ok(()),
+        Err(e) if e.kind() == Io::NotFound => create(path),
+        Err(e) => Err(denied(path, e)),
+    }
+}
+
+fn create(path: &Path) -> Result<()> {
+    match fs::OpenOptions::new().write(true).create_new(true).mode(0o600).open(path) {
+        Ok(_) => Ok(()),
+        // Another process was faster.
+        Err(e) if e.kind() == Io::AlreadyExists => Ok(()),
+        Err(e) if e.kind() == Io::NotFound => {
+            Err(Error::new(ErrorKind::NotFound, OPERATION, "the file's folder does not exist")
+                .with("file", path.display())
+                .hint("create the folder, or name another one"))
+        }
+        Err(e) => Err(denied(path, e)),
+    }
+}
+
+fn denied(path: &Path, error: std::io::Error) -> Error {
+    let kind = match error.kind() {
+        Io::PermissionDenied | Io::ReadOnlyFilesystem => ErrorKind::Denied,
+        Io::StorageFull | Io::QuotaExceeded => ErrorKind::Full,
+        _ => ErrorKind::Unavailable,
+    };
+    Error::new(kind, OPERATION, "the database file can't be opened")
+        .with("file", path.display())
+        .because(error)
+        .hint("check the permissions of the file and of its folder")
+}
+
+/// Sets the connection up and brings the schema to this version, in one transaction.
+fn prepare(connection: &mut Connection, settings: &Settings) -> Result<()> {
+    let failed = |e| fault(OPERATION, &settings.path, e);
+    // Before anything is written, even the switch to WAL: a foreign file stays as it was.
+    check_owner(connection, settings)?;
+    connection.pragma_update(None, "journal_mode", "wal").map_err(failed)?;
+    set_synchronous(connection, settings.full_sync).map_err(failed)?;
+    if let Some(bytes) = settings.max_size {
+        let page: i64 = connection.pragma_query_value(None, "page_size", |r| r.get(0)).map_err(failed)?;
+        let pages = i64::try_from(bytes).unwrap_or(i64::MAX) / page.max(1);
+        connection.pragma_update(None, "max_page_count", pages.max(1)).map_err(failed)?;
+    }
+    let transaction =
+        connection.transaction_with_behavior(TransactionBehavior::Immediate).map_err(failed)?;
+    let found: i32 =
+        transaction.pragma_query_value(None, "user_version", |r| r.get(0)).map_err(failed)?;
+    if found < VERSION {
+        for migration in MIGRATIONS.iter().skip(usize::try_from(found).unwrap_or(0)) {
+            transaction.execute_batch(migration).map_err(failed)?;
+        }
+        transaction.pragma_update(None, "application_id", APPLICATION_ID).map_err(failed)?;
+        transaction.pragma_update(None, "user_version", VERSION).map_err(failed)?;
+    }
+    transaction.commit().map_err(failed)
+}
+
+/// Switches between syncing the log at each commit and at checkpoints only.
+pub(super) fn set_synchronous(connection: &Connection, full: bool) -> rusqlite::Result<()> {
+    connection.pragma_update(None, "synchronous", if full { "full" } else { "normal" })
+}
+
+fn check_owner(connection: &Connection, settings: &Settings) -> Result<()> {
+    let failed = |e| fault(OPERATION, &settings.path, e);
+    let number = |name| connection.pragma_query_value(None, name, |row| row.get::<_, i32>(0));
+    let (owner, version) =
+        (number("application_id").map_err(failed)?, number("user_version").map_err(failed)?);
+    let tables: i64 = connection
+        .query_row("SELECT count(*) FROM sqlite_schema", [], |row| row.get(0))
+        .map_err(failed)?;
+    if owner != APPLICATION_ID && tables > 0 {
+        let why = "the database belongs to another program";
+        return Err(Error::new(ErrorKind::Corrupt, OPERATION, why)
+            .with("file", settings.path.display())
+            .hint("name another file; Railbus keeps its events in a file of their own"));
+    }
+    if version > VERSION {
+        return Err(Error::new(ErrorKind::Version, OPERATION, "a newer Railbus wrote this file")
+            .with("file", settings.path.display())
+            .with("its schema", version)
+            .with("known up to", VERSION)
+            .hint("use that Railbus, or name another file"));
+    }
+    Ok(())
+}

@@ -1,0 +1,144 @@
+//! Groups: what they want, how far they are, and what is left of them.
+
+use crate::{
+    backend::{GroupInfo, Start},
+    clock::Timestamp,
+    predicate::Interest,
+};
+use rusqlite::{Connection, OptionalExtension, Transaction, params, types::Type};
+
+/// Opens a group, creating it at `start`, and adds `interest` to what it wants; returns its row.
+pub(super) fn open(
+    transaction: &Transaction<'_>,
+    name: &str,
+    interest: &Interest,
+    start: Start,
+) -> rusqlite::Result<i64> {
+    let found = transaction
+        .query_row("SELECT id, interest FROM groups WHERE name = ?1", [name], |row| {
+            Ok((row.get::<_, i64>(0)?, read_interest(row, 1)?))
+        })
+        .optional()?;
+    if let Some((id, mut union)) = found {
+        if union.add(interest) {
+            transaction.execute(
+                "UPDATE groups SET interest = ?2 WHERE id = ?1",
+                params![id, write_interest(&union)],
+            )?;
+        }
+        return Ok(id);
+    }
+    let cursor = before(transaction, start)?;
+    transaction.execute(
+        "INSERT INTO groups (name, interest, cursor, seen) VALUES (?1, ?2, ?3, ?4)",
+        params![name, write_interest(interest), cursor, Timestamp::now().as_micros()],
+    )?;
+    Ok(transaction.last_insert_rowid())
+}
+
+/// Returns the place right before `start`.
+fn before(connection: &Connection, start: Start) -> rusqlite::Result<i64> {
+    match start {
+        Start::Oldest => Ok(0),
+        Start::Newest => newest(connection),
+        Start::At(time) => {
+            let first = connection
+                .query_row(
+                    "SELECT seq FROM events WHERE at >= ?1 ORDER BY seq LIMIT 1",
+                    [time.as_micros()],
+                    |row| row.get::<_, i64>(0),
+                )
+                .optional()?;
+            first.map_or_else(|| newest(connection), |seq| Ok(seq - 1))
+        }
+    }
+}
+
+/// Returns the place of the newest event ever stored.
+pub(super) fn newest(connection: &Connection) -> rusqlite::Result<i64> {
+    let found = connection
+        .prepare_cached("SELECT seq FROM sqlite_sequence WHERE name = 'events'")?
+        .query_row([], |row| row.get(0))
+        .optional()?;
+    Ok(found.unwrap_or(0))
+}
+
+pub(super) fn write_interest(interest: &Interest) -> String {
+    // Texts and options of texts always encode.
+    serde_json::to_string(interest).unwrap_or_else(|_| "[{}]".into())
+}
+
+pub(super) fn read_interest(row: &rusqlite::Row<'_>, column: usize) -> rusqlite::Result<Interest> {
+    let text = row.get_ref(column)?.as_str()?;
+    serde_json::from_str(text)
+        .map_err(|e| rusqlite::Error::FromSqlConversionFailure(column, Type::Text, Box::new(e)))
+}
+
+/// Lists the groups by name.
+pub(super) fn list(connection: &Connection) -> rusqlite::Result<Vec<GroupInfo>> {
+    let now = Timestamp::now().as_micros();
+    let mut statement = connection.prepare(
+        "SELECT name, interest, seen,
+            (SELECT count(*) FROM deliveries d WHERE d.grp = g.id AND d.state = 0)
+              + (SELECT count(*) FROM events e WHERE e.seq > g.cursor AND e.rejected = 0
+                 AND wants(g.interest, e.type, e.topic)),
+            (SELECT count(*) FROM deliveries d WHERE d.grp = g.id AND d.state = 0
+             AND d.leased = 1 AND d.due > ?1),
+            (SELECT count(*) FROM letters l WHERE l.grp = g.id)
+         FROM groups g ORDER BY name",
+    )?;
+    let rows = statement.query_map([now], |row| {
+        Ok(GroupInfo {
+            name: row.get(0)?,
+            interest: read_interest(row, 1)?,
+            last_seen: Timestamp::from_micros(row.get(2)?),
+            lag: row.get::<_, i64>(3)?.cast_unsigned(),
+            leased: row.get::<_, i64>(4)?.cast_unsigned(),
+            dead_letters: row.get::<_, i64>(5)?.cast_unsigned(),
+        })
+    })?;
+    rows.collect()
+}
+
+pub(super) fn id_of(connection: &Connection, name: &str) -> rusqlite::Result<Option<i64>> {
+    connection
+        .prepare_cached("SELECT id FROM groups WHERE name = ?1")?
+        .query_row([name], |row| row.get(0))
+        .optional()
+}
+
+/// Forgets a group with its place, its unsettled events and its dead letters; false if there is
+/// none of that name.
+pub(super) fn prune(transaction: &Transaction<'_>, name: &str) -> rusqlite::Result<bool> {
+    let Some(id) = id_of(transaction, name)? else { return Ok(false) };
+    for part in [
+        "DELETE FROM letters WHERE grp = ?1",
+        "DELETE FROM deliveries WHERE grp = ?1",
+        "DELETE FROM groups WHERE id = ?1",
+    ] {
+        transaction.execute(part, [id])?;
+    }
+    Ok(true)
+}
+
+/// Moves a group back to `start`; what is unsettled stays as it is.
+pub(super) fn replay(
+    transaction: &Transaction<'_>,
+    name: &str,
+    start: Start,
+) -> rusqlite::Result<Option<u64>> {
+    let Some(id) = id_of(transaction, name)? else { return Ok(None) };
+    let cursor = before(transaction, start)?;
+    transaction.execute(
+        "DELETE FROM deliveries WHERE grp = ?1 AND seq > ?2 AND state = 1",
+        params![id, cursor],
+    )?;
+    transaction.execute("UPDATE groups SET cursor = ?2 WHERE id = ?1", params![id, cursor])?;
+    let again: i64 = transaction.query_row(
+        "SELECT count(*) FROM events e, groups g WHERE g.id = ?1 AND e.seq > g.cursor
+         AND e.rejected = 0 AND wants(g.interest, e.type, e.topic)",
+        [id],
+        |row| row.get(0),
+    )?;
+    Ok(Some(again.cast_unsigned()))
+}

@@ -1,0 +1,115 @@
+//! Dead letters: listed, handed back, deleted.
+
+use super::settle::{ends, outcome_of};
+use crate::{
+    backend::{Letter, LetterFilter},
+    clock::Timestamp,
+    codec,
+    topic::Pattern,
+};
+use bytes::Bytes;
+use rusqlite::{Connection, OptionalExtension, Row, Transaction, params};
+
+/// Lists the letters that `filter` takes, oldest first.
+pub(super) fn list(connection: &Connection, filter: &LetterFilter) -> rusqlite::Result<Vec<Letter>> {
+    let mut statement = connection.prepare_cached(
+        "SELECT l.id, e.id, e.type, e.topic, e.body, e.rejected, g.name, l.subscription, l.reason,
+            l.attempts, l.at, l.history
+         FROM letters l JOIN events e ON e.seq = l.seq LEFT JOIN groups g ON g.id = l.grp
+         WHERE (?1 IS NULL OR l.id = ?1) AND (?2 IS NULL OR e.id = ?2)
+           AND (?3 IS NULL OR g.name = ?3) AND (?4 IS NULL OR l.subscription = ?4)
+           AND (?5 IS NULL OR instr(l.reason, ?5) > 0)
+         ORDER BY l.id",
+    )?;
+    let pattern = |text: &Option<String>| text.as_deref().map(Pattern::new);
+    let (types, topics) = (pattern(&filter.event_type), pattern(&filter.topic));
+    let limit = filter.limit.map_or(usize::MAX, |n| usize::try_from(n).unwrap_or(usize::MAX));
+    let mut rows = statement.query(params![
+        filter.id.map(u64::cast_signed),
+        filter.event_id,
+        filter.group,
+        filter.subscription,
+        filter.reason,
+    ])?;
+    let mut letters = Vec::new();
+    while let Some(row) = rows.next()? {
+        let matches = |p: &Option<Pattern>, column| -> rusqlite::Result<bool> {
+            let name = row.get_ref(column)?.as_str()?;
+            Ok(p.as_ref().is_none_or(|p| p.matches(name)))
+        };
+        if letters.len() >= limit {
+            break;
+        }
+        if matches(&types, 2)? && matches(&topics, 3)? {
+            letters.push(read(row)?);
+        }
+    }
+    Ok(letters)
+}
+
+fn read(row: &Row<'_>) -> rusqlite::Result<Letter> {
+    let history: Option<String> = row.get(11)?;
+    Ok(Letter {
+        id: row.get::<_, i64>(0)?.cast_unsigned(),
+        event_id: row.get(1)?,
+        event_type: row.get(2)?,
+        topic: row.get(3)?,
+        event: codec::decode(&Bytes::from(row.get::<_, Vec<u8>>(4)?)).ok(),
+        group: row.get(6)?,
+        subscription: row.get(7)?,
+        reason: row.get(8)?,
+        attempts: row.get(9)?,
+        at: Timestamp::from_micros(row.get(10)?),
+        history: history.and_then(|text| serde_json::from_str(&text).ok()).unwrap_or_default(),
+    })
+}
+
+/// Hands letters back, each to the one subscription it failed in; tells how many.
+///
+/// Left alone are letters that are gone, lines that never became an event, and events that
+/// another subscription of the group is still working on.
+pub(super) fn redrive(transaction: &Transaction<'_>, ids: &[u64]) -> rusqlite::Result<u64> {
+    let mut redriven = 0;
+    for id in ids {
+        let found = transaction
+            .prepare_cached(
+                "SELECT l.grp, l.seq, l.subscription, d.finished FROM letters l
+                 JOIN deliveries d ON d.grp = l.grp AND d.seq = l.seq
+                 WHERE l.id = ?1 AND d.state = 1",
+            )?
+            .query_row([id.cast_signed()], |row| {
+                let finished: Option<String> = row.get(3)?;
+                Ok((row.get::<_, i64>(0)?, row.get::<_, i64>(1)?, row.get::<_, String>(2)?, finished))
+            })
+            .optional()?;
+        let Some((group, seq, subscription, finished)) = found else { continue };
+        let mut others = finished.as_deref().map(ends).unwrap_or_default();
+        others.remove(&subscription);
+        let worst = others.values().map(outcome_of).max().unwrap_or(0);
+        transaction
+            .prepare_cached(
+                "UPDATE deliveries SET state = 0, leased = 0, due = 0, attempt = 0, outcome = ?3,
+                 finished = ?4, history = NULL, settled_at = NULL, run = NULL
+                 WHERE grp = ?1 AND seq = ?2",
+            )?
+            .execute(params![
+                group,
+                seq,
+                worst,
+                (!others.is_empty()).then(|| serde_json::to_string(&others).ok()).flatten(),
+            ])?;
+        delete(transaction, *id)?;
+        redriven += 1;
+    }
+    Ok(redriven)
+}
+
+/// Deletes letters for ever; tells how many there were.
+pub(super) fn purge(transaction: &Transaction<'_>, ids: &[u64]) -> rusqlite::Result<u64> {
+    ids.iter().map(|id| delete(transaction, *id)).sum()
+}
+
+fn delete(transaction: &Transaction<'_>, id: u64) -> rusqlite::Result<u64> {
+    let mut statement = transaction.prepare_cached("DELETE FROM letters WHERE id = ?1")?;
+    Ok(u64::try_from(statement.execute([id.cast_signed()])?).unwrap_or(0))
+}

@@ -1,0 +1,78 @@
+//! What is stored, and how an older file is brought up to date.
+
+/// Marks the file as Railbus's: "Rail" in ASCII, SQLite's `application_id`.
+pub(super) const APPLICATION_ID: i32 = 0x5261_696c;
+
+/// The version of the schema below, SQLite's `user_version`.
+pub(super) const VERSION: i32 = 1;
+
+/// Takes a file from version N to N + 1, at index N; a new file goes through all of them.
+pub(super) const MIGRATIONS: [&str; VERSION as usize] = [V1];
+
+/// `events` is the log; `run` names the run that published an event, `due` holds it back,
+/// `rejected` marks what never became an event. A group has seen all events up to its `cursor`;
+/// those of interest have a row in `deliveries`:
+/// - unsettled (`state` 0), to be fetched from `due` on; while `leased`, `due` is the lease's end;
+/// - settled (`state` 1) in run `run` at `settled_at`, with the worst `outcome` over the group's
+///   subscriptions: 1 unmatched, 2 succeeded, 3 failed, 4 dead-lettered.
+///
+/// `fence` counts the leases, `attempt` the tries, `finished` maps the subscriptions that are
+/// through to how. The unsettled rows are few, so their index stays small however long the log.
+const V1: &str = "
+CREATE TABLE events (
+    seq INTEGER PRIMARY KEY AUTOINCREMENT,
+    id TEXT NOT NULL,
+    type TEXT NOT NULL,
+    topic TEXT NOT NULL,
+    at INTEGER NOT NULL,
+    due INTEGER,
+    run INTEGER,
+    rejected INTEGER NOT NULL DEFAULT 0,
+    body BLOB NOT NULL
+);
+CREATE TABLE groups (
+    id INTEGER PRIMARY KEY AUTOINCREMENT,
+    name TEXT NOT NULL UNIQUE,
+    interest TEXT NOT NULL,
+    cursor INTEGER NOT NULL,
+    seen INTEGER NOT NULL
+);
+CREATE TABLE deliveries (
+    grp INTEGER NOT NULL,
+    seq INTEGER NOT NULL,
+    state INTEGER NOT NULL DEFAULT 0,
+    due INTEGER NOT NULL,
+    leased INTEGER NOT NULL,
+    attempt INTEGER NOT NULL,
+    fence INTEGER NOT NULL,
+    outcome INTEGER NOT NULL DEFAULT 0,
+    retried INTEGER NOT NULL DEFAULT 0,
+    run INTEGER,
+    settled_at INTEGER,
+    finished TEXT,
+    history TEXT,
+    PRIMARY KEY (grp, seq)
+) WITHOUT ROWID;
+CREATE INDEX deliveries_unsettled ON deliveries (grp, due, seq) WHERE state = 0;
+CREATE TABLE letters (
+    id INTEGER PRIMARY KEY AUTOINCREMENT,
+    seq INTEGER NOT NULL,
+    grp INTEGER,
+    subscription TEXT NOT NULL,
+    reason TEXT NOT NULL,
+    attempts INTEGER NOT NULL,
+    history TEXT,
+    at INTEGER NOT NULL
+);
+CREATE INDEX letters_seq ON letters (seq);
+CREATE TABLE inputs (
+    name TEXT PRIMARY KEY,
+    position INTEGER NOT NULL,
+    fingerprint INTEGER NOT NULL
+) WITHOUT ROWID;
+CREATE TABLE runs (
+    id INTEGER PRIMARY KEY AUTOINCREMENT,
+    began_at INTEGER NOT NULL
+);
+CREATE TABLE listeners (name TEXT PRIMARY KEY) WITHOUT ROWID;
+";

@@ -1,0 +1,79 @@
+//! What can be set for a store, and what it guarantees.
+
+use crate::{
+    backend::{Batch, Broadcast, Capability, Ordering, Release, Replay},
+    error::{Error, ErrorKind, Result},
+    options::{Options, Setting},
+};
+use std::{path::PathBuf, time::Duration};
+
+/// What the sqlite backend guarantees.
+pub const CAPABILITY: Capability = Capability {
+    name: "sqlite",
+    broadcast: Broadcast::Live,
+    groups: true,
+    ordering: Ordering::Total,
+    counts_attempts: true,
+    delay: true,
+    lease_min: Some(Duration::from_millis(100)),
+    replay: Replay::Time,
+    dead_letters: true,
+    keeps_finished: true,
+    release: Release::Free,
+    batch: Batch::BestEffort,
+    positions: true,
+    durable: true,
+    payload_max: 16 << 20,
+    batch_max: 10_000,
+};
+
+/// What can be set in the URL, the table or the map.
+pub const SETTINGS: &[Setting] = &[
+    Setting {
+        key: "synchronous",
+        help: "full (default): an Ok survives power loss; normal: faster, an Ok survives a crash of the process but the last ones may go with the power",
+    },
+    Setting { key: "retention", help: "how long settled events are kept (default 24h)" },
+    Setting { key: "busy_timeout", help: "how long to wait for other processes (default 10s)" },
+    Setting { key: "max_size", help: "the file's largest size in bytes (default unlimited)" },
+];
+
+/// The settings of one store, checked.
+#[derive(Clone, Debug)]
+pub(super) struct Settings {
+    pub(super) path: PathBuf,
+    pub(super) full_sync: bool,
+    pub(super) retention: Duration,
+    pub(super) busy_timeout: Duration,
+    pub(super) max_size: Option<u64>,
+}
+
+impl Settings {
+    pub(super) fn read(options: &Options) -> Result<Self> {
+        options.check(SETTINGS)?;
+        if options.address().is_empty() {
+            let why = "the path of the database file is missing";
+            return Err(Error::new(ErrorKind::Config, "open sqlite", why)
+                .hint("write sqlite:PATH, such as sqlite:orders.db"));
+        }
+        let max_size = options.text("max_size").map(|text| {
+            text.parse::<u64>().map_err(|e| {
+                let why = format!("`{text}` is not a number of bytes");
+                Error::new(ErrorKind::Config, "open sqlite", why)
+                    .with("setting", "max_size")
+                    .because(e)
+            })
+        });
+        Ok(Self {
+            path: options.address().into(),
+            full_sync: options
+                .one_of("synchronous", &[("full", true), ("normal", false)])?
+                .unwrap_or(true),
+            retention: options
+                .duration("retention")?
+                .unwrap_or(Duration::from_secs(24 * 60 * 60)),
+            busy_timeout: options.duration("busy_timeout")?.unwrap_or(Duration::from_secs(10)),
+            max_size: max_size.transpose()?,
+        })
+    }
+}

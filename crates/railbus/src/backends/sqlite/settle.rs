@@ -1,0 +1,182 @@
+//! Settling: what became of leased events.
+
+use super::claim::Ends;
+use crate::{
+    backend::{HISTORY_MAX, Settle, Verdict},
+    clock::Timestamp,
+    delivery::{End, Try},
+};
+use rusqlite::{OptionalExtension, Transaction, params};
+use std::time::Duration;
+
+/// Settles leases of a group; false for each that was lost.
+pub(super) fn settle(
+    transaction: &Transaction<'_>,
+    group: i64,
+    lease: Duration,
+    batch: &[Settle],
+) -> rusqlite::Result<Vec<bool>> {
+    let now = Timestamp::now();
+    let run = latest_run(transaction)?;
+    let settle = |settle: &Settle| match settle {
+        Settle { verdict: Verdict::Ack, ended, failed, .. }
+            if failed.is_empty() && plain(ended) =>
+        {
+            ack_plain(transaction, group, settle, now, run)
+        }
+        _ => settle_fully(transaction, group, lease, settle, now, run),
+    };
+    batch.iter().map(settle).collect()
+}
+
+/// Whether nothing is worth keeping but the outcome: one subscription, through without failure.
+fn plain(ended: &[(String, End)]) -> bool {
+    matches!(ended, [] | [(_, End::Done | End::Unmatched)])
+}
+
+/// Ranks how a subscription got through, worst last.
+pub(super) fn outcome_of(end: &End) -> i64 {
+    match end {
+        End::Unmatched => 1,
+        End::Done => 2,
+        End::Failed(_) => 3,
+        End::Dead(_) => 4,
+    }
+}
+
+fn latest_run(transaction: &Transaction<'_>) -> rusqlite::Result<i64> {
+    let run = transaction
+        .prepare_cached("SELECT seq FROM sqlite_sequence WHERE name = 'runs'")?
+        .query_row([], |row| row.get(0))
+        .optional()?;
+    Ok(run.unwrap_or(0))
+}
+
+fn ack_plain(
+    transaction: &Transaction<'_>,
+    group: i64,
+    settle: &Settle,
+    now: Timestamp,
+    run: i64,
+) -> rusqlite::Result<bool> {
+    let outcome = settle.ended.first().map_or(1, |(_, end)| outcome_of(end));
+    let changed = transaction
+        .prepare_cached(
+            "UPDATE deliveries SET state = 1, leased = 0, outcome = max(outcome, ?4),
+             retried = retried OR ?7, run = ?5, settled_at = ?6
+             WHERE grp = ?1 AND seq = ?2 AND fence = ?3 AND state = 0 AND leased = 1",
+        )?
+        .execute(params![
+            group,
+            settle.receipt.place.cast_signed(),
+            settle.receipt.fence.cast_signed(),
+            outcome,
+            run,
+            now.as_micros(),
+            settle.retried,
+        ])?;
+    Ok(changed == 1)
+}
+
+struct Row {
+    attempt: u32,
+    outcome: i64,
+    finished: Option<String>,
+    history: Option<String>,
+}
+
+fn settle_fully(
+    transaction: &Transaction<'_>,
+    group: i64,
+    lease: Duration,
+    settle: &Settle,
+    now: Timestamp,
+    run: i64,
+) -> rusqlite::Result<bool> {
+    let (seq, fence) = (settle.receipt.place.cast_signed(), settle.receipt.fence.cast_signed());
+    let row = transaction
+        .prepare_cached(
+            "SELECT attempt, outcome, finished, history FROM deliveries
+             WHERE grp = ?1 AND seq = ?2 AND fence = ?3 AND state = 0 AND leased = 1",
+        )?
+        .query_row(params![group, seq, fence], |row| {
+            Ok(Row {
+                attempt: row.get(0)?,
+                outcome: row.get(1)?,
+                finished: row.get(2)?,
+                history: row.get(3)?,
+            })
+        })
+        .optional()?;
+    let Some(row) = row else { return Ok(false) };
+    let history = lengthen(row.history.as_deref(), &settle.failed);
+    let mut ends = row.finished.as_deref().map(ends).unwrap_or_default();
+    ends.extend(settle.ended.iter().cloned());
+    let outcome = settle.ended.iter().map(|(_, end)| outcome_of(end)).fold(row.outcome, i64::max);
+    for (subscription, end) in &settle.ended {
+        if let End::Dead(reason) = end {
+            let letter = (seq, group, subscription, reason, row.attempt, &history, now.as_micros());
+            insert_letter(transaction, letter)?;
+        }
+    }
+    let (state, leased, due, attempt) = match settle.verdict {
+        Verdict::Ack => (1, false, 0, row.attempt),
+        Verdict::Nack { delay } => (0, false, now.after(delay).as_micros(), row.attempt),
+        Verdict::Extend { tries } => {
+            (0, true, now.after(lease).as_micros(), row.attempt.saturating_add(tries))
+        }
+        Verdict::Release => (0, false, 0, row.attempt.saturating_sub(1)),
+    };
+    let settled = (state == 1).then_some(now.as_micros());
+    transaction
+        .prepare_cached(
+            "UPDATE deliveries SET state = ?3, leased = ?4, due = ?5, attempt = ?6, outcome = ?7,
+             finished = ?8, history = ?9, settled_at = ?10, run = ?11,
+             retried = retried OR ?12 OR ?6 > 1 WHERE grp = ?1 AND seq = ?2",
+        )?
+        .execute(params![
+            group,
+            seq,
+            state,
+            leased,
+            due,
+            attempt,
+            outcome,
+            (!ends.is_empty()).then(|| serde_json::to_string(&ends).ok()).flatten(),
+            history,
+            settled,
+            settled.map(|_| run),
+            settle.retried,
+        ])?;
+    Ok(true)
+}
+
+type NewLetter<'a> = (i64, i64, &'a String, &'a String, u32, &'a Option<String>, i64);
+
+fn insert_letter(transaction: &Transaction<'_>, letter: NewLetter<'_>) -> rusqlite::Result<()> {
+    let (seq, group, subscription, reason, attempts, history, at) = letter;
+    transaction
+        .prepare_cached(
+            "INSERT INTO letters (seq, grp, subscription, reason, attempts, history, at)
+             VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7)",
+        )?
+        .execute(params![seq, group, subscription, reason, attempts, history, at])?;
+    Ok(())
+}
+
+/// Reads the map of finished subscriptions; what can't be read finishes nobody.
+pub(super) fn ends(text: &str) -> Ends {
+    serde_json::from_str(text).unwrap_or_default()
+}
+
+/// Adds failed tries to a history, keeping the latest [`HISTORY_MAX`].
+pub(super) fn lengthen(history: Option<&str>, failed: &[Try]) -> Option<String> {
+    if failed.is_empty() {
+        return history.map(Into::into);
+    }
+    let mut tries: Vec<Try> =
+        history.and_then(|text| serde_json::from_str(text).ok()).unwrap_or_default();
+    tries.extend_from_slice(failed);
+    let surplus = tries.len().saturating_sub(HISTORY_MAX);
+    serde_json::to_string(&tries[surplus..]).ok()
+}

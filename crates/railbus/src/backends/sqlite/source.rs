@@ -1,0 +1,261 @@
+//! Sources: a member of a group, and a listener to everything.
+
+use super::{
+    claim::{Look, Member, claim, look},
+    reader::Reader,
+    settle::settle,
+    wake::Wake,
+    writer::{Weight, Writer},
+};
+use crate::{
+    backend::{Leased, Receipt, Settle, SharedFilter, Source, Undecodable, Verdict},
+    clock::Timestamp,
+    codec,
+    error::{Error, ErrorKind, Result},
+};
+use async_trait::async_trait;
+use bytes::Bytes;
+use rusqlite::{Connection, params};
+use std::{
+    collections::BTreeSet,
+    sync::{Arc, Mutex, PoisonError},
+    time::Duration,
+};
+use tokio::sync::watch;
+
+/// How many events a broadcast looks at in one go.
+const LISTEN_MAX: i64 = 1024;
+
+/// Waits for the store to change, or for a time, or to be stopped.
+#[derive(Debug)]
+pub(super) struct Waiting {
+    changes: watch::Receiver<u64>,
+    stopped: watch::Sender<bool>,
+}
+
+impl Waiting {
+    pub(super) fn new(wake: &Wake) -> Self {
+        Self { changes: wake.changes(), stopped: watch::Sender::new(false) }
+    }
+
+    /// Returns a receiver that has seen every change so far: what comes after is not missed.
+    fn fresh(&self) -> watch::Receiver<u64> {
+        let mut changes = self.changes.clone();
+        changes.mark_unchanged();
+        changes
+    }
+
+    async fn wait(&self, mut changes: watch::Receiver<u64>, until: Option<Timestamp>) {
+        let mut stopped = self.stopped.subscribe();
+        // A clock that jumps makes a due time near or far; looking each second bounds the error.
+        let most = Duration::from_secs(if until.is_some() { 1 } else { 60 });
+        let wait = until.map_or(most, |t| t.since(Timestamp::now()).min(most));
+        tokio::select! {
+            _ = changes.changed() => {}
+            () = tokio::time::sleep(wait) => {}
+            _ = stopped.wait_for(|stopped| *stopped) => {}
+        }
+    }
+
+    fn is_stopped(&self) -> bool {
+        *self.stopped.borrow()
+    }
+
+    fn stop(&self) {
+        self.stopped.send_replace(true);
+    }
+}
+
+/// A member of a group.
+#[derive(Debug)]
+pub(super) struct GroupSource {
+    pub(super) member: Member,
+    pub(super) name: String,
+    pub(super) writer: Writer,
+    pub(super) reader: Reader,
+    pub(super) wake: Arc<Wake>,
+    pub(super) waiting: Waiting,
+}
+
+#[async_trait]
+impl Source for GroupSource {
+    async fn fetch(&self, max: usize) -> Result<Vec<Leased>> {
+        let group = self.member.group;
+        while !self.waiting.is_stopped() {
+            let changes = self.waiting.fresh();
+            match self.reader.call(move |c| look(c, group)).await? {
+                Look::Ready => {
+                    let member = self.member.clone();
+                    let work = move |t: &rusqlite::Transaction<'_>| claim(t, &member, max);
+                    let (claimed, more) = self.writer.call(Weight::Light, work).await?;
+                    if !claimed.is_empty() {
+                        return Ok(claimed);
+                    }
+                    if !more {
+                        // Something is due that another member must handle: no need to hurry.
+                        let soon = Timestamp::now().after(Duration::from_millis(200));
+                        self.waiting.wait(changes, Some(soon)).await;
+                    }
+                }
+                Look::Wait(due) => self.waiting.wait(changes, due).await,
+                Look::Gone => {
+                    let why = "the group was pruned while it was open";
+                    return Err(Error::new(ErrorKind::NotFound, "fetch", why)
+                        .with("group", &self.name)
+                        .hint("start the program again to open it anew"));
+                }
+            }
+        }
+        Ok(Vec::new())
+    }
+
+    async fn settle(&self, batch: &[Settle]) -> Vec<Result<()>> {
+        let gives_back = batch.iter().any(|s| {
+            matches!(s.verdict, Verdict::Release) || matches!(s.verdict, Verdict::Nack { .. })
+        });
+        let confirms = batch.iter().any(|s| matches!(s.verdict, Verdict::Ack));
+        let weight = match (gives_back, confirms) {
+            (true, _) => Weight::News,
+            (false, true) => Weight::Durable,
+            (false, false) => Weight::Light,
+        };
+        let (group, lease, batch) = (self.member.group, self.member.lease, batch.to_vec());
+        let count = batch.len();
+        let work = move |t: &rusqlite::Transaction<'_>| settle(t, group, lease, &batch);
+        match self.writer.call(weight, work).await {
+            Ok(kept) => kept.into_iter().map(|kept| if kept { Ok(()) } else { Err(stale()) }).collect(),
+            Err(e) => vec![Err(e); count],
+        }
+    }
+
+    fn stop(&self) {
+        self.waiting.stop();
+    }
+
+    async fn close(&self) -> Result<()> {
+        self.stop();
+        // Whoever waits for this group's leases may look again.
+        self.wake.here();
+        Ok(())
+    }
+}
+
+fn stale() -> Error {
+    Error::new(ErrorKind::Stale, "settle", "the lease was lost: the event is another member's now")
+}
+
+/// A listener to every event of interest from now on.
+#[derive(Debug)]
+pub(super) struct BroadcastSource {
+    pub(super) wants: SharedFilter,
+    pub(super) reader: Reader,
+    pub(super) waiting: Waiting,
+    pub(super) place: Mutex<Place>,
+}
+
+/// How far a broadcast has listened, and what it holds back until it is due.
+#[derive(Debug)]
+pub(super) struct Place {
+    pub(super) seq: i64,
+    pub(super) held: BTreeSet<(i64, i64)>,
+}
+
+struct Heard {
+    leased: Vec<Leased>,
+    place: Place,
+    full: bool,
+}
+
+#[async_trait]
+impl Source for BroadcastSource {
+    async fn fetch(&self, max: usize) -> Result<Vec<Leased>> {
+        while !self.waiting.is_stopped() {
+            let changes = self.waiting.fresh();
+            let (seq, held) = {
+                let place = self.place.lock().unwrap_or_else(PoisonError::into_inner);
+                (place.seq, place.held.clone())
+            };
+            let wants = Arc::clone(&self.wants);
+            let place = Place { seq, held };
+            let heard = self.reader.call(move |c| listen(c, place, &wants, max)).await?;
+            let due = heard.place.held.first().map(|(due, _)| Timestamp::from_micros(*due));
+            *self.place.lock().unwrap_or_else(PoisonError::into_inner) = heard.place;
+            if !heard.leased.is_empty() {
+                return Ok(heard.leased);
+            }
+            if !heard.full {
+                self.waiting.wait(changes, due).await;
+            }
+        }
+        Ok(Vec::new())
+    }
+
+    async fn settle(&self, batch: &[Settle]) -> Vec<Result<()>> {
+        // At most once: there is nothing to settle.
+        vec![Ok(()); batch.len()]
+    }
+
+    fn stop(&self) {
+        self.waiting.stop();
+    }
+
+    async fn close(&self) -> Result<()> {
+        self.stop();
+        Ok(())
+    }
+}
+
+/// Reads what is new and wanted, and what was held back and is due now.
+fn listen(
+    connection: &Connection,
+    mut place: Place,
+    wants: &SharedFilter,
+    max: usize,
+) -> rusqlite::Result<Heard> {
+    let now = Timestamp::now().as_micros();
+    let mut leased = Vec::new();
+    let mut one = connection.prepare_cached("SELECT body FROM events WHERE seq = ?1")?;
+    while let Some(&(due, seq)) = place.held.first() {
+        if due > now || leased.len() == max {
+            break;
+        }
+        place.held.pop_first();
+        let mut rows = one.query([seq])?;
+        if let Some(row) = rows.next()? {
+            leased.push(hear(seq, row.get(0)?));
+        }
+    }
+    let mut new = connection.prepare_cached(
+        "SELECT seq, type, topic, due, rejected, body FROM events WHERE seq > ?1
+         ORDER BY seq LIMIT ?2",
+    )?;
+    let mut rows = new.query(params![place.seq, LISTEN_MAX])?;
+    let mut seen = 0;
+    while let Some(row) = rows.next()? {
+        if leased.len() == max {
+            break;
+        }
+        let seq: i64 = row.get(0)?;
+        let wanted = wants.matches(row.get_ref(1)?.as_str()?, row.get_ref(2)?.as_str()?);
+        if wanted && !row.get::<_, bool>(4)? {
+            match row.get::<_, Option<i64>>(3)? {
+                Some(due) if due > now => {
+                    place.held.insert((due, seq));
+                }
+                _ => leased.push(hear(seq, row.get(5)?)),
+            }
+        }
+        (place.seq, seen) = (seq, seen + 1);
+    }
+    Ok(Heard { leased, place, full: seen == LISTEN_MAX })
+}
+
+fn hear(seq: i64, body: Vec<u8>) -> Leased {
+    let raw = Bytes::from(body);
+    Leased {
+        receipt: Receipt { place: seq.cast_unsigned(), fence: 0, token: None },
+        event: codec::decode(&raw).map_err(|error| Undecodable { raw, error }),
+        attempt: 1,
+        finished: Vec::new(),
+    }
+}

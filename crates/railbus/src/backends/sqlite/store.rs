@@ -1,0 +1,274 @@
+//! An open store: the contracts of a backend, handed to the writer and the reader.
+
+use super::{
+    accounts, claim::Member, groups, letters, publish, reader::Reader,
+    settings::{CAPABILITY, Settings},
+    source::{BroadcastSource, GroupSource, Place, Waiting},
+    wake::Wake,
+    writer::{Weight, Writer},
+};
+use crate::{
+    backend::{
+        Accounts, Backend, Capability, GroupInfo, Keeper, Letter, LetterFilter, Outgoing, Position,
+        RunMark, Source, Start, Subscribe, Tally,
+    },
+    error::{Error, ErrorKind, Result},
+    options::Options,
+    predicate::Interest,
+};
+use async_trait::async_trait;
+use std::{
+    collections::BTreeSet,
+    sync::{Arc, Mutex, PoisonError},
+    thread::JoinHandle,
+    time::Duration,
+};
+
+/// Opens a store, creating the file if it is missing.
+///
+/// # Errors
+/// Returns what is wrong with the options, the file or its folder.
+pub async fn open(options: Options) -> Result<Arc<dyn Backend>> {
+    let settings = Settings::read(&options)?;
+    let opened = tokio::task::spawn_blocking(move || start(settings)).await;
+    let died = |e| Error::new(ErrorKind::Internal, "open sqlite", "opening panicked").because(e);
+    Ok(Arc::new(opened.map_err(died)??))
+}
+
+fn start(settings: Settings) -> Result<Sqlite> {
+    let wake = Wake::new()?;
+    let (writer, writing) = Writer::start(&settings, Arc::clone(&wake))?;
+    let (reader, reading) = Reader::start(&settings)?;
+    let threads = vec![writing, reading];
+    Ok(Sqlite {
+        settings,
+        wake,
+        open: Mutex::new(Some(Open { writer, reader, threads, sources: Vec::new() })),
+    })
+}
+
+#[derive(Debug)]
+struct Sqlite {
+    settings: Settings,
+    wake: Arc<Wake>,
+    // None once closed.
+    open: Mutex<Option<Open>>,
+}
+
+#[derive(Debug)]
+struct Open {
+    writer: Writer,
+    reader: Reader,
+    threads: Vec<JoinHandle<()>>,
+    sources: Vec<std::sync::Weak<dyn SourceDebug>>,
+}
+
+trait SourceDebug: Source + std::fmt::Debug {}
+impl<T: Source + std::fmt::Debug> SourceDebug for T {}
+
+impl Sqlite {
+    fn handles(&self) -> Result<(Writer, Reader)> {
+        let open = self.open.lock().unwrap_or_else(PoisonError::into_inner);
+        let open = open.as_ref().ok_or_else(closed)?;
+        Ok((open.writer.clone(), open.reader.clone()))
+    }
+
+    fn writer(&self) -> Result<Writer> {
+        Ok(self.handles()?.0)
+    }
+
+    fn reader(&self) -> Result<Reader> {
+        Ok(self.handles()?.1)
+    }
+
+    fn keep(&self, source: &Arc<dyn SourceDebug>) -> Result<()> {
+        let mut open = self.open.lock().unwrap_or_else(PoisonError::into_inner);
+        let open = open.as_mut().ok_or_else(closed)?;
+        open.sources.retain(|s| s.strong_count() > 0);
+        open.sources.push(Arc::downgrade(source));
+        Ok(())
+    }
+
+    /// Makes sure that other processes' commits wake this one.
+    async fn listen(&self, writer: &Writer) -> Result<()> {
+        let Some(name) = self.wake.listen(&self.settings)? else { return Ok(()) };
+        let name = name.to_owned();
+        let add = move |t: &rusqlite::Transaction<'_>| {
+            t.execute("INSERT OR IGNORE INTO listeners (name) VALUES (?1)", [&name]).map(|_| ())
+        };
+        writer.call(Weight::Light, add).await
+    }
+}
+
+fn closed() -> Error {
+    Error::new(ErrorKind::Closed, "sqlite", "the store is closed")
+}
+
+#[async_trait]
+impl Backend for Sqlite {
+    fn capability(&self) -> &Capability {
+        &CAPABILITY
+    }
+
+    async fn publish(&self, batch: &[Outgoing]) -> Vec<Result<()>> {
+        let writer = match self.writer() {
+            Ok(writer) => writer,
+            Err(e) => return vec![Err(e); batch.len()],
+        };
+        let mut ready = Vec::with_capacity(batch.len());
+        let mut results = Vec::with_capacity(batch.len());
+        for outgoing in batch {
+            results.push(publish::make_ready(outgoing, CAPABILITY.payload_max).map(|r| ready.push(r)));
+        }
+        let work = move |t: &rusqlite::Transaction<'_>| publish::insert(t, &ready);
+        let failed = match writer.call(Weight::News, work).await {
+            Ok(None) => return results,
+            Ok(Some(input)) => {
+                let why = "another process has read on in this input";
+                Error::new(ErrorKind::Stale, "publish", why).with("input", input)
+            }
+            Err(e) => e,
+        };
+        results.into_iter().map(|r| r.and_then(|()| Err(failed.clone()))).collect()
+    }
+
+    async fn subscribe(&self, request: Subscribe) -> Result<Arc<dyn Source>> {
+        let (writer, reader) = self.handles()?;
+        self.listen(&writer).await?;
+        let wants = Arc::new(request.interest.compile());
+        let waiting = Waiting::new(&self.wake);
+        let source: Arc<dyn SourceDebug> = match request.group {
+            None => {
+                let seq = reader.call(groups::newest).await?;
+                let place = Mutex::new(Place { seq, held: BTreeSet::new() });
+                Arc::new(BroadcastSource { wants, reader, waiting, place })
+            }
+            Some(name) => {
+                let (group, interest, start) = (name.clone(), request.interest, request.start);
+                let open = move |t: &rusqlite::Transaction<'_>| {
+                    groups::open(t, &group, &interest, start)
+                };
+                let group = writer.call(Weight::Durable, open).await?;
+                let member = Member { group, lease: request.lease, wants };
+                let wake = Arc::clone(&self.wake);
+                Arc::new(GroupSource { member, name, writer, reader, wake, waiting })
+            }
+        };
+        self.keep(&source)?;
+        Ok(source)
+    }
+
+    async fn ping(&self) -> Result<()> {
+        self.writer()?.call(Weight::Light, |t| groups::newest(t).map(|_| ())).await
+    }
+
+    async fn close(&self, deadline: Duration) -> Result<()> {
+        let Some(open) = self.open.lock().unwrap_or_else(PoisonError::into_inner).take() else {
+            return Ok(());
+        };
+        open.sources.iter().filter_map(std::sync::Weak::upgrade).for_each(|s| s.stop());
+        let name = self.wake.close().to_owned();
+        let forget = move |t: &rusqlite::Transaction<'_>| {
+            t.execute("DELETE FROM listeners WHERE name = ?1", [&name]).map(|_| ())
+        };
+        // A listener that stays listed is forgotten by whoever fails to wake it.
+        let _ = open.writer.call(Weight::Light, forget).await;
+        let Open { writer, reader, threads, .. } = open;
+        writer.stop();
+        reader.stop();
+        let joined = tokio::task::spawn_blocking(move || {
+            threads.into_iter().for_each(|thread| drop(thread.join()));
+        });
+        // A thread that hangs on a disk that hangs must not hang the program.
+        let _ = tokio::time::timeout(deadline, joined).await;
+        Ok(())
+    }
+
+    fn keeper(&self) -> Option<&dyn Keeper> {
+        Some(self)
+    }
+
+    fn accounts(&self) -> Option<&dyn Accounts> {
+        Some(self)
+    }
+}
+
+#[async_trait]
+impl Keeper for Sqlite {
+    async fn groups(&self) -> Result<Vec<GroupInfo>> {
+        self.reader()?.call(groups::list).await
+    }
+
+    async fn prune(&self, group: &str) -> Result<()> {
+        let name = group.to_owned();
+        let found = self.writer()?.call(Weight::News, move |t| groups::prune(t, &name)).await?;
+        if found { Ok(()) } else { Err(self.no_group(group).await) }
+    }
+
+    async fn replay(&self, group: &str, start: Start) -> Result<u64> {
+        let name = group.to_owned();
+        let work = move |t: &rusqlite::Transaction<'_>| groups::replay(t, &name, start);
+        match self.writer()?.call(Weight::News, work).await? {
+            Some(again) => Ok(again),
+            None => Err(self.no_group(group).await),
+        }
+    }
+
+    async fn letters(&self, filter: &LetterFilter) -> Result<Vec<Letter>> {
+        let filter = filter.clone();
+        self.reader()?.call(move |c| letters::list(c, &filter)).await
+    }
+
+    async fn redrive(&self, ids: &[u64]) -> Result<u64> {
+        let ids = ids.to_vec();
+        self.writer()?.call(Weight::News, move |t| letters::redrive(t, &ids)).await
+    }
+
+    async fn purge(&self, ids: &[u64]) -> Result<u64> {
+        let ids = ids.to_vec();
+        self.writer()?.call(Weight::Durable, move |t| letters::purge(t, &ids)).await
+    }
+}
+
+impl Sqlite {
+    async fn no_group(&self, name: &str) -> Error {
+        let known = self.groups().await.unwrap_or_default();
+        let names = known.iter().map(|g| g.name.as_str()).collect::<Vec<_>>().join(", ");
+        let hint = if names.is_empty() { "the store has no groups yet".into() } else {
+            format!("known groups: {names}")
+        };
+        Error::new(ErrorKind::NotFound, "groups", "there is no such group")
+            .with("group", name)
+            .hint(hint)
+    }
+}
+
+#[async_trait]
+impl Accounts for Sqlite {
+    async fn begin(&self) -> Result<RunMark> {
+        self.writer()?.call(Weight::Durable, accounts::begin).await
+    }
+
+    async fn position(&self, input: &str) -> Result<Option<Position>> {
+        let input = input.to_owned();
+        self.reader()?.call(move |c| publish::position(c, &input)).await
+    }
+
+    async fn tally(&self, run: RunMark, groups: &[(String, Interest)]) -> Result<Tally> {
+        let groups = groups.to_vec();
+        self.reader()?.call(move |c| accounts::tally(c, run, &groups)).await
+    }
+
+    async fn is_idle(&self, groups: &[(String, Interest)]) -> Result<bool> {
+        let groups = groups.to_vec();
+        self.reader()?.call(move |c| accounts::is_idle(c, &groups)).await
+    }
+
+    async fn changed(&self) {
+        if let Ok(writer) = self.writer()
+            && self.listen(&writer).await.is_ok()
+        {
+            let _ = self.wake.changes().changed().await;
+        }
+    }
+}

@@ -1,0 +1,221 @@
+//! The one thread of a process that writes: it commits what many callers ask for as one group.
+
+use super::{
+    fault::fault,
+    file::{open_writer, set_synchronous},
+    settings::Settings,
+    wake::Wake,
+};
+use crate::error::{Error, ErrorKind, Result};
+use rusqlite::{Connection, Transaction, TransactionBehavior};
+use std::{
+    sync::{Arc, mpsc},
+    thread,
+    time::{Duration, Instant},
+};
+use tokio::sync::oneshot;
+
+/// How many jobs one transaction takes in: enough for the sync to be shared by all who wait,
+/// few enough that none waits long.
+const GROUP_MAX: usize = 512;
+
+/// How often the writer looks for what retention lets go.
+const SWEEP_EVERY: Duration = Duration::from_secs(60);
+
+/// What a commit is worth, and who must hear of it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Weight {
+    /// Confirmed to someone: survives power loss. New work: other processes are woken.
+    News,
+    /// Confirmed to someone: survives power loss.
+    Durable,
+    /// May be forgotten by power loss, since the lease would run out anyway.
+    Light,
+}
+
+/// A handle to the writer thread.
+#[derive(Clone, Debug)]
+pub(super) struct Writer {
+    // None ends the thread, whoever still holds a handle.
+    jobs: mpsc::Sender<Option<Box<dyn Job>>>,
+}
+
+trait Job: Send {
+    /// Does the work within a transaction; may be called again if that was rolled back.
+    fn run(&mut self, transaction: &Transaction<'_>) -> rusqlite::Result<()>;
+    /// Tells the caller; the error is that of the transaction.
+    fn done(self: Box<Self>, committed: Result<()>);
+    fn weight(&self) -> Weight;
+}
+
+struct Call<T, F> {
+    work: F,
+    weight: Weight,
+    value: Option<T>,
+    reply: oneshot::Sender<Result<T>>,
+}
+
+impl<T, F> Job for Call<T, F>
+where
+    T: Send,
+    F: FnMut(&Transaction<'_>) -> rusqlite::Result<T> + Send,
+{
+    fn run(&mut self, transaction: &Transaction<'_>) -> rusqlite::Result<()> {
+        self.value = Some((self.work)(transaction)?);
+        Ok(())
+    }
+
+    fn done(self: Box<Self>, committed: Result<()>) {
+        let lost = || Error::new(ErrorKind::Internal, "sqlite", "a job ended without a value");
+        let Self { value, reply, .. } = *self;
+        // A caller that stopped waiting does not undo what was committed.
+        let _ = reply.send(committed.and_then(|()| value.ok_or_else(lost)));
+    }
+
+    fn weight(&self) -> Weight {
+        self.weight
+    }
+}
+
+impl Writer {
+    /// Opens the file and starts the thread; it ends when the last handle is dropped.
+    pub(super) fn start(settings: &Settings, wake: Arc<Wake>) -> Result<(Self, thread::JoinHandle<()>)> {
+        let connection = open_writer(settings)?;
+        let (jobs, queue) = mpsc::channel();
+        let settings = settings.clone();
+        let thread = thread::Builder::new()
+            .name("railbus-sqlite-writer".into())
+            .spawn(move || Thread { connection, settings, wake, synced: true }.run(&queue))
+            .map_err(|e| {
+                Error::new(ErrorKind::Internal, "open sqlite", "cannot start a thread").because(e)
+            })?;
+        Ok((Self { jobs }, thread))
+    }
+
+    /// Runs `work` in a transaction shared with whatever else is asked for at the moment, and
+    /// returns when that is committed.
+    ///
+    /// # Cancel safety
+    /// The work is done even if the caller stops waiting.
+    pub(super) async fn call<T: Send + 'static>(
+        &self,
+        weight: Weight,
+        work: impl FnMut(&Transaction<'_>) -> rusqlite::Result<T> + Send + 'static,
+    ) -> Result<T> {
+        let (reply, answer) = oneshot::channel();
+        let closed = || Error::new(ErrorKind::Closed, "sqlite", "the store is closed");
+        self.jobs
+            .send(Some(Box::new(Call { work, weight, value: None, reply })))
+            .map_err(|_| closed())?;
+        answer.await.map_err(|_| closed())?
+    }
+
+    /// Ends the thread once it has done what was asked for before.
+    pub(super) fn stop(&self) {
+        // A thread that is gone has ended.
+        let _ = self.jobs.send(None);
+    }
+}
+
+struct Thread {
+    connection: Connection,
+    settings: Settings,
+    wake: Arc<Wake>,
+    // Whether the connection syncs at commit now; switched only when a group needs the other.
+    synced: bool,
+}
+
+impl Thread {
+    fn run(mut self, queue: &mpsc::Receiver<Option<Box<dyn Job>>>) {
+        let mut next_sweep = Instant::now() + SWEEP_EVERY;
+        loop {
+            let wait = next_sweep.saturating_duration_since(Instant::now());
+            match queue.recv_timeout(wait) {
+                Ok(Some(first)) => {
+                    let mut last = false;
+                    let more = queue.try_iter().take(GROUP_MAX - 1);
+                    let more = more.take_while(|job| {
+                        last |= job.is_none();
+                        !last
+                    });
+                    let group = [first].into_iter().chain(more.flatten()).collect();
+                    self.commit(group);
+                    if last {
+                        return;
+                    }
+                }
+                Err(mpsc::RecvTimeoutError::Timeout) => {}
+                Ok(None) | Err(mpsc::RecvTimeoutError::Disconnected) => return,
+            }
+            if Instant::now() >= next_sweep {
+                self.sweep();
+                next_sweep = Instant::now() + SWEEP_EVERY;
+            }
+        }
+    }
+
+    /// Commits a group; if that fails, each job alone, so that one can't spoil the others.
+    fn commit(&mut self, mut group: Vec<Box<dyn Job>>) {
+        let outcome = self.attempt(&mut group);
+        if outcome.is_err() && group.len() > 1 {
+            for job in group {
+                let mut alone = vec![job];
+                let outcome = self.attempt(&mut alone);
+                self.tell(alone, outcome);
+            }
+        } else {
+            self.tell(group, outcome);
+        }
+    }
+
+    fn attempt(&mut self, group: &mut [Box<dyn Job>]) -> rusqlite::Result<()> {
+        let sync = self.settings.full_sync && group.iter().any(|j| j.weight() != Weight::Light);
+        if sync != self.synced {
+            set_synchronous(&self.connection, sync)?;
+            self.synced = sync;
+        }
+        let transaction =
+            self.connection.transaction_with_behavior(TransactionBehavior::Immediate)?;
+        for job in group.iter_mut() {
+            job.run(&transaction)?;
+        }
+        let news = group.iter().any(|j| j.weight() == Weight::News);
+        if news {
+            self.wake.read_listeners(&transaction)?;
+        }
+        transaction.commit()?;
+        if news {
+            self.wake.everyone();
+        }
+        Ok(())
+    }
+
+    fn tell(&self, group: Vec<Box<dyn Job>>, outcome: rusqlite::Result<()>) {
+        let outcome = outcome.map_err(|e| fault("sqlite", &self.settings.path, e));
+        for job in group {
+            job.done(outcome.clone());
+        }
+    }
+
+    fn sweep(&mut self) {
+        loop {
+            let swept = self
+                .connection
+                .transaction_with_behavior(TransactionBehavior::Immediate)
+                .and_then(|t| {
+                    let more = super::retention::sweep(&t, self.settings.retention)?;
+                    t.commit()?;
+                    Ok(more)
+                });
+            match swept {
+                Ok(true) => {}
+                Ok(false) => return,
+                Err(e) => {
+                    let error = fault("retention", &self.settings.path, e);
+                    tracing::warn!(%error, "settled events could not be removed; trying again later");
+                    return;
+                }
+            }
+        }
+    }
+}

@@ -1,0 +1,234 @@
+//! Opening a bus, and letting go of it.
+
+use super::{members::Members, table::Table};
+use crate::{
+    backend::{Accounts, Backend, Capability, Keeper},
+    backends,
+    error::{Error, ErrorKind, Result},
+    instrument::Counters,
+    options::Options,
+};
+use std::{
+    fmt,
+    sync::{
+        Arc,
+        atomic::{AtomicU8, Ordering::SeqCst},
+    },
+    time::Duration,
+};
+use tokio::sync::{Mutex, watch};
+use tokio_util::task::TaskTracker;
+
+/// How long [`Bus::close`] waits for handlers.
+const CLOSE_WITHIN: Duration = Duration::from_secs(30);
+
+/// Publish and subscribe: a table of subscriptions over one backend. Cheap to clone.
+#[derive(Clone)]
+pub struct Bus(pub(super) Arc<Inner>);
+
+pub(super) struct Inner {
+    pub(super) backend: Arc<dyn Backend>,
+    pub(super) table: Table,
+    pub(super) members: Mutex<Members>,
+    pub(super) counters: Arc<Counters>,
+    /// Dispatches under way and retries of broadcasts, so that close can wait for them.
+    pub(super) tasks: TaskTracker,
+    /// What ended one of the groups by itself.
+    pub(super) failed: watch::Sender<Option<Error>>,
+    phase: AtomicU8,
+    /// Whether closing is over, so that a second close can wait for the first.
+    closed: watch::Sender<bool>,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Phase {
+    Open,
+    Draining,
+    Closed,
+}
+
+impl Bus {
+    /// Opens a bus in memory: events stay in this process and are delivered inside publish.
+    #[must_use]
+    pub fn new() -> Self {
+        Self::over(Arc::new(backends::memory::Memory::default()))
+    }
+
+    /// Opens the bus that a URL names, such as `memory:` or `sqlite:orders.db`.
+    ///
+    /// # Errors
+    /// Returns a config error for a URL, backend or setting that is unknown, else what the
+    /// backend says.
+    pub async fn open(url: &str) -> Result<Self> {
+        Self::open_with(Options::parse(url)?).await
+    }
+
+    /// Opens the bus that options from a map, a table or the environment name.
+    ///
+    /// # Errors
+    /// As [`Bus::open`].
+    pub async fn open_with(options: Options) -> Result<Self> {
+        Ok(Self::over(backends::open(options).await?))
+    }
+
+    /// Opens a bus over a backend of the caller's.
+    #[must_use]
+    pub fn over(backend: Arc<dyn Backend>) -> Self {
+        Self(Arc::new(Inner {
+            backend,
+            table: Table::default(),
+            members: Mutex::default(),
+            counters: Arc::default(),
+            tasks: TaskTracker::new(),
+            failed: watch::Sender::new(None),
+            phase: AtomicU8::new(0),
+            closed: watch::Sender::new(false),
+        }))
+    }
+
+    /// Returns what the backend guarantees.
+    #[must_use]
+    pub fn capability(&self) -> &Capability {
+        self.0.backend.capability()
+    }
+
+    /// Returns the groups and dead letters that the backend keeps.
+    ///
+    /// # Errors
+    /// Returns an unsupported error if it keeps none.
+    pub fn keeper(&self) -> Result<&dyn Keeper> {
+        let able = able(|c| c.dead_letters);
+        let refuse = || self.capability().refuse("keeps neither groups nor dead letters", &able);
+        self.0.backend.keeper().ok_or_else(refuse)
+    }
+
+    /// Returns the accounts of runs, if the backend keeps them.
+    #[must_use]
+    pub fn accounts(&self) -> Option<&dyn Accounts> {
+        self.0.backend.accounts()
+    }
+
+    /// Returns what this bus did in this process.
+    #[must_use]
+    pub fn counters(&self) -> &Counters {
+        &self.0.counters
+    }
+
+    /// Tells whether the backend answers.
+    ///
+    /// # Errors
+    /// Returns what the backend says if it doesn't.
+    pub async fn ping(&self) -> Result<()> {
+        self.0.backend.ping().await
+    }
+
+    /// Waits until a group ends by itself, be it because its policy said stop or because it was
+    /// pruned, and returns why.
+    ///
+    /// # Cancel safety
+    /// Nothing is lost if it is dropped.
+    pub async fn failed(&self) -> Error {
+        let mut failed = self.0.failed.subscribe();
+        match failed.wait_for(Option::is_some).await {
+            Ok(error) => error.clone(),
+            Err(_) => None,
+        }
+        .unwrap_or_else(closed)
+    }
+
+    /// Closes the bus: nothing new starts, what runs finishes, for at most 30 seconds.
+    ///
+    /// # Errors
+    /// As [`Bus::close_within`].
+    pub async fn close(&self) -> Result<()> {
+        self.close_within(CLOSE_WITHIN).await
+    }
+
+    /// Closes the bus: nothing new is fetched, handlers in flight finish and may still publish;
+    /// what has not finished at the deadline is given back. Closing again waits for the first.
+    ///
+    /// # Errors
+    /// Returns an error if the backend can't let go.
+    ///
+    /// # Cancel safety
+    /// If it is dropped, the bus stays closed to new events; call it again to finish.
+    pub async fn close_within(&self, deadline: Duration) -> Result<()> {
+        self.drain().finish(deadline).await
+    }
+
+    /// Stops fetching and publishing from outside, and returns at once.
+    pub fn drain(&self) -> Draining {
+        let _ = self.0.phase.compare_exchange(0, 1, SeqCst, SeqCst);
+        if let Ok(members) = self.0.members.try_lock() {
+            members.stop();
+        }
+        Draining(self.clone())
+    }
+
+    pub(super) fn phase(&self) -> Phase {
+        match self.0.phase.load(SeqCst) {
+            0 => Phase::Open,
+            1 => Phase::Draining,
+            _ => Phase::Closed,
+        }
+    }
+
+    pub(super) fn check_open(&self, operation: &'static str) -> Result<()> {
+        match self.phase() {
+            Phase::Open => Ok(()),
+            _ => Err(Error::new(ErrorKind::Closed, operation, "the bus is closed")),
+        }
+    }
+}
+
+/// Names the backends of this build that can do something.
+pub(super) fn able(can: fn(&Capability) -> bool) -> Vec<&'static str> {
+    let rows = backends::TABLE.iter().filter(|row| can(row.capability));
+    rows.map(|row| row.scheme).collect()
+}
+
+fn closed() -> Error {
+    Error::new(ErrorKind::Closed, "bus", "the bus is closed")
+}
+
+/// A bus that stopped fetching.
+#[derive(Debug)]
+#[must_use = "draining goes on when finished"]
+pub struct Draining(Bus);
+
+impl Draining {
+    /// Waits for what runs, gives back the rest at the deadline and closes the backend.
+    ///
+    /// # Errors
+    /// Returns an error if the backend can't let go.
+    pub async fn finish(self, deadline: Duration) -> Result<()> {
+        let inner = &self.0.0;
+        let members = inner.members.lock().await;
+        if *inner.closed.borrow() {
+            return Ok(());
+        }
+        members.stop();
+        members.drain(deadline).await;
+        if crate::consumer::in_delivery() == 0 {
+            inner.tasks.close();
+            let _ = tokio::time::timeout(deadline, inner.tasks.wait()).await;
+        }
+        inner.table.clear();
+        inner.phase.store(2, SeqCst);
+        let closed = inner.backend.close(deadline).await;
+        inner.closed.send_replace(true);
+        closed
+    }
+}
+
+impl Default for Bus {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+impl fmt::Debug for Bus {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Bus({}, {:?})", self.capability().name, self.phase())
+    }
+}

@@ -1,0 +1,280 @@
+//! Subscribing: what, then how, then who runs.
+
+use super::{
+    members::{LEASE, Terms},
+    open::{Bus, able},
+    subscription::Subscription,
+};
+use crate::{
+    backend::{Broadcast, Start},
+    consumer::Entry,
+    delivery::{Class, FailurePolicy, Then},
+    error::{Error, ErrorKind, Result},
+    handler::{AnyHandler, Handler, erase},
+    predicate::Predicate,
+    retry::Retry,
+};
+use std::{
+    future::{Future, IntoFuture},
+    pin::Pin,
+    sync::Arc,
+    time::Duration,
+};
+
+impl Bus {
+    /// Starts a subscription to the events that `predicate` matches: a text is a type or a
+    /// pattern over types, a closure or a composed [`Predicate`] says more.
+    pub fn on(&self, predicate: impl Into<Predicate>) -> On {
+        On {
+            bus: self.clone(),
+            predicate: predicate.into(),
+            group: None,
+            name: None,
+            priority: 1,
+            retry: None,
+            then: None,
+            classify: None,
+            lease: LEASE,
+            limit: None,
+            start: Start::Oldest,
+            manual: false,
+        }
+    }
+
+    /// Opens several subscriptions at once: their groups fetch only when all are in the table.
+    ///
+    /// # Errors
+    /// Returns the first error; none of them is open then.
+    pub async fn open_all(&self, openings: Vec<Opening>) -> Result<Vec<Subscription>> {
+        let mut opened: Vec<(Subscription, Terms)> = Vec::new();
+        let mut failed = None;
+        for opening in openings {
+            match opening.enter() {
+                Ok(entered) => opened.push(entered),
+                Err(e) => failed = failed.or(Some(e)),
+            }
+        }
+        for (subscription, terms) in &opened {
+            if failed.is_none() {
+                failed = subscription.attach(terms).await.err();
+            }
+        }
+        match failed {
+            None => Ok(opened.into_iter().map(|(subscription, _)| subscription).collect()),
+            Some(e) => {
+                opened.iter().for_each(|(subscription, _)| subscription.cancel());
+                Err(e)
+            }
+        }
+    }
+}
+
+/// A subscription in the making; [`On::run`] gives it a handler.
+#[must_use = "a subscription in the making does nothing without a handler"]
+pub struct On {
+    bus: Bus,
+    predicate: Predicate,
+    group: Option<String>,
+    name: Option<String>,
+    priority: i32,
+    retry: Option<Retry>,
+    then: Option<Then>,
+    classify: Option<fn(&(dyn std::error::Error + 'static)) -> Class>,
+    lease: Duration,
+    limit: Option<usize>,
+    start: Start,
+    manual: bool,
+}
+
+impl On {
+    /// Shares the events with all members of a group: stored, at least once, redelivered until
+    /// settled (default: a broadcast, live, at most once).
+    pub fn group(mut self, group: impl Into<String>) -> Self {
+        self.group = Some(group.into());
+        self
+    }
+
+    /// Names it, so that its outcomes and dead letters are known to be its own across restarts.
+    pub fn named(mut self, name: impl Into<String>) -> Self {
+        self.name = Some(name.into());
+        self
+    }
+
+    /// Sets when it runs among those that want the same event: lower first (default 1).
+    pub fn priority(mut self, priority: i32) -> Self {
+        self.priority = priority;
+        self
+    }
+
+    /// Sets how often it is tried (default: 5 times in a group, once for a broadcast).
+    pub fn retry(mut self, retry: Retry) -> Self {
+        self.retry = Some(retry);
+        self
+    }
+
+    /// Sets what follows the last try (default: dead letter in a group, drop for a broadcast).
+    pub fn then(mut self, then: Then) -> Self {
+        self.then = Some(then);
+        self
+    }
+
+    /// Tells which errors are worth another try (default: all but a step's Failure).
+    pub fn classify(mut self, classify: fn(&(dyn std::error::Error + 'static)) -> Class) -> Self {
+        self.classify = Some(classify);
+        self
+    }
+
+    /// Sets how long an event is this member's; it is renewed while the handler runs (default
+    /// 30 s). A group's longest counts.
+    pub fn lease(mut self, lease: Duration) -> Self {
+        self.lease = lease;
+        self
+    }
+
+    /// Bounds how many deliveries of its group run at once, by fetching less (default 128). A
+    /// group's smallest counts.
+    pub fn limit(mut self, limit: usize) -> Self {
+        self.limit = Some(limit);
+        self
+    }
+
+    /// Sets where the group starts if it is new (default: at the oldest event retained).
+    pub fn from(mut self, start: Start) -> Self {
+        self.start = start;
+        self
+    }
+
+    /// Lets the handler settle by hand, by a [`Lease`](crate::delivery::Lease) argument.
+    pub fn manual(mut self) -> Self {
+        self.manual = true;
+        self
+    }
+
+    /// Gives it the handler: a function, a closure or an async closure.
+    pub fn run<M: 'static>(self, handler: impl Handler<M>) -> Opening {
+        Opening { on: self, handler: erase(handler) }
+    }
+}
+
+/// A subscription that opens when awaited.
+#[must_use = "a subscription opens when awaited"]
+pub struct Opening {
+    on: On,
+    handler: Box<dyn AnyHandler>,
+}
+
+impl Opening {
+    /// Opens it at once, where nothing needs a runtime: a broadcast on memory.
+    ///
+    /// # Errors
+    /// As awaiting it; also if it needs a runtime.
+    pub fn now(self) -> Result<Subscription> {
+        let inline = self.on.bus.capability().broadcast == Broadcast::Inline;
+        if self.on.group.is_some() || !inline || self.handler.is_async() {
+            let why = "only a sync broadcast on memory opens without a runtime";
+            return Err(Error::new(ErrorKind::Unsupported, "subscribe", why)
+                .hint("await it instead of calling now()"));
+        }
+        Ok(self.enter()?.0)
+    }
+
+    /// Checks it and puts it into the table.
+    fn enter(self) -> Result<(Subscription, Terms)> {
+        let Self { on, handler } = self;
+        on.bus.check_open("subscribe")?;
+        on.check(&*handler)?;
+        let policy = on.policy();
+        let group = on.group.as_deref().map(Into::into);
+        let name = on.name.unwrap_or_default();
+        let mut entry = Entry::new(name, on.predicate, group, policy, handler);
+        if entry.name.is_empty() {
+            entry.name.clone_from(&entry.id);
+        }
+        entry.priority = on.priority;
+        let entry = Arc::new(entry);
+        on.bus.0.table.add(Arc::clone(&entry));
+        let terms = Terms { lease: on.lease, limit: on.limit, start: on.start };
+        Ok((Subscription { entry, bus: on.bus }, terms))
+    }
+}
+
+impl On {
+    fn policy(&self) -> FailurePolicy {
+        let mut policy = match self.group {
+            Some(_) => FailurePolicy::for_group(),
+            None => FailurePolicy::for_broadcast(),
+        };
+        if let Some(retry) = &self.retry {
+            policy.retry = retry.clone();
+        }
+        policy.then = self.then.unwrap_or(policy.then);
+        policy.classify = self.classify.unwrap_or(policy.classify);
+        policy
+    }
+
+    fn check(&self, handler: &dyn AnyHandler) -> Result<()> {
+        let capability = self.bus.capability();
+        let config = |why: &'static str, hint: &str| {
+            Err(Error::new(ErrorKind::Config, "subscribe", why).hint(hint))
+        };
+        match &self.group {
+            Some(group) if group.is_empty() || group.len() > 256 => {
+                return config("a group's name has 1 to 256 bytes", "give it another name");
+            }
+            Some(_) if !capability.groups => {
+                return Err(capability.refuse("has no groups", &able(|c| c.groups)));
+            }
+            None if capability.broadcast == Broadcast::None => {
+                let able = able(|c| c.broadcast == Broadcast::Live);
+                return Err(capability.refuse("has no broadcast", &able));
+            }
+            None if self.then == Some(Then::DeadLetter) => {
+                let why = "a broadcast is not stored and has no dead letters";
+                return config(why, "give the subscription a group");
+            }
+            _ => {}
+        }
+        if handler.is_manual() && !(self.manual && self.group.is_some()) {
+            let why = "the handler takes a Lease, but the delivery is settled for it";
+            return config(why, "add .manual() to a subscription with a group");
+        }
+        if self.limit == Some(0) {
+            return config("a limit of 0 would handle nothing", "set at least 1");
+        }
+        match capability.lease_min {
+            Some(least) if self.group.is_some() && self.lease < least => {
+                config("the lease is too short", &format!("set at least {least:?}"))
+            }
+            _ => self.predicate.check(),
+        }
+    }
+}
+
+impl Subscription {
+    /// Makes the events come: joins the group, or listens to broadcasts.
+    async fn attach(&self, terms: &Terms) -> Result<()> {
+        match &self.entry.group {
+            Some(group) => self.bus.join(group, terms).await,
+            None if self.bus.capability().broadcast == Broadcast::Live => self.bus.listen().await,
+            None => Ok(()),
+        }
+    }
+}
+
+impl IntoFuture for Opening {
+    type Output = Result<Subscription>;
+    type IntoFuture = Pin<Box<dyn Future<Output = Self::Output> + Send>>;
+
+    fn into_future(self) -> Self::IntoFuture {
+        Box::pin(async move {
+            let (subscription, terms) = self.enter()?;
+            match subscription.attach(&terms).await {
+                Ok(()) => Ok(subscription),
+                Err(e) => {
+                    subscription.cancel();
+                    Err(e)
+                }
+            }
+        })
+    }
+}

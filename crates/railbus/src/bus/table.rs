@@ -1,0 +1,62 @@
+//! The table of subscriptions: an immutable snapshot, replaced as a whole.
+
+use crate::{consumer::Entry, event::Event};
+use arc_swap::ArcSwap;
+use std::sync::{Arc, Mutex, PoisonError};
+
+/// Subscriptions in the order they run: priority, then typed before catch-all, then age.
+#[derive(Debug, Default)]
+pub(super) struct Table {
+    entries: ArcSwap<Vec<Arc<Entry>>>,
+    // Serialises changes; readers never wait for it.
+    changing: Mutex<()>,
+}
+
+impl Table {
+    pub(super) fn snapshot(&self) -> Arc<Vec<Arc<Entry>>> {
+        self.entries.load_full()
+    }
+
+    pub(super) fn add(&self, entry: Arc<Entry>) {
+        self.change(|entries| {
+            let key = |e: &Entry| (e.priority, !e.predicate.is_typed());
+            let at = entries.partition_point(|e| key(e) <= key(&entry));
+            entries.insert(at, entry);
+        });
+    }
+
+    /// Removes the subscription with that id; returns it if it was there.
+    pub(super) fn remove(&self, id: &str) -> Option<Arc<Entry>> {
+        let mut removed = None;
+        self.change(|entries| {
+            if let Some(at) = entries.iter().position(|e| e.id == id) {
+                removed = Some(entries.remove(at));
+            }
+        });
+        removed
+    }
+
+    pub(super) fn clear(&self) {
+        self.change(Vec::clear);
+    }
+
+    /// Returns the subscriptions of `group` (none: the broadcasts) that want the event.
+    pub(super) fn matching(&self, group: Option<&str>, event: &Event) -> Vec<Arc<Entry>> {
+        let entries = self.entries.load();
+        let wanted = entries.iter().filter(|e| e.group.as_deref() == group && e.wants(event));
+        wanted.cloned().collect()
+    }
+
+    /// Returns all subscriptions of `group`.
+    pub(super) fn of_group(&self, group: &str) -> Vec<Arc<Entry>> {
+        let entries = self.entries.load();
+        entries.iter().filter(|e| e.group.as_deref() == Some(group)).cloned().collect()
+    }
+
+    fn change(&self, change: impl FnOnce(&mut Vec<Arc<Entry>>)) {
+        let _changing = self.changing.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut entries = Vec::clone(&self.entries.load());
+        change(&mut entries);
+        self.entries.store(Arc::new(entries));
+    }
+}

@@ -1,0 +1,72 @@
+//! A subscription as the engine sees it.
+
+use crate::{
+    clock::Timestamp,
+    delivery::FailurePolicy,
+    event::Event,
+    handler::AnyHandler,
+    id::new_id,
+    predicate::Predicate,
+};
+use std::sync::{
+    Arc,
+    atomic::{AtomicBool, Ordering::Relaxed},
+};
+
+/// What runs for which events, and what follows if it fails.
+pub(crate) struct Entry {
+    pub(crate) id: String,
+    /// Keys its outcomes and its dead letters within the group.
+    pub(crate) name: String,
+    pub(crate) predicate: Predicate,
+    pub(crate) group: Option<Arc<str>>,
+    pub(crate) priority: i32,
+    pub(crate) policy: FailurePolicy,
+    pub(crate) handler: Box<dyn AnyHandler>,
+    pub(crate) manual: bool,
+    pub(crate) created_at: Timestamp,
+    cancelled: AtomicBool,
+}
+
+impl Entry {
+    pub(crate) fn new(
+        name: String,
+        predicate: Predicate,
+        group: Option<Arc<str>>,
+        policy: FailurePolicy,
+        handler: Box<dyn AnyHandler>,
+    ) -> Self {
+        Self {
+            id: new_id(),
+            name,
+            predicate,
+            group,
+            priority: 1,
+            policy,
+            manual: handler.is_manual(),
+            handler,
+            created_at: Timestamp::now(),
+            cancelled: AtomicBool::new(false),
+        }
+    }
+
+    /// Tells whether the subscription wants the event and was not cancelled.
+    pub(crate) fn wants(&self, event: &Event) -> bool {
+        !self.is_cancelled() && self.predicate.matches(event)
+    }
+
+    pub(crate) fn is_cancelled(&self) -> bool {
+        self.cancelled.load(Relaxed)
+    }
+
+    /// Cancels it; tells whether it was not cancelled before.
+    pub(crate) fn cancel(&self) -> bool {
+        !self.cancelled.swap(true, Relaxed)
+    }
+}
+
+impl std::fmt::Debug for Entry {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "{} on {}", self.name, self.predicate)
+    }
+}

@@ -1,0 +1,79 @@
+//! Settling in batches: what many deliveries decide within the same moment goes out as one.
+
+use crate::{
+    backend::{Settle, Source},
+    error::{Error, ErrorKind, Result},
+};
+use std::{sync::Arc, time::Duration};
+use tokio::sync::{mpsc, oneshot};
+
+/// How many settlements one call takes.
+const BATCH_MAX: usize = 512;
+
+/// How long a settlement is tried again before the lease is left to run out.
+const PATIENCE: [Duration; 5] = [
+    Duration::from_millis(50),
+    Duration::from_millis(200),
+    Duration::from_secs(1),
+    Duration::from_secs(2),
+    Duration::from_secs(4),
+];
+
+struct Job {
+    settle: Settle,
+    reply: oneshot::Sender<Result<()>>,
+}
+
+/// A handle to the task that settles; the task ends when the last handle is dropped.
+#[derive(Clone)]
+pub(super) struct Settler(mpsc::UnboundedSender<Job>);
+
+impl Settler {
+    // Unbounded in type only: there is at most one settlement a delivery in flight, and one a
+    // lease, and both are bounded by the group's credit.
+    pub(super) fn start(source: Arc<dyn Source>) -> Self {
+        let (jobs, queue) = mpsc::unbounded_channel();
+        tokio::spawn(run(source, queue));
+        Self(jobs)
+    }
+
+    /// Settles and returns what the backend said; `Stale` if the lease was lost.
+    ///
+    /// # Cancel safety
+    /// It is settled even if the caller stops waiting.
+    pub(super) async fn settle(&self, settle: Settle) -> Result<()> {
+        let (reply, answer) = oneshot::channel();
+        let closed = || Error::new(ErrorKind::Closed, "settle", "the subscription is closed");
+        self.0.send(Job { settle, reply }).map_err(|_| closed())?;
+        answer.await.map_err(|_| closed())?
+    }
+}
+
+async fn run(source: Arc<dyn Source>, mut queue: mpsc::UnboundedReceiver<Job>) {
+    let mut jobs = Vec::new();
+    while queue.recv_many(&mut jobs, BATCH_MAX).await > 0 {
+        settle_all(&*source, std::mem::take(&mut jobs)).await;
+    }
+}
+
+/// Settles a batch; what fails for reasons that may pass is tried again.
+async fn settle_all(source: &dyn Source, jobs: Vec<Job>) {
+    let mut open = jobs;
+    for patience in PATIENCE.iter().map(Some).chain([None]) {
+        let (batch, replies): (Vec<_>, Vec<_>) =
+            open.into_iter().map(|job| (job.settle, job.reply)).unzip();
+        let results = source.settle(&batch).await;
+        open = Vec::new();
+        for ((settle, reply), result) in batch.into_iter().zip(replies).zip(results) {
+            match (result, patience) {
+                (Err(e), Some(_)) if e.is_retryable() => open.push(Job { settle, reply }),
+                // Nobody waits for some, such as renewals of what is settled by now.
+                (result, _) => drop(reply.send(result)),
+            }
+        }
+        match patience {
+            Some(wait) if !open.is_empty() => tokio::time::sleep(*wait).await,
+            _ => return,
+        }
+    }
+}

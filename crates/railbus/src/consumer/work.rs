@@ -1,0 +1,281 @@
+//! One delivery from lease to settlement.
+
+use super::{call::run_entry, entry::Entry, leases::Leases, settler::Settler};
+use crate::{
+    backend::{Leased, Receipt, Settle, Undecodable, Verdict},
+    clock::Timestamp,
+    delivery::{ByHand, Decision, Delivery, End, FailurePolicy, Lease, Marks, Nack, Outcome, Try},
+    error::ErrorKind,
+    event::Event,
+    instrument::Counters,
+};
+use std::{
+    sync::{Arc, Mutex, atomic::Ordering::Relaxed},
+    time::Duration,
+};
+use tokio::sync::{oneshot, watch};
+
+/// What every delivery of a group shares.
+pub(super) struct Shared {
+    pub(super) group: Arc<str>,
+    /// Returns the group's subscriptions that want an event, in the order they run.
+    pub(super) matching: Arc<dyn Fn(&Event) -> Vec<Arc<Entry>> + Send + Sync>,
+    /// The policy for bytes that are no event, and so are nobody's in particular.
+    pub(super) policy: Arc<dyn Fn() -> (String, FailurePolicy) + Send + Sync>,
+    pub(super) settler: Settler,
+    pub(super) leases: Leases,
+    pub(super) lease: Duration,
+    pub(super) draining: watch::Receiver<bool>,
+    pub(super) counters: Arc<Counters>,
+}
+
+/// What the group does after a delivery.
+#[derive(Debug, PartialEq)]
+pub(super) enum After {
+    GoOn,
+    /// A policy said stop, for this reason.
+    Stop(String),
+}
+
+/// A delivery under way: what is still to run, and what is known but not yet settled.
+struct Work<'a> {
+    shared: &'a Shared,
+    event: Event,
+    receipt: Receipt,
+    attempt: u32,
+    open: Vec<Arc<Entry>>,
+    ended: Vec<(String, End)>,
+    failed: Vec<Try>,
+    marks: Arc<Marks>,
+}
+
+/// Runs a leased event through the group's subscriptions and settles it.
+pub(super) async fn work(shared: &Shared, leased: Leased) -> After {
+    let receipt = leased.receipt.clone();
+    shared.leases.begin(receipt.clone());
+    shared.counters.delivered.one();
+    let after = match leased.event {
+        Ok(event) => {
+            let mut open = (shared.matching)(&event);
+            open.retain(|entry| !leased.finished.contains(&entry.name));
+            let work = Work {
+                shared,
+                event,
+                receipt: receipt.clone(),
+                attempt: leased.attempt,
+                open,
+                ended: Vec::new(),
+                failed: Vec::new(),
+                marks: Arc::default(),
+            };
+            work.run().await
+        }
+        Err(undecodable) => poison(shared, &receipt, leased.attempt, &undecodable).await,
+    };
+    shared.leases.end(&receipt);
+    after
+}
+
+/// Settles bytes that are no event: no try will ever make one of them.
+async fn poison(
+    shared: &Shared,
+    receipt: &Receipt,
+    attempt: u32,
+    undecodable: &Undecodable,
+) -> After {
+    let (name, policy) = (shared.policy)();
+    let reason = undecodable.error.to_string();
+    tracing::error!(group = &*shared.group, %reason, "what was stored is not an event");
+    let failed = Try { attempt, at: Timestamp::now(), subscription: name.clone(), reason: reason.clone() };
+    match policy.last(reason) {
+        Decision::Stop(reason) => After::Stop(reason),
+        Decision::End(end) => {
+            let ended = vec![(name, end)];
+            let mut settle = Settle::new(receipt.clone(), Verdict::Ack);
+            (settle.ended, settle.failed) = (ended, vec![failed]);
+            tell(shared, None, shared.settler.settle(settle).await);
+            After::GoOn
+        }
+        Decision::Again(..) => After::GoOn,
+    }
+}
+
+impl Work<'_> {
+    async fn run(mut self) -> After {
+        if self.open.is_empty() {
+            self.shared.counters.unmatched.one();
+            self.ended.push((String::new(), End::Unmatched));
+        }
+        loop {
+            let wait = match self.round().await {
+                Round::Through => {
+                    self.settle(Verdict::Ack).await;
+                    return After::GoOn;
+                }
+                Round::Again(wait) => wait,
+                Round::Stop(reason) => {
+                    self.settle(Verdict::Nack { delay: Duration::ZERO }).await;
+                    return After::Stop(reason);
+                }
+            };
+            if wait >= self.shared.lease / 3 || !self.wait_here(wait).await {
+                self.settle(Verdict::Nack { delay: wait }).await;
+                return After::GoOn;
+            }
+            self.attempt = self.attempt.saturating_add(1);
+            // Counted before it starts, as a delivery is: a crash in it is a try.
+            if !self.settle(Verdict::Extend { tries: 1 }).await {
+                return After::GoOn;
+            }
+        }
+    }
+
+    /// Waits with the lease kept; false if the group drains meanwhile.
+    async fn wait_here(&self, wait: Duration) -> bool {
+        let mut draining = self.shared.draining.clone();
+        tokio::select! {
+            () = tokio::time::sleep(wait) => true,
+            _ = draining.wait_for(|draining| *draining) => false,
+        }
+    }
+
+    /// Runs each subscription that is not through yet, once, in order.
+    async fn round(&mut self) -> Round {
+        let mut again: Option<Duration> = None;
+        for entry in std::mem::take(&mut self.open) {
+            if entry.is_cancelled() {
+                continue;
+            }
+            let decision = if entry.policy.is_exhausted(self.attempt) {
+                let tries = self.attempt - 1;
+                let why = format!("delivered {tries} times, never settled: the process died or hung each time");
+                entry.policy.last(why)
+            } else {
+                let outcome = self.call(&entry).await;
+                entry.policy.decide(outcome, self.attempt)
+            };
+            match decision {
+                Decision::End(end) => self.end(&entry, end),
+                Decision::Again(wait, reason) => {
+                    self.shared.counters.retried.one();
+                    self.note(&entry, &reason, &format!("again in {wait:?}"));
+                    again = Some(again.map_or(wait, |other| other.min(wait)));
+                    self.open.push(entry);
+                }
+                Decision::Stop(reason) => {
+                    self.note(&entry, &reason, "the group stops");
+                    return Round::Stop(reason);
+                }
+            }
+        }
+        again.map_or(Round::Through, Round::Again)
+    }
+
+    fn end(&mut self, entry: &Entry, end: End) {
+        let counters = &self.shared.counters;
+        match &end {
+            End::Done => counters.succeeded.one(),
+            End::Unmatched => counters.unmatched.one(),
+            End::Failed(reason) => {
+                counters.failed.one();
+                self.note(entry, &reason.clone(), "let go");
+            }
+            End::Dead(reason) => {
+                counters.dead_lettered.one();
+                self.note(entry, &reason.clone(), "dead letter");
+            }
+        }
+        self.ended.push((entry.name.clone(), end));
+    }
+
+    fn note(&mut self, entry: &Entry, reason: &str, next: &str) {
+        tracing::warn!(
+            event = self.event.id(),
+            r#type = self.event.event_type(),
+            subscription = entry.name,
+            attempt = self.attempt,
+            reason,
+            next,
+            "a handler failed"
+        );
+        self.failed.push(Try {
+            attempt: self.attempt,
+            at: Timestamp::now(),
+            subscription: entry.name.clone(),
+            reason: reason.into(),
+        });
+    }
+
+    async fn call(&self, entry: &Entry) -> Outcome {
+        let (lease, settled) = if entry.manual {
+            let (lease, settled) = Lease::new();
+            (Some(lease), Some(settled))
+        } else {
+            (None, None)
+        };
+        let marks = if lease.is_some() {
+            Arc::new(Marks { lease: Mutex::new(lease), ..Marks::default() })
+        } else {
+            Arc::clone(&self.marks)
+        };
+        let delivery = Delivery {
+            event: self.event.clone(),
+            attempt: self.attempt,
+            group: Some(Arc::clone(&self.shared.group)),
+            marks,
+        };
+        let outcome = run_entry(entry, &delivery).await;
+        // The handler's own copy of the lease is what counts; an untaken one must not be awaited.
+        drop(delivery);
+        match settled {
+            Some(settled) => by_hand(settled, outcome).await,
+            None => outcome,
+        }
+    }
+
+    /// Settles what is known so far; false if the lease was lost.
+    async fn settle(&mut self, verdict: Verdict) -> bool {
+        let settle = Settle {
+            receipt: self.receipt.clone(),
+            verdict,
+            ended: std::mem::take(&mut self.ended),
+            failed: std::mem::take(&mut self.failed),
+            retried: self.marks.retried.load(Relaxed),
+        };
+        let ends = !matches!(settle.verdict, Verdict::Extend { .. });
+        if ends {
+            // No renewal may overtake the end.
+            self.shared.leases.end(&self.receipt);
+        }
+        tell(self.shared, Some(&self.event), self.shared.settler.settle(settle).await)
+    }
+}
+
+enum Round {
+    Through,
+    Again(Duration),
+    Stop(String),
+}
+
+/// Waits until the lease was settled by hand; what was decided so wins over the outcome.
+async fn by_hand(settled: oneshot::Receiver<ByHand>, outcome: Outcome) -> Outcome {
+    match (settled.await, outcome) {
+        (Ok(ByHand::Ack), _) => Outcome::Done,
+        (Ok(ByHand::Nack(nack)), _) => Outcome::Nacked(nack),
+        (Err(_), Outcome::Done) => {
+            Outcome::Nacked(Nack { delay: Duration::ZERO, reason: "unsettled".into() })
+        }
+        (Err(_), outcome) => outcome,
+    }
+}
+
+fn tell(shared: &Shared, event: Option<&Event>, result: crate::error::Result<()>) -> bool {
+    let Err(error) = result else { return true };
+    let event = event.map_or("", Event::id);
+    if error.kind() == ErrorKind::Stale {
+        tracing::warn!(event, group = &*shared.group, "the lease ran out: the event comes again");
+    } else {
+        tracing::error!(event, group = &*shared.group, %error, "not settled: the event comes again");
+    }
+    false
+}
