@@ -3,7 +3,7 @@
 use std::{
     env,
     path::{Path, PathBuf},
-    process::Command,
+    process::{Command, Stdio},
 };
 
 /// What a task comes to: nothing, or why it failed.
@@ -39,7 +39,41 @@ pub(crate) fn done(command: &mut Command) -> Outcome {
     if status.success() { Ok(()) } else { Err(format!("`{}`: {status}", line(command))) }
 }
 
+/// Builds the program and returns where it is. It is started from there and not by `cargo run`,
+/// which would mix the compiler's warnings into what the program says.
+pub(crate) fn program() -> Result<PathBuf, String> {
+    let format = "--message-format=json-render-diagnostics";
+    let mut build = command(&["build", "--package", "railbus-cli", format]);
+    let output = build.stderr(Stdio::inherit()).output();
+    let output = output.map_err(|e| format!("{}: {e}", line(&build)))?;
+    if !output.status.success() {
+        return Err(format!("`{}`: {}", line(&build), output.status));
+    }
+    let messages = String::from_utf8_lossy(&output.stdout);
+    let built = messages.lines().find_map(executable);
+    built.ok_or_else(|| format!("`{}` named no executable", line(&build)))
+}
+
+/// Returns the executable that one of cargo's messages names.
+fn executable(message: &str) -> Option<PathBuf> {
+    let (_, rest) = message.split_once("\"executable\":\"")?;
+    rest.split_once('"').map(|(path, _)| path.into())
+}
+
 fn line(command: &Command) -> String {
     let args: Vec<_> = command.get_args().map(|a| a.to_string_lossy()).collect();
     format!("cargo {}", args.join(" "))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_executable_is_read_from_cargos_messages() {
+        let library = "{\"reason\":\"compiler-artifact\",\"executable\":null}";
+        assert_eq!(executable(library), None);
+        let program = "{\"filenames\":[],\"executable\":\"/a/railbus\",\"fresh\":true}";
+        assert_eq!(executable(program), Some("/a/railbus".into()));
+    }
 }

@@ -50,7 +50,7 @@ fn usage(why: &str) -> ExitCode {
 /// Runs all tests. What they need is made ready first: today the program, which some of them kill
 /// and start again; servers, once a backend talks to one.
 fn test(args: &[String]) -> Outcome {
-    cargo::run(&["build", "--package", "railbus-cli"])?;
+    cargo::program()?;
     cargo::run_with(&["test", "--workspace", "--all-features"], args)
 }
 

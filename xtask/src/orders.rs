@@ -4,7 +4,7 @@ use crate::cargo::{self, Outcome};
 use std::{
     env, fs,
     path::{Path, PathBuf},
-    process,
+    process::{self, Command},
 };
 
 /// What the first run counts; the table in the example's README explains each.
@@ -30,6 +30,8 @@ const ELAPSED_MAX: f64 = 30.0;
 pub(crate) fn run() -> Outcome {
     let scratch = Scratch::copy(&cargo::root().join("examples/orders"))?;
     let app = scratch.0.join("railbus.toml").to_string_lossy().into_owned();
+    let program = cargo::program()?;
+    let railbus = |args: &[&str]| railbus(&program, args);
     railbus(&["check", &app])?.expect_exit(0)?;
 
     let first = railbus(&["run", &app, "--until-idle", "--json"])?;
@@ -77,10 +79,9 @@ struct Ran {
     stderr: String,
 }
 
-fn railbus(args: &[&str]) -> Result<Ran, String> {
-    let mut command = cargo::command(&["run", "--quiet", "--package", "railbus-cli", "--"]);
-    let output = command.args(args).env_remove("RAILBUS_URL").output();
-    let output = output.map_err(|e| format!("can't start cargo: {e}"))?;
+fn railbus(program: &Path, args: &[&str]) -> Result<Ran, String> {
+    let output = Command::new(program).args(args).env_remove("RAILBUS_URL").output();
+    let output = output.map_err(|e| format!("can't start {}: {e}", program.display()))?;
     let ran = Ran {
         line: format!("railbus {}", args.join(" ")),
         exit: output.status.code(),
