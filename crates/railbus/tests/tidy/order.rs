@@ -19,11 +19,11 @@ pub(crate) fn imports_follow_the_floors(sources: &[Source]) -> Vec<Violation> {
         }
         for (offset, to) in imports(source, &from) {
             if let Some(why) = house.refuses(&from, &to) {
-                let import = format!("`crate::{}`: {why}", to.join("::"));
-                violations.push(Violation::at(source, offset, import));
+                violations.push(Violation::at(source, offset, why));
             }
         }
     }
+    violations.dedup_by(|a, b| (&a.path, a.line, &a.why) == (&b.path, b.line, &b.why));
     violations
 }
 
@@ -81,19 +81,20 @@ impl House {
     fn refuses(&self, from: &[String], to: &[String]) -> Option<String> {
         // What follows the last module of a path is an item.
         let length = (0..=to.len()).rev().find(|n| self.modules.iter().any(|m| *m == to[..*n]));
-        let to = &to[..length.unwrap_or(0)];
+        let (path, to) = (to.join("::"), &to[..length.unwrap_or(0)]);
         let same = from.iter().zip(to).take_while(|(a, b)| a == b).count();
         if same == from.len() {
             return None;
         }
         let Some(name) = to.get(same) else {
-            return Some("it hides where it comes from: import it from the file it is in".into());
+            return Some(format!("`crate::{path}`: import it from the file that it is in"));
         };
         let folder = &from[..same];
         if self.rank(folder, name)? < self.rank(folder, &from[same])? {
             return None;
         }
-        Some(format!("`{name}` does not stand before `{}`", from[same]))
+        let list = if same == 0 { "FLOORS" } else { "mod.rs" };
+        Some(format!("imports `{name}`, which {list} lists after `{}`", from[same]))
     }
 }
 
