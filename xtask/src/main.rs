@@ -1,1 +1,62 @@
-fn main(){}
+//! The project's own tasks: `cargo xtask test`, `cargo xtask ci`, `cargo xtask stress`.
+#![allow(clippy::print_stdout, clippy::print_stderr)]
+
+mod cargo;
+mod orders;
+mod stages;
+
+use cargo::Outcome;
+use std::{env, process::ExitCode};
+
+const USAGE: &str = "\
+Usage: cargo xtask TASK
+
+  test [ARGS]     build the program and run all tests; ARGS go to `cargo test`
+  ci [STAGE..]    what every change must pass, stage by stage, with times:
+                  fmt clippy docs features test examples
+  stress [ARGS]   the stress tests in full, in release, one after another, with their output;
+                  ARGS go to the tests";
+
+fn main() -> ExitCode {
+    let args: Vec<String> = env::args().skip(1).collect();
+    let Some((task, rest)) = args.split_first() else { return usage("no task given") };
+    let done = match task.as_str() {
+        "test" => test(rest),
+        "ci" => match stages::named(rest) {
+            Ok(stages) => stages::run(&stages),
+            Err(why) => return usage(&why),
+        },
+        "stress" => stress(rest),
+        "help" | "-h" | "--help" => {
+            println!("{USAGE}");
+            Ok(())
+        }
+        unknown => return usage(&format!("no task `{unknown}`")),
+    };
+    match done {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(why) => {
+            eprintln!("xtask {task}: {why}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn usage(why: &str) -> ExitCode {
+    eprintln!("xtask: {why}\n\n{USAGE}");
+    ExitCode::from(2)
+}
+
+/// Runs all tests. What they need is made ready first: today the program, which some of them kill
+/// and start again; servers, once a backend talks to one.
+fn test(args: &[String]) -> Outcome {
+    cargo::program()?;
+    cargo::run_with(&["test", "--workspace", "--all-features"], args)
+}
+
+fn stress(args: &[String]) -> Outcome {
+    let test = ["test", "--release", "--workspace", "--all-features", "--test", "stress_*"];
+    let mut command = cargo::command(&test);
+    command.args(["--", "--nocapture", "--test-threads=1"]).args(args);
+    cargo::done(command.env("RAILBUS_STRESS", "1"))
+}
