@@ -17,9 +17,7 @@ impl Timestamp {
     pub fn now() -> Self {
         match SystemTime::now().duration_since(UNIX_EPOCH) {
             Ok(since) => Self(i64::try_from(since.as_micros()).unwrap_or(i64::MAX)),
-            Err(before) => {
-                Self(-i64::try_from(before.duration().as_micros()).unwrap_or(i64::MAX))
-            }
+            Err(before) => Self(-i64::try_from(before.duration().as_micros()).unwrap_or(i64::MAX)),
         }
     }
 

@@ -16,9 +16,8 @@ impl Signals {
     /// # Errors
     /// Returns an error if the process may not install signal handlers.
     pub fn listen() -> Result<Self> {
-        let failed = |e| {
-            Error::new(ErrorKind::Internal, "signals", "cannot listen for signals").because(e)
-        };
+        let failed =
+            |e| Error::new(ErrorKind::Internal, "signals", "cannot listen for signals").because(e);
         Ok(Self {
             interrupt: listen(SignalKind::interrupt()).map_err(failed)?,
             terminate: listen(SignalKind::terminate()).map_err(failed)?,

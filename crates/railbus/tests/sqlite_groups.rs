@@ -86,7 +86,10 @@ async fn a_failure_is_retried_then_becomes_a_dead_letter_with_its_history() {
     let letter = &letters[0];
     assert_eq!(calls.load(SeqCst), 3);
     assert_eq!((letter.event_id.as_str(), letter.attempts), ("order-1", 3));
-    assert_eq!((letter.group.as_deref(), letter.subscription.as_str()), (Some("billing"), "charge"));
+    assert_eq!(
+        (letter.group.as_deref(), letter.subscription.as_str()),
+        (Some("billing"), "charge")
+    );
     assert_eq!(letter.reason, "card declined, try 3");
     let history: Vec<_> = letter.history.iter().map(|t| (t.attempt, t.reason.as_str())).collect();
     let tries = ["card declined, try 1", "card declined, try 2", "card declined, try 3"];
@@ -206,7 +209,8 @@ async fn a_stale_receipt_is_refused_and_a_new_one_counts_on() {
 #[tokio::test]
 async fn broadcasts_reach_every_bus_on_the_file() {
     let folder = tempfile::tempdir().unwrap();
-    let (one, two) = (Bus::open(&url(&folder)).await.unwrap(), Bus::open(&url(&folder)).await.unwrap());
+    let (one, two) =
+        (Bus::open(&url(&folder)).await.unwrap(), Bus::open(&url(&folder)).await.unwrap());
     let (seen, mut all) = mpsc::unbounded_channel();
     for (name, bus) in [("one", &one), ("two", &two)] {
         let seen = seen.clone();
@@ -215,7 +219,9 @@ async fn broadcasts_reach_every_bus_on_the_file() {
             .await
             .unwrap();
     }
-    one.publish(Event::new("changed").topic("registry:bots").payload(json!({ "n": 7 }))).await.unwrap();
+    one.publish(Event::new("changed").topic("registry:bots").payload(json!({ "n": 7 })))
+        .await
+        .unwrap();
     two.publish(Event::new("changed").topic("other").payload(json!({ "n": 8 }))).await.unwrap();
     let mut got = vec![all.recv().await.unwrap(), all.recv().await.unwrap()];
     got.sort_unstable();

@@ -41,7 +41,12 @@ pub(super) async fn dispatch(
     report
 }
 
-async fn retry(entry: Arc<Entry>, event: Event, wait: std::time::Duration, counters: Arc<Counters>) {
+async fn retry(
+    entry: Arc<Entry>,
+    event: Event,
+    wait: std::time::Duration,
+    counters: Arc<Counters>,
+) {
     let (mut number, mut wait) = (1, wait);
     loop {
         tokio::time::sleep(wait).await;
@@ -58,14 +63,8 @@ async fn retry(entry: Arc<Entry>, event: Event, wait: std::time::Duration, count
 
 /// Runs one try and counts what it came to. Nothing is stored for a broadcast, so what would be a
 /// dead letter is a failure.
-async fn attempt(
-    entry: &Entry,
-    event: &Event,
-    attempt: u32,
-    counters: &Counters,
-) -> Decision {
-    let delivery =
-        Delivery { event: event.clone(), attempt, group: None, marks: Arc::default() };
+async fn attempt(entry: &Entry, event: &Event, attempt: u32, counters: &Counters) -> Decision {
+    let delivery = Delivery { event: event.clone(), attempt, group: None, marks: Arc::default() };
     let decision = entry.policy.decide(run_entry(entry, &delivery).await, attempt);
     let (reason, next) = match &decision {
         Decision::End(End::Done) => {

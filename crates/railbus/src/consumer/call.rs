@@ -25,9 +25,8 @@ pub(crate) fn in_delivery() -> usize {
 /// Runs the handler of `entry` once.
 pub(crate) async fn run_entry(entry: &Entry, delivery: &Delivery) -> Outcome {
     let depth = in_delivery() + 1;
-    let started = DEPTH.sync_scope(depth, || {
-        catch_unwind(AssertUnwindSafe(|| entry.handler.call(delivery)))
-    });
+    let started =
+        DEPTH.sync_scope(depth, || catch_unwind(AssertUnwindSafe(|| entry.handler.call(delivery))));
     match started {
         Ok(Called::Now(outcome)) => outcome,
         Ok(Called::Later(running)) => {

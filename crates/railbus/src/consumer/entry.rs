@@ -1,11 +1,7 @@
 //! A subscription as the engine sees it.
 
 use crate::{
-    clock::Timestamp,
-    delivery::FailurePolicy,
-    event::Event,
-    handler::AnyHandler,
-    id::new_id,
+    clock::Timestamp, delivery::FailurePolicy, event::Event, handler::AnyHandler, id::new_id,
     predicate::Predicate,
 };
 use std::sync::{

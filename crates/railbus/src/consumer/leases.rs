@@ -53,7 +53,8 @@ impl Leases {
     fn due(&self, third: Duration) -> Vec<Receipt> {
         let now = Instant::now();
         let mut leases = self.lock();
-        let due = leases.iter_mut().filter(|(_, renewed)| now.duration_since(**renewed) >= third / 2);
+        let due =
+            leases.iter_mut().filter(|(_, renewed)| now.duration_since(**renewed) >= third / 2);
         due.map(|(receipt, renewed)| {
             *renewed = now;
             receipt.clone()

@@ -86,7 +86,8 @@ async fn poison(
     let (name, policy) = (shared.policy)();
     let reason = undecodable.error.to_string();
     tracing::error!(group = &*shared.group, %reason, "what was stored is not an event");
-    let failed = Try { attempt, at: Timestamp::now(), subscription: name.clone(), reason: reason.clone() };
+    let failed =
+        Try { attempt, at: Timestamp::now(), subscription: name.clone(), reason: reason.clone() };
     match policy.last(reason) {
         Decision::Stop(reason) => After::Stop(reason),
         Decision::End(end) => {
@@ -148,7 +149,9 @@ impl Work<'_> {
             }
             let decision = if entry.policy.is_exhausted(self.attempt) {
                 let tries = self.attempt - 1;
-                let why = format!("delivered {tries} times, never settled: the process died or hung each time");
+                let why = format!(
+                    "delivered {tries} times, never settled: the process died or hung each time"
+                );
                 entry.policy.last(why)
             } else {
                 let outcome = self.call(&entry).await;

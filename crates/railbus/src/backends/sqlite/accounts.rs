@@ -11,10 +11,8 @@ use serde_json::{Value, json};
 
 /// Begins a run.
 pub(super) fn begin(transaction: &Transaction<'_>) -> rusqlite::Result<RunMark> {
-    transaction.execute(
-        "INSERT INTO runs (began_at) VALUES (?1)",
-        [Timestamp::now().as_micros()],
-    )?;
+    transaction
+        .execute("INSERT INTO runs (began_at) VALUES (?1)", [Timestamp::now().as_micros()])?;
     Ok(RunMark { run: transaction.last_insert_rowid(), newest: newest(transaction)? })
 }
 
@@ -55,7 +53,9 @@ pub(super) fn tally(
     )?;
     let about = named_params! { ":newest": run.newest, ":run": run.run, ":mine": mine };
     statement.query_row(about, |row| {
-        let count = |i| Ok::<_, rusqlite::Error>(row.get::<_, Option<i64>>(i)?.unwrap_or(0).cast_unsigned());
+        let count = |i| {
+            Ok::<_, rusqlite::Error>(row.get::<_, Option<i64>>(i)?.unwrap_or(0).cast_unsigned())
+        };
         Ok(Tally {
             published: count(0)?,
             carried: count(1)?,
@@ -90,10 +90,7 @@ pub(super) fn is_idle(
 }
 
 /// Writes the program's groups as JSON, for statements to read as a table.
-fn groups_json(
-    connection: &Connection,
-    groups: &[(String, Interest)],
-) -> rusqlite::Result<String> {
+fn groups_json(connection: &Connection, groups: &[(String, Interest)]) -> rusqlite::Result<String> {
     let mut rows = Vec::new();
     for (name, interest) in groups {
         if let Some(id) = id_of(connection, name)? {

@@ -214,4 +214,3 @@ fn first(seq: i64, body: Vec<u8>) -> Leased {
 
 /// How each subscription of a group got through with an event, by name.
 pub(super) type Ends = BTreeMap<String, End>;
-

@@ -28,7 +28,11 @@ pub(super) fn fault(operation: &'static str, path: &Path, error: rusqlite::Error
             "the file is not a SQLite database",
             "name another file, or move this one away",
         ),
-        Some(ErrorCode::ReadOnly | ErrorCode::PermissionDenied | ErrorCode::AuthorizationForStatementDenied) => (
+        Some(
+            ErrorCode::ReadOnly
+            | ErrorCode::PermissionDenied
+            | ErrorCode::AuthorizationForStatementDenied,
+        ) => (
             ErrorKind::Denied,
             "the database can't be written",
             "give this user write permission on the file and on its folder",

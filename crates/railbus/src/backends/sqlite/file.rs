@@ -118,7 +118,8 @@ fn prepare(connection: &mut Connection, settings: &Settings) -> Result<()> {
     connection.pragma_update(None, "journal_mode", "wal").map_err(failed)?;
     set_synchronous(connection, settings.full_sync).map_err(failed)?;
     if let Some(bytes) = settings.max_size {
-        let page: i64 = connection.pragma_query_value(None, "page_size", |r| r.get(0)).map_err(failed)?;
+        let page: i64 =
+            connection.pragma_query_value(None, "page_size", |r| r.get(0)).map_err(failed)?;
         let pages = i64::try_from(bytes).unwrap_or(i64::MAX) / page.max(1);
         connection.pragma_update(None, "max_page_count", pages.max(1)).map_err(failed)?;
     }

@@ -11,7 +11,10 @@ use bytes::Bytes;
 use rusqlite::{Connection, OptionalExtension, Row, Transaction, params};
 
 /// Lists the letters that `filter` takes, oldest first.
-pub(super) fn list(connection: &Connection, filter: &LetterFilter) -> rusqlite::Result<Vec<Letter>> {
+pub(super) fn list(
+    connection: &Connection,
+    filter: &LetterFilter,
+) -> rusqlite::Result<Vec<Letter>> {
     let mut statement = connection.prepare_cached(
         "SELECT l.id, e.id, e.type, e.topic, e.body, e.rejected, g.name, l.subscription, l.reason,
             l.attempts, l.at, l.history
@@ -79,7 +82,12 @@ pub(super) fn redrive(transaction: &Transaction<'_>, ids: &[u64]) -> rusqlite::R
             )?
             .query_row([id.cast_signed()], |row| {
                 let finished: Option<String> = row.get(3)?;
-                Ok((row.get::<_, i64>(0)?, row.get::<_, i64>(1)?, row.get::<_, String>(2)?, finished))
+                Ok((
+                    row.get::<_, i64>(0)?,
+                    row.get::<_, i64>(1)?,
+                    row.get::<_, String>(2)?,
+                    finished,
+                ))
             })
             .optional()?;
         let Some((group, seq, subscription, finished)) = found else { continue };

@@ -69,9 +69,7 @@ impl Settings {
             full_sync: options
                 .one_of("synchronous", &[("full", true), ("normal", false)])?
                 .unwrap_or(true),
-            retention: options
-                .duration("retention")?
-                .unwrap_or(Duration::from_secs(24 * 60 * 60)),
+            retention: options.duration("retention")?.unwrap_or(Duration::from_secs(24 * 60 * 60)),
             busy_timeout: options.duration("busy_timeout")?.unwrap_or(Duration::from_secs(10)),
             max_size: max_size.transpose()?,
         })

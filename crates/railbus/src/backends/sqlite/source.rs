@@ -123,7 +123,9 @@ impl Source for GroupSource {
         let count = batch.len();
         let work = move |t: &rusqlite::Transaction<'_>| settle(t, group, lease, &batch);
         match self.writer.call(weight, work).await {
-            Ok(kept) => kept.into_iter().map(|kept| if kept { Ok(()) } else { Err(stale()) }).collect(),
+            Ok(kept) => {
+                kept.into_iter().map(|kept| if kept { Ok(()) } else { Err(stale()) }).collect()
+            }
             Err(e) => vec![Err(e); count],
         }
     }

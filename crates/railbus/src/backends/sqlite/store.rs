@@ -1,7 +1,10 @@
 //! An open store: the contracts of a backend, handed to the writer and the reader.
 
 use super::{
-    accounts, claim::Member, groups, letters, publish, reader::Reader,
+    accounts,
+    claim::Member,
+    groups, letters, publish,
+    reader::Reader,
     settings::{CAPABILITY, Settings},
     source::{BroadcastSource, GroupSource, Place, Waiting},
     wake::Wake,
@@ -118,7 +121,8 @@ impl Backend for Sqlite {
         let mut ready = Vec::with_capacity(batch.len());
         let mut results = Vec::with_capacity(batch.len());
         for outgoing in batch {
-            results.push(publish::make_ready(outgoing, CAPABILITY.payload_max).map(|r| ready.push(r)));
+            results
+                .push(publish::make_ready(outgoing, CAPABILITY.payload_max).map(|r| ready.push(r)));
         }
         let work = move |t: &rusqlite::Transaction<'_>| publish::insert(t, &ready);
         let failed = match writer.call(Weight::News, work).await {
@@ -145,9 +149,8 @@ impl Backend for Sqlite {
             }
             Some(name) => {
                 let (group, interest, start) = (name.clone(), request.interest, request.start);
-                let open = move |t: &rusqlite::Transaction<'_>| {
-                    groups::open(t, &group, &interest, start)
-                };
+                let open =
+                    move |t: &rusqlite::Transaction<'_>| groups::open(t, &group, &interest, start);
                 let group = writer.call(Weight::Durable, open).await?;
                 let member = Member { group, lease: request.lease, wants };
                 let wake = Arc::clone(&self.wake);
@@ -234,7 +237,9 @@ impl Sqlite {
     async fn no_group(&self, name: &str) -> Error {
         let known = self.groups().await.unwrap_or_default();
         let names = known.iter().map(|g| g.name.as_str()).collect::<Vec<_>>().join(", ");
-        let hint = if names.is_empty() { "the store has no groups yet".into() } else {
+        let hint = if names.is_empty() {
+            "the store has no groups yet".into()
+        } else {
             format!("known groups: {names}")
         };
         Error::new(ErrorKind::NotFound, "groups", "there is no such group")

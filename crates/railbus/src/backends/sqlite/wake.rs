@@ -75,11 +75,10 @@ impl Wake {
     pub(super) fn read_listeners(&self, transaction: &Transaction<'_>) -> rusqlite::Result<()> {
         let mut others = self.others();
         for gone in others.gone.drain(..) {
-            transaction
-                .prepare_cached("DELETE FROM listeners WHERE name = ?1")?
-                .execute([gone])?;
+            transaction.prepare_cached("DELETE FROM listeners WHERE name = ?1")?.execute([gone])?;
         }
-        let mut listed = transaction.prepare_cached("SELECT name FROM listeners WHERE name <> ?1")?;
+        let mut listed =
+            transaction.prepare_cached("SELECT name FROM listeners WHERE name <> ?1")?;
         let names = listed.query_map([&self.name], |row| row.get(0))?;
         others.names = names.collect::<rusqlite::Result<_>>()?;
         Ok(())

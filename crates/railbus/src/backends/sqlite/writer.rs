@@ -79,7 +79,10 @@ where
 
 impl Writer {
     /// Opens the file and starts the thread; it ends when the last handle is dropped.
-    pub(super) fn start(settings: &Settings, wake: Arc<Wake>) -> Result<(Self, thread::JoinHandle<()>)> {
+    pub(super) fn start(
+        settings: &Settings,
+        wake: Arc<Wake>,
+    ) -> Result<(Self, thread::JoinHandle<()>)> {
         let connection = open_writer(settings)?;
         let (jobs, queue) = mpsc::channel();
         let settings = settings.clone();
