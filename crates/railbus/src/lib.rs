@@ -19,3 +19,5 @@ pub mod handler;
 pub mod input;
 pub mod predicate;
 pub mod step;
+
+pub mod pipeline;
