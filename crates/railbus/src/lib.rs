@@ -21,3 +21,6 @@ pub mod predicate;
 pub mod step;
 
 pub mod pipeline;
+
+#[cfg(feature = "app")]
+pub mod app;

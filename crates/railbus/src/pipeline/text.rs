@@ -1,6 +1,6 @@
 //! The flow as text: `validate -> charge -> ship`.
 
-use std::{error::Error as StdError, fmt, ops::Range};
+use std::{collections::HashSet, error::Error as StdError, fmt, ops::Range};
 
 /// A step named in a flow.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -46,6 +46,7 @@ impl StdError for FlowError {}
 /// refused as not yet available.
 pub fn parse(text: &str) -> Result<Vec<FlowName>, FlowError> {
     let mut names: Vec<FlowName> = Vec::new();
+    let mut known = HashSet::new();
     // What stood before the token at hand.
     let mut arrow: Option<Range<usize>> = None;
     let mut at = 0;
@@ -58,7 +59,11 @@ pub fn parse(text: &str) -> Result<Vec<FlowName>, FlowError> {
                 return Err(FlowError::new(&span, why, format!("write {last} -> {this}")));
             }
             (Token::Name, _) => {
-                names.push(once(&names, FlowName { name: text[span.clone()].into(), span })?);
+                let name = &text[span.clone()];
+                if !known.insert(name) {
+                    return Err(twice(name, &span));
+                }
+                names.push(FlowName { name: name.into(), span });
                 arrow = None;
             }
             (Token::Arrow, Some(_)) => {
@@ -96,13 +101,10 @@ pub fn is_name(text: &str) -> bool {
     text.starts_with(starts_name) && text.chars().all(continues_name)
 }
 
-/// Refuses a step that the flow names already: its value and its report go by its name.
-fn once(names: &[FlowName], new: FlowName) -> Result<FlowName, FlowError> {
-    if names.iter().all(|known| known.name != new.name) {
-        return Ok(new);
-    }
+/// A step that the flow names already: its value and its report go by its name.
+fn twice(name: &str, span: &Range<usize>) -> FlowError {
     let hint = "a flow runs a step once; declare it again under another name";
-    Err(FlowError::new(&new.span, format!("step `{}` is named twice", new.name), hint))
+    FlowError::new(span, format!("step `{name}` is named twice"), hint)
 }
 
 enum Token {
