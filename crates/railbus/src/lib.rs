@@ -1,28 +1,37 @@
-//! Railbus.
-#![cfg(unix)]
+//! Railbus: one event bus and one pipeline API, in process or on an embedded store.
+#![doc = ""]
+#![cfg_attr(not(unix), allow(unused))]
 
-pub mod clock;
+#[cfg(not(unix))]
+compile_error!("railbus runs on Linux (macOS: best effort); Windows is not supported");
+
 pub mod error;
 pub mod id;
-pub mod instrument;
 pub mod retry;
+pub mod clock;
 pub mod shutdown;
+pub mod instrument;
 
-pub mod codec;
+pub mod topic;
+pub mod payload;
 pub mod event;
 pub mod options;
-pub mod payload;
-pub mod topic;
+pub mod codec;
 
-pub mod backend;
-pub mod delivery;
-pub mod handler;
-pub mod input;
 pub mod predicate;
 pub mod step;
+pub mod delivery;
+pub mod backend;
+pub mod handler;
+pub mod input;
 
 pub mod backends;
 
 mod consumer;
 
 pub mod bus;
+
+pub mod pipeline;
+
+#[cfg(feature = "app")]
+pub mod app;

@@ -1,0 +1,213 @@
+//! The `[bus]` of an app file, and the environment that overrides it.
+
+use super::{
+    problem::Notes,
+    table::{Field, Table, suggest},
+    values::{from_folder, kind},
+};
+use crate::{
+    error::{Error, Result},
+    options::Options,
+};
+use serde_json::{Map, Value};
+use std::path::Path;
+use toml::de::DeValue;
+
+const EXAMPLE: &str = "bus.url = \"sqlite:orders.db\"";
+
+/// The variables that concern an app: `RAILBUS_URL`, and `RAILBUS_BUS__KEY` for keys of `bus`.
+#[derive(Debug, Default)]
+pub(super) struct Environment(Vec<Variable>);
+
+#[derive(Debug)]
+struct Variable {
+    name: String,
+    // The key of `bus` it sets, in lower case.
+    key: String,
+    value: String,
+}
+
+impl Environment {
+    pub(super) fn new(variables: impl Iterator<Item = (String, String)>) -> Self {
+        let wanted = |(name, value): (String, String)| {
+            let key = match name.strip_prefix("RAILBUS_BUS__") {
+                Some(key) if !key.is_empty() => key.to_ascii_lowercase(),
+                _ if name == "RAILBUS_URL" => "url".into(),
+                _ => return None,
+            };
+            Some(Variable { name, key, value })
+        };
+        let mut variables: Vec<_> = variables.filter_map(wanted).collect();
+        // RAILBUS_URL comes before RAILBUS_BUS__URL, and the order of an environment is nobody's.
+        variables.sort_by(|a, b| {
+            (a.name != "RAILBUS_URL", &a.name).cmp(&(b.name != "RAILBUS_URL", &b.name))
+        });
+        Self(variables)
+    }
+
+    fn get(&self, keys: &[&str]) -> Option<&Variable> {
+        self.0.iter().find(|variable| keys.contains(&variable.key.as_str()))
+    }
+
+    /// Returns where the environment says the bus is: `None` if it does not say, `Some(None)` if
+    /// it does, wrongly.
+    fn place(&self, notes: &Notes<'_>) -> Option<Option<Options>> {
+        let url = self.get(&["url", "connection_string"]);
+        let variable = url.or_else(|| self.get(&["kind", "backend"]))?;
+        if variable.value.trim().is_empty() {
+            let hint = "unset it, or name a bus, such as sqlite:orders.db";
+            notes.variable(&variable.name, "is empty", Some(hint.into()));
+            return Some(None);
+        }
+        let path = self.get(&["path"]).map_or("", |path| path.value.as_str());
+        let options = match url {
+            Some(url) => Options::parse(&url.value),
+            None => of_kind(&variable.value, path),
+        };
+        let refused =
+            |e: Error| notes.variable(&variable.name, e.message(), e.advice().map(Into::into));
+        Some(options.map_err(refused).ok())
+    }
+}
+
+/// What the file says: where the bus is, and the other keys of its table.
+struct Drafted {
+    options: Options,
+    settings: Vec<(String, String)>,
+}
+
+/// Reads where the bus is.
+///
+/// A URL from the environment takes the place of `url`, or of `kind` and `path`; the other keys of
+/// the table stay if the backend is the same. Settings from the environment come last.
+pub(super) fn read(root: &Table<'_>, folder: &Path, env: &Environment) -> Option<Options> {
+    let field = root.take("bus");
+    let elsewhere = env.place(root.notes);
+    let drafted = field.as_ref().and_then(|f| draft(f, folder, elsewhere.is_none()));
+    let (mut options, settings) = match (elsewhere, drafted) {
+        (Some(options), drafted) => {
+            let options = options?;
+            let same = drafted.filter(|d| d.options.backend() == options.backend());
+            (options, same.map(|d| d.settings).unwrap_or_default())
+        }
+        (None, Some(drafted)) => {
+            let path = env.get(&["path"]).map(|path| path.value.clone());
+            let options = drafted.options;
+            let moved = match path {
+                Some(path) => options.with_address(path),
+                None => options,
+            };
+            (moved, drafted.settings)
+        }
+        (None, None) => {
+            if field.is_none() {
+                let hint = format!("add {EXAMPLE}, or set RAILBUS_URL");
+                root.notes.hinted(0..0, "no backend is named: there is no `bus`", hint);
+            }
+            return None;
+        }
+    };
+    for (key, value) in settings {
+        if options.text(&key).is_none() {
+            options.set(key, value);
+        }
+    }
+    let places = ["url", "connection_string", "kind", "backend", "path"];
+    for variable in env.0.iter().filter(|v| !places.contains(&v.key.as_str())) {
+        options.set(&variable.key, &variable.value);
+    }
+    Some(options)
+}
+
+fn draft(field: &Field<'_>, folder: &Path, needed: bool) -> Option<Drafted> {
+    let hint = format!("write {EXAMPLE}");
+    let table = field.table("[bus]", Some(hint))?;
+    let url = table.either("url", "connection_string");
+    let named = table.either("kind", "backend");
+    let path = table.take("path");
+    if let Some(url) = &url {
+        for other in named.iter().chain(&path) {
+            let why = format!("`{}` and `{}` both say where the bus is", url.key, other.key);
+            let hint = format!("keep `{}` alone", url.key);
+            at_key(other, why, hint);
+        }
+    }
+    let settings: Vec<_> = table.rest().filter_map(setting).collect();
+    let options = match (&url, &named) {
+        (Some(url), _) => {
+            let text = url.text()?;
+            Options::parse(text).map_err(|e| url.refused(&e)).ok()?
+        }
+        (None, Some(named)) => {
+            let path = path.as_ref().map_or(Some(""), Field::text)?;
+            of_kind(named.text()?, path).map_err(|e| named.refused(&e)).ok()?
+        }
+        (None, None) => {
+            if needed {
+                unnamed(&table, field);
+            }
+            return None;
+        }
+    };
+    for setting in table.rest().filter(|f| options.text(f.key).is_some()) {
+        let why = format!("`{}` is given twice: here and in the URL", setting.key);
+        at_key(setting, why, "keep one of them".into());
+    }
+    Some(Drafted { options: placed(options, folder, url.as_ref().or(named.as_ref()))?, settings })
+}
+
+fn at_key(field: &Field<'_>, why: String, hint: String) {
+    field.notes.hinted(field.key_span.clone(), why, hint);
+}
+
+/// Notes that no key of the table names a backend; a key that was meant to is named.
+fn unnamed(table: &Table<'_>, field: &Field<'_>) {
+    let known = ["url", "kind", "backend", "path", "connection_string"];
+    let slip = table.rest().find(|f| crate::error::nearest(f.key, known).is_some());
+    let why = "no backend is named: [bus] has neither `url` nor `kind`";
+    match slip {
+        Some(slip) => at_key(slip, why.into(), suggest(slip.key, &known)),
+        None => at_key(field, why.into(), format!("add {EXAMPLE}")),
+    }
+}
+
+fn of_kind(kind: &str, path: &str) -> Result<Options> {
+    let pairs = [("kind", kind), ("path", path)];
+    let pairs = pairs.map(|(key, value)| (key.to_owned(), Value::from(value)));
+    Options::from_map(&Map::from_iter(pairs))
+}
+
+/// Reads a setting: a text as it is, a number or a boolean as it is written.
+fn setting(field: &Field<'_>) -> Option<(String, String)> {
+    let value = match field.value {
+        DeValue::String(text) => text.to_string(),
+        DeValue::Boolean(value) => value.to_string(),
+        DeValue::Integer(_) | DeValue::Float(_) => field.json()?.to_string(),
+        other => {
+            let why = format!(
+                "`{}` must be a string, a number or a boolean, not {}",
+                field.key,
+                kind(other)
+            );
+            field.notes.add(field.span.clone(), why, None);
+            return None;
+        }
+    };
+    Some((field.key.into(), value))
+}
+
+/// Resolves a relative path of an embedded store from the app file's folder.
+fn placed(options: Options, folder: &Path, field: Option<&Field<'_>>) -> Option<Options> {
+    let address = options.address();
+    if options.backend() != "sqlite" || address.is_empty() || address == ":memory:" {
+        return Some(options);
+    }
+    let Some(path) = from_folder(folder, address).to_str().map(str::to_owned) else {
+        if let Some(field) = field {
+            let why = "the folder's name is not UTF-8, so that no path in it can be an address";
+            field.notes.add(field.span.clone(), why, None);
+        }
+        return None;
+    };
+    Some(options.with_address(path))
+}

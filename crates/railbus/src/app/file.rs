@@ -1,0 +1,136 @@
+//! Loading an app file: text, syntax, then everything it says, with all mistakes at once.
+
+use super::{
+    bus::{self, Environment},
+    inputs, pipelines,
+    problem::{LoadError, Notes},
+    spec::AppSpec,
+    steps, subscriptions,
+    table::Table,
+};
+use crate::error::{Error, ErrorKind};
+use std::{
+    fs::File,
+    io::{self, Read},
+    path::{Path, PathBuf},
+};
+use toml::de::DeTable;
+
+/// The largest app file, in bytes.
+const FILE_MAX: u64 = 1024 * 1024;
+
+impl AppSpec {
+    /// Loads and checks the app file at `path`, with what `environment` overrides.
+    ///
+    /// Paths and commands in the file are resolved from its folder, a relative path in
+    /// `RAILBUS_URL` from the working directory. `RAILBUS_URL` takes the place of the file's URL,
+    /// `RAILBUS_BUS__KEY` sets a key of `bus`; every other variable is ignored. The settings of
+    /// the bus are checked when it opens, by its backend.
+    ///
+    /// # Errors
+    /// Returns an error if the file is missing, a folder, larger than 1 MiB or not UTF-8, and all
+    /// mistakes of file and environment at once otherwise. Where the syntax is broken, only the
+    /// mistakes of syntax are told: what it would mean is anyone's guess.
+    pub fn load(
+        path: &Path,
+        environment: impl Iterator<Item = (String, String)>,
+    ) -> Result<Self, LoadError> {
+        let text = read_text(path)?;
+        let text = text.strip_prefix('\u{feff}').unwrap_or(&text);
+        let folder = folder_of(path)?;
+        let notes = Notes::new(text);
+        let (table, errors) = DeTable::parse_recoverable(text);
+        let sound = note_syntax(&notes, &errors);
+        let app = sound.then(|| {
+            let root = Table::new("the file", 0..0, table.get_ref(), &notes);
+            resolve(&root, folder, &Environment::new(environment))
+        });
+        match (app.flatten(), notes.into_problems(path.display().to_string())) {
+            (_, Some(problems)) => Err(LoadError::Problems(problems)),
+            (Some(app), None) => Ok(app),
+            (None, None) => {
+                let why = "nothing is wrong with the file, and yet it did not load";
+                Err(failed(ErrorKind::Internal, path, why).into())
+            }
+        }
+    }
+}
+
+/// Reads everything; `None` if something was noted.
+fn resolve(root: &Table<'_>, folder: PathBuf, environment: &Environment) -> Option<AppSpec> {
+    if root.fields().is_empty() {
+        let hint = "an app needs a `bus`, and [[on]] with a pipeline of steps";
+        root.notes.hinted(0..0, "nothing to run: the file is empty", hint);
+        return None;
+    }
+    let bus = bus::read(root, &folder, environment);
+    let inputs = inputs::read(root, &folder);
+    let (steps, step_names) = steps::read(root, &folder);
+    let (pipelines, pipeline_names) = pipelines::read(root, &step_names);
+    let subscriptions = subscriptions::read(root, &pipeline_names);
+    root.finish();
+    if root.fields().iter().all(|field| !["on", "input"].contains(&field.key)) {
+        let hint = "an app needs [[on]] with a pipeline; [[input]] brings it events";
+        root.notes.hinted(0..0, "nothing to run: there is no [[on]]", hint);
+    }
+    let whole = root.notes.is_empty();
+    let bus = bus.filter(|_| whole)?;
+    Some(AppSpec { bus, inputs, steps, pipelines, subscriptions, folder })
+}
+
+/// Notes the mistakes of syntax; tells whether what was read can be relied on all the same.
+fn note_syntax(notes: &Notes<'_>, errors: &[toml::de::Error]) -> bool {
+    let mut sound = true;
+    for error in errors {
+        let span = error.span().unwrap_or(0..0);
+        if error.message() == "duplicate key" {
+            let key = notes.text.get(span.clone()).unwrap_or_default();
+            notes.hinted(span, format!("`{key}` is given twice"), "keep one of them");
+        } else {
+            sound = false;
+            notes.add(span, error.message(), None);
+        }
+    }
+    sound
+}
+
+fn read_text(path: &Path) -> Result<String, Error> {
+    let unread = |error: io::Error| {
+        let (kind, why) = match error.kind() {
+            io::ErrorKind::NotFound => (ErrorKind::NotFound, "there is no such file"),
+            io::ErrorKind::PermissionDenied => (ErrorKind::Denied, "the file can't be read"),
+            _ => (ErrorKind::Unavailable, "the file can't be read"),
+        };
+        failed(kind, path, why).because(error)
+    };
+    let file = File::open(path).map_err(unread)?;
+    if file.metadata().map_err(unread)?.is_dir() {
+        let error = failed(ErrorKind::Config, path, "this is a folder, not an app file");
+        return Err(
+            error.hint(format!("name the file, such as {}", path.join("app.toml").display()))
+        );
+    }
+    let mut bytes = Vec::new();
+    file.take(FILE_MAX + 1).read_to_end(&mut bytes).map_err(unread)?;
+    if bytes.len() as u64 > FILE_MAX {
+        return Err(failed(ErrorKind::TooLarge, path, "the file is larger than 1 MiB")
+            .hint("an app file says what runs; events belong into an input"));
+    }
+    String::from_utf8(bytes).map_err(|error| {
+        let valid = &error.as_bytes()[..error.utf8_error().valid_up_to()];
+        let line = valid.iter().filter(|byte| **byte == b'\n').count() + 1;
+        failed(ErrorKind::Decode, path, "the file is not UTF-8").with("line", line)
+    })
+}
+
+/// Returns the folder of the file, absolute, without following links.
+fn folder_of(path: &Path) -> Result<PathBuf, Error> {
+    let path = std::path::absolute(path).map_err(|error| {
+        failed(ErrorKind::Unavailable, path, "the working directory can't be told").because(error)
+    })?;
+    Ok(path.parent().unwrap_or(&path).to_path_buf())
+}
+
+fn failed(kind: ErrorKind, path: &Path, why: &'static str) -> Error {
+    Error::new(kind, "app", why).with("file", path.display())
+}

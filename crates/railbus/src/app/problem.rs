@@ -1,0 +1,194 @@
+//! What is wrong with an app file: every mistake at once, each with its place and a hint.
+
+use crate::error::Error;
+use std::{cell::RefCell, error::Error as StdError, fmt, ops::Range};
+
+/// Where a mistake stands.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Place {
+    /// In the file.
+    File {
+        /// The line, from 1.
+        line: usize,
+        /// The column in characters, from 1.
+        column: usize,
+        /// The bytes it covers in the file, without a byte order mark.
+        span: Range<usize>,
+    },
+    /// In the environment, in the variable of this name.
+    Variable(String),
+}
+
+/// A mistake in an app file, or in the environment that goes with it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Problem {
+    /// What is wrong.
+    pub message: String,
+    /// Where it stands.
+    pub place: Place,
+    /// What to do about it, where that is known.
+    pub hint: Option<String>,
+}
+
+impl Problem {
+    /// Returns line and column, from 1; `None` for a mistake in the environment.
+    #[must_use]
+    pub fn line_column(&self) -> Option<(usize, usize)> {
+        match self.place {
+            Place::File { line, column, .. } => Some((line, column)),
+            Place::Variable(_) => None,
+        }
+    }
+}
+
+/// Every mistake that was found in an app file, in the order of their places; never empty.
+///
+/// `Display` writes `app.toml:12:8: message`, and a line with the hint below it.
+#[derive(Clone, Debug)]
+pub struct Problems {
+    file: String,
+    list: Vec<Problem>,
+}
+
+impl Problems {
+    /// Returns the path of the file, as it was given.
+    #[must_use]
+    pub fn file(&self) -> &str {
+        &self.file
+    }
+
+    /// Returns the mistakes: those of the environment first, then from the top of the file.
+    #[must_use]
+    pub fn list(&self) -> &[Problem] {
+        &self.list
+    }
+}
+
+impl fmt::Display for Problems {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        for (i, problem) in self.list.iter().enumerate() {
+            f.write_str(if i == 0 { "" } else { "\n" })?;
+            match &problem.place {
+                Place::File { line, column, .. } => write!(f, "{}:{line}:{column}", self.file)?,
+                Place::Variable(name) => f.write_str(name)?,
+            }
+            write!(f, ": {}", problem.message)?;
+            if let Some(hint) = &problem.hint {
+                write!(f, "\n  hint: {hint}")?;
+            }
+        }
+        Ok(())
+    }
+}
+
+impl StdError for Problems {}
+
+/// Why an app file was not loaded.
+#[derive(Clone, Debug)]
+pub enum LoadError {
+    /// The file can't be read as text: missing, a folder, too large, not UTF-8.
+    File(Error),
+    /// The file or the environment has mistakes.
+    Problems(Problems),
+}
+
+impl fmt::Display for LoadError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::File(error) => write!(f, "{error}"),
+            Self::Problems(problems) => write!(f, "{problems}"),
+        }
+    }
+}
+
+impl StdError for LoadError {
+    fn source(&self) -> Option<&(dyn StdError + 'static)> {
+        match self {
+            Self::File(error) => error.source(),
+            Self::Problems(_) => None,
+        }
+    }
+}
+
+impl From<Error> for LoadError {
+    fn from(error: Error) -> Self {
+        Self::File(error)
+    }
+}
+
+/// Gathers mistakes while a file is read; shared by all its readers.
+#[derive(Debug)]
+pub(super) struct Notes<'a> {
+    pub(super) text: &'a str,
+    // Lines and columns are counted once, at the end.
+    list: RefCell<Vec<Note>>,
+}
+
+#[derive(Debug, PartialEq, Eq, PartialOrd, Ord)]
+struct Note {
+    at: At,
+    message: String,
+    hint: Option<String>,
+}
+
+#[derive(Debug, PartialEq, Eq, PartialOrd, Ord)]
+enum At {
+    Variable(String),
+    Bytes(usize, usize),
+}
+
+impl<'a> Notes<'a> {
+    pub(super) fn new(text: &'a str) -> Self {
+        Self { text, list: RefCell::default() }
+    }
+
+    /// Notes a mistake at `span` of the text.
+    pub(super) fn add(&self, span: Range<usize>, message: impl Into<String>, hint: Option<String>) {
+        self.push(At::Bytes(span.start, span.end), message.into(), hint);
+    }
+
+    /// Notes a mistake at `span`, with what to do about it.
+    pub(super) fn hinted(
+        &self,
+        span: Range<usize>,
+        message: impl Into<String>,
+        hint: impl Into<String>,
+    ) {
+        self.add(span, message, Some(hint.into()));
+    }
+
+    /// Notes a mistake in an environment variable.
+    pub(super) fn variable(&self, name: &str, message: impl Into<String>, hint: Option<String>) {
+        self.push(At::Variable(name.into()), message.into(), hint);
+    }
+
+    fn push(&self, at: At, message: String, hint: Option<String>) {
+        self.list.borrow_mut().push(Note { at, message, hint });
+    }
+
+    /// Tells whether nothing was noted.
+    pub(super) fn is_empty(&self) -> bool {
+        self.list.borrow().is_empty()
+    }
+
+    /// Returns the mistakes in order, each once; `None` if there are none.
+    pub(super) fn into_problems(self, file: impl Into<String>) -> Option<Problems> {
+        let mut notes = self.list.into_inner();
+        notes.sort();
+        notes.dedup();
+        let (mut seen, mut line, mut column) = (0, 1, 1);
+        let mut place = |at| match at {
+            At::Variable(name) => Place::Variable(name),
+            At::Bytes(start, end) => {
+                for c in self.text.get(seen..start).unwrap_or_default().chars() {
+                    (line, column) = if c == '\n' { (line + 1, 1) } else { (line, column + 1) };
+                }
+                seen = start;
+                Place::File { line, column, span: start..end }
+            }
+        };
+        let problem = |Note { at, message, hint }| Problem { message, place: place(at), hint };
+        let list: Vec<_> = notes.into_iter().map(problem).collect();
+        (!list.is_empty()).then(|| Problems { file: file.into(), list })
+    }
+}

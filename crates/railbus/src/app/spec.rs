@@ -1,0 +1,171 @@
+//! What an app file says, resolved: plain data, every default filled in.
+
+use crate::{
+    delivery::{FailurePolicy, Then},
+    options::Options,
+    predicate::{self, Predicate},
+    retry::Retry,
+};
+use serde_json::Value;
+use std::{path::PathBuf, time::Duration};
+
+/// An app: its bus, its inputs, and what runs for which events.
+#[non_exhaustive]
+#[derive(Clone, Debug)]
+pub struct AppSpec {
+    /// Where events travel; a relative path of an embedded store is resolved.
+    pub bus: Options,
+    /// Where events come from, in the file's order.
+    pub inputs: Vec<InputSpec>,
+    /// The steps, in the file's order, used or not.
+    pub steps: Vec<StepSpec>,
+    /// The pipelines, in the file's order, used or not.
+    pub pipelines: Vec<PipelineSpec>,
+    /// Which events go to which pipeline, in the file's order.
+    pub subscriptions: Vec<SubscriptionSpec>,
+    /// The folder of the file, absolute; commands run there.
+    pub folder: PathBuf,
+}
+
+impl AppSpec {
+    /// Returns the step of that name.
+    #[must_use]
+    pub fn step(&self, name: &str) -> Option<&StepSpec> {
+        self.steps.iter().find(|step| step.name == name)
+    }
+
+    /// Returns the pipeline of that name.
+    #[must_use]
+    pub fn pipeline(&self, name: &str) -> Option<&PipelineSpec> {
+        self.pipelines.iter().find(|pipeline| pipeline.name == name)
+    }
+}
+
+/// A source of events.
+#[non_exhaustive]
+#[derive(Clone, Debug, PartialEq)]
+pub enum InputSpec {
+    /// One JSON object a line.
+    Ndjson(NdjsonSpec),
+    /// One event every so often, for ever.
+    Interval(IntervalSpec),
+}
+
+impl InputSpec {
+    /// Returns the input's name, which no other input of the app has.
+    #[must_use]
+    pub fn name(&self) -> &str {
+        match self {
+            Self::Ndjson(spec) => &spec.name,
+            Self::Interval(spec) => &spec.name,
+        }
+    }
+}
+
+/// An input that reads one JSON object a line.
+#[derive(Clone, Debug, PartialEq)]
+pub struct NdjsonSpec {
+    /// The name positions are stored under (default: the path as the file has it).
+    pub name: String,
+    /// The file, absolute; `None` is the standard input.
+    pub path: Option<PathBuf>,
+    /// The key that holds the event's type (default `type`).
+    pub type_field: String,
+    /// The key that holds the payload; `None`: the whole object is the payload.
+    pub payload_field: Option<String>,
+    /// The topic, where `{key}` stands for a key of the object; `None`: the type is the topic.
+    pub topic: Option<String>,
+}
+
+/// An input that makes one event every so often.
+#[derive(Clone, Debug, PartialEq)]
+pub struct IntervalSpec {
+    /// The input's name (default: the type).
+    pub name: String,
+    /// The time from one event to the next, more than zero.
+    pub every: Duration,
+    /// The type of the events.
+    pub event_type: String,
+    /// The topic of the events; `None`: the type is the topic.
+    pub topic: Option<String>,
+    /// The payload of the events (default `null`).
+    pub payload: Value,
+}
+
+/// A step that is a command: one JSON document in, one out.
+#[derive(Clone, Debug, PartialEq)]
+pub struct StepSpec {
+    /// The step's name.
+    pub name: String,
+    /// The program: absolute if the file has it with a `/`, else to be looked up in `PATH`.
+    pub program: PathBuf,
+    /// The program's arguments, as the file has them.
+    pub args: Vec<String>,
+    /// How often an exception is tried again; `None`: the step runs once.
+    pub retry: Option<Retry>,
+    /// The longest a try may take (default 5 minutes).
+    pub timeout: Duration,
+}
+
+/// A pipeline.
+#[derive(Clone, Debug, PartialEq)]
+pub struct PipelineSpec {
+    /// The pipeline's name.
+    pub name: String,
+    /// The flow as the file has it.
+    pub flow: String,
+    /// The names of the steps, in the order they run; each is a step of the app.
+    pub steps: Vec<String>,
+}
+
+/// Which events go to which pipeline.
+#[derive(Clone, Debug, PartialEq)]
+pub struct SubscriptionSpec {
+    /// The name, unique in its group (default: the pipeline's).
+    pub name: String,
+    /// The pattern over types.
+    pub event_type: Option<String>,
+    /// The pattern over topics.
+    pub topic: Option<String>,
+    /// Paths in the payload, and the values that must be there.
+    pub payload: Vec<(String, Value)>,
+    /// The group; `None` is a broadcast: live, at most once.
+    pub group: Option<String>,
+    /// The name of the pipeline, which is one of the app.
+    pub pipeline: String,
+    /// How many events it works on at once (default: the available parallelism).
+    pub limit: usize,
+    /// How often a run that ended in an exception is tried again; `None`: see
+    /// [`SubscriptionSpec::policy`].
+    pub retry: Option<Retry>,
+    /// What follows the last try (default: a dead letter in a group, dropped in a broadcast).
+    pub then: Then,
+    /// How long an event is held without a sign of life (default 30 s, at least 1 s).
+    pub lease: Duration,
+}
+
+impl SubscriptionSpec {
+    /// Returns which events it wants: type, topic and payload must all match.
+    #[must_use]
+    pub fn predicate(&self) -> Predicate {
+        let parts = [
+            self.event_type.as_deref().map(predicate::event_type),
+            self.topic.as_deref().map(predicate::topic),
+        ];
+        let values = self.payload.iter().map(|(path, v)| predicate::key_equals(path, v.clone()));
+        let all = parts.into_iter().flatten().chain(values);
+        all.reduce(|a, b| a & b).unwrap_or_else(predicate::any)
+    }
+
+    /// Returns what follows a failed run: five tries in a group and one outside unless `retry`
+    /// says otherwise, then `then`.
+    #[must_use]
+    pub fn policy(&self) -> FailurePolicy {
+        let default = match self.group {
+            Some(_) => FailurePolicy::for_group(),
+            None => FailurePolicy::for_broadcast(),
+        };
+        let retry = self.retry.clone().unwrap_or_else(|| default.retry.clone());
+        FailurePolicy { retry, then: self.then, ..default }
+    }
+}

@@ -1,0 +1,135 @@
+//! The `[[on]]` tables of an app file.
+
+use super::{
+    spec::SubscriptionSpec,
+    table::{Field, Table, suggest},
+    values::{event_name, whole},
+};
+use crate::delivery::Then;
+use serde_json::Value;
+use std::{collections::HashSet, num::NonZero, ops::Range, thread, time::Duration};
+use toml::de::DeValue;
+
+const LEASE: Duration = Duration::from_secs(30);
+const LEASE_MIN: Duration = Duration::from_secs(1);
+
+const THEN: [(&str, Then); 3] =
+    [("dead_letter", Then::DeadLetter), ("drop", Then::Drop), ("stop", Then::Stop)];
+
+/// Reads all subscriptions; names must be unique in their group.
+pub(super) fn read(root: &Table<'_>, pipelines: &[&str]) -> Vec<SubscriptionSpec> {
+    let tables = root.take("on").map(|field| field.tables()).unwrap_or_default();
+    let (mut all, mut known) = (Vec::new(), HashSet::new());
+    for table in tables {
+        let Some((one, named_at)) = subscription(&table, pipelines) else { continue };
+        if !known.insert((one.name.clone(), one.group.clone())) {
+            let place = match &one.group {
+                Some(group) => format!("in group `{}`", group.escape_debug()),
+                None => "outside groups".into(),
+            };
+            let why = format!("there are two subscriptions `{}` {place}", one.name.escape_debug());
+            let hint = "dead letters are kept under its name: give this one a `name`";
+            root.notes.hinted(named_at, why, hint);
+        }
+        all.push(one);
+    }
+    all
+}
+
+/// Reads one subscription, and where its name comes from.
+fn subscription(table: &Table<'_>, pipelines: &[&str]) -> Option<(SubscriptionSpec, Range<usize>)> {
+    let name = table.take("name").map(|f| (f.text(), f.span));
+    let event_type = table.take("type").map(|f| bare_type(&f));
+    let topic = table.take("topic").map(|f| event_name(&f, "topic"));
+    let payload = table.take("where").map(|f| wanted(&f));
+    let group = table.take("group").map(|f| f.text());
+    let pipeline = table.need("pipeline", "pipeline = \"NAME\", of a [pipelines.NAME]");
+    let limit = table.take("limit").map(|f| f.count());
+    let retry = table.take("retry").map(|f| f.retry());
+    let then = table.take("then").map(|f| f.one_of(&THEN));
+    let lease = table.take("lease").map(|f| lease(&f));
+    table.finish();
+
+    let pipeline = pipeline?;
+    let (pipeline, at) = (known(&pipeline, pipelines)?, pipeline.span);
+    let (name, at) = name.unwrap_or((Some(pipeline), at));
+    let group = whole(group)?.map(str::to_owned);
+    let last = if group.is_some() { Then::DeadLetter } else { Then::Drop };
+    let cores = || thread::available_parallelism().map_or(1, NonZero::get);
+    let spec = SubscriptionSpec {
+        name: name?.into(),
+        event_type: whole(event_type)?.map(Into::into),
+        topic: whole(topic)?.map(Into::into),
+        payload: whole(payload)?.unwrap_or_default(),
+        pipeline: pipeline.into(),
+        limit: whole(limit)?.map_or_else(cores, |n| n as usize),
+        retry: whole(retry)?,
+        then: whole(then)?.unwrap_or(last),
+        lease: whole(lease)?.unwrap_or(LEASE),
+        group,
+    };
+    Some((spec, at))
+}
+
+/// Reads a pattern over types; one with a `:` was meant for topics.
+fn bare_type<'a>(field: &Field<'a>) -> Option<&'a str> {
+    let text = event_name(field, "type")?;
+    let Some(colon) = text.find(':') else { return Some(text) };
+    let hint = format!("topics have colons: write topic = \"{}\"", text.escape_debug());
+    field.notes.hinted(field.inside(&(colon..colon + 1)), "a type has no `:`", hint);
+    None
+}
+
+fn known<'a>(field: &Field<'a>, pipelines: &[&str]) -> Option<&'a str> {
+    let name = field.text()?;
+    if pipelines.contains(&name) {
+        return Some(name);
+    }
+    let hint = match pipelines.is_empty() {
+        true => format!("declare it: [pipelines.{}] with a flow", name.escape_debug()),
+        false => suggest(name, pipelines),
+    };
+    let why = format!("there is no pipeline `{}`", name.escape_debug());
+    field.notes.hinted(field.span.clone(), why, hint);
+    None
+}
+
+fn lease(field: &Field<'_>) -> Option<Duration> {
+    let lease = field.duration()?;
+    if lease >= LEASE_MIN {
+        return Some(lease);
+    }
+    let why = format!("`{}` must be at least 1s", field.key);
+    field.notes.hinted(field.span.clone(), why, "it is renewed while a step runs; 30s is usual");
+    None
+}
+
+/// Reads paths in the payload and their values. `sender.type = "User"` without quotes is a table
+/// in a table to TOML, and means the same path.
+fn wanted(field: &Field<'_>) -> Option<Vec<(String, Value)>> {
+    const EXAMPLE: &str = "write where = { \"sender.type\" = \"User\" }";
+    let table = field.table("where", Some(EXAMPLE.into()))?;
+    if table.fields().is_empty() {
+        field.notes.hinted(field.span.clone(), format!("`{}` is empty", field.key), EXAMPLE);
+        return None;
+    }
+    let mut pairs = Vec::new();
+    for inner in table.fields() {
+        if inner.key.trim().is_empty() {
+            field.notes.hinted(inner.key_span.clone(), "a path in `where` is empty", EXAMPLE);
+            return None;
+        }
+        match inner.value {
+            DeValue::Table(_) => {
+                let below = wanted(inner)?.into_iter();
+                pairs.extend(below.map(|(path, value)| (format!("{}.{path}", inner.key), value)));
+            }
+            DeValue::Array(_) | DeValue::Datetime(_) => {
+                inner.wrong("a string, a number or a boolean", None);
+                return None;
+            }
+            _ => pairs.push((inner.key.into(), inner.json()?)),
+        }
+    }
+    Some(pairs)
+}

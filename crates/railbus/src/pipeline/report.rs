@@ -1,0 +1,240 @@
+//! The report of a run: what became of every step, and of the whole.
+
+use crate::{
+    error::{BoxError, chain},
+    step::{StepError, Store},
+};
+use std::{error::Error as StdError, fmt, sync::Arc, time::Duration};
+
+/// What a run came to.
+#[non_exhaustive]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Status {
+    /// Every step the flow led to succeeded.
+    Success,
+    /// A step said no.
+    Failure,
+    /// An error befell a step, on its last try.
+    Exception,
+    /// A step ended the run before its end.
+    Stopped,
+    /// Someone gave the run up.
+    Cancelled,
+}
+
+impl Status {
+    /// Returns the status in lower case, as logs and JSON show it.
+    #[must_use]
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Success => "success",
+            Self::Failure => "failure",
+            Self::Exception => "exception",
+            Self::Stopped => "stopped",
+            Self::Cancelled => "cancelled",
+        }
+    }
+}
+
+impl fmt::Display for Status {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.pad(self.name())
+    }
+}
+
+/// What became of a step in a run.
+#[non_exhaustive]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum StepStatus {
+    /// It succeeded, perhaps not on its first try.
+    Success,
+    /// It said no.
+    Failure,
+    /// An error befell it, on its last try.
+    Exception,
+    /// The run ended before it.
+    NotRun,
+}
+
+impl StepStatus {
+    /// Returns the status in lower case, as logs and JSON show it.
+    #[must_use]
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Success => "success",
+            Self::Failure => "failure",
+            Self::Exception => "exception",
+            Self::NotRun => "not_run",
+        }
+    }
+}
+
+impl fmt::Display for StepStatus {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.pad(self.name())
+    }
+}
+
+/// What became of one step.
+#[non_exhaustive]
+#[derive(Clone, Debug)]
+pub struct StepReport {
+    /// The step's name.
+    pub name: Arc<str>,
+    /// What it came to.
+    pub status: StepStatus,
+    /// How often it ran; 0 if it did not.
+    pub tries: u32,
+    /// How long it took, all tries and the waits between them together.
+    pub duration: Duration,
+    /// What went wrong on its last try: a failure's message, or an exception's kind and causes.
+    pub error: Option<String>,
+}
+
+impl StepReport {
+    pub(super) fn not_run(name: &Arc<str>) -> Self {
+        let (status, tries, duration) = (StepStatus::NotRun, 0, Duration::ZERO);
+        Self { name: Arc::clone(name), status, tries, duration, error: None }
+    }
+}
+
+impl fmt::Display for StepReport {
+    /// Writes one line, whatever the error contains.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}: {}", self.name, self.status)?;
+        if self.tries > 0 {
+            let plural = if self.tries == 1 { "try" } else { "tries" };
+            write!(f, ", {} {plural}, {:.3} s", self.tries, self.duration.as_secs_f64())?;
+        }
+        match &self.error {
+            Some(error) => write!(f, ": {}", one_line(error)),
+            None => Ok(()),
+        }
+    }
+}
+
+/// The report of a run: every step of the pipeline in its order, the values, and how it ended.
+///
+/// Its status is read off what ended the run, so that a failure can't be hidden.
+#[must_use = "a run that failed says so in its report alone"]
+#[derive(Debug)]
+pub struct RunReport {
+    pub(super) pipeline: Arc<str>,
+    pub(super) steps: Vec<StepReport>,
+    pub(super) store: Store,
+    // The step that ended the run before its end, and how.
+    pub(super) ended: Option<(Arc<str>, StepError)>,
+}
+
+impl RunReport {
+    /// Returns the name of the pipeline that ran.
+    #[must_use]
+    pub fn pipeline(&self) -> &str {
+        &self.pipeline
+    }
+
+    /// Returns what the run came to.
+    #[must_use]
+    pub fn status(&self) -> Status {
+        match &self.ended {
+            None => Status::Success,
+            Some((_, StepError::Failure(_))) => Status::Failure,
+            Some((_, StepError::Exception(_))) => Status::Exception,
+        }
+    }
+
+    /// Returns the values of the steps that succeeded, by name.
+    #[must_use]
+    pub fn store(&self) -> &Store {
+        &self.store
+    }
+
+    /// Returns what ended the run, unless it is a success.
+    #[must_use]
+    pub fn error(&self) -> Option<&StepError> {
+        self.ended.as_ref().map(|(_, error)| error)
+    }
+
+    /// Returns what became of every step of the pipeline, in the pipeline's order.
+    #[must_use]
+    pub fn steps(&self) -> &[StepReport] {
+        &self.steps
+    }
+
+    /// Turns the report into what a handler returns.
+    ///
+    /// # Errors
+    /// A failure becomes the step's own [`Failure`](crate::step::Failure), which no policy tries
+    /// again; an exception becomes a [`RunError`], which the subscription's policy may.
+    pub fn into_result(self) -> Result<(), BoxError> {
+        match self.ended {
+            None => Ok(()),
+            Some((_, StepError::Failure(failure))) => Err(Box::new(failure)),
+            Some((step, StepError::Exception(exception))) => Err(Box::new(RunError {
+                pipeline: self.pipeline,
+                step,
+                kind: exception.kind,
+                source: exception.error,
+            })),
+        }
+    }
+}
+
+impl fmt::Display for RunReport {
+    /// Writes what the run came to, then a line for every step.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}: {}", self.pipeline, self.status())?;
+        self.steps.iter().try_for_each(|step| write!(f, "\n  {step}"))
+    }
+}
+
+/// A run that ended in an exception: which pipeline and step, of what kind, and why.
+#[derive(Debug)]
+pub struct RunError {
+    pipeline: Arc<str>,
+    step: Arc<str>,
+    kind: String,
+    source: BoxError,
+}
+
+impl RunError {
+    /// Returns the name of the pipeline.
+    #[must_use]
+    pub fn pipeline(&self) -> &str {
+        &self.pipeline
+    }
+
+    /// Returns the name of the step that an error befell.
+    #[must_use]
+    pub fn step(&self) -> &str {
+        &self.step
+    }
+
+    /// Returns the exception's kind, such as `timeout`, by which retry policies choose.
+    #[must_use]
+    pub fn kind(&self) -> &str {
+        &self.kind
+    }
+}
+
+impl fmt::Display for RunError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { pipeline, step, kind, source } = self;
+        write!(f, "pipeline {pipeline}, step {step}: {kind}: {}", chain(&**source))
+    }
+}
+
+impl StdError for RunError {
+    fn source(&self) -> Option<&(dyn StdError + 'static)> {
+        Some(&*self.source)
+    }
+}
+
+/// Writes line ends and other control characters as escapes.
+fn one_line(text: &str) -> String {
+    let escape = |c: char| match c.is_control() {
+        true => c.escape_default().to_string(),
+        false => c.to_string(),
+    };
+    text.trim_end().chars().map(escape).collect()
+}

@@ -1,0 +1,657 @@
+//! The app file: what it means, and every mistake with its place and a hint.
+#![cfg(feature = "app")]
+#![allow(clippy::unwrap_used, clippy::expect_used)]
+
+use railbus::{
+    app::{AppSpec, InputSpec, LoadError, Place, Problems},
+    delivery::Then,
+    error::ErrorKind,
+    event::Event,
+    retry::Retry,
+};
+use serde_json::json;
+use std::{
+    fs,
+    os::unix::fs::PermissionsExt,
+    path::{Path, PathBuf},
+    sync::atomic::{AtomicU32, Ordering},
+    time::Duration,
+};
+
+/// A folder of its own for one test, removed at its end.
+struct Folder(PathBuf);
+
+impl Folder {
+    fn new() -> Self {
+        static NEXT: AtomicU32 = AtomicU32::new(0);
+        let n = NEXT.fetch_add(1, Ordering::SeqCst);
+        let path = std::env::temp_dir().join(format!("railbus-app-{}-{n}", std::process::id()));
+        fs::create_dir_all(&path).unwrap();
+        Self(path)
+    }
+
+    fn write(&self, name: &str, bytes: impl AsRef<[u8]>) -> PathBuf {
+        let path = self.0.join(name);
+        fs::write(&path, bytes).unwrap();
+        path
+    }
+
+    fn script(&self, name: &str, mode: u32) {
+        let path = self.write(name, "#!/bin/sh\n");
+        fs::set_permissions(path, fs::Permissions::from_mode(mode)).unwrap();
+    }
+
+    fn load(&self, text: impl AsRef<[u8]>, env: &[(&str, &str)]) -> Result<AppSpec, LoadError> {
+        let env = env.iter().map(|(k, v)| ((*k).to_owned(), (*v).to_owned()));
+        AppSpec::load(&self.write("app.toml", text), env)
+    }
+
+    fn problems(&self, text: &str, env: &[(&str, &str)]) -> Problems {
+        match self.load(text, env) {
+            Err(LoadError::Problems(problems)) => problems,
+            other => panic!("no problems in {text}\n{other:?}"),
+        }
+    }
+}
+
+impl Drop for Folder {
+    fn drop(&mut self) {
+        fs::remove_dir_all(&self.0).unwrap();
+    }
+}
+
+/// A whole app in seven lines; what is added goes into its `[[on]]`, from line 8.
+const APP: &str = r#"bus.url = "memory:"
+[steps.a]
+command = ["true"]
+[pipelines.p]
+flow = "a"
+[[on]]
+pipeline = "p"
+"#;
+
+/// A mistake: the text, then line, column, and how message and hint begin or what they contain.
+type Mistake = (&'static str, usize, usize, &'static str, &'static str);
+
+/// Checks that each text, put after `before`, has exactly the one mistake.
+fn each(before: &str, mistakes: &[Mistake]) {
+    let folder = Folder::new();
+    for (text, line, column, message, hint) in mistakes {
+        let problems = folder.problems(&format!("{before}{text}"), &[]);
+        let [problem] = problems.list() else { panic!("{text}\n{problems}") };
+        assert_eq!(problem.line_column(), Some((*line, *column)), "{text}\n{problems}");
+        assert!(problem.message.contains(message), "{text}\n{problems}");
+        let found = problem.hint.as_deref().unwrap_or_default();
+        assert!(found.contains(hint), "{text}\n{problems}");
+        assert_eq!(hint.is_empty(), found.is_empty(), "{text}\n{problems}");
+    }
+}
+
+const FULL: &str = r#"
+bus.url = "sqlite:data/orders.db?retention=48h"
+
+[[input]]
+kind = "ndjson"
+path = "orders.ndjson"
+type_field = "event"
+payload_field = "payload"
+topic = "shop:{event}"
+
+[[input]]
+backend = "interval"
+every = "1h30m"
+type = "tick"
+topic = "clock"
+payload = { z = 1, a = [true, 2.5, "x"], at = 2026-01-01T00:00:00Z }
+
+[[input]]
+kind = "ndjson"
+path = "-"
+
+[steps.charge]
+command = ["./charge.sh", "--fast", ""]
+mode = "document"
+retry = { max_attempts = 4, backoff_factor = 0.25, max_backoff = 10, jitter = true }
+timeout = "30s"
+
+[steps.bare]
+command = ["jq", "."]
+
+[steps.unused]
+command = ["true"]
+
+[pipelines.fulfil]
+flow = "bare -> charge"
+
+[pipelines.unused]
+flow = "bare"
+
+[[on]]
+type = "order.*"
+topic = "shop:*"
+where = { "sender.type" = "User", count = 1, sender.admin = false }
+group = "fulfilment"
+pipeline = "fulfil"
+limit = 3
+retry = { max_attempts = 2 }
+then = "stop"
+lease = "1m"
+
+[[on]]
+pipeline = "fulfil"
+group = "fulfilment"
+name = "second"
+
+[[on]]
+pipeline = "fulfil"
+"#;
+
+#[test]
+fn a_file_with_everything_is_resolved_with_its_defaults() {
+    let folder = Folder::new();
+    folder.script("charge.sh", 0o755);
+    let app = folder.load(FULL, &[("RAILBUS_LOG", "debug"), ("RAILBUS_BUS__", "x")]).unwrap();
+    assert_eq!(app.folder, folder.0);
+    assert_eq!(app.bus.backend(), "sqlite");
+    assert_eq!(Path::new(app.bus.address()), folder.0.join("data/orders.db"));
+    assert_eq!(app.bus.text("retention"), Some("48h"));
+
+    let [InputSpec::Ndjson(file), InputSpec::Interval(clock), InputSpec::Ndjson(stdin)] =
+        &app.inputs[..]
+    else {
+        panic!("{:?}", app.inputs)
+    };
+    assert_eq!((&*file.name, &*file.type_field), ("orders.ndjson", "event"));
+    assert_eq!(file.path, Some(folder.0.join("orders.ndjson")));
+    assert_eq!(file.payload_field.as_deref(), Some("payload"));
+    assert_eq!(file.topic.as_deref(), Some("shop:{event}"));
+    assert_eq!((&*clock.name, &*clock.event_type), ("tick", "tick"));
+    assert_eq!((clock.topic.as_deref(), clock.every), (Some("clock"), Duration::from_secs(5400)));
+    let payload = r#"{"z":1,"a":[true,2.5,"x"],"at":"2026-01-01T00:00:00Z"}"#;
+    assert_eq!(clock.payload.to_string(), payload);
+    assert_eq!((&*stdin.name, &stdin.path, &*stdin.type_field), ("stdin", &None, "type"));
+    assert_eq!((&stdin.payload_field, &stdin.topic), (&None, &None));
+
+    let names = |all: Vec<&str>| all.join(" ");
+    assert_eq!(names(app.steps.iter().map(|s| &*s.name).collect()), "charge bare unused");
+    let charge = app.step("charge").unwrap();
+    assert_eq!(charge.program.as_os_str(), folder.0.join("charge.sh").as_os_str());
+    assert_eq!(charge.args, ["--fast", ""]);
+    let retry = Retry::attempts(4).backoff_factor(Duration::from_millis(250));
+    let retry = retry.max_backoff(Duration::from_secs(10)).jitter(true);
+    assert_eq!((&charge.retry, charge.timeout), (&Some(retry), Duration::from_secs(30)));
+    let bare = app.step("bare").unwrap();
+    assert_eq!((&bare.program, &bare.retry), (&PathBuf::from("jq"), &None));
+    assert_eq!(bare.timeout, Duration::from_secs(300));
+    assert_eq!(app.pipeline("fulfil").unwrap().steps, ["bare", "charge"]);
+}
+
+#[test]
+fn subscriptions_have_their_predicate_policy_and_defaults() {
+    let folder = Folder::new();
+    folder.script("charge.sh", 0o755);
+    let app = folder.load(FULL, &[]).unwrap();
+    let [first, second, third] = &app.subscriptions[..] else { panic!() };
+    assert_eq!((&*first.name, first.group.as_deref()), ("fulfil", Some("fulfilment")));
+    assert_eq!((first.limit, first.lease), (3, Duration::from_secs(60)));
+    let policy = first.policy();
+    assert_eq!((policy.retry, policy.then), (Retry::attempts(2), Then::Stop));
+    let wanted = |event_type: &str, topic: &str, payload| {
+        first.predicate().matches(&Event::new(event_type).topic(topic).payload(payload))
+    };
+    let payload = json!({"sender": {"type": "User", "admin": false}, "count": 1.0});
+    assert!(wanted("order.placed", "shop:x", payload.clone()));
+    assert!(!wanted("order", "shop:x", payload.clone()));
+    assert!(!wanted("order.placed", "shop", payload));
+    assert!(!wanted("order.placed", "shop:x", json!({"sender": {"type": "User"}, "count": 1})));
+
+    assert_eq!((&*second.name, &*second.pipeline), ("second", "fulfil"));
+    let cores = std::thread::available_parallelism().unwrap().get();
+    assert_eq!((second.limit, second.lease), (cores, Duration::from_secs(30)));
+    let policy = second.policy();
+    assert_eq!((policy.retry.max_attempts(), policy.then), (5, Then::DeadLetter));
+    assert!(second.predicate().matches(&Event::new("anything").into()));
+
+    assert_eq!((&*third.name, &third.group), ("fulfil", &None));
+    let policy = third.policy();
+    assert_eq!((policy.retry.max_attempts(), policy.then), (1, Then::Drop));
+}
+
+#[test]
+fn the_environment_names_the_bus_and_sets_its_keys() {
+    let folder = Folder::new();
+    let table = "[bus]\nkind = \"sqlite\"\npath = \"a.db\"\nretention = \"48h\"\nbatch = 10\n";
+    let rest =
+        "[steps.a]\ncommand = [\"true\"]\n[pipelines.p]\nflow = \"a\"\n[[on]]\npipeline = \"p\"\n";
+    let here = folder.0.display();
+    let cases: &[(&[(&str, &str)], String)] = &[
+        (&[], format!("sqlite:{here}/a.db?batch=10&retention=48h")),
+        // Another place on the same backend keeps the settings; relative to where one stands.
+        (&[("RAILBUS_URL", "sqlite:b.db")], "sqlite:b.db?batch=10&retention=48h".into()),
+        (&[("RAILBUS_URL", "sqlite:b.db?batch=2")], "sqlite:b.db?batch=2&retention=48h".into()),
+        // Another backend does not.
+        (&[("RAILBUS_URL", "memory:")], "memory:".into()),
+        (&[("RAILBUS_BUS__RETENTION", "1h")], format!("sqlite:{here}/a.db?batch=10&retention=1h")),
+        (&[("RAILBUS_BUS__PATH", "c.db")], "sqlite:c.db?batch=10&retention=48h".into()),
+        (
+            &[("RAILBUS_BUS__URL", "sqlite:c.db"), ("RAILBUS_URL", "sqlite:b.db")],
+            "sqlite:b.db?batch=10&retention=48h".into(),
+        ),
+        (
+            &[("RAILBUS_BUS__KIND", "other"), ("RAILBUS_BUS__PATH", "d"), ("RAILBUS_BUS__X", "1")],
+            "other:d?x=1".into(),
+        ),
+        (
+            &[("RAILBUS_TOKEN", "x"), ("BUS__X", "y")],
+            format!("sqlite:{here}/a.db?batch=10&retention=48h"),
+        ),
+    ];
+    for (env, expected) in cases {
+        let app = folder.load(format!("{table}{rest}"), env).unwrap();
+        assert_eq!(app.bus.to_string(), *expected, "{env:?}");
+    }
+    // The environment is enough.
+    let app = folder.load(rest, &[("RAILBUS_URL", "memory:")]).unwrap();
+    assert_eq!(app.bus.backend(), "memory");
+    let app = folder.load(format!("bus.retention = \"1h\"\n{rest}"), &[("RAILBUS_URL", "memory:")]);
+    assert_eq!(app.unwrap().bus.backend(), "memory");
+}
+
+#[test]
+fn mistakes_in_the_environment_name_the_variable() {
+    let folder = Folder::new();
+    for (name, value, why) in [
+        ("RAILBUS_URL", "", "RAILBUS_URL: is empty"),
+        ("RAILBUS_URL", "orders.db", "RAILBUS_URL: a bus URL starts with a scheme"),
+        ("RAILBUS_BUS__KIND", " ", "RAILBUS_BUS__KIND: is empty"),
+    ] {
+        let problems = folder.problems(APP, &[(name, value)]);
+        assert_eq!(problems.list().len(), 1, "{problems}");
+        assert_eq!(problems.list()[0].place, Place::Variable(name.into()));
+        assert!(problems.to_string().starts_with(why), "{problems}");
+        assert!(problems.to_string().contains("\n  hint: "), "{problems}");
+    }
+}
+
+#[test]
+fn an_absolute_address_and_no_address_stay_as_they_are() {
+    let folder = Folder::new();
+    let rest = &APP[APP.find('\n').unwrap()..];
+    for (url, address) in [
+        ("sqlite:/var/x.db", "/var/x.db"),
+        ("sqlite:///var/x.db", "/var/x.db"),
+        ("sqlite::memory:", ":memory:"),
+        ("memory:", ""),
+        ("postgres-queue://u@h/db", "u@h/db"),
+    ] {
+        let app = folder.load(format!("bus.url = \"{url}\"{rest}"), &[]).unwrap();
+        assert_eq!(app.bus.address(), address);
+    }
+}
+
+#[test]
+fn mistakes_in_the_bus() {
+    let rest = "\n[[input]]\nkind = \"interval\"\nevery = \"1s\"\ntype = \"t\"\n";
+    let folder = Folder::new();
+    let cases: &[Mistake] = &[
+        ("", 1, 1, "no backend is named: there is no `bus`", "RAILBUS_URL"),
+        ("bus = \"memory:\"", 1, 7, "`bus` must be a table, not a string", "bus.url = "),
+        ("[bus]", 1, 2, "no backend is named", "add bus.url"),
+        ("[bus]\nulr = \"memory:\"", 2, 1, "no backend is named", "did you mean `url`?"),
+        ("bus.url = 3", 1, 11, "`url` must be a string, not a whole number", ""),
+        ("bus.url = \"\"", 1, 11, "`url` is empty", ""),
+        ("bus.url = \"orders.db\"", 1, 11, "starts with a scheme", "sqlite:PATH"),
+        ("bus.url = \"sqlite:x?a\"", 1, 11, "`a` has no value", "key=value"),
+        ("bus.url = \"memory:\"\nbus.kind = \"x\"", 2, 5, "both say where", "keep `url` alone"),
+        ("bus.url = \"memory:\"\nbus.path = \"x\"", 2, 5, "both say where", "keep `url` alone"),
+        ("bus.kind = \"m\"\nbus.backend = \"m\"", 2, 5, "say the same", "keep one"),
+        ("bus.url = \"m:\"\nbus.x = [1]", 2, 9, "must be a string, a number or a", ""),
+        ("bus.url = \"m:?x=1\"\nbus.x = 2", 2, 5, "`x` is given twice", "keep one"),
+    ];
+    for (text, line, column, message, hint) in cases {
+        let problems = folder.problems(&format!("{text}{rest}"), &[]);
+        let [problem] = problems.list() else { panic!("{text}\n{problems}") };
+        assert_eq!(problem.line_column(), Some((*line, *column)), "{text}\n{problems}");
+        assert!(problem.message.contains(message), "{text}\n{problems}");
+        assert!(problem.hint.as_deref().unwrap_or_default().contains(hint), "{text}\n{problems}");
+    }
+}
+
+#[test]
+fn mistakes_at_the_root() {
+    each(
+        "",
+        &[
+            ("", 1, 1, "nothing to run: the file is empty", "[[on]]"),
+            ("# nothing\n\n", 1, 1, "nothing to run: the file is empty", "[[on]]"),
+            ("bus.url = \"memory:\"", 1, 1, "nothing to run: there is no [[on]]", "[[on]]"),
+        ],
+    );
+    each(
+        APP,
+        &[
+            ("[stepz.b]", 8, 2, "`stepz` is not a key of the file", "did you mean `steps`?"),
+            ("[zzz]", 8, 2, "`zzz` is not a key of the file", "known: bus, input, steps, pip"),
+            ("[input]\nkind = \"ndjson\"", 8, 1, "must be an array of tables", "[[input]]"),
+        ],
+    );
+    each("bus.url = \"m:\"\n", &[("on = [1]", 2, 7, "`on` must hold tables", "[[on]]")]);
+    each("bus.url = \"m:\"\n", &[("on = 1", 2, 6, "`on` must be an array of tables", "[[on]]")]);
+    each(APP, &[("[steps.a]", 8, 8, "`a` is given twice", "keep one")]);
+    each(APP, &[("limit = 1\nlimit = 2", 9, 1, "`limit` is given twice", "keep one")]);
+}
+
+#[test]
+fn mistakes_in_inputs() {
+    each(
+        &format!("{APP}[[input]]\n"),
+        &[
+            ("path = \"x\"", 8, 1, "[[input]] has no `kind`", "kind = "),
+            ("kind = \"ndjsn\"", 9, 8, "`ndjsn` is not a kind of input", "mean `ndjson`?"),
+            ("kind = \"http\"", 9, 8, "not yet available", "available: ndjson, interval"),
+            ("kind = \"command\"\nx = 1", 9, 8, "not yet available", "available: ndjson"),
+            ("kind = \"cron\"", 9, 8, "not yet available", "available: ndjson, interval"),
+            ("kind = 1", 9, 8, "`kind` must be a string", ""),
+            ("kind = \"ndjson\"", 8, 1, "has no `path`", "standard input"),
+            ("kind = \"ndjson\"\npath = \"\"", 10, 8, "`path` is empty", ""),
+            (
+                "kind = \"ndjson\"\npath = \"x\"\ntypefield = \"t\"",
+                11,
+                1,
+                "typefield",
+                "`type_field`?",
+            ),
+            ("kind = \"ndjson\"\npath = \"x\"\ntopic = \"a{b\"", 11, 11, "not closed", "{event}"),
+            (
+                "kind = \"ndjson\"\npath = \"x\"\ntopic = \"a}\"",
+                11,
+                11,
+                "closes nothing",
+                "{event}",
+            ),
+            (
+                "kind = \"ndjson\"\npath = \"x\"\ntopic = \"a:{}\"",
+                11,
+                12,
+                "names no key",
+                "{event}",
+            ),
+            ("kind = \"ndjson\"\npath = \"x\"\ntopic = \"{a{b}\"", 11, 12, "inside", "{event}"),
+            ("kind = \"interval\"\ntype = \"t\"", 8, 1, "has no `every`", "every = "),
+            ("kind = \"interval\"\nevery = \"1s\"", 8, 1, "has no `type`", "type = "),
+            ("kind = \"interval\"\ntype = \"t\"\nevery = \"0s\"", 11, 9, "more than zero", ""),
+            ("kind = \"interval\"\ntype = \"t\"\nevery = \"-1s\"", 11, 9, "not a duration", "30s"),
+            (
+                "kind = \"interval\"\ntype = \"t\"\nevery = 5",
+                11,
+                9,
+                "must be a duration",
+                "\"30s\"",
+            ),
+            (
+                "kind = \"interval\"\ntype = \"t\"\nevery = \"1s\"\npath = \"x\"",
+                12,
+                1,
+                "`path`",
+                "known: kind",
+            ),
+            (
+                "kind = \"interval\"\ntype = \"t\"\nevery = \"1s\"\npayload = nan",
+                12,
+                11,
+                "JSON",
+                "",
+            ),
+        ],
+    );
+    let twice =
+        "[[input]]\nkind = \"ndjson\"\npath = \"x\"\n[[input]]\nkind = \"ndjson\"\npath = \"x\"";
+    each(APP, &[(twice, 13, 8, "two inputs `x`", "give this one a `name`")]);
+}
+
+#[test]
+fn mistakes_in_steps() {
+    each(
+        &format!("{APP}[steps.b]\n"),
+        &[
+            ("", 8, 1, "[steps.b] has no `command`", "[\"./step.sh\""),
+            ("command = \"true\"", 9, 11, "an array of strings, not a string", "shell"),
+            ("command = []", 9, 11, "`command` is empty", "[\"./step.sh\""),
+            ("command = [\"\", \"x\"]", 9, 11, "`command` is empty", "[\"./step.sh\""),
+            ("command = [\"x\", 1]", 9, 17, "hold strings, not a whole number", "./step.sh"),
+            ("command = [\"x\\u0000\"]", 9, 12, "NUL", ""),
+            ("command = [\"./no.sh\"]", 9, 11, "can't find", "app file's folder"),
+            ("command = [\"./\"]", 9, 11, "is not a file", "app file's folder"),
+            ("comand = [\"x\"]\ncommand = [\"x\"]", 9, 1, "`comand`", "mean `command`?"),
+            ("command = [\"x\"]\nmode = \"worker\"", 10, 8, "not yet available", "JSON"),
+            ("command = [\"x\"]\nmode = \"wrker\"", 10, 8, "not a value", "mean `worker`?"),
+            (
+                "command = [\"x\"]\nexecutor = { kind = \"p\" }",
+                10,
+                1,
+                "not yet available",
+                "remove",
+            ),
+            ("command = [\"x\"]\ntimeout = 30", 10, 11, "must be a duration", "\"30s\""),
+            ("command = [\"x\"]\ntimeout = \"30\"", 10, 11, "not a duration", "30s"),
+            ("command = [\"x\"]\ntimeout = \"0s\"", 10, 11, "more than zero", ""),
+            ("command = [\"x\"]\nretry = 3", 10, 9, "`retry` must be a table", "max_attempts"),
+            (
+                "command = [\"x\"]\nretry = { attempts = 3 }",
+                10,
+                11,
+                "`attempts`",
+                "`max_attempts`?",
+            ),
+            ("command = [\"x\"]\nretry = { max_attempts = 0 }", 10, 26, "from 1 to", ""),
+            ("command = [\"x\"]\nretry = { max_attempts = -1 }", 10, 26, "not -1", ""),
+            ("command = [\"x\"]\nretry = { max_attempts = 1.5 }", 10, 26, "a whole number", ""),
+            ("command = [\"x\"]\nretry = { backoff_factor = -0.5 }", 10, 28, "zero or more", ""),
+            ("command = [\"x\"]\nretry = { max_backoff = inf }", 10, 25, "zero or more", ""),
+            ("command = [\"x\"]\nretry = { max_backoff = \"1s\" }", 10, 25, "a number of", "0.5"),
+            ("command = [\"x\"]\nretry = { jitter = 1 }", 10, 20, "true or false", ""),
+        ],
+    );
+    each(APP, &[("[steps.\"b c\"]\ncommand = [\"x\"]", 8, 8, "`b c` is not a name", "letters")]);
+    each(APP, &[("[steps]\nb = 1", 9, 5, "`b` must be a table", "[steps.NAME]")]);
+}
+
+#[test]
+fn a_command_that_is_not_executable_says_how_to_make_it_so() {
+    let folder = Folder::new();
+    folder.script("x.sh", 0o644);
+    let text = format!("{APP}[steps.b]\ncommand = [\"./x.sh\"]");
+    let problems = folder.problems(&text, &[]);
+    let [problem] = problems.list() else { panic!("{problems}") };
+    assert_eq!(problem.line_column(), Some((9, 11)));
+    assert!(problem.message.ends_with("x.sh is not executable"), "{problems}");
+    assert!(problem.hint.as_deref().unwrap().starts_with("chmod +x "), "{problems}");
+    folder.script("x.sh", 0o755);
+    assert!(folder.load(&text, &[]).is_ok());
+}
+
+#[test]
+fn mistakes_in_flows_point_into_the_text() {
+    each(
+        &format!("{APP}[steps.charge]\ncommand = [\"x\"]\n[pipelines.q]\n"),
+        &[
+            ("", 10, 1, "[pipelines.q] has no `flow`", "flow = "),
+            ("flow = 1", 11, 8, "`flow` must be a string", ""),
+            ("flow = \"\"", 11, 8, "the flow is empty", "name at least one step"),
+            ("flow = \"a -> chrage\"", 11, 14, "no step `chrage`", "did you mean `charge`?"),
+            ("flow = 'a -> zzz'", 11, 14, "no step `zzz`", "known: a, charge"),
+            ("flow = \"a || charge\"", 11, 11, "not yet available", "a -> b"),
+            ("flow = \"a -> -> charge\"", 11, 14, "between two arrows", "remove"),
+            ("flow = \"a -> a\"", 11, 14, "named twice", "another name"),
+            ("flow = \"\"\"\n  a ->\n  chrage\"\"\"", 13, 3, "no step `chrage`", "`charge`?"),
+            ("flow = \"\\u0061 -> chrage\"", 11, 8, "no step `chrage`", "`charge`?"),
+            ("flw = \"a\"\nflow = \"a\"", 11, 1, "`flw` is not a key", "mean `flow`?"),
+        ],
+    );
+    each(APP, &[("[pipelines.\"1\"]\nflow = \"a\"", 8, 12, "`1` is not a name", "letters")]);
+    let none = "bus.url = \"m:\"\n[pipelines.p]\nflow = \"a\"\n[[on]]\npipeline = \"p\"";
+    each("", &[(none, 3, 9, "there is no step `a`", "declare it: [steps.a]")]);
+}
+
+#[test]
+fn mistakes_in_subscriptions() {
+    each(
+        APP,
+        &[
+            ("typ = \"x\"", 8, 1, "`typ` is not a key of [[on]]", "mean `type`? Known: name, type"),
+            ("type = \"\"", 8, 8, "`type` is empty", ""),
+            ("type = \"shop:*\"", 8, 13, "a type has no `:`", "write topic = \"shop:*\""),
+            ("topic = \" \"", 8, 9, "`topic` is empty", ""),
+            ("topic = [\"x\"]", 8, 9, "`topic` must be a string, not an array", ""),
+            ("group = \"\"", 8, 9, "`group` is empty", ""),
+            ("name = 1", 8, 8, "`name` must be a string", ""),
+            ("limit = 0", 8, 9, "`limit` must be from 1", ""),
+            ("limit = -4", 8, 9, "`limit` must be from 1", ""),
+            ("limit = \"4\"", 8, 9, "`limit` must be a whole number", ""),
+            ("lease = \"999ms\"", 8, 9, "`lease` must be at least 1s", "30s"),
+            ("lease = 30", 8, 9, "`lease` must be a duration", "\"30s\""),
+            ("then = \"deadletter\"", 8, 8, "not a value of `then`", "mean `dead_letter`?"),
+            ("retry = { max_attempts = 0 }", 8, 26, "from 1 to", ""),
+            ("where = \"x\"", 8, 9, "`where` must be a table", "sender.type"),
+            ("where = {}", 8, 9, "`where` is empty", "sender.type"),
+            ("where = { a = [1] }", 8, 15, "must be a string, a number or a boolean", ""),
+            ("where = { a = {} }", 8, 15, "`a` is empty", "sender.type"),
+            ("where = { \"\" = 1 }", 8, 11, "a path in `where` is empty", "sender.type"),
+            ("where = { a = inf }", 8, 15, "JSON can't hold", ""),
+            ("[[on]]\npipeline = \"p\"", 9, 12, "two subscriptions `p` outside", "a `name`"),
+            ("[[on]]\ntype = \"x\"", 8, 1, "[[on]] has no `pipeline`", "pipeline = "),
+            ("[[on]]\npipeline = \"pp\"", 9, 12, "no pipeline `pp`", "mean `p`?"),
+        ],
+    );
+    let group = "group = \"g\"\n[[on]]\ngroup = \"g\"\npipeline = \"p\"\ntype = \"x\"";
+    each(APP, &[(group, 11, 12, "two subscriptions `p` in group `g`", "a `name`")]);
+    let named = "[[on]]\npipeline = \"p\"\nname = \"p\"";
+    each(APP, &[(named, 10, 8, "two subscriptions `p` outside groups", "a `name`")]);
+    let none = "bus.url = \"m:\"\n[[on]]\npipeline = \"p\"";
+    each("", &[(none, 3, 12, "there is no pipeline `p`", "declare it: [pipelines.p]")]);
+}
+
+#[test]
+fn all_mistakes_are_told_at_once_in_the_order_of_the_file() {
+    let folder = Folder::new();
+    let text = r#"bus.url = "nothing"
+[[on]]
+pipeline = "fulfill"
+limit = 0
+lease = "0.5s"
+[steps.a]
+comand = ["x"]
+[steps.b]
+command = ["x"]
+timeout = "soon"
+timeout = "1s"
+[pipelines.fulfil]
+flow = "a -> c -> d"
+"#;
+    let problems = folder.problems(text, &[("RAILBUS_BUS__URL", "")]);
+    let places: Vec<_> = problems.list().iter().map(|p| p.line_column()).collect();
+    let expected = [
+        None,
+        Some((1, 11)),
+        Some((3, 12)),
+        Some((4, 9)),
+        Some((5, 9)),
+        Some((6, 1)),
+        Some((7, 1)),
+        Some((10, 11)),
+        Some((11, 1)),
+        Some((13, 14)),
+        Some((13, 19)),
+    ];
+    assert_eq!(places, expected, "{problems}");
+    let file = folder.0.join("app.toml");
+    let line = format!(
+        "{}:3:12: there is no pipeline `fulfill`\n  hint: did you mean `fulfil`? Known: fulfil\n",
+        file.display()
+    );
+    assert!(problems.to_string().contains(&line), "{problems}");
+    assert_eq!(problems.file(), file.display().to_string());
+}
+
+#[test]
+fn all_mistakes_of_syntax_are_told_and_nothing_is_guessed_from_them() {
+    let folder = Folder::new();
+    let problems = folder.problems("bus.url = memory:\n[[on]]\nname = 'p\nlimit == 1\n", &[]);
+    let lines: Vec<_> = problems.list().iter().filter_map(|p| p.line_column()).collect();
+    assert_eq!(lines, [(1, 11), (3, 10), (4, 8), (4, 10)], "{problems}");
+}
+
+#[test]
+fn columns_count_characters_and_lines_may_end_in_any_way() {
+    let folder = Folder::new();
+    let text =
+        format!("\u{feff}{APP}where = {{ \"größe\" = 1 }}\ntype = \"é:\"\n").replace('\n', "\r\n");
+    let problems = folder.problems(&text, &[]);
+    assert_eq!(problems.list().len(), 1, "{problems}");
+    assert_eq!(problems.list()[0].line_column(), Some((9, 10)), "{problems}");
+    let Place::File { span, .. } = &problems.list()[0].place else { panic!() };
+    assert_eq!(&text.trim_start_matches('\u{feff}')[span.clone()], ":");
+}
+
+#[test]
+fn a_byte_order_mark_is_fine() {
+    assert!(Folder::new().load(format!("\u{feff}{APP}"), &[]).is_ok());
+}
+
+#[test]
+fn a_file_of_inputs_alone_publishes_for_others() {
+    let text = "bus.url = \"memory:\"\n[[input]]\nkind = \"ndjson\"\npath = \"-\"\n";
+    let app = Folder::new().load(text, &[]).unwrap();
+    assert_eq!((app.inputs.len(), app.subscriptions.len()), (1, 0));
+}
+
+#[test]
+fn what_can_not_be_read_as_text_says_why() {
+    let folder = Folder::new();
+    let error = |path: &Path| match AppSpec::load(path, std::iter::empty()) {
+        Err(LoadError::File(error)) => error,
+        other => panic!("{other:?}"),
+    };
+    let missing = error(&folder.0.join("none.toml"));
+    assert_eq!(missing.kind(), ErrorKind::NotFound);
+    assert!(missing.to_string().contains("none.toml"), "{missing}");
+    let directory = error(&folder.0);
+    assert_eq!(directory.kind(), ErrorKind::Config);
+    assert!(directory.advice().unwrap().ends_with("app.toml"), "{directory}");
+    let binary = error(&folder.write("b.toml", b"bus.url = 'm:'\n# \xff\n"));
+    assert_eq!(binary.kind(), ErrorKind::Decode);
+    assert!(binary.to_string().contains("not UTF-8 (file: "), "{binary}");
+    assert!(binary.to_string().ends_with("line: 2)"), "{binary}");
+    let large = error(&folder.write("l.toml", " ".repeat(1024 * 1024 + 1)));
+    assert_eq!(large.kind(), ErrorKind::TooLarge);
+    let padding = 1024 * 1024 - APP.len();
+    assert!(folder.load(format!("{APP}{}", " ".repeat(padding)), &[]).is_ok());
+}
+
+#[test]
+fn a_secret_in_a_url_is_not_told() {
+    let folder = Folder::new();
+    let rest = &APP[APP.find('\n').unwrap()..];
+    let app = folder.load(format!("bus.url = \"x://me:hunter2@host/db\"{rest}"), &[]).unwrap();
+    assert!(!format!("{app:?}").contains("hunter2"), "{app:?}");
+}
+
+#[test]
+fn a_file_with_nothing_but_mistakes_is_told_in_time() {
+    let lines: String = (0..60_000).map(|n| format!("k{n} = 1\n")).collect();
+    let problems = Folder::new().problems(&format!("{APP}{lines}"), &[]);
+    assert_eq!(problems.list().len(), 60_000);
+    assert_eq!(problems.list()[59_999].line_column(), Some((60_007, 1)));
+}
+
+#[test]
+fn nothing_cut_short_or_garbled_makes_the_reader_panic() {
+    let folder = Folder::new();
+    folder.script("charge.sh", 0o755);
+    for end in (0..FULL.len()).step_by(7) {
+        let _ = folder.load(&FULL[..end], &[]);
+        let mut garbled = FULL.to_owned();
+        garbled.replace_range(end..=end, ["[", "\"", "=", "\n", "{"][end % 5]);
+        let _ = folder.load(&garbled, &[]);
+    }
+}
