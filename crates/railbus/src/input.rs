@@ -8,7 +8,7 @@ use async_trait::async_trait;
 
 /// A source of events for an app, read by one task.
 #[async_trait]
-pub trait EventInput: Send + 'static {
+pub trait EventInput: Send + std::fmt::Debug + 'static {
     /// Returns the name under which positions are stored.
     fn name(&self) -> &str;
 

@@ -17,8 +17,25 @@ pub struct Counters {
     pub failed: Counter,
     /// Subscriptions that gave up an event as a dead letter.
     pub dead_lettered: Counter,
-    /// Events that were delivered and wanted by nobody after all.
+    /// Deliveries to a group that nobody in it wanted after all.
     pub unmatched: Counter,
+    /// Events delivered to subscriptions without a group, each by its worst outcome.
+    pub broadcasts: Broadcasts,
+}
+
+/// What became of events over all subscriptions without a group.
+#[derive(Debug, Default)]
+pub struct Broadcasts {
+    /// Handled.
+    pub succeeded: Counter,
+    /// Failed in one subscription at least.
+    pub failed: Counter,
+    /// Wanted by none.
+    pub unmatched: Counter,
+    /// Tried more than once.
+    pub retried: Counter,
+    /// Lines of an input that never became an event.
+    pub rejected: Counter,
 }
 
 /// A number that only grows.

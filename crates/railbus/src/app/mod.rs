@@ -1,4 +1,4 @@
-//! The app file: a program in one TOML file, read, checked and resolved.
+//! The app: a program in one TOML file, read, checked, resolved and run.
 
 mod problem;
 mod spec;
@@ -10,8 +10,13 @@ mod steps;
 mod pipelines;
 mod subscriptions;
 mod file;
+mod summary;
+mod pump;
+mod program;
 
+pub use program::{App, Ended, Progress};
 pub use problem::{LoadError, Place, Problem, Problems};
 pub use spec::{
     AppSpec, InputSpec, IntervalSpec, NdjsonSpec, PipelineSpec, StepSpec, SubscriptionSpec,
 };
+pub use summary::Summary;

@@ -7,10 +7,11 @@ use crate::{
     event::Event,
     instrument::Counters,
 };
-use std::sync::Arc;
+use futures_util::future::join_all;
+use std::{sync::Arc, time::Duration};
 use tokio_util::task::TaskTracker;
 
-/// Runs the first try of each entry; further tries are left to tasks of their own.
+/// Runs the first try of each entry; further tries are left to a task of their own.
 pub(super) async fn dispatch(
     entries: &[Arc<Entry>],
     event: &Event,
@@ -18,45 +19,82 @@ pub(super) async fn dispatch(
     retries: &TaskTracker,
 ) -> Report {
     let mut report = Report { matched: entries.len(), ..Report::default() };
-    counters.delivered.one();
+    let (mut worst, mut again) = (Worst::Unmatched, Vec::new());
+    if !entries.is_empty() {
+        counters.delivered.one();
+    }
     for entry in entries {
         // A handler before this one may have cancelled it.
         if entry.is_cancelled() {
             report.matched -= 1;
             continue;
         }
-        match attempt(entry, event, 1, counters).await {
+        let decision = attempt(entry, event, 1, counters).await;
+        worst = worst.max(Worst::of(&decision));
+        match decision {
             Decision::End(End::Failed(reason) | End::Dead(reason)) | Decision::Stop(reason) => {
                 report.failures.push((entry.name.clone(), reason));
             }
             Decision::End(_) => {}
             Decision::Again(wait, _) => {
                 report.retrying += 1;
-                let (entry, event) = (Arc::clone(entry), event.clone());
-                let counters = Arc::clone(counters);
-                retries.spawn(retry(entry, event, wait, counters));
+                again.push((Arc::clone(entry), wait));
             }
         }
+    }
+    if again.is_empty() {
+        worst.count(counters);
+    } else {
+        let (event, counters) = (event.clone(), Arc::clone(counters));
+        retries.spawn(async move {
+            let tries = again.into_iter().map(|(e, wait)| retry(e, &event, wait, &counters));
+            let worst = join_all(tries).await.into_iter().fold(worst, Worst::max);
+            counters.broadcasts.retried.one();
+            worst.count(&counters);
+        });
     }
     report
 }
 
-async fn retry(
-    entry: Arc<Entry>,
-    event: Event,
-    wait: std::time::Duration,
-    counters: Arc<Counters>,
-) {
+/// What became of an event over all its broadcast subscriptions, worst last.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) enum Worst {
+    Unmatched,
+    Succeeded,
+    Failed,
+}
+
+impl Worst {
+    fn of(decision: &Decision) -> Self {
+        match decision {
+            // What is tried again is not known yet, and no worse than nothing.
+            Decision::End(End::Unmatched) | Decision::Again(..) => Self::Unmatched,
+            Decision::End(End::Done) => Self::Succeeded,
+            _ => Self::Failed,
+        }
+    }
+
+    pub(super) fn count(self, counters: &Counters) {
+        let events = &counters.broadcasts;
+        match self {
+            Self::Unmatched => events.unmatched.one(),
+            Self::Succeeded => events.succeeded.one(),
+            Self::Failed => events.failed.one(),
+        }
+    }
+}
+
+async fn retry(entry: Arc<Entry>, event: &Event, wait: Duration, counters: &Counters) -> Worst {
     let (mut number, mut wait) = (1, wait);
     loop {
         tokio::time::sleep(wait).await;
         number += 1;
         if entry.is_cancelled() {
-            return;
+            return Worst::Failed;
         }
-        match attempt(&entry, &event, number, &counters).await {
+        match attempt(&entry, event, number, counters).await {
             Decision::Again(next, _) => wait = next,
-            _ => return,
+            decision => return Worst::of(&decision),
         }
     }
 }
@@ -71,20 +109,24 @@ async fn attempt(entry: &Entry, event: &Event, attempt: u32, counters: &Counters
             counters.succeeded.one();
             return decision;
         }
-        Decision::End(End::Unmatched) => {
-            counters.unmatched.one();
-            return decision;
-        }
+        Decision::End(End::Unmatched) => return decision,
         Decision::End(End::Failed(reason) | End::Dead(reason)) | Decision::Stop(reason) => {
             counters.failed.one();
-            (reason, "let go")
+            (reason, "let go".to_owned())
         }
-        Decision::Again(_, reason) => {
+        Decision::Again(wait, reason) => {
             counters.retried.one();
-            (reason, "again")
+            (reason, format!("again in {wait:?}"))
         }
     };
-    let (id, kind) = (event.id(), event.event_type());
-    tracing::warn!(event = id, r#type = kind, subscription = entry.name, attempt, %reason, next, "a handler failed");
+    tracing::warn!(
+        event = event.id(),
+        r#type = event.event_type(),
+        subscription = entry.name,
+        attempt,
+        %reason,
+        next,
+        "a handler failed"
+    );
     decision
 }

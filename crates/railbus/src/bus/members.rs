@@ -213,9 +213,7 @@ async fn hear(inner: Weak<Inner>, source: Arc<dyn Source>) {
             match leased.event {
                 Ok(event) => {
                     let entries = inner.table.matching(None, &event);
-                    if !entries.is_empty() {
-                        dispatch(&entries, &event, &inner.counters, &inner.tasks).await;
-                    }
+                    dispatch(&entries, &event, &inner.counters, &inner.tasks).await;
                 }
                 Err(e) => tracing::warn!(error = %e.error, "a broadcast is not an event"),
             }

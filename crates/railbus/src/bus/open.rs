@@ -4,6 +4,7 @@ use super::{members::Members, table::Table};
 use crate::{
     backend::{Accounts, Backend, Capability, Keeper},
     backends,
+    consumer::in_delivery,
     error::{Error, ErrorKind, Result},
     instrument::Counters,
     options::Options,
@@ -36,8 +37,6 @@ pub(super) struct Inner {
     /// What ended one of the groups by itself.
     pub(super) failed: watch::Sender<Option<Error>>,
     phase: AtomicU8,
-    /// Whether closing is over, so that a second close can wait for the first.
-    closed: watch::Sender<bool>,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -82,7 +81,6 @@ impl Bus {
             tasks: TaskTracker::new(),
             failed: watch::Sender::new(None),
             phase: AtomicU8::new(0),
-            closed: watch::Sender::new(false),
         }))
     }
 
@@ -197,27 +195,30 @@ fn closed() -> Error {
 pub struct Draining(Bus);
 
 impl Draining {
+    /// Waits for what runs and gives back the rest at the deadline; the backend stays open, so
+    /// that what is stored can still be asked.
+    pub async fn settle(self, deadline: Duration) -> Self {
+        let inner = &self.0.0;
+        let members = inner.members.lock().await;
+        members.stop();
+        members.drain(deadline).await;
+        if in_delivery() == 0 {
+            inner.tasks.close();
+            let _ = tokio::time::timeout(deadline, inner.tasks.wait()).await;
+        }
+        drop(members);
+        self
+    }
+
     /// Waits for what runs, gives back the rest at the deadline and closes the backend.
     ///
     /// # Errors
     /// Returns an error if the backend can't let go.
     pub async fn finish(self, deadline: Duration) -> Result<()> {
-        let inner = &self.0.0;
-        let members = inner.members.lock().await;
-        if *inner.closed.borrow() {
-            return Ok(());
-        }
-        members.stop();
-        members.drain(deadline).await;
-        if crate::consumer::in_delivery() == 0 {
-            inner.tasks.close();
-            let _ = tokio::time::timeout(deadline, inner.tasks.wait()).await;
-        }
-        inner.table.clear();
-        inner.phase.store(2, SeqCst);
-        let closed = inner.backend.close(deadline).await;
-        inner.closed.send_replace(true);
-        closed
+        let Self(bus) = self.settle(deadline).await;
+        bus.0.table.clear();
+        bus.0.phase.store(2, SeqCst);
+        bus.0.backend.close(deadline).await
     }
 }
 

@@ -81,11 +81,12 @@ impl Bus {
         if let Some(reason) = &outgoing.rejected {
             // Durable backends keep it as a dead letter; either way no handler sees it.
             tracing::warn!(event = event.id(), %reason, "an input's line is not an event");
+            self.0.counters.broadcasts.rejected.one();
             return Report::default();
         }
         let inline = self.0.backend.capability().broadcast == Broadcast::Inline;
         let entries = self.0.table.matching(None, event);
-        if inline && !entries.is_empty() {
+        if inline {
             let running = dispatch(&entries, event, &self.0.counters, &self.0.tasks);
             return self.0.tasks.track_future(running).await;
         }

@@ -1,0 +1,301 @@
+//! A running app: what its file says, put to work.
+
+use super::{
+    pump::{pump, resume},
+    spec::{AppSpec, InputSpec, SubscriptionSpec},
+    summary::Summary,
+};
+use crate::{
+    backend::RunMark,
+    bus::{Bus, Opening},
+    delivery::Delivery,
+    error::{BoxError, Error, ErrorKind, Result},
+    input::EventInput,
+    inputs::{Interval, Ndjson},
+    instrument::Counter,
+    pipeline::{Pipeline, StepDef},
+    predicate::Interest,
+    steps::CommandStep,
+};
+use std::{
+    collections::HashMap,
+    path::Path,
+    sync::Arc,
+    time::{Duration, Instant},
+};
+use tokio::{sync::watch, task::JoinSet};
+
+/// How often an idle app looks whether other processes are through with its events.
+const LOOK_EVERY: Duration = Duration::from_millis(100);
+
+/// How long handlers may go on after the first signal.
+const DRAIN_WITHIN: Duration = Duration::from_secs(30);
+
+/// An app at work: its subscriptions handle events; [`App::run`] reads its inputs.
+#[derive(Debug)]
+pub struct App {
+    bus: Bus,
+    inputs: Vec<Box<dyn EventInput>>,
+    groups: Vec<(String, Interest)>,
+    run: Option<RunMark>,
+    runs: Arc<Counter>,
+    began: Instant,
+}
+
+/// How a run ended.
+#[derive(Debug)]
+#[non_exhaustive]
+pub enum Ended {
+    /// Inputs are exhausted and everything is settled.
+    Idle,
+    /// Asked to stop; what ran has finished.
+    Stopped,
+    /// An input or a group can't go on, for this reason.
+    Broken(Error),
+}
+
+/// How far a run is, as this process sees it.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Progress {
+    /// Events published by the inputs.
+    pub published: u64,
+    /// Events handled.
+    pub succeeded: u64,
+    /// Tries that failed and are made again.
+    pub retried: u64,
+    /// Events given up.
+    pub given_up: u64,
+}
+
+impl App {
+    /// Opens the bus, begins the run and opens all subscriptions at once.
+    ///
+    /// # Errors
+    /// Returns what the backend, an input or a subscription refuses.
+    pub async fn open(spec: &AppSpec) -> Result<Self> {
+        let pipelines = pipelines(spec)?;
+        let bus = Bus::open_with(spec.bus.clone()).await?;
+        match Self::start(spec, &bus, &pipelines).await {
+            Ok(app) => Ok(app),
+            Err(e) => {
+                // The error that matters is why it could not start.
+                let _ = bus.close_within(Duration::from_secs(1)).await;
+                Err(e)
+            }
+        }
+    }
+
+    async fn start(
+        spec: &AppSpec,
+        bus: &Bus,
+        pipelines: &HashMap<&str, Arc<Pipeline>>,
+    ) -> Result<Self> {
+        let mut inputs = spec.inputs.iter().map(input).collect::<Result<Vec<_>>>()?;
+        for input in &mut inputs {
+            resume(&mut **input, bus).await?;
+        }
+        let run = match bus.accounts() {
+            Some(accounts) => Some(accounts.begin().await?),
+            None => None,
+        };
+        let runs = Arc::new(Counter::default());
+        let openings = spec.subscriptions.iter().filter_map(|on| {
+            let pipeline = Arc::clone(pipelines.get(on.pipeline.as_str())?);
+            Some(opening(bus, on, pipeline, &runs))
+        });
+        bus.open_all(openings.collect()).await?;
+        let groups = groups(&spec.subscriptions);
+        Ok(Self { bus: bus.clone(), inputs, groups, run, runs, began: Instant::now() })
+    }
+
+    /// Returns the app's bus.
+    #[must_use]
+    pub fn bus(&self) -> &Bus {
+        &self.bus
+    }
+
+    /// Returns the name of an input that never ends, if there is one.
+    #[must_use]
+    pub fn endless_input(&self) -> Option<&str> {
+        self.inputs.iter().find(|input| input.is_endless()).map(|input| input.name())
+    }
+
+    /// Returns how far the run is.
+    #[must_use]
+    pub fn progress(&self) -> Progress {
+        progress(&self.bus)
+    }
+
+    /// Reads the inputs to their ends and lets the subscriptions work until `stop` turns true, or
+    /// until everything is settled if `until_idle`; then closes the bus.
+    ///
+    /// # Errors
+    /// Returns an error if the bus can't let go or the counts can't be read.
+    pub async fn run(
+        mut self,
+        until_idle: bool,
+        mut stop: watch::Receiver<bool>,
+    ) -> Result<(Ended, Summary)> {
+        let mut reading = JoinSet::new();
+        for input in std::mem::take(&mut self.inputs) {
+            reading.spawn(pump(input, self.bus.clone(), self.run, stop.clone()));
+        }
+        let ended = tokio::select! {
+            _ = stop.wait_for(|stop| *stop) => Ended::Stopped,
+            error = self.bus.failed() => Ended::Broken(error),
+            ended = self.work(&mut reading, until_idle) => ended,
+        };
+        // An input in the middle of a batch publishes it, or the batch is read again next time.
+        let drained = async { while reading.join_next().await.is_some() {} };
+        if matches!(ended, Ended::Stopped) {
+            let _ = tokio::time::timeout(DRAIN_WITHIN, drained).await;
+        }
+        reading.abort_all();
+        let summary = self.settle_up().await?;
+        Ok((ended, summary))
+    }
+
+    /// Waits for the inputs and, if `until_idle`, for everything to be settled.
+    async fn work(&self, reading: &mut JoinSet<Result<()>>, until_idle: bool) -> Ended {
+        while let Some(read) = reading.join_next().await {
+            let died = |e| Error::new(ErrorKind::Internal, "input", "reading panicked").because(e);
+            if let Err(error) = read.map_err(died).flatten() {
+                return Ended::Broken(error);
+            }
+        }
+        if !until_idle {
+            return std::future::pending().await;
+        }
+        match self.idle().await {
+            Ok(()) => Ended::Idle,
+            Err(error) => Ended::Broken(error),
+        }
+    }
+
+    /// Waits until none of the app's groups has an unsettled event, whoever holds it.
+    async fn idle(&self) -> Result<()> {
+        let Some(accounts) = self.bus.accounts() else { return Ok(()) };
+        while !accounts.is_idle(&self.groups).await? {
+            // A change may come between looking and waiting; looking again bounds that.
+            let _ = tokio::time::timeout(LOOK_EVERY, accounts.changed()).await;
+        }
+        Ok(())
+    }
+
+    /// Lets what runs finish, then counts.
+    async fn settle_up(&self) -> Result<Summary> {
+        let draining = self.bus.drain();
+        let drained = draining.settle(DRAIN_WITHIN).await;
+        let (runs, elapsed) = (self.runs.get(), self.began.elapsed());
+        let summary = match (self.bus.accounts(), self.run) {
+            (Some(accounts), Some(run)) if !self.groups.is_empty() => {
+                Summary::of_store(accounts.tally(run, &self.groups).await?, runs, elapsed)
+            }
+            _ => Summary::of_process(self.bus.counters(), runs, elapsed),
+        };
+        drained.finish(DRAIN_WITHIN).await?;
+        Ok(summary)
+    }
+}
+
+/// Returns how far the app on this bus is.
+fn progress(bus: &Bus) -> Progress {
+    let counters = bus.counters();
+    Progress {
+        published: counters.published.get(),
+        succeeded: counters.succeeded.get(),
+        retried: counters.retried.get(),
+        given_up: counters.failed.get() + counters.dead_lettered.get(),
+    }
+}
+
+fn pipelines(spec: &AppSpec) -> Result<HashMap<&str, Arc<Pipeline>>> {
+    let mut steps: HashMap<&str, StepDef> = HashMap::new();
+    for step in &spec.steps {
+        let argv = [step.program.to_string_lossy().into_owned()].into_iter();
+        let command = CommandStep::new(argv.chain(step.args.iter().cloned()))?
+            .cwd(&spec.folder)
+            .timeout(step.timeout);
+        let def = StepDef::new(step.name.as_str(), Arc::new(command));
+        let def = match &step.retry {
+            Some(retry) => def.retry(retry.clone()),
+            None => def,
+        };
+        steps.insert(&step.name, def);
+    }
+    let mut pipelines = HashMap::new();
+    for pipeline in &spec.pipelines {
+        let used = pipeline.steps.iter().filter_map(|name| steps.get(name.as_str()).cloned());
+        let built = used.fold(Pipeline::new(pipeline.name.as_str()), |p, step| p.step(step));
+        pipelines.insert(pipeline.name.as_str(), Arc::new(built.build()?));
+    }
+    Ok(pipelines)
+}
+
+fn input(spec: &InputSpec) -> Result<Box<dyn EventInput>> {
+    Ok(match spec {
+        InputSpec::Ndjson(spec) => {
+            let path = spec.path.as_deref().unwrap_or(Path::new("-"));
+            let mut input = Ndjson::new(path)?.type_field(&spec.type_field);
+            if let Some(field) = &spec.payload_field {
+                input = input.payload_field(field);
+            }
+            if let Some(topic) = &spec.topic {
+                input = input.topic(topic)?;
+            }
+            Box::new(input)
+        }
+        InputSpec::Interval(spec) => {
+            let mut input = Interval::new(&spec.name, spec.every, &spec.event_type)?
+                .payload(spec.payload.clone());
+            if let Some(topic) = &spec.topic {
+                input = input.topic(topic)?;
+            }
+            Box::new(input)
+        }
+    })
+}
+
+fn opening(
+    bus: &Bus,
+    spec: &SubscriptionSpec,
+    pipeline: Arc<Pipeline>,
+    runs: &Arc<Counter>,
+) -> Opening {
+    let policy = spec.policy();
+    let mut on = bus
+        .on(spec.predicate())
+        .named(&spec.name)
+        .retry(policy.retry)
+        .then(policy.then)
+        .lease(spec.lease)
+        .limit(spec.limit);
+    if let Some(group) = &spec.group {
+        on = on.group(group);
+    }
+    let runs = Arc::clone(runs);
+    on.run(async move |delivery: Delivery| {
+        runs.one();
+        let report = pipeline.run(delivery.event(), delivery.attempt()).await;
+        if report.steps().iter().any(|step| step.tries > 1) {
+            delivery.note_retry();
+        }
+        report.into_result().map_err(|e: BoxError| e)
+    })
+}
+
+/// Returns the app's groups, each with what this app wants of it.
+fn groups(subscriptions: &[SubscriptionSpec]) -> Vec<(String, Interest)> {
+    let mut groups: Vec<(String, Interest)> = Vec::new();
+    for on in subscriptions {
+        let Some(name) = &on.group else { continue };
+        let interest = on.predicate().interest();
+        match groups.iter_mut().find(|(known, _)| known == name) {
+            Some((_, union)) => {
+                union.add(&interest);
+            }
+            None => groups.push((name.clone(), interest)),
+        }
+    }
+    groups
+}
