@@ -19,3 +19,6 @@ pub mod handler;
 pub mod input;
 pub mod predicate;
 pub mod step;
+
+#[cfg(feature = "app")]
+pub mod steps;
