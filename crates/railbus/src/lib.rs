@@ -21,4 +21,6 @@ pub mod predicate;
 pub mod step;
 
 #[cfg(feature = "app")]
+pub mod inputs;
+#[cfg(feature = "app")]
 pub mod steps;
