@@ -1,6 +1,4 @@
 //! Railbus: one event bus and one pipeline API, in process or on an embedded store.
-#![doc = ""]
-#![cfg_attr(not(unix), allow(unused))]
 
 #[cfg(not(unix))]
 compile_error!("railbus runs on Linux (macOS: best effort); Windows is not supported");
@@ -26,6 +24,10 @@ pub mod handler;
 pub mod input;
 
 pub mod backends;
+#[cfg(feature = "app")]
+pub mod inputs;
+#[cfg(feature = "app")]
+pub mod steps;
 
 mod consumer;
 

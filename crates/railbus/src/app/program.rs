@@ -11,11 +11,11 @@ use crate::{
     delivery::Delivery,
     error::{BoxError, Error, ErrorKind, Result},
     input::EventInput,
-    inputs::{Interval, Ndjson},
+    inputs::{interval::Interval, ndjson::Ndjson},
     instrument::Counter,
     pipeline::{Pipeline, StepDef},
     predicate::Interest,
-    steps::CommandStep,
+    steps::command::CommandStep,
 };
 use std::{
     collections::HashMap,
@@ -65,6 +65,20 @@ pub struct Progress {
     pub retried: u64,
     /// Events given up.
     pub given_up: u64,
+}
+
+impl Progress {
+    /// Returns how far the app on this bus is.
+    #[must_use]
+    pub fn of(bus: &Bus) -> Self {
+        let counters = bus.counters();
+        Self {
+            published: counters.published.get(),
+            succeeded: counters.succeeded.get(),
+            retried: counters.retried.get(),
+            given_up: counters.failed.get() + counters.dead_lettered.get(),
+        }
+    }
 }
 
 impl App {
@@ -120,17 +134,12 @@ impl App {
         self.inputs.iter().find(|input| input.is_endless()).map(|input| input.name())
     }
 
-    /// Returns how far the run is.
-    #[must_use]
-    pub fn progress(&self) -> Progress {
-        progress(&self.bus)
-    }
-
     /// Reads the inputs to their ends and lets the subscriptions work until `stop` turns true, or
-    /// until everything is settled if `until_idle`; then closes the bus.
+    /// until everything is settled if `until_idle`. The bus is drained then, but not closed: what
+    /// it keeps can still be asked.
     ///
     /// # Errors
-    /// Returns an error if the bus can't let go or the counts can't be read.
+    /// Returns an error if the counts can't be read.
     pub async fn run(
         mut self,
         until_idle: bool,
@@ -146,9 +155,9 @@ impl App {
             ended = self.work(&mut reading, until_idle) => ended,
         };
         // An input in the middle of a batch publishes it, or the batch is read again next time.
-        let drained = async { while reading.join_next().await.is_some() {} };
         if matches!(ended, Ended::Stopped) {
-            let _ = tokio::time::timeout(DRAIN_WITHIN, drained).await;
+            let finished = async { while reading.join_next().await.is_some() {} };
+            let _ = tokio::time::timeout(DRAIN_WITHIN, finished).await;
         }
         reading.abort_all();
         let summary = self.settle_up().await?;
@@ -185,7 +194,7 @@ impl App {
     /// Lets what runs finish, then counts.
     async fn settle_up(&self) -> Result<Summary> {
         let draining = self.bus.drain();
-        let drained = draining.settle(DRAIN_WITHIN).await;
+        let _drained = draining.settle(DRAIN_WITHIN).await;
         let (runs, elapsed) = (self.runs.get(), self.began.elapsed());
         let summary = match (self.bus.accounts(), self.run) {
             (Some(accounts), Some(run)) if !self.groups.is_empty() => {
@@ -193,19 +202,7 @@ impl App {
             }
             _ => Summary::of_process(self.bus.counters(), runs, elapsed),
         };
-        drained.finish(DRAIN_WITHIN).await?;
         Ok(summary)
-    }
-}
-
-/// Returns how far the app on this bus is.
-fn progress(bus: &Bus) -> Progress {
-    let counters = bus.counters();
-    Progress {
-        published: counters.published.get(),
-        succeeded: counters.succeeded.get(),
-        retried: counters.retried.get(),
-        given_up: counters.failed.get() + counters.dead_lettered.get(),
     }
 }
 

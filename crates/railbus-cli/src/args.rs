@@ -1,0 +1,208 @@
+//! The command line, as it is typed.
+
+use clap::{Args, Parser, Subcommand};
+use std::path::PathBuf;
+
+/// One event bus and one pipeline API: in process, or on an embedded store.
+#[derive(Debug, Parser)]
+#[command(name = "railbus", version, max_term_width = 100, subcommand_required = true)]
+pub(crate) struct Cli {
+    /// Print one JSON document a result on stdout instead of text
+    #[arg(long, global = true)]
+    pub(crate) json: bool,
+    /// Log more: -v for what is decided, -vv for everything (RUST_LOG says it finer)
+    #[arg(short, long, global = true, action = clap::ArgAction::Count)]
+    pub(crate) verbose: u8,
+    #[command(subcommand)]
+    pub(crate) command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum Command {
+    /// Run an app file
+    #[command(after_help = EXIT_CODES)]
+    Run(Run),
+    /// Check an app file and print every mistake
+    Check(Check),
+    /// Publish one event, or one a line from stdin
+    Publish(Publish),
+    /// Print events as they come
+    Subscribe(Subscribe),
+    /// Look at dead letters, hand them back, delete them
+    #[command(subcommand)]
+    Dlq(Dlq),
+    /// Look at groups, forget abandoned ones
+    #[command(subcommand)]
+    Groups(Groups),
+    /// List the backends and what they guarantee
+    Backends,
+    /// Show that a backend does what it claims
+    Conformance(Conformance),
+    /// Print a completion script
+    Completions {
+        /// The shell to complete in
+        shell: clap_complete::Shell,
+    },
+}
+
+const EXIT_CODES: &str = "Exit codes: 0 all well; 1 could not start or broke; 2 usage; \
+                          3 finished with failed or dead-lettered events";
+
+#[derive(Debug, Args)]
+pub(crate) struct Run {
+    /// The app file
+    pub(crate) app: PathBuf,
+    /// End when the inputs are exhausted and every event is settled
+    #[arg(long)]
+    pub(crate) until_idle: bool,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct Check {
+    /// The app file
+    pub(crate) app: PathBuf,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct Publish {
+    /// The bus, such as sqlite:orders.db
+    pub(crate) url: String,
+    /// The topic
+    pub(crate) topic: String,
+    /// The event's type (default: the topic)
+    #[arg(long = "type", value_name = "TYPE")]
+    pub(crate) event_type: Option<String>,
+    /// The payload, as JSON
+    #[arg(long, value_name = "JSON", conflicts_with_all = ["file", "lines"])]
+    pub(crate) data: Option<String>,
+    /// A file with the payload, as JSON
+    #[arg(long, value_name = "FILE", conflicts_with = "lines")]
+    pub(crate) file: Option<PathBuf>,
+    /// `-`: one payload a line from stdin
+    #[arg(value_parser = ["-"], value_name = "-")]
+    pub(crate) lines: Option<String>,
+    /// The event's source
+    #[arg(long)]
+    pub(crate) source: Option<String>,
+    /// The event's id (default: a new one)
+    #[arg(long, conflicts_with = "lines")]
+    pub(crate) id: Option<String>,
+    /// Hold the event back, such as 30s
+    #[arg(long, value_name = "DURATION")]
+    pub(crate) delay: Option<String>,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct Subscribe {
+    /// The bus, such as sqlite:orders.db
+    pub(crate) url: String,
+    /// The topics, as a pattern such as shop:*
+    pub(crate) pattern: String,
+    /// Share the events with a group and acknowledge each once it is printed
+    #[arg(long)]
+    pub(crate) group: Option<String>,
+    /// End after so many events
+    #[arg(long, value_parser = clap::value_parser!(u64).range(1..))]
+    pub(crate) count: Option<u64>,
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum Dlq {
+    /// List dead letters
+    Ls {
+        /// The bus, such as sqlite:orders.db
+        url: String,
+        #[command(flatten)]
+        filter: Letters,
+    },
+    /// Show one dead letter with its event and history
+    Show {
+        /// The bus, such as sqlite:orders.db
+        url: String,
+        /// The letter's number, as ls prints it
+        id: u64,
+    },
+    /// Hand dead letters back to the subscription they failed in
+    Redrive {
+        /// The bus, such as sqlite:orders.db
+        url: String,
+        #[command(flatten)]
+        filter: Letters,
+        /// Say what would be handed back, and leave it
+        #[arg(long)]
+        dry_run: bool,
+    },
+    /// Delete dead letters for ever
+    Purge {
+        /// The bus, such as sqlite:orders.db
+        url: String,
+        #[command(flatten)]
+        filter: Letters,
+        /// Say what would be deleted, and leave it
+        #[arg(long)]
+        dry_run: bool,
+        /// Delete all of them, where no filter is given
+        #[arg(long)]
+        all: bool,
+    },
+}
+
+/// Which dead letters: those that match everything given.
+#[derive(Clone, Debug, Default, Args)]
+pub(crate) struct Letters {
+    /// The letter with this number
+    #[arg(long)]
+    pub(crate) id: Option<u64>,
+    /// Letters of the event with this id
+    #[arg(long, value_name = "ID")]
+    pub(crate) event: Option<String>,
+    /// Letters of this group
+    #[arg(long)]
+    pub(crate) group: Option<String>,
+    /// Letters of this subscription
+    #[arg(long, value_name = "NAME")]
+    pub(crate) subscription: Option<String>,
+    /// Letters of events of this type, as a pattern
+    #[arg(long = "type", value_name = "PATTERN")]
+    pub(crate) event_type: Option<String>,
+    /// Letters of events on this topic, as a pattern
+    #[arg(long, value_name = "PATTERN")]
+    pub(crate) topic: Option<String>,
+    /// Letters whose reason contains this text
+    #[arg(long, value_name = "TEXT")]
+    pub(crate) reason: Option<String>,
+    /// At most so many, oldest first
+    #[arg(long)]
+    pub(crate) limit: Option<u64>,
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum Groups {
+    /// List groups: what they want, how far behind they are
+    Ls {
+        /// The bus, such as sqlite:orders.db
+        url: String,
+    },
+    /// Forget a group: its interest, its place, its unsettled events and dead letters
+    Prune {
+        /// The bus, such as sqlite:orders.db
+        url: String,
+        /// The group's name
+        group: String,
+        /// Say what would be forgotten, and leave it
+        #[arg(long)]
+        dry_run: bool,
+    },
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct Conformance {
+    /// The bus, such as sqlite:conformance.db
+    pub(crate) url: String,
+    /// A command that starts, stops, kills and pauses the server
+    #[arg(long, value_name = "CMD")]
+    pub(crate) control: Option<String>,
+    /// Repeat a run: the number that it printed
+    #[arg(long)]
+    pub(crate) seed: Option<u64>,
+}

@@ -1,0 +1,248 @@
+//! A step that is a command: one JSON document in, one out.
+
+use super::child::{Child, End, Heard, Limits};
+use crate::{
+    error::{Error, ErrorKind, Result},
+    step::{Exception, Failure, Input, Step, StepError, StepResult},
+};
+use async_trait::async_trait;
+use serde_json::{Map, Value};
+use std::{env, io, os::unix::ffi::OsStrExt, path::PathBuf, process::ExitStatus, time::Duration};
+use tokio::process::Command;
+
+/// How long a command may take if nothing else is said.
+pub const TIMEOUT: Duration = Duration::from_secs(5 * 60);
+
+/// How many bytes a command may write to stdout if nothing else is said.
+pub const OUTPUT_MAX: usize = 8 * 1024 * 1024;
+
+/// Variables with this prefix are the program's own and may hold URLs with secrets.
+const OWN_PREFIX: &[u8] = b"RAILBUS_";
+
+/// A step that runs a command for each event, in document mode.
+///
+/// The command is argv, never a shell line, and event data never reaches it. Its stdin is the
+/// JSON text of the event's payload, as it is. Its environment is the program's without
+/// `RAILBUS_…`, plus `RAILBUS_EVENT_ID`, `RAILBUS_EVENT_TYPE`, `RAILBUS_TOPIC`,
+/// `RAILBUS_CORRELATION_ID`, `RAILBUS_ATTEMPT`, `RAILBUS_TRY` and `RAILBUS_GUARD`, by which a
+/// left-over child is found.
+///
+/// | exit | stdout | comes to |
+/// |---|---|---|
+/// | 0 | nothing but whitespace | success without a value |
+/// | 0 | `{"failure": TEXT}` or `{"failure": {"message": TEXT, "value": ..}}` | that failure |
+/// | 0 | `{"exception": {"kind": TEXT, "message": TEXT}}` | that exception |
+/// | 0 | any other JSON document | success with that value |
+/// | 0 | anything else, or too much | exception `output` |
+/// | not 0 | | exception `exit` |
+/// | by a signal | | exception `signal` |
+/// | not within the timeout | | exception `timeout` |
+/// | could not be started | | exception `spawn` |
+///
+/// Exceptions say which command and end with the tail of its stderr. A command that does not read
+/// its stdin is fine. It runs in a process group of its own, all of which is killed when the
+/// command ends, when it takes too long, when the run is dropped, and when the program dies, even
+/// by SIGKILL; only a process that leaves the group on purpose escapes.
+#[derive(Clone, Debug)]
+pub struct CommandStep {
+    argv: Vec<String>,
+    cwd: Option<PathBuf>,
+    limits: Limits,
+}
+
+impl CommandStep {
+    /// Creates a step that runs `argv`: a program and its arguments.
+    ///
+    /// A program without a slash is looked up in `PATH`; a relative one starts from
+    /// [`CommandStep::cwd`].
+    ///
+    /// # Errors
+    /// Returns a config error if there is no program or an argument has a NUL character.
+    pub fn new(argv: impl IntoIterator<Item = impl Into<String>>) -> Result<Self> {
+        let argv: Vec<String> = argv.into_iter().map(Into::into).collect();
+        let refuse = |why| {
+            Err(Error::new(ErrorKind::Config, "command", why)
+                .hint("write it as a list: the program, then each argument"))
+        };
+        match argv.first() {
+            None => refuse("the command is empty"),
+            Some(program) if program.is_empty() => refuse("the command's program is empty"),
+            Some(_) if argv.iter().any(|arg| arg.contains('\0')) => {
+                refuse("the command has a NUL character")
+            }
+            Some(_) => {
+                let limits = Limits { timeout: TIMEOUT, output_max: OUTPUT_MAX };
+                Ok(Self { argv, cwd: None, limits })
+            }
+        }
+    }
+
+    /// Sets the folder the command runs in (default: the program's).
+    #[must_use]
+    pub fn cwd(mut self, folder: impl Into<PathBuf>) -> Self {
+        self.cwd = Some(folder.into());
+        self
+    }
+
+    /// Sets how long one run may take (default: [`TIMEOUT`]).
+    #[must_use]
+    pub fn timeout(mut self, timeout: Duration) -> Self {
+        self.limits.timeout = timeout;
+        self
+    }
+
+    /// Sets how many bytes one run may write to stdout (default: [`OUTPUT_MAX`]).
+    #[must_use]
+    pub fn output_max(mut self, bytes: usize) -> Self {
+        self.limits.output_max = bytes;
+        self
+    }
+
+    fn command(&self, input: &Input<'_>) -> Command {
+        let program = match &self.cwd {
+            // Whether a relative program starts from the old or the new folder is up to the system.
+            Some(cwd) if self.argv[0].contains('/') => {
+                let path = cwd.join(&self.argv[0]);
+                std::path::absolute(&path).unwrap_or(path)
+            }
+            _ => PathBuf::from(&self.argv[0]),
+        };
+        let mut command = Command::new(program);
+        command.args(&self.argv[1..]);
+        if let Some(cwd) = &self.cwd {
+            command.current_dir(cwd);
+        }
+        for (key, _) in env::vars_os() {
+            if key.as_bytes().starts_with(OWN_PREFIX) {
+                command.env_remove(key);
+            }
+        }
+        command.env("RAILBUS_EVENT_ID", input.event.id());
+        command.env("RAILBUS_EVENT_TYPE", input.event.event_type());
+        command.env("RAILBUS_TOPIC", input.event.topic());
+        command.env("RAILBUS_CORRELATION_ID", input.event.correlation_id());
+        command.env("RAILBUS_ATTEMPT", input.attempt.to_string());
+        command.env("RAILBUS_TRY", input.step_try.to_string());
+        command
+    }
+
+    /// Says why the command did not start, as far as the system's answer tells.
+    fn not_started(&self, error: &io::Error) -> StepError {
+        let why = match (error.kind(), &self.cwd) {
+            (io::ErrorKind::NotFound | io::ErrorKind::NotADirectory, Some(cwd))
+                if !cwd.is_dir() =>
+            {
+                format!("its folder {} does not exist", cwd.display())
+            }
+            (io::ErrorKind::NotFound, _) => {
+                "it, or the interpreter its first line names, does not exist".to_owned()
+            }
+            (io::ErrorKind::PermissionDenied, _) => "it is not executable".to_owned(),
+            _ if error.raw_os_error() == Some(rustix::io::Errno::NOEXEC.raw_os_error()) => {
+                "it is not a program; a script needs a first line such as #!/bin/sh".to_owned()
+            }
+            _ => "the system refuses".to_owned(),
+        };
+        self.exception("spawn", &format!("could not be started: {why} ({error})"), "")
+    }
+
+    fn exception(&self, kind: &str, what: &str, stderr: &str) -> StepError {
+        const SHOWN: usize = 120;
+        let line = self.argv.join(" ");
+        let mut shown: String = line.chars().take(SHOWN).flat_map(char::escape_debug).collect();
+        if line.chars().nth(SHOWN).is_some() {
+            shown.push('…');
+        }
+        let mut message = format!("`{shown}` {what}");
+        if !stderr.is_empty() {
+            message.push_str("; its stderr ends: ");
+            message.push_str(stderr);
+        }
+        StepError::Exception(Exception::new(kind, message))
+    }
+
+    fn outcome(&self, heard: Heard) -> StepResult {
+        let stderr = heard.stderr.text();
+        let befell = |kind: &str, what: &str| Err(self.exception(kind, what, &stderr));
+        match heard.end {
+            End::Exit(status) if status.success() => match read(&heard.stdout) {
+                Ok(said) => said,
+                Err(why) => befell("output", &why),
+            },
+            End::Exit(status) => befell(ended_by(status), &format!("ended with {status}")),
+            End::Timeout => {
+                befell("timeout", &format!("took longer than {:?}", self.limits.timeout))
+            }
+            End::TooMuch => {
+                let max = self.limits.output_max;
+                befell("output", &format!("wrote more than {max} bytes to stdout"))
+            }
+            End::Broken(error) => befell("spawn", &format!("could not be waited for: {error}")),
+        }
+    }
+}
+
+#[async_trait]
+impl Step for CommandStep {
+    async fn run(&self, input: Input<'_>) -> StepResult {
+        let payload = input.event.raw_payload().text();
+        let payload = payload.map_err(|e| StepError::Exception(Exception::new("encode", e)))?;
+        let child = Child::spawn(&mut self.command(&input)).await;
+        let child = child.map_err(|e| self.not_started(&e))?;
+        self.outcome(child.converse(payload.clone(), self.limits).await)
+    }
+}
+
+fn ended_by(status: ExitStatus) -> &'static str {
+    if status.code().is_some() { "exit" } else { "signal" }
+}
+
+/// Reads what a command that exited with 0 wrote; the error says why it means nothing.
+fn read(stdout: &[u8]) -> Result<StepResult, String> {
+    if stdout.iter().all(u8::is_ascii_whitespace) {
+        return Ok(Ok(None));
+    }
+    let value: Value = serde_json::from_slice(stdout).map_err(|e| {
+        let head = String::from_utf8_lossy(&stdout[..stdout.len().min(80)]);
+        format!("wrote to stdout what is not one JSON document: {e}; it starts {head:?}")
+    })?;
+    let Value::Object(map) = &value else { return Ok(Ok(Some(value))) };
+    let sole = if map.len() == 1 { map.iter().next() } else { None };
+    match sole {
+        Some((key, said)) if key == "failure" => failure(said),
+        Some((key, said)) if key == "exception" => exception(said),
+        _ => return Ok(Ok(Some(value))),
+    }
+    .map(Err)
+}
+
+fn failure(said: &Value) -> Result<StepError, String> {
+    let failure = match said {
+        Value::String(message) => Some(Failure::new(message)),
+        Value::Object(map) if has_only(map, &["message", "value"]) => {
+            text(map, "message").map(|message| Failure {
+                message,
+                value: map.get("value").cloned().unwrap_or_default(),
+            })
+        }
+        _ => None,
+    };
+    let wrong = || "wrote a `failure` that is neither a text nor {message, value}".to_owned();
+    failure.map(StepError::Failure).ok_or_else(wrong)
+}
+
+fn exception(said: &Value) -> Result<StepError, String> {
+    let wrong = || "wrote an `exception` that is not {kind, message}".to_owned();
+    let map = said.as_object().filter(|map| has_only(map, &["kind", "message"]));
+    let parts = map.and_then(|map| Some((text(map, "kind")?, text(map, "message")?)));
+    let (kind, message) = parts.ok_or_else(wrong)?;
+    Ok(StepError::Exception(Exception::new(kind, message)))
+}
+
+fn has_only(map: &Map<String, Value>, known: &[&str]) -> bool {
+    map.keys().all(|key| known.contains(&key.as_str()))
+}
+
+fn text(map: &Map<String, Value>, key: &str) -> Option<String> {
+    map.get(key)?.as_str().map(str::to_owned)
+}
