@@ -13,7 +13,10 @@ fn main() -> ExitCode {
     let runtime = match tokio::runtime::Builder::new_multi_thread().enable_all().build() {
         Ok(runtime) => runtime,
         Err(e) => {
-            output::error(&format!("cannot start: {e}"), Some("check the limits on threads and files"));
+            output::error(
+                &format!("cannot start: {e}"),
+                Some("check the limits on threads and files"),
+            );
             return ExitCode::from(commands::BROKEN);
         }
     };

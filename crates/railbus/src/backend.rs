@@ -54,6 +54,9 @@ pub trait Source: Send + Sync + 'static {
     async fn fetch(&self, max: usize) -> Result<Vec<Leased>>;
 
     /// Settles deliveries and returns one result each; `Stale` if the lease was lost.
+    ///
+    /// A source that must write the event again, be it as a dead letter or to hold it back, keeps
+    /// what it leased until it is settled or the lease has run out.
     async fn settle(&self, batch: &[Settle]) -> Vec<Result<()>>;
 
     /// Makes `fetch` return at once and from then on; what is leased can still be settled.
@@ -80,10 +83,10 @@ pub trait Keeper: Send + Sync {
 
     /// Hands dead letters back to the subscription they failed in, under their own id, attempts
     /// counted anew, each in one transaction: calling it again finds nothing left to do.
-    async fn redrive(&self, ids: &[u64]) -> Result<u64>;
+    async fn redrive(&self, ids: &[LetterId]) -> Result<u64>;
 
     /// Deletes dead letters for ever; tells how many.
-    async fn purge(&self, ids: &[u64]) -> Result<u64>;
+    async fn purge(&self, ids: &[LetterId]) -> Result<u64>;
 }
 
 /// What `railbus run` must know of a store to account for every event.
@@ -181,6 +184,8 @@ pub struct Leased {
     pub attempt: u32,
     /// The names of the group's subscriptions that are through with it.
     pub finished: Vec<String>,
+    /// Set if it is one subscription's alone: it was handed back from that one's dead letters.
+    pub only: Option<String>,
 }
 
 /// Stored bytes that are not an event.
@@ -241,8 +246,13 @@ pub enum Verdict {
         /// Tries in place since the last settle.
         tries: u32,
     },
-    /// The event was not started: it comes again as if it had not been delivered.
-    Release,
+    /// The event was not started, and comes again as if it had not been delivered where
+    /// [`Capability::release`] is free; not before the delay, so that a member that can't handle it
+    /// does not take it up in a loop.
+    Release {
+        /// How long it is held back.
+        delay: Duration,
+    },
 }
 
 /// A group as `groups ls` shows it.
@@ -262,11 +272,34 @@ pub struct GroupInfo {
     pub last_seen: Timestamp,
 }
 
+/// The id of a dead letter, in the backend's own terms; as text on the command line.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub struct LetterId(Arc<str>);
+
+impl LetterId {
+    /// Creates an id from the backend's text.
+    pub fn new(id: impl Into<Arc<str>>) -> Self {
+        Self(id.into())
+    }
+
+    /// Returns the id as text.
+    #[must_use]
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+}
+
+impl fmt::Display for LetterId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
 /// An event that failed for good.
 #[derive(Clone, Debug)]
 pub struct Letter {
-    /// Its number.
-    pub id: u64,
+    /// Its id.
+    pub id: LetterId,
     /// The event's id.
     pub event_id: String,
     /// The event's type.
@@ -296,7 +329,7 @@ pub const HISTORY_MAX: usize = 20;
 #[derive(Clone, Debug, Default)]
 pub struct LetterFilter {
     /// This letter only.
-    pub id: Option<u64>,
+    pub id: Option<LetterId>,
     /// Letters of the event with this id.
     pub event_id: Option<String>,
     /// Letters of this group.
@@ -357,16 +390,26 @@ pub struct Capability {
     pub ordering: Ordering,
     /// Whether deliveries are counted across members and crashes.
     pub counts_attempts: bool,
-    /// Whether a nack or an event may be held back.
-    pub delay: bool,
+    /// How a settlement of a lost lease is recognised.
+    pub fencing: Fencing,
     /// The shortest lease; none if there are no leases.
     pub lease_min: Option<Duration>,
+    /// The longest an event may be held, extensions included; none if there is no bound.
+    pub lease_max: Option<Duration>,
+    /// The longest a nack or a release may hold an event back; none if not at all.
+    pub delay_max: Option<Duration>,
+    /// The longest an event may be held back when it is published; none if not at all.
+    pub publish_delay_max: Option<Duration>,
+    /// What delays are rounded up to.
+    pub delay_step: Duration,
     /// What of a group's past can be seen again.
     pub replay: Replay,
     /// Whether dead letters are kept.
     pub dead_letters: bool,
     /// Whether it is kept which subscriptions of a group are through with an event.
     pub keeps_finished: bool,
+    /// Whether the failed tries of earlier deliveries are kept for a dead letter's history.
+    pub keeps_history: bool,
     /// Whether giving back an event that was not started counts as an attempt.
     pub release: Release,
     /// What happens to a batch that fails in part.
@@ -391,11 +434,16 @@ impl Capability {
             groups: false,
             ordering: Ordering::Total,
             counts_attempts: false,
-            delay: false,
+            fencing: Fencing::None,
             lease_min: None,
+            lease_max: None,
+            delay_max: None,
+            publish_delay_max: None,
+            delay_step: Duration::from_millis(1),
             replay: Replay::None,
             dead_letters: false,
             keeps_finished: false,
+            keeps_history: false,
             release: Release::Free,
             batch: Batch::BestEffort,
             positions: false,
@@ -433,10 +481,23 @@ pub enum Broadcast {
 pub enum Ordering {
     /// None.
     None,
+    /// As published, among events of one key.
+    PerKey,
     /// As published, by each publisher.
     PerPublisher,
     /// As confirmed, over all publishers.
     Total,
+}
+
+/// How it is noticed that a lease was lost to another member.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Fencing {
+    /// The store checks each settlement.
+    Checked,
+    /// The source refuses once its own clock says that the lease has run out.
+    Deadline,
+    /// There are no leases.
+    None,
 }
 
 /// What of its past a group can see again.

@@ -104,8 +104,7 @@ async fn a_file_that_changed_is_an_error_that_says_how_to_start_over() {
     let path = folder.file("{\"type\":\"a\"}\n{\"type\":\"b\"}\n");
     let all = drain(&mut Ndjson::new(&path).unwrap()).await;
     let position = all[1].position.as_ref().unwrap().to;
-    for text in
-        ["{\"type\":\"a\"}\n", "", "{\"type\":\"A\"}\n{\"type\":\"b\"}\n{\"type\":\"c\"}\n"]
+    for text in ["{\"type\":\"a\"}\n", "", "{\"type\":\"A\"}\n{\"type\":\"b\"}\n{\"type\":\"c\"}\n"]
     {
         folder.file(text);
         let mut input = Ndjson::new(&path).unwrap();

@@ -119,13 +119,13 @@ async fn a_redrive_keeps_the_id_counts_anew_and_is_idempotent() {
     let keeper = bus.keeper().unwrap();
     let id = loop {
         match keeper.letters(&LetterFilter::default()).await.unwrap().first() {
-            Some(letter) => break letter.id,
+            Some(letter) => break letter.id.clone(),
             None => tokio::task::yield_now().await,
         }
     };
     healed.store(1, SeqCst);
-    assert_eq!(keeper.redrive(&[id]).await.unwrap(), 1);
-    assert_eq!(keeper.redrive(&[id]).await.unwrap(), 0);
+    assert_eq!(keeper.redrive(std::slice::from_ref(&id)).await.unwrap(), 1);
+    assert_eq!(keeper.redrive(std::slice::from_ref(&id)).await.unwrap(), 0);
     assert_eq!(all.recv().await.unwrap(), ("order-1".into(), 1));
     bus.close().await.unwrap();
     assert!(all.try_recv().is_err());

@@ -14,7 +14,10 @@ pub(super) fn check(args: &Check, json: bool) -> Result<u8> {
     match (load(&args.app), json) {
         (Ok(spec), false) => {
             let (pipelines, ons) = (spec.pipelines.len(), spec.subscriptions.len());
-            output::note(&format!("{}: {pipelines} pipelines, {ons} subscriptions, no mistakes", args.app.display()));
+            output::note(&format!(
+                "{}: {pipelines} pipelines, {ons} subscriptions, no mistakes",
+                args.app.display()
+            ));
             Ok(OK)
         }
         (Ok(_), true) => {
@@ -72,7 +75,8 @@ fn show(problem: &Problem, problems: &Problems, text: &str) -> String {
     if let Some(hint) = &problem.hint {
         shown = shown.with_help(hint.clone());
     }
-    let source = NamedSource::new(format!("{}:{line}:{column}", problems.file()), Arc::new(text.to_owned()));
+    let source =
+        NamedSource::new(format!("{}:{line}:{column}", problems.file()), Arc::new(text.to_owned()));
     format!("{:?}", Report::new(shown).with_source_code(source))
 }
 

@@ -103,7 +103,9 @@ fn say_end(args: &Run, spec: &AppSpec, summary: &Summary, letters: &[Letter]) {
         output::note("nothing is new: every event of the inputs was handled by an earlier run");
         if spec.bus.backend() == "sqlite" {
             let file = spec.bus.address();
-            output::note(&format!("to start over, delete the database: rm {file} {file}-wal {file}-shm"));
+            output::note(&format!(
+                "to start over, delete the database: rm {file} {file}-wal {file}-shm"
+            ));
         }
         return;
     }
@@ -115,8 +117,11 @@ fn say_end(args: &Run, spec: &AppSpec, summary: &Summary, letters: &[Letter]) {
             1 => "1 try".into(),
             n => format!("{n} tries"),
         };
-        let (id, kind) = (letter.id, &letter.event_type);
-        output::note(&format!("  dead letter {id}: {kind} in {}, {tries}: {reason}", letter.subscription));
+        let (id, kind) = (&letter.id, &letter.event_type);
+        output::note(&format!(
+            "  dead letter {id}: {kind} in {}, {tries}: {reason}",
+            letter.subscription
+        ));
     }
     if letters.len() > LETTERS_SHOWN {
         output::note(&format!("  and {} more", letters.len() - LETTERS_SHOWN));
@@ -138,8 +143,9 @@ fn program() -> String {
 }
 
 fn counts(summary: &Summary) -> String {
-    let Summary { published, carried, succeeded, retried, failed, dead_lettered, unmatched, .. } =
-        summary;
+    let Summary {
+        published, carried, succeeded, retried, failed, dead_lettered, unmatched, ..
+    } = summary;
     let mut parts = vec![format!("{published} events published")];
     if *carried > 0 {
         parts.push(format!("{carried} carried over"));

@@ -14,8 +14,8 @@ mod summary;
 mod pump;
 mod program;
 
-pub use program::{App, Ended, Progress};
 pub use problem::{LoadError, Place, Problem, Problems};
+pub use program::{App, Ended, Progress};
 pub use spec::{
     AppSpec, InputSpec, IntervalSpec, NdjsonSpec, PipelineSpec, StepSpec, SubscriptionSpec,
 };

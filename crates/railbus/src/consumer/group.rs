@@ -97,7 +97,7 @@ impl Group {
             // The tasks are gone once the handle is: nothing settles behind our back.
             let _ = running.await;
             for receipt in self.leases.all() {
-                let release = Settle::new(receipt, Verdict::Release);
+                let release = Settle::new(receipt, Verdict::Release { delay: Duration::ZERO });
                 let _ = self.settler.settle(release).await;
             }
         }
@@ -191,7 +191,7 @@ async fn begin(
     let mut first = Some(permit);
     for leased in leased {
         if *shared.draining.borrow() {
-            let release = Settle::new(leased.receipt, Verdict::Release);
+            let release = Settle::new(leased.receipt, Verdict::Release { delay: Duration::ZERO });
             let _ = shared.settler.settle(release).await;
             continue;
         }

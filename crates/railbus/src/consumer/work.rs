@@ -57,7 +57,10 @@ pub(super) async fn work(shared: &Shared, leased: Leased) -> After {
     let after = match leased.event {
         Ok(event) => {
             let mut open = (shared.matching)(&event);
-            open.retain(|entry| !leased.finished.contains(&entry.name));
+            open.retain(|entry| match &leased.only {
+                Some(only) => entry.name == *only,
+                None => !leased.finished.contains(&entry.name),
+            });
             let work = Work {
                 shared,
                 event,

@@ -60,8 +60,7 @@ impl Ndjson {
         } else {
             let about = fs::metadata(path).map_err(|e| unreadable(path, e))?;
             if about.is_dir() {
-                let error =
-                    Error::new(ErrorKind::Config, "ndjson", "this is a folder, not a file");
+                let error = Error::new(ErrorKind::Config, "ndjson", "this is a folder, not a file");
                 return Err(error.with("path", path.display()).hint("name a file in it"));
             }
             if about.is_file() {

@@ -226,8 +226,7 @@ impl Reader {
 
     fn reject(&self, offset: u64, text: &[u8], reason: &str) -> Event {
         let head = String::from_utf8_lossy(&text[..text.len().min(HEAD_MAX)]);
-        let payload =
-            json!({"file": self.label, "offset": offset, "reason": reason, "head": head});
+        let payload = json!({"file": self.label, "offset": offset, "reason": reason, "head": head});
         self.identify(Event::new(REJECTED), offset).payload(payload)
     }
 
@@ -242,12 +241,7 @@ impl Reader {
 }
 
 /// Reads `bytes` bytes, or up to the end; returns how many there were.
-fn hash_prefix(
-    file: &mut File,
-    bytes: u64,
-    hash: &mut Xxh3,
-    batches: &Batches,
-) -> io::Result<u64> {
+fn hash_prefix(file: &mut File, bytes: u64, hash: &mut Xxh3, batches: &Batches) -> io::Result<u64> {
     let mut prefix = file.take(bytes);
     let mut block = vec![0; BLOCK];
     let mut read = 0;
@@ -269,10 +263,9 @@ fn hash_prefix(
 /// Builds the error for a file that can't be read.
 pub(super) fn unreadable(path: &Path, error: io::Error) -> Error {
     let (kind, hint) = match error.kind() {
-        io::ErrorKind::NotFound | io::ErrorKind::NotADirectory => (
-            ErrorKind::NotFound,
-            "check the input's `path`; a relative one starts at the app file",
-        ),
+        io::ErrorKind::NotFound | io::ErrorKind::NotADirectory => {
+            (ErrorKind::NotFound, "check the input's `path`; a relative one starts at the app file")
+        }
         io::ErrorKind::PermissionDenied => {
             (ErrorKind::Denied, "let the user this runs as read the file")
         }

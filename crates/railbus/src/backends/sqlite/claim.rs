@@ -135,6 +135,7 @@ fn again(row: &Row<'_>) -> rusqlite::Result<Again> {
         event: decode(row.get(8)?),
         attempt: attempt.saturating_add(1),
         finished: finished_names(finished.as_deref()),
+        only: None,
     };
     Ok(Again { leased, history })
 }
@@ -209,6 +210,7 @@ fn first(seq: i64, body: Vec<u8>) -> Leased {
         event: decode(body),
         attempt: 1,
         finished: Vec::new(),
+        only: None,
     }
 }
 

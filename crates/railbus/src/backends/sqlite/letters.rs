@@ -2,7 +2,7 @@
 
 use super::settle::{ends, outcome_of};
 use crate::{
-    backend::{Letter, LetterFilter},
+    backend::{Letter, LetterFilter, LetterId},
     clock::Timestamp,
     codec,
     topic::Pattern,
@@ -28,7 +28,7 @@ pub(super) fn list(
     let (types, topics) = (pattern(&filter.event_type), pattern(&filter.topic));
     let limit = filter.limit.map_or(usize::MAX, |n| usize::try_from(n).unwrap_or(usize::MAX));
     let mut rows = statement.query(params![
-        filter.id.map(u64::cast_signed),
+        filter.id.as_ref().map(number),
         filter.event_id,
         filter.group,
         filter.subscription,
@@ -50,10 +50,15 @@ pub(super) fn list(
     Ok(letters)
 }
 
+/// Returns the number of a letter; what is no number is no letter of this store.
+fn number(id: &LetterId) -> i64 {
+    id.as_str().parse().unwrap_or(-1)
+}
+
 fn read(row: &Row<'_>) -> rusqlite::Result<Letter> {
     let history: Option<String> = row.get(11)?;
     Ok(Letter {
-        id: row.get::<_, i64>(0)?.cast_unsigned(),
+        id: LetterId::new(row.get::<_, i64>(0)?.to_string()),
         event_id: row.get(1)?,
         event_type: row.get(2)?,
         topic: row.get(3)?,
@@ -71,7 +76,7 @@ fn read(row: &Row<'_>) -> rusqlite::Result<Letter> {
 ///
 /// Left alone are letters that are gone, lines that never became an event, and events that
 /// another subscription of the group is still working on.
-pub(super) fn redrive(transaction: &Transaction<'_>, ids: &[u64]) -> rusqlite::Result<u64> {
+pub(super) fn redrive(transaction: &Transaction<'_>, ids: &[LetterId]) -> rusqlite::Result<u64> {
     let mut redriven = 0;
     for id in ids {
         let found = transaction
@@ -80,7 +85,7 @@ pub(super) fn redrive(transaction: &Transaction<'_>, ids: &[u64]) -> rusqlite::R
                  JOIN deliveries d ON d.grp = l.grp AND d.seq = l.seq
                  WHERE l.id = ?1 AND d.state = 1",
             )?
-            .query_row([id.cast_signed()], |row| {
+            .query_row([number(id)], |row| {
                 let finished: Option<String> = row.get(3)?;
                 Ok((
                     row.get::<_, i64>(0)?,
@@ -106,18 +111,18 @@ pub(super) fn redrive(transaction: &Transaction<'_>, ids: &[u64]) -> rusqlite::R
                 worst,
                 (!others.is_empty()).then(|| serde_json::to_string(&others).ok()).flatten(),
             ])?;
-        delete(transaction, *id)?;
+        delete(transaction, id)?;
         redriven += 1;
     }
     Ok(redriven)
 }
 
 /// Deletes letters for ever; tells how many there were.
-pub(super) fn purge(transaction: &Transaction<'_>, ids: &[u64]) -> rusqlite::Result<u64> {
-    ids.iter().map(|id| delete(transaction, *id)).sum()
+pub(super) fn purge(transaction: &Transaction<'_>, ids: &[LetterId]) -> rusqlite::Result<u64> {
+    ids.iter().map(|id| delete(transaction, id)).sum()
 }
 
-fn delete(transaction: &Transaction<'_>, id: u64) -> rusqlite::Result<u64> {
+fn delete(transaction: &Transaction<'_>, id: &LetterId) -> rusqlite::Result<u64> {
     let mut statement = transaction.prepare_cached("DELETE FROM letters WHERE id = ?1")?;
-    Ok(u64::try_from(statement.execute([id.cast_signed()])?).unwrap_or(0))
+    Ok(u64::try_from(statement.execute([number(id)])?).unwrap_or(0))
 }

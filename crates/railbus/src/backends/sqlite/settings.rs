@@ -1,7 +1,7 @@
 //! What can be set for a store, and what it guarantees.
 
 use crate::{
-    backend::{Batch, Broadcast, Capability, Ordering, Release, Replay},
+    backend::{Batch, Broadcast, Capability, Fencing, Ordering, Release, Replay},
     error::{Error, ErrorKind, Result},
     options::{Options, Setting},
 };
@@ -14,11 +14,16 @@ pub const CAPABILITY: Capability = Capability {
     groups: true,
     ordering: Ordering::Total,
     counts_attempts: true,
-    delay: true,
+    fencing: Fencing::Checked,
     lease_min: Some(Duration::from_millis(100)),
+    lease_max: None,
+    delay_max: Some(Duration::MAX),
+    publish_delay_max: Some(Duration::MAX),
+    delay_step: Duration::from_millis(1),
     replay: Replay::Time,
     dead_letters: true,
     keeps_finished: true,
+    keeps_history: true,
     release: Release::Free,
     batch: Batch::BestEffort,
     positions: true,

@@ -125,7 +125,11 @@ fn settle_fully(
         Verdict::Extend { tries } => {
             (0, true, now.after(lease).as_micros(), row.attempt.saturating_add(tries))
         }
-        Verdict::Release => (0, false, 0, row.attempt.saturating_sub(1)),
+        Verdict::Release { delay } => {
+            // The past, so that it comes before what was never delivered.
+            let due = if delay.is_zero() { 0 } else { now.after(delay).as_micros() };
+            (0, false, due, row.attempt.saturating_sub(1))
+        }
     };
     let settled = (state == 1).then_some(now.as_micros());
     transaction

@@ -110,9 +110,9 @@ impl Source for GroupSource {
     }
 
     async fn settle(&self, batch: &[Settle]) -> Vec<Result<()>> {
-        let gives_back = batch.iter().any(|s| {
-            matches!(s.verdict, Verdict::Release) || matches!(s.verdict, Verdict::Nack { .. })
-        });
+        let gives_back = batch
+            .iter()
+            .any(|s| matches!(s.verdict, Verdict::Release { .. } | Verdict::Nack { .. }));
         let confirms = batch.iter().any(|s| matches!(s.verdict, Verdict::Ack));
         let weight = match (gives_back, confirms) {
             (true, _) => Weight::News,
@@ -259,5 +259,6 @@ fn hear(seq: i64, body: Vec<u8>) -> Leased {
         event: codec::decode(&raw).map_err(|error| Undecodable { raw, error }),
         attempt: 1,
         finished: Vec::new(),
+        only: None,
     }
 }

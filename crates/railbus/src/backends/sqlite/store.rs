@@ -12,8 +12,8 @@ use super::{
 };
 use crate::{
     backend::{
-        Accounts, Backend, Capability, GroupInfo, Keeper, Letter, LetterFilter, Outgoing, Position,
-        RunMark, Source, Start, Subscribe, Tally,
+        Accounts, Backend, Capability, GroupInfo, Keeper, Letter, LetterFilter, LetterId, Outgoing,
+        Position, RunMark, Source, Start, Subscribe, Tally,
     },
     error::{Error, ErrorKind, Result},
     options::Options,
@@ -222,12 +222,12 @@ impl Keeper for Sqlite {
         self.reader()?.call(move |c| letters::list(c, &filter)).await
     }
 
-    async fn redrive(&self, ids: &[u64]) -> Result<u64> {
+    async fn redrive(&self, ids: &[LetterId]) -> Result<u64> {
         let ids = ids.to_vec();
         self.writer()?.call(Weight::News, move |t| letters::redrive(t, &ids)).await
     }
 
-    async fn purge(&self, ids: &[u64]) -> Result<u64> {
+    async fn purge(&self, ids: &[LetterId]) -> Result<u64> {
         let ids = ids.to_vec();
         self.writer()?.call(Weight::Durable, move |t| letters::purge(t, &ids)).await
     }
