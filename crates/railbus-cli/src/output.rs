@@ -8,9 +8,11 @@ use railbus::error::Error;
 use std::io::{IsTerminal, Write};
 use tracing_subscriber::EnvFilter;
 
-/// Sends the log to stderr: warnings, or more if asked for.
+/// Sends the log to stderr: warnings, or more if asked for. On a terminal the live line and the
+/// summary tell of failures, so that only errors break through.
 pub(crate) fn start_logging(verbose: u8) {
     let level = match verbose {
+        0 if is_live() => "error",
         0 => "warn",
         1 => "info",
         _ => "debug",
@@ -53,10 +55,18 @@ pub(crate) fn is_live() -> bool {
     std::io::stderr().is_terminal() && std::env::var_os("TERM").is_none_or(|term| term != "dumb")
 }
 
+/// Shows a path as seen from the working directory.
+pub(crate) fn path(path: &str) -> &str {
+    let folder = std::env::current_dir().unwrap_or_default();
+    let inner = path.strip_prefix(&*folder.to_string_lossy());
+    inner.and_then(|inner| inner.strip_prefix('/')).unwrap_or(path)
+}
+
 /// Lays rows out as a table.
+#[allow(dead_code)]
 pub(crate) fn table(head: &[&str], rows: Vec<Vec<String>>) -> String {
     let mut table = Table::new();
-    table.load_style(UTF8_BORDERS_ONLY.into()).set_content_arrangement(ContentArrangement::Dynamic);
+    table.load_style(UTF8_BORDERS_ONLY).set_content_arrangement(ContentArrangement::Dynamic);
     table.set_header(head);
     table.add_rows(rows);
     table.to_string()

@@ -126,7 +126,8 @@ async fn a_process_that_left_the_group_does_not_hang_the_step() {
 async fn a_killed_parent_leaves_no_child() {
     let witness = Witness::new();
     let mut parent = Command::new(std::env::current_exe().unwrap())
-        .args(["--exact", "parent_to_be_killed", "--ignored"])
+        .env("AS_CHILD", "yes")
+        .args(["--exact", "parent_to_be_killed"])
         .env("WITNESS", &witness.path)
         .stdout(Stdio::null())
         .stderr(Stdio::null())
@@ -139,8 +140,10 @@ async fn a_killed_parent_leaves_no_child() {
 }
 
 #[tokio::test]
-#[ignore = "run by a_killed_parent_leaves_no_child"]
 async fn parent_to_be_killed() {
+    if std::env::var_os("AS_CHILD").is_none() {
+        return; // Run by a_killed_parent_leaves_no_child.
+    }
     // An earlier step that is over must not confuse the guardian.
     run(&sh("exit 0")).await.unwrap();
     let witness = PathBuf::from(std::env::var_os("WITNESS").unwrap());
@@ -153,12 +156,14 @@ async fn parent_to_be_killed() {
 async fn a_parent_killed_while_starting_children_leaves_none() {
     for millis in [150, 200, 250] {
         let mut parent = Command::new(std::env::current_exe().unwrap())
-            .args(["--exact", "parent_in_a_rush", "--ignored"])
+            .env("AS_CHILD", "yes")
+            .args(["--exact", "parent_in_a_rush"])
             .stdout(Stdio::null())
             .stderr(Stdio::null())
             .spawn()
             .unwrap();
         // Any moment will do: it does nothing but start children and kill them.
+        // sleep: the moment must be random to the child.
         tokio::time::sleep(Duration::from_millis(millis)).await;
         let sign = format!("1000.{}", parent.id());
         parent.kill().unwrap();
@@ -166,6 +171,7 @@ async fn a_parent_killed_while_starting_children_leaves_none() {
         let began = Instant::now();
         while is_running(&sign) {
             assert!(began.elapsed() < SOON, "a process is left over");
+            // sleep: between looks at the list of processes, which tells nobody.
             tokio::time::sleep(Duration::from_millis(20)).await;
         }
     }
@@ -179,8 +185,10 @@ fn is_running(argument: &str) -> bool {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-#[ignore = "run by a_parent_killed_while_starting_children_leaves_none"]
 async fn parent_in_a_rush() {
+    if std::env::var_os("AS_CHILD").is_none() {
+        return; // Run by a_parent_killed_while_starting_children_leaves_none.
+    }
     let sleep = ["sleep".to_owned(), format!("1000.{}", std::process::id())];
     let step = CommandStep::new(sleep).unwrap().timeout(Duration::from_millis(1));
     loop {

@@ -81,7 +81,7 @@ fn say_start(spec: &AppSpec, until_idle: bool) {
     let inputs: Vec<_> = spec.inputs.iter().map(InputSpec::name).collect();
     let from = if inputs.is_empty() { "no inputs".into() } else { inputs.join(", ") };
     let until = if until_idle { "until idle" } else { "until Ctrl-C" };
-    output::note(&format!("running on {} · {from} · {until}", spec.bus));
+    output::note(&format!("running on {} · {from} · {until}", url(spec)));
 }
 
 /// Returns the dead letters of this app, latest last.
@@ -100,40 +100,57 @@ async fn letters(bus: &Bus, spec: &AppSpec, summary: &Summary) -> Vec<Letter> {
 
 fn say_end(args: &Run, spec: &AppSpec, summary: &Summary, letters: &[Letter]) {
     if summary.is_empty() {
-        output::note("nothing is new: every event of the inputs was handled by an earlier run");
-        if spec.bus.backend() == "sqlite" {
-            let file = spec.bus.address();
-            output::note(&format!(
-                "to start over, delete the database: rm {file} {file}-wal {file}-shm"
-            ));
-        }
+        say_nothing_new(spec);
         return;
     }
     output::note(&counts(summary));
     for letter in letters.iter().take(LETTERS_SHOWN) {
-        let reason = output::one_line(&letter.reason, 100);
-        let tries = match letter.attempts {
-            0 => "never tried".into(),
-            1 => "1 try".into(),
-            n => format!("{n} tries"),
-        };
-        let (id, kind) = (&letter.id, &letter.event_type);
-        output::note(&format!(
-            "  dead letter {id}: {kind} in {}, {tries}: {reason}",
-            letter.subscription
-        ));
+        output::note(&format!("  dead letter {}: {}", letter.id, describe(letter)));
     }
     if letters.len() > LETTERS_SHOWN {
         output::note(&format!("  and {} more", letters.len() - LETTERS_SHOWN));
     }
     if let Some(first) = letters.first() {
-        let (program, url) = (program(), &spec.bus);
-        output::note(&format!("next: {program} dlq show {url} {}", first.id));
-        output::note(&format!(
-            "      {program} dlq redrive {url}   then {program} run {}",
-            args.app.display()
-        ));
+        let (program, url) = (program(), url(spec));
+        let app = args.app.display();
+        output::note("next:");
+        output::note(&format!("  {program} dlq show {url} {}", first.id));
+        output::note(&format!("  {program} dlq redrive {url} && {program} run {app} --until-idle"));
     }
+}
+
+fn say_nothing_new(spec: &AppSpec) {
+    if spec.inputs.is_empty() {
+        output::note("nothing is new: no event came while it ran");
+        return;
+    }
+    output::note("nothing is new: every event of the inputs was handled by an earlier run");
+    if spec.bus.backend() == "sqlite" {
+        let file = output::path(spec.bus.address());
+        output::note(&format!("to start over, delete the database: rm {file} {file}-wal {file}-shm"));
+    }
+}
+
+/// Says in one line what failed, what it was about and why.
+fn describe(letter: &Letter) -> String {
+    let tries = match letter.attempts {
+        0 => "never tried".into(),
+        1 => "1 try".into(),
+        n => format!("{n} tries"),
+    };
+    let payload = letter.event.as_ref().and_then(|e| e.raw_payload().text().ok());
+    let payload = payload.map(|text| String::from_utf8_lossy(text).into_owned());
+    // A line that never became an event tells of itself in its reason.
+    let about = payload.filter(|_| letter.group.is_some()).unwrap_or_default();
+    let about = output::one_line(&about, 40);
+    let reason = output::one_line(&letter.reason, 110);
+    let (kind, name) = (&letter.event_type, output::path(&letter.subscription));
+    format!("{kind} {about}\n    {name}, {tries}: {reason}")
+}
+
+/// Returns the bus as it is typed from here.
+fn url(spec: &AppSpec) -> String {
+    spec.bus.clone().with_address(output::path(spec.bus.address())).to_string()
 }
 
 /// Returns how the person at the terminal calls this program.

@@ -209,7 +209,12 @@ impl App {
 fn pipelines(spec: &AppSpec) -> Result<HashMap<&str, Arc<Pipeline>>> {
     let mut steps: HashMap<&str, StepDef> = HashMap::new();
     for step in &spec.steps {
-        let argv = [step.program.to_string_lossy().into_owned()].into_iter();
+        // As the file has it, so that messages are short; the step starts from the folder.
+        let program = match step.program.strip_prefix(&spec.folder) {
+            Ok(inner) => Path::new(".").join(inner),
+            Err(_) => step.program.clone(),
+        };
+        let argv = [program.to_string_lossy().into_owned()].into_iter();
         let command = CommandStep::new(argv.chain(step.args.iter().cloned()))?
             .cwd(&spec.folder)
             .timeout(step.timeout);

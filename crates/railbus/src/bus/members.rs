@@ -1,43 +1,26 @@
-//! The bus as a member of its groups, and as a listener to broadcasts.
+//! The memberships of a bus: its groups, and its ear for broadcasts.
 
-use super::{
-    dispatch::dispatch,
-    open::{Bus, Inner},
-};
 use crate::{
-    backend::{Source, Start, Subscribe},
-    consumer::{Group, Start as GroupStart},
-    delivery::FailurePolicy,
-    error::{Error, Result},
+    backend::{Source, Start},
+    consumer::Group,
     predicate::Interest,
 };
-use std::{
-    collections::HashMap,
-    sync::{Arc, Weak},
-    time::Duration,
-};
-use tokio::sync::watch;
-
-/// How long an event is a member's unless its subscription says otherwise.
-pub(super) const LEASE: Duration = Duration::from_secs(30);
-
-/// How many deliveries of a group run at once unless a subscription says otherwise.
-const LIMIT: usize = 128;
+use std::{collections::HashMap, sync::Arc, time::Duration};
 
 /// The open memberships of a bus. One lock: opening is rare, and two openings of one group must
 /// not overtake each other.
 #[derive(Default)]
 pub(super) struct Members {
-    groups: HashMap<String, Member>,
-    listening: Option<Arc<dyn Source>>,
+    pub(super) groups: HashMap<String, Member>,
+    pub(super) listening: Option<Arc<dyn Source>>,
     // Members whose interest was replaced: they fetch no more, but finish what they hold.
-    former: Vec<Arc<Group>>,
+    pub(super) former: Vec<Arc<Group>>,
 }
 
-struct Member {
-    interest: Interest,
-    terms: Terms,
-    group: Arc<Group>,
+pub(super) struct Member {
+    pub(super) interest: Interest,
+    pub(super) terms: Terms,
+    pub(super) group: Arc<Group>,
 }
 
 /// What a group's subscriptions ask of its membership, together.
@@ -50,129 +33,12 @@ pub(super) struct Terms {
 }
 
 impl Terms {
-    fn join(&self, other: &Self) -> Self {
+    pub(super) fn join(&self, other: &Self) -> Self {
         let limit = match (self.limit, other.limit) {
             (Some(a), Some(b)) => Some(a.min(b)),
             (a, b) => a.or(b),
         };
         Self { lease: self.lease.max(other.lease), limit, start: self.start }
-    }
-}
-
-impl Bus {
-    /// Opens the membership of a group, or widens it to what its subscriptions want by now.
-    pub(super) async fn join(&self, name: &str, terms: &Terms) -> Result<()> {
-        let mut members = self.0.members.lock().await;
-        let interest = self.interest_of(name);
-        let terms = match members.groups.get(name) {
-            Some(member) if member.interest == interest && member.terms == *terms => return Ok(()),
-            Some(member) => member.terms.join(terms),
-            None => terms.clone(),
-        };
-        let source = self
-            .0
-            .backend
-            .subscribe(Subscribe {
-                group: Some(name.into()),
-                interest: interest.clone(),
-                start: terms.start,
-                lease: terms.lease,
-            })
-            .await?;
-        let group = Arc::new(Group::start(self.start_of(name, source, &terms)));
-        self.watch(group.failed());
-        let member = Member { interest, terms, group };
-        if let Some(before) = members.groups.insert(name.into(), member) {
-            before.group.stop();
-            members.former.push(before.group);
-        }
-        Ok(())
-    }
-
-    fn interest_of(&self, name: &str) -> Interest {
-        let mut interest = Interest::default();
-        for entry in self.0.table.of_group(name) {
-            interest.add(&entry.predicate.interest());
-        }
-        interest
-    }
-
-    fn start_of(&self, name: &str, source: Arc<dyn Source>, terms: &Terms) -> GroupStart {
-        // Weak: a member must not keep alive the bus that owns it.
-        let (inner, policies) = (Arc::downgrade(&self.0), Arc::downgrade(&self.0));
-        let (group, of_group) = (Arc::<str>::from(name), name.to_owned());
-        let named = of_group.clone();
-        GroupStart {
-            group,
-            source,
-            matching: Arc::new(move |event| {
-                let inner = Weak::upgrade(&inner);
-                inner.map(|i| i.table.matching(Some(&of_group), event)).unwrap_or_default()
-            }),
-            policy: Arc::new(move || {
-                let entries = Weak::upgrade(&policies).map(|i| i.table.of_group(&named));
-                let first = entries.and_then(|entries| entries.into_iter().next());
-                first.map_or_else(
-                    || (String::new(), FailurePolicy::for_group()),
-                    |entry| (entry.name.clone(), entry.policy.clone()),
-                )
-            }),
-            lease: terms.lease,
-            limit: terms.limit.unwrap_or(LIMIT),
-            counters: Arc::clone(&self.0.counters),
-        }
-    }
-
-    fn watch(&self, mut failed: watch::Receiver<Option<Error>>) {
-        let inner = Arc::downgrade(&self.0);
-        tokio::spawn(async move {
-            let error = match failed.wait_for(Option::is_some).await {
-                Ok(error) => error.clone(),
-                Err(_) => return,
-            };
-            if let (Some(inner), Some(error)) = (inner.upgrade(), error) {
-                inner.failed.send_replace(Some(error));
-            }
-        });
-    }
-
-    /// Listens to broadcasts, once, where the backend brings them.
-    pub(super) async fn listen(&self) -> Result<()> {
-        let mut members = self.0.members.lock().await;
-        if members.listening.is_some() {
-            return Ok(());
-        }
-        let request = Subscribe {
-            group: None,
-            interest: Interest::all(),
-            start: Start::Newest,
-            lease: LEASE,
-        };
-        let source = self.0.backend.subscribe(request).await?;
-        members.listening = Some(Arc::clone(&source));
-        self.0.tasks.spawn(hear(Arc::downgrade(&self.0), source));
-        Ok(())
-    }
-
-    /// Narrows or ends the membership of a group after one of its subscriptions was cancelled.
-    pub(super) async fn narrow(&self, name: &str) {
-        if self.0.table.of_group(name).is_empty() {
-            let mut members = self.0.members.lock().await;
-            if let Some(member) = members.groups.remove(name) {
-                member.group.stop();
-                members.former.push(member.group);
-            }
-            return;
-        }
-        let terms = {
-            let members = self.0.members.lock().await;
-            members.groups.get(name).map(|member| member.terms.clone())
-        };
-        if let Some(terms) = terms
-            && let Err(error) = self.join(name, &terms).await
-        {
-            tracing::warn!(group = name, %error, "the group could not be narrowed");
-        }
     }
 }
 
@@ -189,34 +55,5 @@ impl Members {
     pub(super) async fn drain(&self, deadline: Duration) {
         let all = self.groups.values().map(|m| &m.group).chain(&self.former);
         futures_util::future::join_all(all.map(|g| g.drain(deadline))).await;
-    }
-}
-
-/// Hands what the backend broadcasts to the subscriptions without a group, one after another.
-async fn hear(inner: Weak<Inner>, source: Arc<dyn Source>) {
-    loop {
-        let heard = match source.fetch(256).await {
-            Ok(heard) if heard.is_empty() => return,
-            Ok(heard) => heard,
-            Err(error) if !error.is_retryable() => {
-                tracing::error!(%error, "listening to broadcasts ended");
-                return;
-            }
-            Err(error) => {
-                tracing::warn!(%error, "listening to broadcasts failed; trying again");
-                tokio::time::sleep(Duration::from_secs(1)).await;
-                continue;
-            }
-        };
-        for leased in heard {
-            let Some(inner) = inner.upgrade() else { return };
-            match leased.event {
-                Ok(event) => {
-                    let entries = inner.table.matching(None, &event);
-                    dispatch(&entries, &event, &inner.counters, &inner.tasks).await;
-                }
-                Err(e) => tracing::warn!(error = %e.error, "a broadcast is not an event"),
-            }
-        }
     }
 }

@@ -1,13 +1,14 @@
 //! The bus: a table of subscriptions over one backend.
 
+mod report;
 mod dispatch;
+mod table;
 mod members;
 mod open;
+mod join;
 mod publish;
-mod report;
-mod subscribe;
 mod subscription;
-mod table;
+mod subscribe;
 
 pub use open::{Bus, Draining};
 pub use report::Report;

@@ -1,7 +1,8 @@
 //! Subscribing: what, then how, then who runs.
 
 use super::{
-    members::{LEASE, Terms},
+    join::LEASE,
+    members::Terms,
     open::{Bus, able},
     subscription::Subscription,
 };

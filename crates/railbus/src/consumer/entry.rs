@@ -9,6 +9,12 @@ use std::sync::{
     atomic::{AtomicBool, Ordering::Relaxed},
 };
 
+/// Returns a group's subscriptions that want an event, in the order they run.
+pub(crate) type Matching = Arc<dyn Fn(&Event) -> Vec<Arc<Entry>> + Send + Sync>;
+
+/// Returns the name and policy for bytes that are no event, and so are nobody's in particular.
+pub(crate) type Fallback = Arc<dyn Fn() -> (String, FailurePolicy) + Send + Sync>;
+
 /// What runs for which events, and what follows if it fails.
 pub(crate) struct Entry {
     pub(crate) id: String,

@@ -1,16 +1,14 @@
 //! A member of a group: fetches what it has room for, runs it, drains.
 
 use super::{
-    entry::Entry,
+    entry::{Fallback, Matching},
     leases::Leases,
     settler::Settler,
     work::{After, Shared, work},
 };
 use crate::{
     backend::{Leased, Settle, Source, Verdict},
-    delivery::FailurePolicy,
     error::{Error, ErrorKind},
-    event::Event,
     instrument::Counters,
 };
 use std::{
@@ -34,8 +32,8 @@ const BACKOFF: [Duration; 4] = [
 pub(crate) struct Start {
     pub(crate) group: Arc<str>,
     pub(crate) source: Arc<dyn Source>,
-    pub(crate) matching: Arc<dyn Fn(&Event) -> Vec<Arc<Entry>> + Send + Sync>,
-    pub(crate) policy: Arc<dyn Fn() -> (String, FailurePolicy) + Send + Sync>,
+    pub(crate) matching: Matching,
+    pub(crate) policy: Fallback,
     pub(crate) lease: Duration,
     pub(crate) limit: usize,
     pub(crate) counters: Arc<Counters>,

@@ -1,12 +1,12 @@
 //! The engine between a source and the handlers: fetch with credit, keep leases alive, run,
 //! settle.
 
-mod call;
 mod entry;
-mod group;
-mod leases;
+mod call;
 mod settler;
+mod leases;
 mod work;
+mod group;
 
 pub(crate) use call::{in_delivery, run_entry};
 pub(crate) use entry::Entry;

@@ -1,10 +1,10 @@
 //! One delivery from lease to settlement.
 
-use super::{call::run_entry, entry::Entry, leases::Leases, settler::Settler};
+use super::{call::run_entry, entry::{Entry, Fallback, Matching}, leases::Leases, settler::Settler};
 use crate::{
     backend::{Leased, Receipt, Settle, Undecodable, Verdict},
     clock::Timestamp,
-    delivery::{ByHand, Decision, Delivery, End, FailurePolicy, Lease, Marks, Nack, Outcome, Try},
+    delivery::{ByHand, Decision, Delivery, End, Lease, Marks, Nack, Outcome, Try},
     error::ErrorKind,
     event::Event,
     instrument::Counters,
@@ -18,10 +18,8 @@ use tokio::sync::{oneshot, watch};
 /// What every delivery of a group shares.
 pub(super) struct Shared {
     pub(super) group: Arc<str>,
-    /// Returns the group's subscriptions that want an event, in the order they run.
-    pub(super) matching: Arc<dyn Fn(&Event) -> Vec<Arc<Entry>> + Send + Sync>,
-    /// The policy for bytes that are no event, and so are nobody's in particular.
-    pub(super) policy: Arc<dyn Fn() -> (String, FailurePolicy) + Send + Sync>,
+    pub(super) matching: Matching,
+    pub(super) policy: Fallback,
     pub(super) settler: Settler,
     pub(super) leases: Leases,
     pub(super) lease: Duration,

@@ -1,14 +1,18 @@
 //! Claiming: which events a member of a group gets next, leased to it.
 
+use super::{
+    groups::{newest, read_interest},
+    record::{ends, lengthen},
+};
 use crate::{
     backend::{Leased, Receipt, SharedFilter, Undecodable},
     clock::Timestamp,
     codec,
-    delivery::{End, Try},
+    delivery::Try,
 };
 use bytes::Bytes;
 use rusqlite::{Connection, OptionalExtension, Row, Transaction, params};
-use std::{collections::BTreeMap, time::Duration};
+use std::time::Duration;
 
 /// How many new events one transaction looks at, so that a long backlog nobody here wants does
 /// not hold the write lock.
@@ -41,7 +45,7 @@ pub(super) fn look(connection: &Connection, group: i64) -> rusqlite::Result<Look
         .query_row([group], |row| row.get::<_, i64>(0))
         .optional()?;
     let Some(cursor) = cursor else { return Ok(Look::Gone) };
-    if super::groups::newest(connection)? > cursor {
+    if newest(connection)? > cursor {
         return Ok(Look::Ready);
     }
     let due = connection
@@ -123,7 +127,7 @@ fn again(row: &Row<'_>) -> rusqlite::Result<Again> {
             subscription: String::new(),
             reason: "the lease ran out unsettled: the process died, or hung".into(),
         };
-        history = super::settle::lengthen(history.as_deref(), &[lost]);
+        history = lengthen(history.as_deref(), &[lost]);
     }
     let finished: Option<String> = row.get(6)?;
     let leased = Leased {
@@ -141,7 +145,7 @@ fn again(row: &Row<'_>) -> rusqlite::Result<Again> {
 }
 
 fn finished_names(finished: Option<&str>) -> Vec<String> {
-    finished.map(super::settle::ends).unwrap_or_default().into_keys().collect()
+    finished.map(ends).unwrap_or_default().into_keys().collect()
 }
 
 fn decode(body: Vec<u8>) -> Result<crate::event::Event, Undecodable> {
@@ -160,9 +164,7 @@ fn claim_new(
 ) -> rusqlite::Result<bool> {
     let group = transaction
         .prepare_cached("SELECT cursor, interest FROM groups WHERE id = ?1")?
-        .query_row([member.group], |row| {
-            Ok((row.get::<_, i64>(0)?, super::groups::read_interest(row, 1)?))
-        })
+        .query_row([member.group], |row| Ok((row.get::<_, i64>(0)?, read_interest(row, 1)?)))
         .optional()?;
     let Some((start, interest)) = group else { return Ok(false) };
     let union = interest.compile();
@@ -213,6 +215,3 @@ fn first(seq: i64, body: Vec<u8>) -> Leased {
         only: None,
     }
 }
-
-/// How each subscription of a group got through with an event, by name.
-pub(super) type Ends = BTreeMap<String, End>;

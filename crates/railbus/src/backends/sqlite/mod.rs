@@ -4,22 +4,23 @@
 //! stored, `file` how it is opened, `writer` and `reader` the two threads that touch it, `wake`
 //! how processes hear of each other's commits; then the parts of the work, a file each.
 
-mod accounts;
-mod claim;
+mod settings;
+mod schema;
 mod fault;
 mod file;
-mod groups;
-mod letters;
-mod publish;
-mod reader;
+mod wake;
 mod retention;
-mod schema;
-mod settings;
+mod writer;
+mod reader;
+mod publish;
+mod groups;
+mod record;
+mod claim;
 mod settle;
+mod letters;
+mod accounts;
 mod source;
 mod store;
-mod wake;
-mod writer;
 
 pub use settings::{CAPABILITY, SETTINGS};
 pub use store::open;

@@ -1,10 +1,10 @@
 //! Settling: what became of leased events.
 
-use super::claim::Ends;
+use super::record::{ends, lengthen, outcome_of};
 use crate::{
-    backend::{HISTORY_MAX, Settle, Verdict},
+    backend::{Settle, Verdict},
     clock::Timestamp,
-    delivery::{End, Try},
+    delivery::End,
 };
 use rusqlite::{OptionalExtension, Transaction, params};
 use std::time::Duration;
@@ -32,16 +32,6 @@ pub(super) fn settle(
 /// Whether nothing is worth keeping but the outcome: one subscription, through without failure.
 fn plain(ended: &[(String, End)]) -> bool {
     matches!(ended, [] | [(_, End::Done | End::Unmatched)])
-}
-
-/// Ranks how a subscription got through, worst last.
-pub(super) fn outcome_of(end: &End) -> i64 {
-    match end {
-        End::Unmatched => 1,
-        End::Done => 2,
-        End::Failed(_) => 3,
-        End::Dead(_) => 4,
-    }
 }
 
 fn latest_run(transaction: &Transaction<'_>) -> rusqlite::Result<i64> {
@@ -166,21 +156,4 @@ fn insert_letter(transaction: &Transaction<'_>, letter: NewLetter<'_>) -> rusqli
         )?
         .execute(params![seq, group, subscription, reason, attempts, history, at])?;
     Ok(())
-}
-
-/// Reads the map of finished subscriptions; what can't be read finishes nobody.
-pub(super) fn ends(text: &str) -> Ends {
-    serde_json::from_str(text).unwrap_or_default()
-}
-
-/// Adds failed tries to a history, keeping the latest [`HISTORY_MAX`].
-pub(super) fn lengthen(history: Option<&str>, failed: &[Try]) -> Option<String> {
-    if failed.is_empty() {
-        return history.map(Into::into);
-    }
-    let mut tries: Vec<Try> =
-        history.and_then(|text| serde_json::from_str(text).ok()).unwrap_or_default();
-    tries.extend_from_slice(failed);
-    let surplus = tries.len().saturating_sub(HISTORY_MAX);
-    serde_json::to_string(&tries[surplus..]).ok()
 }

@@ -1,0 +1,75 @@
+//! The accounts of an app's runs: what became of every event.
+
+use crate::{error::Result, predicate::Interest};
+use async_trait::async_trait;
+use std::sync::Arc;
+
+/// What `railbus run` must know of a store to account for every event.
+#[async_trait]
+pub trait Accounts: Send + Sync {
+    /// Begins a run.
+    async fn begin(&self) -> Result<RunMark>;
+
+    /// Returns how far an input was stored.
+    async fn position(&self, input: &str) -> Result<Option<Position>>;
+
+    /// Counts the outcomes of the run's events so far, as seen by these groups.
+    async fn tally(&self, run: RunMark, groups: &[(String, Interest)]) -> Result<Tally>;
+
+    /// Tells whether one of these groups has an event that is not settled.
+    async fn is_idle(&self, groups: &[(String, Interest)]) -> Result<bool>;
+
+    /// Returns when anything in the store may have changed. May return too early.
+    async fn changed(&self);
+}
+
+/// The beginning of a run in a store.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct RunMark {
+    /// The run's number.
+    pub run: i64,
+    /// The newest event at its beginning.
+    pub newest: i64,
+}
+
+/// What became of a run's events: distinct ids, each by its worst outcome.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Tally {
+    /// Published by this run, or by anyone who is not a run, since it began.
+    pub published: u64,
+    /// Unsettled when it began.
+    pub carried: u64,
+    /// Delivered to a member at least once.
+    pub delivered: u64,
+    /// Handled.
+    pub succeeded: u64,
+    /// Ended without success and without a dead letter.
+    pub failed: u64,
+    /// Kept as dead letters.
+    pub dead_lettered: u64,
+    /// Wanted by no subscription.
+    pub unmatched: u64,
+    /// Tried more than once.
+    pub retried: u64,
+}
+
+/// How far an input was read.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Position {
+    /// The offset behind what was read, in the input's own unit.
+    pub offset: u64,
+    /// A fingerprint of everything before the offset.
+    pub fingerprint: u64,
+}
+
+/// A step of an input from one position to the next.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Advance {
+    /// The name of the input.
+    pub input: Arc<str>,
+    /// The offset this step starts from: if the stored one differs, nothing is published and the
+    /// error is `Stale`.
+    pub from: u64,
+    /// The position after it.
+    pub to: Position,
+}

@@ -1,0 +1,155 @@
+//! What a backend can guarantee, as values.
+
+use crate::error::{Error, ErrorKind};
+use std::time::Duration;
+
+/// What a backend guarantees: stated once, shown by `backends`, tested by the conformance suite.
+#[derive(Clone, Debug)]
+#[non_exhaustive]
+pub struct Capability {
+    /// The backend's name.
+    pub name: &'static str,
+    /// How subscriptions without a group get events.
+    pub broadcast: Broadcast,
+    /// Whether groups are kept: stored, leased, redelivered until settled.
+    pub groups: bool,
+    /// The order in which a group gets events for the first time.
+    pub ordering: Ordering,
+    /// Whether deliveries are counted across members and crashes.
+    pub counts_attempts: bool,
+    /// How a settlement of a lost lease is recognised.
+    pub fencing: Fencing,
+    /// The shortest lease; none if there are no leases.
+    pub lease_min: Option<Duration>,
+    /// The longest an event may be held, extensions included; none if there is no bound.
+    pub lease_max: Option<Duration>,
+    /// The longest a nack or a release may hold an event back; none if not at all.
+    pub delay_max: Option<Duration>,
+    /// The longest an event may be held back when it is published; none if not at all.
+    pub publish_delay_max: Option<Duration>,
+    /// What delays are rounded up to.
+    pub delay_step: Duration,
+    /// What of a group's past can be seen again.
+    pub replay: Replay,
+    /// Whether dead letters are kept.
+    pub dead_letters: bool,
+    /// Whether it is kept which subscriptions of a group are through with an event.
+    pub keeps_finished: bool,
+    /// Whether the failed tries of earlier deliveries are kept for a dead letter's history.
+    pub keeps_history: bool,
+    /// Whether giving back an event that was not started counts as an attempt.
+    pub release: Release,
+    /// What happens to a batch that fails in part.
+    pub batch: Batch,
+    /// Whether input positions are stored with the events, atomically.
+    pub positions: bool,
+    /// Whether events survive the process.
+    pub durable: bool,
+    /// The largest event on the wire, in bytes.
+    pub payload_max: usize,
+    /// The largest batch of one publish.
+    pub batch_max: usize,
+}
+
+impl Capability {
+    /// The least a backend can be: broadcast inside the process, nothing kept.
+    #[must_use]
+    pub const fn inline(name: &'static str) -> Self {
+        Self {
+            name,
+            broadcast: Broadcast::Inline,
+            groups: false,
+            ordering: Ordering::Total,
+            counts_attempts: false,
+            fencing: Fencing::None,
+            lease_min: None,
+            lease_max: None,
+            delay_max: None,
+            publish_delay_max: None,
+            delay_step: Duration::from_millis(1),
+            replay: Replay::None,
+            dead_letters: false,
+            keeps_finished: false,
+            keeps_history: false,
+            release: Release::Free,
+            batch: Batch::BestEffort,
+            positions: false,
+            durable: false,
+            payload_max: usize::MAX,
+            batch_max: usize::MAX,
+        }
+    }
+
+    /// Builds the error for something this backend can't do, naming those that can.
+    #[must_use]
+    pub fn refuse(&self, what: &str, able: &[&str]) -> Error {
+        let why = format!("{} {what}", self.name);
+        let error = Error::new(ErrorKind::Unsupported, "subscribe", why);
+        match able {
+            [] => error,
+            able => error.hint(format!("use a backend that does: {}", able.join(", "))),
+        }
+    }
+}
+
+/// How a backend delivers to subscriptions without a group.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Broadcast {
+    /// Inside publish, in this process only.
+    Inline,
+    /// To every bus that is open, live, at most once.
+    Live,
+    /// Not at all.
+    None,
+}
+
+/// The order of first deliveries.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Ordering {
+    /// None.
+    None,
+    /// As published, among events of one key.
+    PerKey,
+    /// As published, by each publisher.
+    PerPublisher,
+    /// As confirmed, over all publishers.
+    Total,
+}
+
+/// How it is noticed that a lease was lost to another member.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Fencing {
+    /// The store checks each settlement.
+    Checked,
+    /// The source refuses once its own clock says that the lease has run out.
+    Deadline,
+    /// There are no leases.
+    None,
+}
+
+/// What of its past a group can see again.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Replay {
+    /// Nothing.
+    None,
+    /// Everything retained, from a time on.
+    Time,
+}
+
+/// What giving back an unstarted event costs.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Release {
+    /// Nothing.
+    Free,
+    /// One of its attempts.
+    CountsAsAttempt,
+}
+
+/// What becomes of a batch of which a part fails.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Batch {
+    /// Each event has its own fate.
+    BestEffort,
+    /// All or nothing.
+    Atomic,
+}

@@ -1,0 +1,141 @@
+//! Events between the engine and a backend: on their way out, leased, and settled.
+
+use crate::{
+    accounts::{Advance, RunMark},
+    clock::Timestamp,
+    delivery::{End, Try},
+    error::{Error, Result},
+    event::Event,
+    predicate::{Filter, Interest},
+};
+use bytes::Bytes;
+use std::{sync::Arc, time::Duration};
+
+/// An event on its way out.
+#[derive(Clone, Debug)]
+pub struct Outgoing {
+    /// The event.
+    pub event: Event,
+    /// The input position that is stored with it, atomically; see [`Capability::positions`].
+    pub position: Option<Advance>,
+    /// Set if it never became an event: stored as a dead letter for this reason at once.
+    pub rejected: Option<String>,
+    /// The run that publishes it.
+    pub run: Option<RunMark>,
+}
+
+impl From<Event> for Outgoing {
+    fn from(event: Event) -> Self {
+        Self { event, position: None, rejected: None, run: None }
+    }
+}
+
+/// What a subscription asks of a backend.
+#[derive(Clone, Debug)]
+pub struct Subscribe {
+    /// The group; none for a broadcast.
+    pub group: Option<String>,
+    /// The types and topics that this member can handle.
+    pub interest: Interest,
+    /// Where a group that is new starts.
+    pub start: Start,
+    /// How long an event is this member's before it is given to another.
+    pub lease: Duration,
+}
+
+/// Where a new group starts.
+#[derive(Clone, Copy, Debug, Default, PartialEq)]
+pub enum Start {
+    /// At the oldest event retained.
+    #[default]
+    Oldest,
+    /// After the newest event.
+    Newest,
+    /// At the first event published at this time or later.
+    At(Timestamp),
+}
+
+/// A leased event, as plain data.
+#[derive(Debug)]
+pub struct Leased {
+    /// What settles it.
+    pub receipt: Receipt,
+    /// The event, or the bytes that are none.
+    pub event: Result<Event, Undecodable>,
+    /// How often it was delivered or tried, this time included.
+    pub attempt: u32,
+    /// The names of the group's subscriptions that are through with it.
+    pub finished: Vec<String>,
+    /// Set if it is one subscription's alone: it was handed back from that one's dead letters.
+    pub only: Option<String>,
+}
+
+/// Stored bytes that are not an event.
+#[derive(Clone, Debug)]
+pub struct Undecodable {
+    /// The bytes.
+    pub raw: Bytes,
+    /// Why they are not an event.
+    pub error: Error,
+}
+
+/// What settles a lease: the event's place in the source's own terms, and which lease of it.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub struct Receipt {
+    /// The place.
+    pub place: u64,
+    /// Counts the leases of the event, so that an older one is refused.
+    pub fence: u64,
+    /// A backend's own text, where numbers don't do.
+    pub token: Option<Arc<str>>,
+}
+
+/// What becomes of a lease, and what its subscriptions came to.
+#[derive(Clone, Debug)]
+pub struct Settle {
+    /// The lease.
+    pub receipt: Receipt,
+    /// What becomes of it.
+    pub verdict: Verdict,
+    /// The subscriptions that got through with it since the last settle, and how.
+    pub ended: Vec<(String, End)>,
+    /// The tries that failed since the last settle.
+    pub failed: Vec<Try>,
+    /// Whether anything in it was tried more than once, be it a step within a run.
+    pub retried: bool,
+}
+
+impl Settle {
+    /// Settles `receipt` with `verdict`, with nothing to tell of subscriptions.
+    #[must_use]
+    pub fn new(receipt: Receipt, verdict: Verdict) -> Self {
+        Self { receipt, verdict, ended: Vec::new(), failed: Vec::new(), retried: false }
+    }
+}
+
+/// What becomes of a lease.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Verdict {
+    /// The group is through with the event.
+    Ack,
+    /// The event comes again, not before the delay.
+    Nack {
+        /// How long it is held back.
+        delay: Duration,
+    },
+    /// The lease starts anew; `tries` more were made in place.
+    Extend {
+        /// Tries in place since the last settle.
+        tries: u32,
+    },
+    /// The event was not started, and comes again as if it had not been delivered where
+    /// [`Capability::release`] is free; not before the delay, so that a member that can't handle it
+    /// does not take it up in a loop.
+    Release {
+        /// How long it is held back.
+        delay: Duration,
+    },
+}
+
+/// An interest, compiled once and shared by a source.
+pub type SharedFilter = Arc<Filter>;
