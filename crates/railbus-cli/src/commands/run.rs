@@ -127,7 +127,9 @@ fn say_nothing_new(spec: &AppSpec) {
     output::note("nothing is new: every event of the inputs was handled by an earlier run");
     if spec.bus.backend() == "sqlite" {
         let file = output::path(spec.bus.address());
-        output::note(&format!("to start over, delete the database: rm {file} {file}-wal {file}-shm"));
+        output::note(&format!(
+            "to start over, delete the database: rm {file} {file}-wal {file}-shm"
+        ));
     }
 }
 
@@ -138,13 +140,14 @@ fn describe(letter: &Letter) -> String {
         1 => "1 try".into(),
         n => format!("{n} tries"),
     };
-    let payload = letter.event.as_ref().and_then(|e| e.raw_payload().text().ok());
-    let payload = payload.map(|text| String::from_utf8_lossy(text).into_owned());
+    let reason = output::one_line(&letter.reason, 150);
     // A line that never became an event tells of itself in its reason.
-    let about = payload.filter(|_| letter.group.is_some()).unwrap_or_default();
-    let about = output::one_line(&about, 40);
-    let reason = output::one_line(&letter.reason, 110);
-    let (kind, name) = (&letter.event_type, output::path(&letter.subscription));
+    if letter.group.is_none() {
+        return reason;
+    }
+    let payload = letter.event.as_ref().and_then(|e| e.raw_payload().text().ok());
+    let about = output::one_line(&String::from_utf8_lossy(payload.map_or(b"", |p| p)), 40);
+    let (kind, name) = (&letter.event_type, &letter.subscription);
     format!("{kind} {about}\n    {name}, {tries}: {reason}")
 }
 

@@ -1,6 +1,11 @@
 //! One delivery from lease to settlement.
 
-use super::{call::run_entry, entry::{Entry, Fallback, Matching}, leases::Leases, settler::Settler};
+use super::{
+    call::run_entry,
+    entry::{Entry, Fallback, Matching},
+    leases::Leases,
+    settler::Settler,
+};
 use crate::{
     backend::{Leased, Receipt, Settle, Undecodable, Verdict},
     clock::Timestamp,

@@ -205,7 +205,9 @@ impl Reader {
         let (event, rejected) = match read {
             Ok(event) => (event, None),
             Err(why) => {
-                let reason = format!("{}, line at byte {offset}: {why}", self.label);
+                // The payload has the whole path; a reason is read in a list.
+                let name = self.label.rsplit('/').next().unwrap_or(&self.label);
+                let reason = format!("{name}, line at byte {offset}: {why}");
                 (self.reject(offset, text, &reason), Some(reason))
             }
         };
