@@ -16,7 +16,7 @@ use std::{sync::Arc, time::Duration};
 pub struct Outgoing {
     /// The event.
     pub event: Event,
-    /// The input position that is stored with it, atomically; see [`Capability::positions`].
+    /// The input position that is stored with it, atomically; see [`Capability::positions`](crate::capability::Capability::positions).
     pub position: Option<Advance>,
     /// Set if it never became an event: stored as a dead letter for this reason at once.
     pub rejected: Option<String>,
@@ -129,7 +129,7 @@ pub enum Verdict {
         tries: u32,
     },
     /// The event was not started, and comes again as if it had not been delivered where
-    /// [`Capability::release`] is free; not before the delay, so that a member that can't handle it
+    /// [`Capability::release`](crate::capability::Capability::release) is free; not before the delay, so that a member that can't handle it
     /// does not take it up in a loop.
     Release {
         /// How long it is held back.

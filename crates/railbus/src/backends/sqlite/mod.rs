@@ -1,6 +1,6 @@
 //! The embedded durable backend: one SQLite file, shared by any number of processes.
 //!
-//! Read in this order: [`settings`] says what can be set and what is guaranteed, `schema` what is
+//! Read in this order: `settings` says what can be set and what is guaranteed, `schema` what is
 //! stored, `file` how it is opened, `writer` and `reader` the two threads that touch it, `wake`
 //! how processes hear of each other's commits; then the parts of the work, a file each.
 
