@@ -9,16 +9,16 @@ mod schema;
 mod fault;
 mod file;
 mod wake;
+mod groups;
+mod accounts;
 mod retention;
 mod writer;
 mod reader;
 mod publish;
-mod groups;
 mod record;
 mod claim;
 mod settle;
 mod letters;
-mod accounts;
 mod source;
 mod store;
 

@@ -27,6 +27,9 @@ pub(super) fn sweep(transaction: &Transaction<'_>, retention: Duration) -> rusql
     let doomed: Vec<i64> = doomed
         .query_map(params![cutoff, SWEEP_MAX], |row| row.get(0))?
         .collect::<rusqlite::Result<_>>()?;
+    if !doomed.is_empty() {
+        super::accounts::sweep(transaction, &doomed)?;
+    }
     let mut delivered = transaction.prepare_cached(
         "DELETE FROM deliveries WHERE seq = ?1 AND grp IN (SELECT id FROM groups)",
     )?;

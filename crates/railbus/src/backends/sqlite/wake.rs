@@ -34,7 +34,7 @@ pub(super) struct Wake {
     bell: UnixDatagram,
     changes: watch::Sender<u64>,
     others: Mutex<Others>,
-    listening: AtomicBool,
+    listener: Mutex<Option<thread::JoinHandle<()>>>,
     closed: AtomicBool,
 }
 
@@ -56,7 +56,7 @@ impl Wake {
             bell,
             changes: watch::Sender::new(0),
             others: Mutex::default(),
-            listening: AtomicBool::new(false),
+            listener: Mutex::default(),
             closed: AtomicBool::new(false),
         }))
     }
@@ -101,7 +101,8 @@ impl Wake {
 
     /// Starts the listener, once, and returns the name to write into the store.
     pub(super) fn listen(self: &Arc<Self>, settings: &Settings) -> Result<Option<&str>> {
-        if self.listening.swap(true, Relaxed) {
+        let mut listener = self.listener.lock().unwrap_or_else(PoisonError::into_inner);
+        if listener.is_some() || self.closed.load(Relaxed) {
             return Ok(None);
         }
         let connection = open_reader(settings)?;
@@ -111,10 +112,11 @@ impl Wake {
         };
         let ear = bind(&self.name).map_err(failed)?;
         ear.set_read_timeout(Some(RECHECK)).map_err(failed)?;
-        thread::Builder::new()
+        let thread = thread::Builder::new()
             .name("railbus-sqlite-wake".into())
             .spawn(move || wake.hear(&ear, &connection))
             .map_err(failed)?;
+        *listener = Some(thread);
         Ok(Some(&self.name))
     }
 
@@ -134,11 +136,18 @@ impl Wake {
         }
     }
 
-    /// Ends the listener and returns the name to take out of the store.
-    pub(super) fn close(&self) -> &str {
+    /// Returns the name under which this process listens.
+    pub(super) fn name(&self) -> &str {
+        &self.name
+    }
+
+    /// Ends the listener and returns its thread, if there is one.
+    pub(super) fn close(&self) -> Option<thread::JoinHandle<()>> {
         self.closed.store(true, Relaxed);
         self.here();
-        &self.name
+        // If this byte is lost, the listener looks at the next recheck.
+        let _ = send(&self.bell, &self.name);
+        self.listener.lock().unwrap_or_else(PoisonError::into_inner).take()
     }
 
     fn others(&self) -> MutexGuard<'_, Others> {

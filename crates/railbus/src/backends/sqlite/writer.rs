@@ -19,8 +19,8 @@ use tokio::sync::oneshot;
 /// few enough that none waits long.
 const GROUP_MAX: usize = 512;
 
-/// How often the writer looks for what retention lets go.
-const SWEEP_EVERY: Duration = Duration::from_secs(60);
+/// How often the writer looks for what retention lets go, at most and at least.
+const SWEEP_EVERY: [Duration; 2] = [Duration::from_millis(100), Duration::from_secs(60)];
 
 /// What a commit is worth, and who must hear of it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -130,7 +130,9 @@ struct Thread {
 
 impl Thread {
     fn run(mut self, queue: &mpsc::Receiver<Option<Box<dyn Job>>>) {
-        let mut next_sweep = Instant::now() + SWEEP_EVERY;
+        let [most_often, least_often] = SWEEP_EVERY;
+        let sweep_every = (self.settings.retention / 2).clamp(most_often, least_often);
+        let mut next_sweep = Instant::now() + sweep_every;
         loop {
             let wait = next_sweep.saturating_duration_since(Instant::now());
             match queue.recv_timeout(wait) {
@@ -152,7 +154,7 @@ impl Thread {
             }
             if Instant::now() >= next_sweep {
                 self.sweep();
-                next_sweep = Instant::now() + SWEEP_EVERY;
+                next_sweep = Instant::now() + sweep_every;
             }
         }
     }
