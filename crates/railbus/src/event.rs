@@ -344,12 +344,19 @@ impl EventBuilder {
     /// Ends the event with a payload as another event carried it.
     pub fn raw_payload(mut self, payload: RawPayload) -> Event {
         self.0.payload = payload;
-        Event(Arc::new(self.0))
+        self.into()
     }
 }
 
 impl From<EventBuilder> for Event {
-    fn from(builder: EventBuilder) -> Self {
-        Self(Arc::new(builder.0))
+    fn from(EventBuilder(mut envelope): EventBuilder) -> Self {
+        // What is the default is left out, so that equal events are equal however they came.
+        if envelope.topic.as_ref() == Some(&envelope.event_type) {
+            envelope.topic = None;
+        }
+        if envelope.correlation_id.as_ref() == Some(&envelope.id) {
+            envelope.correlation_id = None;
+        }
+        Self(Arc::new(envelope))
     }
 }
