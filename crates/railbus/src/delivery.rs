@@ -192,9 +192,11 @@ impl FailurePolicy {
 
     /// Decides about an event that came back although its last try was used up: the process died,
     /// or the lease ran out, on every one of them.
+    ///
+    /// Never under [`Then::Stop`]: who starts the group again wants the event tried again.
     #[must_use]
     pub fn is_exhausted(&self, attempt: u32) -> bool {
-        attempt > self.retry.max_attempts()
+        self.then != Then::Stop && attempt > self.retry.max_attempts()
     }
 
     /// Ends a delivery that no further try is allowed to.

@@ -7,7 +7,7 @@ use super::{
     settler::Settler,
 };
 use crate::{
-    backend::{Leased, Receipt, Settle, Undecodable, Verdict},
+    backend::{Leased, Receipt, Settle, Source, Undecodable, Verdict},
     clock::Timestamp,
     delivery::{ByHand, Decision, Delivery, End, Lease, Marks, Nack, Outcome, Try},
     error::ErrorKind,
@@ -25,6 +25,7 @@ pub(super) struct Shared {
     pub(super) group: Arc<str>,
     pub(super) matching: Matching,
     pub(super) policy: Fallback,
+    pub(super) source: Arc<dyn Source>,
     pub(super) settler: Settler,
     pub(super) leases: Leases,
     pub(super) lease: Duration,
@@ -95,7 +96,10 @@ async fn poison(
     let failed =
         Try { attempt, at: Timestamp::now(), subscription: name.clone(), reason: reason.clone() };
     match policy.last(reason) {
-        Decision::Stop(reason) => After::Stop(reason),
+        Decision::Stop(reason) => {
+            shared.source.stop();
+            After::Stop(reason)
+        }
         Decision::End(end) => {
             let ended = vec![(name, end)];
             let mut settle = Settle::new(receipt.clone(), Verdict::Ack);
@@ -121,6 +125,8 @@ impl Work<'_> {
                 }
                 Round::Again(wait) => wait,
                 Round::Stop(reason) => {
+                    // First, or the fetch under way takes the event up again.
+                    self.shared.source.stop();
                     self.settle(Verdict::Nack { delay: Duration::ZERO }).await;
                     return After::Stop(reason);
                 }
