@@ -48,21 +48,27 @@ pub const TABLE: &[Row] = &[
     },
 ];
 
-/// Opens the backend that `options` name.
+/// Returns the backend that `options` name.
 ///
 /// # Errors
-/// Returns a config error that lists the backends of this build if there is none of that name,
-/// else what the backend says.
-pub async fn open(options: Options) -> Result<Arc<dyn Backend>> {
+/// Returns a config error that lists the backends of this build if there is none of that name.
+pub fn find(options: &Options) -> Result<&'static Row> {
     let names = || TABLE.iter().map(|row| row.scheme);
-    let Some(row) = TABLE.iter().find(|row| row.scheme == options.backend()) else {
+    TABLE.iter().find(|row| row.scheme == options.backend()).ok_or_else(|| {
         let known = names().collect::<Vec<_>>().join(", ");
         let hint = match nearest(options.backend(), names()) {
             Some(near) => format!("did you mean `{near}`? This build has: {known}"),
             None => format!("this build has: {known}"),
         };
         let why = format!("there is no backend `{}`", options.backend());
-        return Err(Error::new(ErrorKind::Config, "open", why).hint(hint));
-    };
-    (row.open)(options).await
+        Error::new(ErrorKind::Config, "open", why).hint(hint)
+    })
+}
+
+/// Opens the backend that `options` name.
+///
+/// # Errors
+/// As [`find`], else what the backend says.
+pub async fn open(options: Options) -> Result<Arc<dyn Backend>> {
+    (find(&options)?.open)(options).await
 }
