@@ -227,7 +227,7 @@ fn an_event_goes_to_a_map_and_back_in_the_documents_order() {
     let map = event.to_map().unwrap();
     let keys: Vec<_> = map.keys().map(String::as_str).collect();
     assert_eq!(keys, ["id", "type", "topic", "source", "payload", "timestamp"]);
-    assert_eq!(Event::from_map(&map).unwrap(), event.clone());
+    assert_eq!(Event::from_map(&map).unwrap(), event);
     assert_eq!(serde_json::from_str::<Event>(&event.to_json().unwrap()).unwrap(), event);
     assert!(event.to_json().unwrap().contains(r#""payload":{"b":1,"a":2}"#));
     let unknown = json!({ "type": "never.heard.of" }).as_object().unwrap().clone();

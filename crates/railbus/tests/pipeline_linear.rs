@@ -116,7 +116,7 @@ async fn a_failure_ends_the_run_and_no_policy_tries_it_again() {
     assert_eq!(error.source().and_then(|e| e.downcast_ref::<Failure>()), Some(&no()));
     // The subscription's policy has tries left, and does not use them.
     let decision = FailurePolicy::for_group().decide(Err::<(), _>(error).into_outcome(), 1);
-    assert_eq!(decision, Decision::End(End::Dead("card declined".into())));
+    assert_eq!(decision, Decision::End(End::Dead("step b: card declined".into())));
 }
 
 #[tokio::test(start_paused = true)]

@@ -187,6 +187,7 @@ impl Thread {
         let news = group.iter().any(|j| j.weight() == Weight::News);
         if news {
             self.wake.read_listeners(&transaction)?;
+            self.wake.soon();
         }
         transaction.commit()?;
         if news {
