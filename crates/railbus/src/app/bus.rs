@@ -45,6 +45,15 @@ impl Environment {
         Self(variables)
     }
 
+    /// Returns the variable that set the key or the value which a message quotes.
+    pub(super) fn blamed(&self, message: &str) -> Option<&str> {
+        let quoted = |text: &str| message.contains(&format!("`{text}`"));
+        let told = |v: &&Variable| {
+            quoted(&v.key) || quoted(&v.value) || v.key == "url" && message.contains("backend")
+        };
+        self.0.iter().find(told).map(|variable| variable.name.as_str())
+    }
+
     fn get(&self, keys: &[&str]) -> Option<&Variable> {
         self.0.iter().find(|variable| keys.contains(&variable.key.as_str()))
     }

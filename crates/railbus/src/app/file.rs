@@ -2,7 +2,7 @@
 
 use super::{
     bus::{self, Environment},
-    inputs, pipelines,
+    fit, inputs, pipelines,
     problem::{LoadError, Notes},
     spec::AppSpec,
     steps, subscriptions,
@@ -69,6 +69,9 @@ fn resolve(root: &Table<'_>, folder: PathBuf, environment: &Environment) -> Opti
     let (pipelines, pipeline_names) = pipelines::read(root, &step_names);
     let subscriptions = subscriptions::read(root, &pipeline_names);
     root.finish();
+    if let Some(bus) = &bus {
+        fit::check(root, bus, environment);
+    }
     if root.fields().iter().all(|field| !["on", "input"].contains(&field.key)) {
         let hint = "an app needs [[on]] with a pipeline; [[input]] brings it events";
         root.notes.hinted(0..0, "nothing to run: there is no [[on]]", hint);

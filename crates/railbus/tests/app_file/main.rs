@@ -2,6 +2,7 @@
 #![cfg(feature = "app")]
 #![allow(clippy::unwrap_used, clippy::expect_used)]
 
+mod fit;
 mod meaning;
 mod mistakes;
 

@@ -23,4 +23,4 @@ mod source;
 mod store;
 
 pub use settings::{CAPABILITY, SETTINGS};
-pub use store::open;
+pub use store::{check, open};

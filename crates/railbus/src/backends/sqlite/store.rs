@@ -27,6 +27,14 @@ use std::{
     time::Duration,
 };
 
+/// Checks the settings of a store, without looking at the file.
+///
+/// # Errors
+/// Returns a config error that names the setting that is unknown or wrong.
+pub fn check(options: &Options) -> Result<()> {
+    Settings::read(options).map(|_| ())
+}
+
 /// Opens a store, creating the file if it is missing.
 ///
 /// # Errors
