@@ -66,7 +66,7 @@ pub(super) fn report(error: &LoadError, path: &Path) {
 
 /// Shows one mistake with the lines around it; on what is no terminal, as one line and a hint.
 fn show(problem: &Problem, problems: &Problems, text: &str) -> String {
-    let (Place::File { span, line, column }, true) = (&problem.place, output::is_live()) else {
+    let (Place::File { span, .. }, true) = (&problem.place, output::is_live()) else {
         return one(problem, problems.file());
     };
     let start = span.start.min(text.len());
@@ -75,8 +75,7 @@ fn show(problem: &Problem, problems: &Problems, text: &str) -> String {
     if let Some(hint) = &problem.hint {
         shown = shown.with_help(hint.clone());
     }
-    let source =
-        NamedSource::new(format!("{}:{line}:{column}", problems.file()), Arc::new(text.to_owned()));
+    let source = NamedSource::new(problems.file(), Arc::new(text.to_owned()));
     format!("{:?}", Report::new(shown).with_source_code(source))
 }
 

@@ -20,6 +20,9 @@ use std::{
 };
 use tokio::sync::{oneshot, watch};
 
+/// How long an event that this member can't handle any more is left to the others.
+const UNROUTED: Duration = Duration::from_millis(200);
+
 /// What every delivery of a group shares.
 pub(super) struct Shared {
     pub(super) group: Arc<str>,
@@ -60,7 +63,10 @@ pub(super) async fn work(shared: &Shared, leased: Leased) -> After {
     shared.counters.delivered.one();
     let after = match leased.event {
         Ok(event) => {
-            let mut open = (shared.matching)(&event);
+            let Some(mut open) = (shared.matching)(&event) else {
+                give_back(shared, receipt).await;
+                return After::GoOn;
+            };
             open.retain(|entry| match &leased.only {
                 Some(only) => entry.name == *only,
                 None => !leased.finished.contains(&entry.name),
@@ -81,6 +87,13 @@ pub(super) async fn work(shared: &Shared, leased: Leased) -> After {
     };
     shared.leases.end(&receipt);
     after
+}
+
+/// Gives back an event whose subscription was cancelled after it was fetched.
+async fn give_back(shared: &Shared, receipt: Receipt) {
+    shared.leases.end(&receipt);
+    let settle = Settle::new(receipt, Verdict::Release { delay: UNROUTED });
+    tell(shared, None, shared.settler.settle(settle).await);
 }
 
 /// Settles bytes that are no event: no try will ever make one of them.

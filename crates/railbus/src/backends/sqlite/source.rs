@@ -1,7 +1,7 @@
 //! Sources: a member of a group, and a listener to everything.
 
 use super::{
-    claim::{Look, Member, claim, look},
+    claim::{BYTES_MAX, Look, Member, claim, look},
     reader::Reader,
     settle::settle,
     wake::{Changes, Wake},
@@ -244,9 +244,9 @@ fn listen(
          ORDER BY seq LIMIT ?2",
     )?;
     let mut rows = new.query(params![place.seq, LISTEN_MAX])?;
-    let mut seen = 0;
+    let (mut seen, mut bytes) = (0, 0);
     while let Some(row) = rows.next()? {
-        if leased.len() == max {
+        if leased.len() == max || bytes >= BYTES_MAX {
             break;
         }
         let seq: i64 = row.get(0)?;
@@ -256,7 +256,11 @@ fn listen(
                 Some(due) if due > now => {
                     place.held.insert((due, seq));
                 }
-                _ => leased.push(hear(seq, row.get(5)?)),
+                _ => {
+                    let body: Vec<u8> = row.get(5)?;
+                    bytes += body.len();
+                    leased.push(hear(seq, body));
+                }
             }
         }
         (place.seq, seen) = (seq, seen + 1);
