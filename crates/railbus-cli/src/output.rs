@@ -6,24 +6,26 @@ use comfy_table::{ContentArrangement, Table, presets::UTF8_BORDERS_ONLY};
 use owo_colors::OwoColorize;
 use railbus::error::{Error, ErrorKind, Result};
 use std::io::{self, IsTerminal, Write};
-use tracing_subscriber::EnvFilter;
+use tracing::level_filters::LevelFilter;
+use tracing_subscriber::{filter::Targets, layer::SubscriberExt, util::SubscriberInitExt};
 
 /// Sends the log to stderr: warnings, or more if asked for. On a terminal the live line and the
 /// summary tell of failures, so that only errors break through.
 pub(crate) fn start_logging(verbose: u8) {
     let level = match verbose {
-        0 if is_live() => "error",
-        0 => "warn",
-        1 => "info",
-        _ => "debug",
+        0 if is_live() => LevelFilter::ERROR,
+        0 => LevelFilter::WARN,
+        1 => LevelFilter::INFO,
+        _ => LevelFilter::DEBUG,
     };
-    let filter = EnvFilter::try_from_default_env().unwrap_or_else(|_| EnvFilter::new(level));
-    tracing_subscriber::fmt()
-        .with_env_filter(filter)
+    let wanted = std::env::var("RUST_LOG").ok().and_then(|text| text.parse::<Targets>().ok());
+    let filter = wanted.unwrap_or_else(|| Targets::new().with_default(level));
+    let colour = io::stderr().is_terminal() && std::env::var_os("NO_COLOR").is_none();
+    let lines = tracing_subscriber::fmt::layer()
         .with_writer(anstream::stderr)
         .with_target(false)
-        .with_ansi(io::stderr().is_terminal() && std::env::var_os("NO_COLOR").is_none())
-        .init();
+        .with_ansi(colour);
+    tracing_subscriber::registry().with(lines).with(filter).init();
 }
 
 /// Prints a line of data; false if it did not get out.
