@@ -17,7 +17,6 @@ pub(super) fn stop_on_signal(next: &'static str) -> Result<watch::Receiver<bool>
     let (stop, stopped) = watch::channel(false);
     tokio::spawn(async move {
         let name = signals.next().await;
-        output::note(&format!("{name}: {next}; once more to stop at once"));
         stop.send_replace(true);
         let echoes = async {
             loop {
@@ -25,6 +24,8 @@ pub(super) fn stop_on_signal(next: &'static str) -> Result<watch::Receiver<bool>
             }
         };
         let _: Result<(), _> = timeout(ECHO, echoes).await;
+        // Said only now: from here on it is true.
+        output::note(&format!("{name}: {next}; once more to stop at once"));
         signals.next().await;
         output::note("stopped at once: what was under way comes again when its lease runs out");
         process::exit(i32::from(BROKEN));
