@@ -36,9 +36,8 @@ pub(super) fn backends(json: bool) -> Result<u8> {
 }
 
 fn document(row: &Row) -> String {
-    let mut map: Map<String, Value> =
-        facts(row).into_iter().map(|(key, _, value)| (key.to_owned(), value)).collect();
-    map.insert("scheme".into(), row.scheme.into());
+    let mut map = Map::from_iter([("scheme".to_owned(), row.scheme.into())]);
+    map.extend(facts(row).into_iter().map(|(key, _, value)| (key.to_owned(), value)));
     let settings = row.settings.iter().map(|s| json!({ "key": s.key, "help": s.help }));
     map.insert("settings".into(), settings.collect());
     Value::Object(map).to_string()

@@ -60,9 +60,14 @@ pub(super) fn parse(text: &[u8]) -> Result<Payload, NotJson> {
         NotJson { line, column, why: "it is not UTF-8".into() }
     })?;
     serde_json::from_str(text).map_err(|e| {
-        let (line, column, why) = (e.line(), e.column(), e.to_string());
+        let (mut line, mut column, why) = (e.line(), e.column(), e.to_string());
         let place = format!(" at line {line} column {column}");
         let why = why.strip_suffix(&place).unwrap_or(&why).to_owned();
+        if column == 0 {
+            // It was a line end that should not have come: that is where the line before ends.
+            line = line.saturating_sub(1).max(1);
+            column = 1 + text.lines().nth(line - 1).map_or(0, str::len);
+        }
         NotJson { line, column, why }
     })
 }

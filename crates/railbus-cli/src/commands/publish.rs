@@ -12,6 +12,7 @@ use railbus::{
     clock::parse_duration,
     error::{Error, ErrorKind, Result},
     event::Event,
+    topic::check_name,
 };
 use serde_json::json;
 use std::{
@@ -23,6 +24,7 @@ pub(super) async fn publish(args: &Publish, json: bool) -> Result<u8> {
     let shared = Shared::read(&args.url, "publish")?;
     let form = Form::read(args, &shared)?;
     // Whatever is wrong with the command line is said before a store begins.
+    check_name("topic", &args.topic)?;
     form.event(payloads::null()).check()?;
     if args.lines.is_some() {
         return lines(&shared, &form, json).await;
@@ -101,7 +103,9 @@ async fn lines(shared: &Shared, form: &Form<'_>, json: bool) -> Result<u8> {
             output::note(&format!("{} published", output::count(published, "event")));
             closed.map(|()| OK)
         }
-        Err(e) => Err(e.with("published before it", published)),
+        Err(e) => Err(e
+            .with("published before it", published)
+            .hint("what is published stays so: go on with the line that is named")),
     }
 }
 

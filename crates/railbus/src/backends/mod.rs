@@ -52,23 +52,6 @@ pub const TABLE: &[Row] = &[
     },
 ];
 
-/// Returns the backend that `options` name.
-///
-/// # Errors
-/// Returns a config error that lists the backends of this build if there is none of that name.
-pub fn find(options: &Options) -> Result<&'static Row> {
-    let names = || TABLE.iter().map(|row| row.scheme);
-    TABLE.iter().find(|row| row.scheme == options.backend()).ok_or_else(|| {
-        let known = names().collect::<Vec<_>>().join(", ");
-        let hint = match nearest(options.backend(), names()) {
-            Some(near) => format!("did you mean `{near}`? This build has: {known}"),
-            None => format!("this build has: {known}"),
-        };
-        let why = format!("there is no backend `{}`", options.backend());
-        Error::new(ErrorKind::Config, "open", why).hint(hint)
-    })
-}
-
 /// Opens the backend that `options` name.
 ///
 /// # Errors
