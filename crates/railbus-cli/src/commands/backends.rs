@@ -13,6 +13,9 @@ use std::time::Duration;
 /// What is said of a backend: its name in a document, its name in the table, and what.
 type Fact = (&'static str, &'static str, Value);
 
+/// What the library knows and this program has no words for.
+const OTHER: &str = "other";
+
 pub(super) fn backends(json: bool) -> Result<u8> {
     if json {
         output::lines(TABLE.iter().map(document))?;
@@ -85,6 +88,7 @@ fn broadcast(broadcast: Broadcast) -> &'static str {
         Broadcast::Inline => "inside the process",
         Broadcast::Live => "every process",
         Broadcast::None => "no",
+        _ => OTHER,
     }
 }
 
@@ -94,6 +98,7 @@ fn ordering(ordering: Ordering) -> &'static str {
         Ordering::PerKey => "by key",
         Ordering::PerPublisher => "by publisher",
         Ordering::Total => "total",
+        _ => OTHER,
     }
 }
 
@@ -102,6 +107,7 @@ fn fencing(fencing: Fencing) -> &'static str {
         Fencing::Checked => "checked by the store",
         Fencing::Deadline => "refused by the clock",
         Fencing::None => "there are none",
+        _ => OTHER,
     }
 }
 
@@ -109,6 +115,7 @@ fn release(release: Release) -> &'static str {
     match release {
         Release::Free => "nothing",
         Release::CountsAsAttempt => "an attempt",
+        _ => OTHER,
     }
 }
 
@@ -116,6 +123,7 @@ fn batch(batch: Batch) -> &'static str {
     match batch {
         Batch::BestEffort => "each event for itself",
         Batch::Atomic => "all or nothing",
+        _ => OTHER,
     }
 }
 

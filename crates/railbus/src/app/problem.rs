@@ -4,6 +4,7 @@ use crate::error::Error;
 use std::{cell::RefCell, error::Error as StdError, fmt, ops::Range};
 
 /// Where a mistake stands.
+#[non_exhaustive]
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Place {
     /// In the file.
@@ -84,6 +85,7 @@ impl fmt::Display for Problems {
 impl StdError for Problems {}
 
 /// Why an app file was not loaded.
+#[non_exhaustive]
 #[derive(Clone, Debug)]
 pub enum LoadError {
     /// The file can't be read as text: missing, a folder, too large, not UTF-8.
