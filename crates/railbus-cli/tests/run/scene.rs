@@ -68,7 +68,7 @@ impl Scene {
 
     /// Runs the app until it is idle.
     pub(crate) fn run(&self) -> Ended {
-        Ended::of(self.command(&["--until-idle"]).output().unwrap())
+        Ended::of(&self.command(&["--until-idle"]).output().unwrap())
     }
 
     /// Starts the app without an end; what it says on stderr goes to the file `said`.
@@ -99,7 +99,7 @@ impl Running {
     }
 
     pub(crate) fn end(mut self) -> Ended {
-        Ended::of(self.0.take().unwrap().wait_with_output().unwrap())
+        Ended::of(&self.0.take().unwrap().wait_with_output().unwrap())
     }
 }
 
@@ -121,7 +121,7 @@ pub(crate) struct Ended {
 }
 
 impl Ended {
-    fn of(out: Output) -> Self {
+    fn of(out: &Output) -> Self {
         let summary = serde_json::from_slice(&out.stdout).unwrap_or(Value::Null);
         let said = String::from_utf8_lossy(&out.stderr).into_owned();
         Self { code: out.status.code(), summary, said }
