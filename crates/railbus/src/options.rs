@@ -133,6 +133,21 @@ impl Options {
         self.settings.insert(key.into(), value.into());
     }
 
+    /// Returns the same place without settings, except the one of this key.
+    #[cfg(feature = "app")]
+    pub(crate) fn with_only(&self, key: Option<&str>) -> Self {
+        let setting = key.and_then(|key| self.settings.get_key_value(key));
+        let settings = setting.map(|(key, value)| (key.clone(), value.clone()));
+        let settings = settings.into_iter().collect();
+        Self { backend: self.backend.clone(), address: self.address.clone(), settings }
+    }
+
+    /// Returns the keys of all settings.
+    #[cfg(feature = "app")]
+    pub(crate) fn keys(&self) -> impl Iterator<Item = &str> {
+        self.settings.keys().map(String::as_str)
+    }
+
     /// Checks that every setting is among those the backend takes.
     ///
     /// # Errors
