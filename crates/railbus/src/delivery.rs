@@ -119,6 +119,7 @@ impl<E: Into<BoxError>> IntoOutcome for Result<Outcome, E> {
 }
 
 /// What is done with an event that failed for good.
+#[non_exhaustive]
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Then {
     /// It is kept as a dead letter, with reason and history.
@@ -142,6 +143,7 @@ pub struct FailurePolicy {
 }
 
 /// Whether an error is worth another try.
+#[non_exhaustive]
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Class {
     /// Another try may succeed.
@@ -229,6 +231,7 @@ impl fmt::Debug for FailurePolicy {
 }
 
 /// What the policy makes of an outcome.
+#[non_exhaustive]
 #[derive(Debug, PartialEq)]
 pub enum Decision {
     /// This subscription is through with the event.
@@ -240,6 +243,7 @@ pub enum Decision {
 }
 
 /// How a subscription got through with an event.
+#[non_exhaustive]
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum End {

@@ -44,6 +44,7 @@ pub struct Subscribe {
 }
 
 /// Where a new group starts.
+#[non_exhaustive]
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
 pub enum Start {
     /// At the oldest event retained.
@@ -114,6 +115,7 @@ impl Settle {
 }
 
 /// What becomes of a lease.
+#[non_exhaustive]
 #[derive(Clone, Debug, PartialEq)]
 pub enum Verdict {
     /// The group is through with the event.

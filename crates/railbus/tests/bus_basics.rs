@@ -294,4 +294,17 @@ async fn options_come_as_a_map_too_and_never_show_a_secret() {
     let error = Bus::open_with(secret).await.unwrap_err();
     assert!(!format!("{error:?}").contains("s3cret"));
     assert!(error.advice().unwrap().contains("this build has: memory, sqlite"));
+    for url in ["postgres://me:s3//cret@host/db", "memory://me:s3cret@host", "memory:me:s3//cret@h"]
+    {
+        let secret = Options::parse(url).unwrap();
+        assert!(!format!("{secret:?} {secret}").contains("cret"), "{secret}");
+        let error = Bus::open_with(secret).await.unwrap_err();
+        assert!(!format!("{error:?} {error}").contains("cret"), "{error}");
+    }
+    let map = json!({ "backend": "postgres://h/db?password=s3cret" });
+    let error = Options::from_map(map.as_object().unwrap()).unwrap_err();
+    assert!(!format!("{error:?} {error}").contains("s3cret"), "{error}");
+    let error = Options::parse("postgres://me:s?3cret@host/db").unwrap_err();
+    assert!(!format!("{error:?} {error}").contains("cret"), "{error}");
+    assert!(error.advice().unwrap().contains("%3F"), "{error}");
 }

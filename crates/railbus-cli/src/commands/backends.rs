@@ -13,6 +13,9 @@ use std::time::Duration;
 /// What is said of a backend: its name in a document, its name in the table, and what.
 type Fact = (&'static str, &'static str, Value);
 
+/// What the library knows and this program has no words for.
+const OTHER: &str = "other";
+
 pub(super) fn backends(json: bool) -> Result<u8> {
     if json {
         output::lines(TABLE.iter().map(document))?;
@@ -84,6 +87,7 @@ fn broadcast(broadcast: Broadcast) -> &'static str {
         Broadcast::Inline => "inside the process",
         Broadcast::Live => "every process",
         Broadcast::None => "no",
+        _ => OTHER,
     }
 }
 
@@ -93,6 +97,7 @@ fn ordering(ordering: Ordering) -> &'static str {
         Ordering::PerKey => "by key",
         Ordering::PerPublisher => "by publisher",
         Ordering::Total => "total",
+        _ => OTHER,
     }
 }
 
@@ -101,6 +106,7 @@ fn fencing(fencing: Fencing) -> &'static str {
         Fencing::Checked => "checked by the store",
         Fencing::Deadline => "refused by the clock",
         Fencing::None => "there are none",
+        _ => OTHER,
     }
 }
 
@@ -108,6 +114,7 @@ fn release(release: Release) -> &'static str {
     match release {
         Release::Free => "nothing",
         Release::CountsAsAttempt => "an attempt",
+        _ => OTHER,
     }
 }
 
@@ -115,6 +122,7 @@ fn batch(batch: Batch) -> &'static str {
     match batch {
         Batch::BestEffort => "each event for itself",
         Batch::Atomic => "all or nothing",
+        _ => OTHER,
     }
 }
 

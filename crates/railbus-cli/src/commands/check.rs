@@ -32,6 +32,7 @@ pub(super) fn check(args: &Check, json: bool) -> Result<u8> {
             let problems: Vec<Value> = match &e {
                 LoadError::Problems(problems) => problems.list().iter().map(as_json).collect(),
                 LoadError::File(e) => vec![json!({ "message": e.to_string(), "hint": e.advice() })],
+                other => vec![json!({ "message": other.to_string(), "hint": null })],
             };
             output::data(&json!({ "ok": false, "problems": problems }).to_string());
             Ok(BROKEN)
@@ -61,6 +62,7 @@ pub(super) fn report(error: &LoadError, path: &Path) {
             let word = if count == 1 { "mistake" } else { "mistakes" };
             output::error(&format!("{}: {count} {word}", path.display()), None);
         }
+        other => output::error(&other.to_string(), None),
     }
 }
 
@@ -85,6 +87,7 @@ fn one(problem: &Problem, file: &str) -> String {
     let place = match &problem.place {
         Place::File { line, column, .. } => format!("{file}:{line}:{column}"),
         Place::Variable(name) => name.clone(),
+        _ => file.to_owned(),
     };
     match &problem.hint {
         Some(hint) => format!("{place}: {}\n  hint: {hint}", problem.message),
@@ -96,7 +99,7 @@ fn as_json(problem: &Problem) -> Value {
     let (line, column) = problem.line_column().unzip();
     let variable = match &problem.place {
         Place::Variable(name) => Some(name),
-        Place::File { .. } => None,
+        _ => None,
     };
     json!({
         "message": problem.message, "hint": problem.hint,

@@ -20,7 +20,8 @@ impl Shared {
     /// Reads a URL, and refuses a bus that ends with this process.
     pub(super) fn read(url: &str, operation: &'static str) -> Result<Self> {
         let options = Options::parse(url)?;
-        let row = backends::check(&options)?;
+        let row = backends::find(&options)?;
+        (row.check)(&options)?;
         if row.capability.broadcast == Broadcast::Inline {
             let why = format!("{}: reaches nobody outside this process", row.scheme);
             let able = TABLE.iter().filter(|row| row.capability.broadcast != Broadcast::Inline);
@@ -46,7 +47,7 @@ impl Shared {
 
 /// Opens a bus to look at what it keeps; nothing is created by looking.
 pub(super) async fn existing(options: &Options, operation: &'static str) -> Result<Bus> {
-    backends::check(options)?;
+    (backends::find(options)?.check)(options)?;
     if let Some(path) = file(options) {
         let missing = |why: &'static str| {
             Error::new(ErrorKind::NotFound, operation, why).with("file", path.display()).hint(

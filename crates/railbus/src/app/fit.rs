@@ -1,38 +1,45 @@
 //! Whether the backend takes the settings of an app, and can do what its subscriptions ask.
 
-use super::{bus::Environment, table::Table};
+use super::{bus::Said, table::Table};
 use crate::{
     backends::{self, Row, TABLE},
-    error::Error,
     options::Options,
 };
 
-/// Notes what the backend refuses, with the places of the file or the environment that say so.
-pub(super) fn check(root: &Table<'_>, bus: &Options, environment: &Environment) {
-    match backends::check(bus) {
-        Ok(row) => check_groups(root, row),
-        Err(error) => note_refused(root, &error, environment),
+/// Notes all that the backend refuses, each at the place that says so.
+pub(super) fn check(root: &Table<'_>, bus: &Said) {
+    match backends::find(&bus.options) {
+        Ok(row) => {
+            check_settings(root, bus, row);
+            check_groups(root, row);
+        }
+        Err(error) => root.notes.refused(&bus.backend, &error),
     }
 }
 
-fn note_refused(root: &Table<'_>, error: &Error, environment: &Environment) {
-    let advice = error.advice().map(Into::into);
-    // The message quotes the key or the value that is wrong; whoever set it is to blame.
-    if let Some(name) = environment.blamed(error.message()) {
-        root.notes.variable(name, error.message(), advice);
-        return;
+/// Notes each setting that the backend refuses. It stops at the first, so that it is asked about
+/// one after the other.
+fn check_settings(root: &Table<'_>, bus: &Said, row: &Row) {
+    let refused = |options: &Options| (row.check)(options).err();
+    let bare = refused(&bus.options.with_only(None));
+    if let Some(error) = &bare {
+        root.notes.refused(&bus.address, error);
     }
-    let bus = root.fields().iter().find(|field| field.key == "bus");
-    let table = bus.and_then(|field| field.table("[bus]", None));
-    let inner = table.as_ref().and_then(|table| {
-        let quoted = |key: &str| error.message().contains(&format!("`{key}`"));
-        let told = |field: &&super::table::Field<'_>| {
-            quoted(field.key) || field.value.as_str().is_some_and(quoted)
-        };
-        table.fields().iter().find(told).or_else(|| table.fields().first())
-    });
-    let span = inner.or(bus).map_or(0..0, |field| field.span.clone());
-    root.notes.add(span, error.message(), advice);
+    let mut told = bare.is_some();
+    for key in bus.options.keys() {
+        let Some(error) = refused(&bus.options.with_only(Some(key))) else { continue };
+        // What is wrong with the address is wrong with every setting as well.
+        if bare.as_ref().is_some_and(|bare| bare.message() == error.message()) {
+            continue;
+        }
+        let known = row.settings.iter().any(|setting| setting.key == key);
+        root.notes.refused(bus.setting(key, known), &error);
+        told = true;
+    }
+    // Settings that are right one by one may still be wrong together.
+    if let Some(error) = refused(&bus.options).filter(|_| !told) {
+        root.notes.refused(&bus.backend, &error);
+    }
 }
 
 /// Notes each group that the backend does not have.
@@ -41,12 +48,15 @@ fn check_groups(root: &Table<'_>, row: &Row) {
         return;
     }
     let able: Vec<_> = TABLE.iter().filter(|r| r.capability.groups).map(|r| r.example).collect();
-    let hint = format!("use a bus that has them, such as {}", able.join(" or "));
+    let hint = (!able.is_empty())
+        .then(|| format!("use a bus that has them, such as {}", able.join(" or ")));
     let on = root.fields().iter().find(|field| field.key == "on");
     for table in on.map(|field| field.tables()).unwrap_or_default() {
-        if let Some(group) = table.fields().iter().find(|field| field.key == "group") {
+        let group = table.fields().iter().find(|field| field.key == "group");
+        // A group without a name has been told.
+        if let Some(group) = group.filter(|group| group.named().is_ok()) {
             let why = format!("{} has no groups", row.scheme);
-            root.notes.hinted(group.span.clone(), why, hint.clone());
+            root.notes.add(group.span.clone(), why, hint.clone());
         }
     }
 }

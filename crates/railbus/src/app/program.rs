@@ -43,8 +43,8 @@ pub struct App {
 }
 
 /// How a run ended.
-#[derive(Debug)]
 #[non_exhaustive]
+#[derive(Debug)]
 pub enum Ended {
     /// Inputs are exhausted and everything is settled.
     Idle,

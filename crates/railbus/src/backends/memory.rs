@@ -3,7 +3,7 @@
 use crate::{
     backend::{Backend, Capability, Outgoing, Source, Subscribe},
     error::{Error, ErrorKind, Result},
-    options::{Options, Setting},
+    options::{Options, Setting, redact},
 };
 use async_trait::async_trait;
 use std::{
@@ -29,7 +29,7 @@ pub fn check(options: &Options) -> Result<()> {
     if !options.address().is_empty() {
         let why = "memory has no address";
         return Err(Error::new(ErrorKind::Config, "open memory", why)
-            .with("address", options.address())
+            .with("address", redact(options.address()))
             .hint("write memory: alone; for a file, sqlite:PATH"));
     }
     Ok(())

@@ -52,35 +52,27 @@ pub const TABLE: &[Row] = &[
     },
 ];
 
+/// Returns the backend that `options` name.
+///
+/// # Errors
+/// Returns a config error that lists the backends of this build if there is none of that name.
+pub fn find(options: &Options) -> Result<&'static Row> {
+    let names = || TABLE.iter().map(|row| row.scheme);
+    TABLE.iter().find(|row| row.scheme == options.backend()).ok_or_else(|| {
+        let known = names().collect::<Vec<_>>().join(", ");
+        let hint = match nearest(options.backend(), names()) {
+            Some(near) => format!("did you mean `{near}`? This build has: {known}"),
+            None => format!("this build has: {known}"),
+        };
+        let why = format!("there is no backend `{}`", options.backend());
+        Error::new(ErrorKind::Config, "open", why).hint(hint)
+    })
+}
+
 /// Opens the backend that `options` name.
 ///
 /// # Errors
-/// As [`check`], else what the backend says.
+/// As [`find`], else what the backend says.
 pub async fn open(options: Options) -> Result<Arc<dyn Backend>> {
-    (row(&options)?.open)(options).await
-}
-
-/// Checks that there is a backend of that name and that it takes the settings; opens nothing.
-///
-/// # Errors
-/// Returns a config error that lists the backends of this build if there is none of that name, or
-/// that names the setting that is unknown or wrong.
-pub fn check(options: &Options) -> Result<&'static Row> {
-    let row = row(options)?;
-    (row.check)(options)?;
-    Ok(row)
-}
-
-fn row(options: &Options) -> Result<&'static Row> {
-    let names = || TABLE.iter().map(|row| row.scheme);
-    if let Some(row) = TABLE.iter().find(|row| row.scheme == options.backend()) {
-        return Ok(row);
-    }
-    let known = names().collect::<Vec<_>>().join(", ");
-    let hint = match nearest(options.backend(), names()) {
-        Some(near) => format!("did you mean `{near}`? This build has: {known}"),
-        None => format!("this build has: {known}"),
-    };
-    let why = format!("there is no backend `{}`", options.backend());
-    Err(Error::new(ErrorKind::Config, "open", why).hint(hint))
+    (find(&options)?.open)(options).await
 }

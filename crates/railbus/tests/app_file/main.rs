@@ -1,5 +1,5 @@
 //! The app file: what it means, and every mistake with its place and a hint.
-#![cfg(feature = "app")]
+#![cfg(all(feature = "app", feature = "sqlite"))]
 #![allow(clippy::unwrap_used, clippy::expect_used)]
 
 mod fit;
