@@ -1,6 +1,6 @@
 //! The command line, as it is typed.
 
-use clap::{Args, Parser, Subcommand};
+use clap::{ArgGroup, Args, Parser, Subcommand};
 use std::path::PathBuf;
 
 /// One event bus and one pipeline API: in process, or on an embedded store.
@@ -119,8 +119,8 @@ pub(crate) enum Dlq {
     Show {
         /// The bus, such as sqlite:orders.db
         url: String,
-        /// The letter's number, as ls prints it
-        id: u64,
+        /// The letter's id, as ls prints it
+        id: String,
     },
     /// Hand dead letters back to the subscription they failed in
     Redrive {
@@ -133,6 +133,7 @@ pub(crate) enum Dlq {
         dry_run: bool,
     },
     /// Delete dead letters for ever
+    #[command(group = ArgGroup::new("which").args(FILTERS).arg("all").required(true).multiple(true))]
     Purge {
         /// The bus, such as sqlite:orders.db
         url: String,
@@ -142,17 +143,21 @@ pub(crate) enum Dlq {
         #[arg(long)]
         dry_run: bool,
         /// Delete all of them, where no filter is given
-        #[arg(long)]
+        #[arg(long, conflicts_with_all = FILTERS)]
         all: bool,
     },
 }
 
+/// What narrows the choice of dead letters; `limit` alone does not.
+const FILTERS: [&str; 7] =
+    ["id", "event", "group", "subscription", "event_type", "topic", "reason"];
+
 /// Which dead letters: those that match everything given.
 #[derive(Clone, Debug, Default, Args)]
 pub(crate) struct Letters {
-    /// The letter with this number
+    /// The letter with this id, as ls prints it
     #[arg(long)]
-    pub(crate) id: Option<u64>,
+    pub(crate) id: Option<String>,
     /// Letters of the event with this id
     #[arg(long, value_name = "ID")]
     pub(crate) event: Option<String>,

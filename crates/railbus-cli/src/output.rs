@@ -4,32 +4,61 @@
 use anstream::{eprintln, stdout};
 use comfy_table::{ContentArrangement, Table, presets::UTF8_BORDERS_ONLY};
 use owo_colors::OwoColorize;
-use railbus::error::Error;
-use std::io::{IsTerminal, Write};
-use tracing_subscriber::EnvFilter;
+use railbus::error::{Error, ErrorKind, Result};
+use std::io::{self, IsTerminal, Write};
+use tracing::level_filters::LevelFilter;
+use tracing_subscriber::{filter::Targets, layer::SubscriberExt, util::SubscriberInitExt};
 
 /// Sends the log to stderr: warnings, or more if asked for. On a terminal the live line and the
 /// summary tell of failures, so that only errors break through.
 pub(crate) fn start_logging(verbose: u8) {
     let level = match verbose {
-        0 if is_live() => "error",
-        0 => "warn",
-        1 => "info",
-        _ => "debug",
+        0 if is_live() => LevelFilter::ERROR,
+        0 => LevelFilter::WARN,
+        1 => LevelFilter::INFO,
+        _ => LevelFilter::DEBUG,
     };
-    let filter = EnvFilter::try_from_default_env().unwrap_or_else(|_| EnvFilter::new(level));
-    tracing_subscriber::fmt()
-        .with_env_filter(filter)
+    let wanted = std::env::var("RUST_LOG").ok().and_then(|text| text.parse::<Targets>().ok());
+    let filter = wanted.unwrap_or_else(|| Targets::new().with_default(level));
+    let colour = io::stderr().is_terminal() && std::env::var_os("NO_COLOR").is_none();
+    let lines = tracing_subscriber::fmt::layer()
         .with_writer(anstream::stderr)
         .with_target(false)
-        .with_ansi(std::io::stderr().is_terminal() && std::env::var_os("NO_COLOR").is_none())
-        .init();
+        .with_ansi(colour);
+    tracing_subscriber::registry().with(lines).with(filter).init();
 }
 
-/// Prints a line of data; false if nobody reads it any more.
+/// Prints a line of data; false if it did not get out.
 pub(crate) fn data(line: &str) -> bool {
+    matches!(self::line(line), Ok(true))
+}
+
+/// Prints a line of data and flushes it; false if nobody reads any more.
+///
+/// An error is what must not pass in silence, such as a full disk.
+pub(crate) fn line(line: &str) -> Result<bool> {
     let mut out = stdout().lock();
-    writeln!(out, "{line}").and_then(|()| out.flush()).is_ok()
+    match writeln!(out, "{line}").and_then(|()| out.flush()) {
+        Ok(()) => Ok(true),
+        Err(e) if e.kind() == io::ErrorKind::BrokenPipe => Ok(false),
+        Err(e) => {
+            let kind = match e.kind() {
+                io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded => ErrorKind::Full,
+                _ => ErrorKind::Unavailable,
+            };
+            Err(Error::new(kind, "output", "stdout can't be written").because(e))
+        }
+    }
+}
+
+/// Prints lines of data for as long as somebody reads them.
+pub(crate) fn lines(lines: impl IntoIterator<Item = String>) -> Result<()> {
+    for line in lines {
+        if !self::line(&line)? {
+            break;
+        }
+    }
+    Ok(())
 }
 
 /// Prints a line for the person at the terminal.
@@ -52,7 +81,7 @@ pub(crate) fn failed(e: &Error) {
 
 /// Tells whether stderr is a terminal that can show a live line.
 pub(crate) fn is_live() -> bool {
-    std::io::stderr().is_terminal() && std::env::var_os("TERM").is_none_or(|term| term != "dumb")
+    io::stderr().is_terminal() && std::env::var_os("TERM").is_none_or(|term| term != "dumb")
 }
 
 /// Shows a path as seen from the working directory.
@@ -70,6 +99,37 @@ pub(crate) fn table(head: &[&str], rows: Vec<Vec<String>>) -> String {
     table.set_header(head);
     table.add_rows(rows);
     table.to_string()
+}
+
+/// Makes text from outside safe to print: control characters are shown instead of obeyed.
+pub(crate) fn plain(text: &str) -> String {
+    let mut plain = String::with_capacity(text.len());
+    for c in text.chars() {
+        if c.is_control() { plain.extend(c.escape_default()) } else { plain.push(c) }
+    }
+    plain
+}
+
+/// Makes JSON text safe to print, in one line: it stays the same document.
+pub(crate) fn json_line(text: &str) -> String {
+    let mut line = String::with_capacity(text.len());
+    for c in text.chars() {
+        match c {
+            // JSON has these between its values only, never within a text.
+            c if c < ' ' => line.push(' '),
+            c if c.is_control() => line.push_str(&format!("\\u{:04x}", u32::from(c))),
+            c => line.push(c),
+        }
+    }
+    line
+}
+
+/// Writes a count with its noun: `1 event`, `2 events`.
+pub(crate) fn count(n: impl Into<u64>, noun: &str) -> String {
+    match n.into() {
+        1 => format!("1 {noun}"),
+        n => format!("{n} {noun}s"),
+    }
 }
 
 /// Makes text from outside fit one line, without control characters.

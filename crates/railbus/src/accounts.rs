@@ -2,19 +2,23 @@
 
 use crate::{error::Result, predicate::Interest};
 use async_trait::async_trait;
+use serde::{Deserialize, Serialize};
 use std::sync::Arc;
 
 /// What `railbus run` must know of a store to account for every event.
 #[async_trait]
 pub trait Accounts: Send + Sync {
-    /// Begins a run.
-    async fn begin(&self) -> Result<RunMark>;
+    /// Begins a run of an app with these groups.
+    async fn begin(&self, groups: &[(String, Interest)]) -> Result<RunMark>;
+
+    /// Ends a run: its counts need not be kept any longer.
+    async fn end(&self, run: RunMark) -> Result<()>;
 
     /// Returns how far an input was stored.
     async fn position(&self, input: &str) -> Result<Option<Position>>;
 
-    /// Counts the outcomes of the run's events so far, as seen by these groups.
-    async fn tally(&self, run: RunMark, groups: &[(String, Interest)]) -> Result<Tally>;
+    /// Counts the outcomes of the run's events so far, as seen by its groups.
+    async fn tally(&self, run: RunMark) -> Result<Tally>;
 
     /// Tells whether one of these groups has an event that is not settled.
     async fn is_idle(&self, groups: &[(String, Interest)]) -> Result<bool>;
@@ -28,12 +32,10 @@ pub trait Accounts: Send + Sync {
 pub struct RunMark {
     /// The run's number.
     pub run: i64,
-    /// The newest event at its beginning.
-    pub newest: i64,
 }
 
 /// What became of a run's events: distinct ids, each by its worst outcome.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Tally {
     /// Published by this run, or by anyone who is not a run, since it began.
     pub published: u64,
@@ -51,6 +53,22 @@ pub struct Tally {
     pub unmatched: u64,
     /// Tried more than once.
     pub retried: u64,
+}
+
+impl std::ops::Add for Tally {
+    type Output = Self;
+    fn add(self, other: Self) -> Self {
+        Self {
+            published: self.published + other.published,
+            carried: self.carried + other.carried,
+            delivered: self.delivered + other.delivered,
+            succeeded: self.succeeded + other.succeeded,
+            failed: self.failed + other.failed,
+            dead_lettered: self.dead_lettered + other.dead_lettered,
+            unmatched: self.unmatched + other.unmatched,
+            retried: self.retried + other.retried,
+        }
+    }
 }
 
 /// How far an input was read.

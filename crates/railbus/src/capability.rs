@@ -93,6 +93,7 @@ impl Capability {
 }
 
 /// How a backend delivers to subscriptions without a group.
+#[non_exhaustive]
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Broadcast {
     /// Inside publish, in this process only.
@@ -104,6 +105,7 @@ pub enum Broadcast {
 }
 
 /// The order of first deliveries.
+#[non_exhaustive]
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Ordering {
     /// None.
@@ -117,6 +119,7 @@ pub enum Ordering {
 }
 
 /// How it is noticed that a lease was lost to another member.
+#[non_exhaustive]
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Fencing {
     /// The store checks each settlement.
@@ -128,6 +131,7 @@ pub enum Fencing {
 }
 
 /// What of its past a group can see again.
+#[non_exhaustive]
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Replay {
     /// Nothing.
@@ -137,6 +141,7 @@ pub enum Replay {
 }
 
 /// What giving back an unstarted event costs.
+#[non_exhaustive]
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Release {
     /// Nothing.
@@ -146,6 +151,7 @@ pub enum Release {
 }
 
 /// What becomes of a batch of which a part fails.
+#[non_exhaustive]
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Batch {
     /// Each event has its own fate.

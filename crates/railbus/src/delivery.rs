@@ -119,6 +119,7 @@ impl<E: Into<BoxError>> IntoOutcome for Result<Outcome, E> {
 }
 
 /// What is done with an event that failed for good.
+#[non_exhaustive]
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Then {
     /// It is kept as a dead letter, with reason and history.
@@ -142,6 +143,7 @@ pub struct FailurePolicy {
 }
 
 /// Whether an error is worth another try.
+#[non_exhaustive]
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Class {
     /// Another try may succeed.
@@ -192,9 +194,11 @@ impl FailurePolicy {
 
     /// Decides about an event that came back although its last try was used up: the process died,
     /// or the lease ran out, on every one of them.
+    ///
+    /// Never under [`Then::Stop`]: who starts the group again wants the event tried again.
     #[must_use]
     pub fn is_exhausted(&self, attempt: u32) -> bool {
-        attempt > self.retry.max_attempts()
+        self.then != Then::Stop && attempt > self.retry.max_attempts()
     }
 
     /// Ends a delivery that no further try is allowed to.
@@ -227,6 +231,7 @@ impl fmt::Debug for FailurePolicy {
 }
 
 /// What the policy makes of an outcome.
+#[non_exhaustive]
 #[derive(Debug, PartialEq)]
 pub enum Decision {
     /// This subscription is through with the event.
@@ -238,6 +243,7 @@ pub enum Decision {
 }
 
 /// How a subscription got through with an event.
+#[non_exhaustive]
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum End {

@@ -8,7 +8,7 @@ use crate::{
     topic::check_name,
 };
 use serde::{Deserialize, Deserializer, Serialize, Serializer, de::DeserializeOwned};
-use serde_json::{Map, Value};
+use serde_json::{Map, Value, value::RawValue};
 use std::{collections::BTreeMap, fmt, sync::Arc, time::Duration};
 
 /// The types that Railbus gives a name to; any other text is a type as well.
@@ -213,13 +213,51 @@ impl Event {
             .map_err(|e| Error::new(ErrorKind::Decode, "event", "not an event").because(e))
     }
 
-    /// Returns the event as JSON text, keys as in [`Event::to_map`].
+    /// Returns the event as one line of JSON, keys as in [`Event::to_map`]; the payload stays as it
+    /// was written, to any depth.
     ///
     /// # Errors
     /// Returns an encode error if the payload can't be encoded.
     pub fn to_json(&self) -> Result<String> {
-        Ok(Value::Object(self.to_map()?).to_string())
+        let failed = |e: serde_json::Error| {
+            Error::new(ErrorKind::Encode, "encode", "the event is not encodable").because(e)
+        };
+        let shown = Shown {
+            id: self.id(),
+            event_type: self.event_type(),
+            topic: self.topic(),
+            source: self.source(),
+            payload: serde_json::from_slice(self.0.payload.text()?).map_err(failed)?,
+            timestamp: self.timestamp().to_string(),
+            correlation_id: self.0.correlation_id.as_deref(),
+            causation_id: self.causation_id(),
+            schema: self.schema(),
+            metadata: self.metadata(),
+        };
+        let text = serde_json::to_string(&shown).map_err(failed)?;
+        // A payload that came as text may have line ends, between its values only.
+        Ok(if text.contains(['\n', '\r']) { text.replace(['\n', '\r'], " ") } else { text })
     }
+}
+
+/// An event as JSON text, its payload as it was written.
+#[derive(Serialize)]
+struct Shown<'a> {
+    id: &'a str,
+    #[serde(rename = "type")]
+    event_type: &'a str,
+    topic: &'a str,
+    source: &'a str,
+    payload: &'a RawValue,
+    timestamp: String,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    correlation_id: Option<&'a str>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    causation_id: Option<&'a str>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    schema: Option<&'a str>,
+    #[serde(skip_serializing_if = "BTreeMap::is_empty")]
+    metadata: &'a BTreeMap<String, String>,
 }
 
 impl fmt::Debug for Event {
@@ -344,12 +382,19 @@ impl EventBuilder {
     /// Ends the event with a payload as another event carried it.
     pub fn raw_payload(mut self, payload: RawPayload) -> Event {
         self.0.payload = payload;
-        Event(Arc::new(self.0))
+        self.into()
     }
 }
 
 impl From<EventBuilder> for Event {
-    fn from(builder: EventBuilder) -> Self {
-        Self(Arc::new(builder.0))
+    fn from(EventBuilder(mut envelope): EventBuilder) -> Self {
+        // What is the default is left out, so that equal events are equal however they came.
+        if envelope.topic.as_ref() == Some(&envelope.event_type) {
+            envelope.topic = None;
+        }
+        if envelope.correlation_id.as_ref() == Some(&envelope.id) {
+            envelope.correlation_id = None;
+        }
+        Self(Arc::new(envelope))
     }
 }

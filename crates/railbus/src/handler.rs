@@ -9,6 +9,7 @@ use serde::de::DeserializeOwned;
 use std::{future::Future, ops::Deref, pin::Pin};
 
 /// What calling a handler gives: an outcome, or a future of one.
+#[non_exhaustive]
 pub enum Called<'a> {
     /// The handler is through.
     Now(Outcome),

@@ -42,8 +42,18 @@ impl Options {
         let mut settings = BTreeMap::new();
         for pair in query.split('&').filter(|pair| !pair.is_empty()) {
             let (key, value) = pair.split_once('=').ok_or_else(|| {
-                Error::new(ErrorKind::Config, "options", format!("`{pair}` has no value"))
-                    .hint("write settings as key=value, joined by &")
+                // What stands before an `@` may be the rest of a password that has a `?` in it.
+                let (why, hint) = match query.contains('@') {
+                    true => (
+                        "a setting has no value".into(),
+                        "write settings as key=value, joined by &; in a password ? is %3F, & is %26",
+                    ),
+                    false => (
+                        format!("`{pair}` has no value"),
+                        "write settings as key=value, joined by &",
+                    ),
+                };
+                Error::new(ErrorKind::Config, "options", why).hint(hint)
             })?;
             if settings.insert(unescape(key), unescape(value)).is_some() {
                 let why = format!("`{key}` is given twice");
@@ -57,7 +67,8 @@ impl Options {
     /// Reads a map: `url`, or `backend` (alias `kind`) with `path`; all else are settings.
     ///
     /// # Errors
-    /// Returns a config error if no backend is named or a value is not a text, number or boolean.
+    /// Returns a config error if no backend is named, a URL stands where its name belongs, or a
+    /// value is not a text, number or boolean.
     pub fn from_map(map: &Map<String, Value>) -> Result<Self> {
         let mut texts = BTreeMap::new();
         for (key, value) in map {
@@ -75,6 +86,15 @@ impl Options {
         let backend = texts.remove("backend").or_else(|| texts.remove("kind"));
         let mut options = match (url, backend) {
             (Some(url), _) => Self::parse(&url)?,
+            // A whole URL, perhaps with a password: it is not told.
+            (None, Some(backend)) if backend.contains(':') => {
+                return Err(Error::new(
+                    ErrorKind::Config,
+                    "options",
+                    "a backend's name has no `:`",
+                )
+                .hint("set `url` to the whole URL, or name the backend alone, such as sqlite"));
+            }
             (None, Some(backend)) => Self {
                 backend,
                 address: texts.remove("path").unwrap_or_default(),
@@ -111,6 +131,21 @@ impl Options {
     /// Sets one setting, as the environment does.
     pub fn set(&mut self, key: impl Into<String>, value: impl Into<String>) {
         self.settings.insert(key.into(), value.into());
+    }
+
+    /// Returns the same place without settings, except the one of this key.
+    #[cfg(feature = "app")]
+    pub(crate) fn with_only(&self, key: Option<&str>) -> Self {
+        let setting = key.and_then(|key| self.settings.get_key_value(key));
+        let settings = setting.map(|(key, value)| (key.clone(), value.clone()));
+        let settings = settings.into_iter().collect();
+        Self { backend: self.backend.clone(), address: self.address.clone(), settings }
+    }
+
+    /// Returns the keys of all settings.
+    #[cfg(feature = "app")]
+    pub(crate) fn keys(&self) -> impl Iterator<Item = &str> {
+        self.settings.keys().map(String::as_str)
     }
 
     /// Checks that every setting is among those the backend takes.
@@ -186,7 +221,9 @@ impl fmt::Display for Options {
 /// Puts `***` in place of the password of a URL.
 #[must_use]
 pub fn redact(url: &str) -> String {
-    let start = url.find("//").map_or(0, |i| i + 2);
+    // Slashes further on are part of the password or of the path.
+    let authority = url.find(':').filter(|colon| url[*colon..].starts_with("://"));
+    let start = authority.map_or(0, |colon| colon + 3);
     let Some(at) = url[start..].rfind('@').map(|i| i + start) else { return url.into() };
     match url[start..at].find(':') {
         Some(colon) => format!("{}:***{}", &url[..start + colon], &url[at..]),

@@ -95,6 +95,7 @@ impl Exception {
 }
 
 /// How a step did not succeed. Not itself an `Error`, so that `?` can classify any error.
+#[non_exhaustive]
 #[derive(Debug)]
 pub enum StepError {
     /// The step said no.

@@ -16,7 +16,7 @@ use std::{sync::Arc, time::Duration};
 pub struct Outgoing {
     /// The event.
     pub event: Event,
-    /// The input position that is stored with it, atomically; see [`Capability::positions`].
+    /// The input position that is stored with it, atomically; see [`Capability::positions`](crate::capability::Capability::positions).
     pub position: Option<Advance>,
     /// Set if it never became an event: stored as a dead letter for this reason at once.
     pub rejected: Option<String>,
@@ -44,6 +44,7 @@ pub struct Subscribe {
 }
 
 /// Where a new group starts.
+#[non_exhaustive]
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
 pub enum Start {
     /// At the oldest event retained.
@@ -114,6 +115,7 @@ impl Settle {
 }
 
 /// What becomes of a lease.
+#[non_exhaustive]
 #[derive(Clone, Debug, PartialEq)]
 pub enum Verdict {
     /// The group is through with the event.
@@ -129,7 +131,7 @@ pub enum Verdict {
         tries: u32,
     },
     /// The event was not started, and comes again as if it had not been delivered where
-    /// [`Capability::release`] is free; not before the delay, so that a member that can't handle it
+    /// [`Capability::release`](crate::capability::Capability::release) is free; not before the delay, so that a member that can't handle it
     /// does not take it up in a loop.
     Release {
         /// How long it is held back.

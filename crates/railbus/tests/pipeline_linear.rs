@@ -112,10 +112,11 @@ async fn a_failure_ends_the_run_and_no_policy_tries_it_again() {
     assert_eq!(report.store().get("a"), Some(&json!(1)));
     assert_eq!(report.steps()[1].error.as_deref(), Some("card declined"));
     let error = report.into_result().unwrap_err();
-    assert_eq!(error.downcast_ref::<Failure>(), Some(&no()));
+    assert_eq!(error.to_string(), "step b: card declined");
+    assert_eq!(error.source().and_then(|e| e.downcast_ref::<Failure>()), Some(&no()));
     // The subscription's policy has tries left, and does not use them.
     let decision = FailurePolicy::for_group().decide(Err::<(), _>(error).into_outcome(), 1);
-    assert_eq!(decision, Decision::End(End::Dead("card declined".into())));
+    assert_eq!(decision, Decision::End(End::Dead("step b: card declined".into())));
 }
 
 #[tokio::test(start_paused = true)]
@@ -147,9 +148,9 @@ async fn the_last_try_is_not_waited_after_and_its_exception_ends_the_run() {
     assert_eq!(calls(&b_calls), 0);
     assert_eq!(statuses(&report), [("a", StepStatus::Exception, 3), ("b", StepStatus::NotRun, 0)]);
     let error = report.into_result().unwrap_err();
-    assert_eq!(error.to_string(), "pipeline fulfil, step a: exit: status 3");
+    assert_eq!(error.to_string(), "step a: exit: status 3");
     let error = error.downcast::<RunError>().unwrap();
-    assert_eq!((error.pipeline(), error.step(), error.kind()), ("fulfil", "a", "exit"));
+    assert_eq!((error.pipeline(), error.step(), error.kind()), ("fulfil", "a", Some("exit")));
     // Unlike a failure, it is worth another delivery.
     let decision = FailurePolicy::for_group().decide(Err::<(), _>(*error).into_outcome(), 1);
     assert!(matches!(decision, Decision::Again(..)), "{decision:?}");
@@ -221,7 +222,7 @@ async fn an_error_with_causes_is_told_with_them_once() {
         Err(railbus::error::Error::new(ErrorKind::Full, "write", "can't").because(io).into())
     });
     let error = run([a]).await.into_result().unwrap_err();
-    assert_eq!(error.to_string(), "pipeline fulfil, step a: error: write: can't: disk gone");
+    assert_eq!(error.to_string(), "step a: error: write: can't: disk gone");
     assert_eq!(railbus::error::chain(&*error), error.to_string());
     // Whoever chooses by type finds the cause in the chain.
     let cause = error.source().and_then(|e| e.downcast_ref::<railbus::error::Error>());

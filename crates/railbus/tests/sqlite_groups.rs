@@ -271,3 +271,68 @@ async fn stop_ends_the_group_and_keeps_the_event() {
     assert_eq!(bus.keeper().unwrap().groups().await.unwrap()[0].lag, 1);
     bus.close().await.unwrap();
 }
+
+#[tokio::test]
+async fn what_was_fetched_for_a_cancelled_subscription_is_left_to_the_others() {
+    let folder = tempfile::tempdir().unwrap();
+    let bus = Bus::open(&url(&folder)).await.unwrap();
+    let (begun, mut beginning) = mpsc::unbounded_channel();
+    let (go, gone) = tokio::sync::watch::channel(false);
+    let subscription = bus
+        .on("a")
+        .group("g")
+        .limit(2)
+        .run(async move |e: Event| {
+            begun.send(e.id().to_owned()).unwrap();
+            gone.clone().wait_for(|go| *go).await.unwrap();
+        })
+        .await
+        .unwrap();
+    for id in ["1", "2", "3", "4"] {
+        bus.publish(Event::new("a").id(id).payload(0)).await.unwrap();
+    }
+    for id in ["1", "2"] {
+        assert_eq!(beginning.recv().await.unwrap(), id);
+    }
+    subscription.cancel();
+    go.send_replace(true);
+    bus.close().await.unwrap();
+    assert!(beginning.try_recv().is_err(), "it is not called any more");
+
+    let bus = Bus::open(&url(&folder)).await.unwrap();
+    let (seen, mut all) = mpsc::unbounded_channel();
+    bus.on("a")
+        .group("g")
+        .run(move |d: railbus::delivery::Delivery| {
+            seen.send((d.event().id().to_owned(), d.attempt())).unwrap();
+        })
+        .await
+        .unwrap();
+    let mut rest = vec![all.recv().await.unwrap(), all.recv().await.unwrap()];
+    rest.sort();
+    assert_eq!(rest, [("3".into(), 1), ("4".into(), 1)]);
+    bus.close().await.unwrap();
+    assert!(all.try_recv().is_err());
+}
+
+#[tokio::test]
+async fn a_handler_may_close_its_own_bus() {
+    let folder = tempfile::tempdir().unwrap();
+    for url in [url(&folder), "memory:".into()] {
+        let bus = Bus::open(&url).await.unwrap();
+        let inner = bus.clone();
+        let (seen, mut all) = mpsc::unbounded_channel();
+        let on = bus.on("a");
+        let on = if url == "memory:" { on } else { on.group("g") };
+        on.run(async move |_: Event| {
+            inner.close().await.unwrap();
+            seen.send(()).unwrap();
+        })
+        .await
+        .unwrap();
+        bus.publish(Event::new("a").payload(0)).await.unwrap();
+        all.recv().await.unwrap();
+        bus.close().await.unwrap();
+        assert!(bus.publish(Event::new("a").payload(0)).await.is_err());
+    }
+}

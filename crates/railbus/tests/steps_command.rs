@@ -41,7 +41,7 @@ async fn run(step: &CommandStep) -> StepResult {
 async fn exception(step: &CommandStep) -> (String, String) {
     match run(step).await.unwrap_err() {
         StepError::Exception(e) => (e.kind, e.error.to_string()),
-        StepError::Failure(f) => panic!("a failure: {f:?}"),
+        other => panic!("no exception: {other:?}"),
     }
 }
 
@@ -80,7 +80,7 @@ async fn a_sole_failure_is_a_failure() {
     ] {
         match run(&sh(&format!("echo '{text}'"))).await.unwrap_err() {
             StepError::Failure(f) => assert_eq!((&*f.message, f.value), (message, value)),
-            StepError::Exception(e) => panic!("{e:?}"),
+            other => panic!("{other:?}"),
         }
     }
 }

@@ -2,13 +2,13 @@
 
 use super::{BROKEN, OK};
 use crate::{args::Check, output};
-use miette::{LabeledSpan, MietteDiagnostic, NamedSource, Report};
+use annotate_snippets::{AnnotationKind, Level, Renderer, Snippet};
 use railbus::{
     app::{AppSpec, LoadError, Place, Problem, Problems},
     error::Result,
 };
 use serde_json::{Value, json};
-use std::{path::Path, sync::Arc};
+use std::path::Path;
 
 pub(super) fn check(args: &Check, json: bool) -> Result<u8> {
     match (load(&args.app), json) {
@@ -32,6 +32,7 @@ pub(super) fn check(args: &Check, json: bool) -> Result<u8> {
             let problems: Vec<Value> = match &e {
                 LoadError::Problems(problems) => problems.list().iter().map(as_json).collect(),
                 LoadError::File(e) => vec![json!({ "message": e.to_string(), "hint": e.advice() })],
+                other => vec![json!({ "message": other.to_string(), "hint": null })],
             };
             output::data(&json!({ "ok": false, "problems": problems }).to_string());
             Ok(BROKEN)
@@ -61,29 +62,32 @@ pub(super) fn report(error: &LoadError, path: &Path) {
             let word = if count == 1 { "mistake" } else { "mistakes" };
             output::error(&format!("{}: {count} {word}", path.display()), None);
         }
+        other => output::error(&other.to_string(), None),
     }
 }
 
-/// Shows one mistake with the lines around it; on what is no terminal, as one line and a hint.
+/// Shows one mistake within its line; on what is no terminal, as one line and a hint.
 fn show(problem: &Problem, problems: &Problems, text: &str) -> String {
-    let (Place::File { span, line, column }, true) = (&problem.place, output::is_live()) else {
+    let (Place::File { span, .. }, true) = (&problem.place, output::is_live()) else {
         return one(problem, problems.file());
     };
-    let start = span.start.min(text.len());
-    let label = LabeledSpan::new_with_span(None, (start, span.len().min(text.len() - start)));
-    let mut shown = MietteDiagnostic::new(problem.message.clone()).with_label(label);
+    // The places are those of the text without its byte order mark.
+    let text = text.strip_prefix('\u{feff}').unwrap_or(text);
+    let span = span.start.min(text.len())..span.end.min(text.len());
+    let place =
+        Snippet::source(text).path(problems.file()).annotation(AnnotationKind::Primary.span(span));
+    let mut shown = Level::ERROR.primary_title(&*problem.message).element(place);
     if let Some(hint) = &problem.hint {
-        shown = shown.with_help(hint.clone());
+        shown = shown.element(Level::HELP.message(&**hint));
     }
-    let source =
-        NamedSource::new(format!("{}:{line}:{column}", problems.file()), Arc::new(text.to_owned()));
-    format!("{:?}", Report::new(shown).with_source_code(source))
+    Renderer::styled().render(&[shown])
 }
 
 fn one(problem: &Problem, file: &str) -> String {
     let place = match &problem.place {
         Place::File { line, column, .. } => format!("{file}:{line}:{column}"),
         Place::Variable(name) => name.clone(),
+        _ => file.to_owned(),
     };
     match &problem.hint {
         Some(hint) => format!("{place}: {}\n  hint: {hint}", problem.message),
@@ -95,7 +99,7 @@ fn as_json(problem: &Problem) -> Value {
     let (line, column) = problem.line_column().unzip();
     let variable = match &problem.place {
         Place::Variable(name) => Some(name),
-        Place::File { .. } => None,
+        _ => None,
     };
     json!({
         "message": problem.message, "hint": problem.hint,

@@ -1,11 +1,11 @@
-//! Which command runs, and with which code the program ends.
+//! From the command line to its command, and from there to the exit code.
 
-use super::{check, run};
+use super::{backends, check, completions, dlq, groups, publish, run, subscribe};
 use crate::{
     args::{Cli, Command},
     output,
 };
-use railbus::error::Error;
+use railbus::error::{Error, ErrorKind};
 
 /// All well.
 pub(crate) const OK: u8 = 0;
@@ -20,7 +20,16 @@ pub(crate) async fn dispatch(cli: Cli) -> u8 {
     let done = match cli.command {
         Command::Run(args) => run::run(args, json).await,
         Command::Check(args) => check::check(&args, json),
-        _ => Ok(BROKEN),
+        Command::Publish(args) => publish::publish(&args, json).await,
+        Command::Subscribe(args) => subscribe::subscribe(args, json).await,
+        Command::Dlq(args) => dlq::dlq(&args, json).await,
+        Command::Groups(args) => groups::groups(&args, json).await,
+        Command::Backends => backends::backends(json),
+        Command::Conformance(_) => {
+            let why = "the conformance run is not built yet";
+            Err(Error::new(ErrorKind::Unsupported, "conformance", why))
+        }
+        Command::Completions { shell } => completions::completions(shell),
     };
     done.unwrap_or_else(|e: Error| {
         output::failed(&e);

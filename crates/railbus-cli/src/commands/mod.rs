@@ -1,8 +1,20 @@
 //! The commands, a file each; each returns the exit code.
 
+mod signals;
+mod store;
+
+mod backends;
 mod check;
+mod completions;
+mod letters;
+mod dlq;
+mod groups;
+mod payloads;
+mod publish;
 mod progress;
 mod run;
+mod subscribe;
+
 mod dispatch;
 
 pub(crate) use dispatch::{BROKEN, FAILURES, OK, dispatch};

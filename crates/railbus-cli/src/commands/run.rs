@@ -1,16 +1,13 @@
 //! `railbus run`: an app from start to summary.
 
-use super::{BROKEN, FAILURES, OK, check, progress::Live};
+use super::{BROKEN, FAILURES, OK, check, progress::Live, signals::stop_on_signal};
 use crate::{args::Run, output};
 use railbus::{
     app::{App, AppSpec, Ended, InputSpec, Summary},
     backend::{Letter, LetterFilter},
     bus::Bus,
     error::{Error, ErrorKind, Result},
-    shutdown::Signals,
 };
-use std::process;
-use tokio::sync::watch;
 
 /// How many dead letters the summary shows.
 const LETTERS_SHOWN: usize = 10;
@@ -25,7 +22,7 @@ pub(super) async fn run(args: Run, json: bool) -> Result<u8> {
     };
     refuse_endless(&spec, args.until_idle)?;
     // From here on a signal drains instead of ending the program.
-    let stop = stop_on_signal()?;
+    let stop = stop_on_signal("finishing what has begun")?;
     let app = App::open(&spec).await?;
     say_start(&spec, args.until_idle);
     let bus = app.bus().clone();
@@ -62,26 +59,16 @@ fn refuse_endless(spec: &AppSpec, until_idle: bool) -> Result<()> {
     }
 }
 
-/// Turns the first signal into a drain and the second into the end.
-fn stop_on_signal() -> Result<watch::Receiver<bool>> {
-    let mut signals = Signals::listen()?;
-    let (stop, stopped) = watch::channel(false);
-    tokio::spawn(async move {
-        let name = signals.next().await;
-        output::note(&format!("{name}: finishing what has begun; once more to stop at once"));
-        stop.send_replace(true);
-        signals.next().await;
-        output::note("stopped at once: what was under way comes again when its lease runs out");
-        process::exit(i32::from(BROKEN));
-    });
-    Ok(stopped)
-}
-
 fn say_start(spec: &AppSpec, until_idle: bool) {
     let inputs: Vec<_> = spec.inputs.iter().map(InputSpec::name).collect();
     let from = if inputs.is_empty() { "no inputs".into() } else { inputs.join(", ") };
     let until = if until_idle { "until idle" } else { "until Ctrl-C" };
     output::note(&format!("running on {} · {from} · {until}", url(spec)));
+    if spec.inputs.iter().any(|input| matches!(input, InputSpec::Ndjson(i) if i.path.is_none())) {
+        output::note(
+            "stdin can't resume: lines that were read but not published are lost if this is killed",
+        );
+    }
 }
 
 /// Returns the dead letters of this app, latest last.
@@ -157,7 +144,7 @@ fn url(spec: &AppSpec) -> String {
 }
 
 /// Returns how the person at the terminal calls this program.
-fn program() -> String {
+pub(super) fn program() -> String {
     let name = std::env::args().next().unwrap_or_default();
     if name.contains("target/") { name } else { "railbus".into() }
 }

@@ -1,7 +1,7 @@
 //! The `[bus]` of an app file, and the environment that overrides it.
 
 use super::{
-    problem::Notes,
+    problem::{At, Notes},
     table::{Field, Table, suggest},
     values::{from_folder, kind},
 };
@@ -10,7 +10,7 @@ use crate::{
     options::Options,
 };
 use serde_json::{Map, Value};
-use std::path::Path;
+use std::{collections::BTreeMap, path::Path};
 use toml::de::DeValue;
 
 const EXAMPLE: &str = "bus.url = \"sqlite:orders.db\"";
@@ -25,6 +25,40 @@ struct Variable {
     // The key of `bus` it sets, in lower case.
     key: String,
     value: String,
+}
+
+impl Variable {
+    fn at(&self) -> At {
+        At::Variable(self.name.clone())
+    }
+}
+
+/// Where the bus is and how, and who said so.
+pub(super) struct Said {
+    pub(super) options: Options,
+    pub(super) backend: At,
+    pub(super) address: At,
+    // Where a setting's key stands, and where its value.
+    settings: BTreeMap<String, (At, At)>,
+}
+
+impl Said {
+    /// Takes options of which everything was said at one place.
+    fn at(at: &At, options: Options) -> Self {
+        let settings = options.keys().map(|key| (key.to_owned(), (at.clone(), at.clone())));
+        Self { settings: settings.collect(), backend: at.clone(), address: at.clone(), options }
+    }
+
+    fn set(&mut self, key: &str, value: &str, key_at: At, value_at: At) {
+        self.options.set(key, value);
+        self.settings.insert(key.into(), (key_at, value_at));
+    }
+
+    /// Returns who set a setting: where its value stands if the key is right, else its key.
+    pub(super) fn setting(&self, key: &str, right: bool) -> &At {
+        let said = self.settings.get(key);
+        said.map_or(&self.backend, |(key, value)| if right { value } else { key })
+    }
 }
 
 impl Environment {
@@ -51,7 +85,7 @@ impl Environment {
 
     /// Returns where the environment says the bus is: `None` if it does not say, `Some(None)` if
     /// it does, wrongly.
-    fn place(&self, notes: &Notes<'_>) -> Option<Option<Options>> {
+    fn place(&self, notes: &Notes<'_>) -> Option<Option<Said>> {
         let url = self.get(&["url", "connection_string"]);
         let variable = url.or_else(|| self.get(&["kind", "backend"]))?;
         if variable.value.trim().is_empty() {
@@ -59,45 +93,47 @@ impl Environment {
             notes.variable(&variable.name, "is empty", Some(hint.into()));
             return Some(None);
         }
-        let path = self.get(&["path"]).map_or("", |path| path.value.as_str());
+        // A URL says all; what only `kind` names has a path next to it.
+        let path = self.get(&["path"]).filter(|_| url.is_none());
         let options = match url {
             Some(url) => Options::parse(&url.value),
-            None => of_kind(&variable.value, path),
+            None => of_kind(&variable.value, path.map_or("", |path| &path.value)),
         };
-        let refused =
-            |e: Error| notes.variable(&variable.name, e.message(), e.advice().map(Into::into));
-        Some(options.map_err(refused).ok())
+        let refused = |error: Error| notes.refused(&variable.at(), &error);
+        let said = |options| Said {
+            address: path.unwrap_or(variable).at(),
+            ..Said::at(&variable.at(), options)
+        };
+        Some(options.map_err(refused).ok().map(said))
     }
 }
 
 /// What the file says: where the bus is, and the other keys of its table.
-struct Drafted {
-    options: Options,
-    settings: Vec<(String, String)>,
+struct Drafted<'a> {
+    said: Said,
+    settings: Vec<(Field<'a>, String)>,
 }
 
 /// Reads where the bus is.
 ///
 /// A URL from the environment takes the place of `url`, or of `kind` and `path`; the other keys of
 /// the table stay if the backend is the same. Settings from the environment come last.
-pub(super) fn read(root: &Table<'_>, folder: &Path, env: &Environment) -> Option<Options> {
+pub(super) fn read(root: &Table<'_>, folder: &Path, env: &Environment) -> Option<Said> {
     let field = root.take("bus");
     let elsewhere = env.place(root.notes);
     let drafted = field.as_ref().and_then(|f| draft(f, folder, elsewhere.is_none()));
-    let (mut options, settings) = match (elsewhere, drafted) {
-        (Some(options), drafted) => {
-            let options = options?;
-            let same = drafted.filter(|d| d.options.backend() == options.backend());
-            (options, same.map(|d| d.settings).unwrap_or_default())
+    let (mut said, settings) = match (elsewhere, drafted) {
+        (Some(said), drafted) => {
+            let said = said?;
+            let same = drafted.filter(|d| d.said.options.backend() == said.options.backend());
+            (said, same.map(|d| d.settings).unwrap_or_default())
         }
-        (None, Some(drafted)) => {
-            let path = env.get(&["path"]).map(|path| path.value.clone());
-            let options = drafted.options;
-            let moved = match path {
-                Some(path) => options.with_address(path),
-                None => options,
-            };
-            (moved, drafted.settings)
+        (None, Some(Drafted { mut said, settings })) => {
+            if let Some(path) = env.get(&["path"]) {
+                said.options = said.options.with_address(&path.value);
+                said.address = path.at();
+            }
+            (said, settings)
         }
         (None, None) => {
             if field.is_none() {
@@ -107,19 +143,19 @@ pub(super) fn read(root: &Table<'_>, folder: &Path, env: &Environment) -> Option
             return None;
         }
     };
-    for (key, value) in settings {
-        if options.text(&key).is_none() {
-            options.set(key, value);
+    for (field, value) in settings {
+        if said.options.text(field.key).is_none() {
+            said.set(field.key, &value, (&field.key_span).into(), (&field.span).into());
         }
     }
     let places = ["url", "connection_string", "kind", "backend", "path"];
     for variable in env.0.iter().filter(|v| !places.contains(&v.key.as_str())) {
-        options.set(&variable.key, &variable.value);
+        said.set(&variable.key, &variable.value, variable.at(), variable.at());
     }
-    Some(options)
+    Some(said)
 }
 
-fn draft(field: &Field<'_>, folder: &Path, needed: bool) -> Option<Drafted> {
+fn draft<'a>(field: &Field<'a>, folder: &Path, needed: bool) -> Option<Drafted<'a>> {
     let hint = format!("write {EXAMPLE}");
     let table = field.table("[bus]", Some(hint))?;
     let url = table.either("url", "connection_string");
@@ -153,7 +189,12 @@ fn draft(field: &Field<'_>, folder: &Path, needed: bool) -> Option<Drafted> {
         let why = format!("`{}` is given twice: here and in the URL", setting.key);
         at_key(setting, why, "keep one of them".into());
     }
-    Some(Drafted { options: placed(options, folder, url.as_ref().or(named.as_ref()))?, settings })
+    let at = url.as_ref().or(named.as_ref()).unwrap_or(field);
+    let mut said = Said::at(&At::from(&at.span), placed(options, folder, at)?);
+    if let Some(path) = path.filter(|_| url.is_none()) {
+        said.address = At::from(&path.span);
+    }
+    Some(Drafted { said, settings })
 }
 
 fn at_key(field: &Field<'_>, why: String, hint: String) {
@@ -178,7 +219,7 @@ fn of_kind(kind: &str, path: &str) -> Result<Options> {
 }
 
 /// Reads a setting: a text as it is, a number or a boolean as it is written.
-fn setting(field: &Field<'_>) -> Option<(String, String)> {
+fn setting<'a>(field: &Field<'a>) -> Option<(Field<'a>, String)> {
     let value = match field.value {
         DeValue::String(text) => text.to_string(),
         DeValue::Boolean(value) => value.to_string(),
@@ -193,21 +234,42 @@ fn setting(field: &Field<'_>) -> Option<(String, String)> {
             return None;
         }
     };
-    Some((field.key.into(), value))
+    Some((field.clone(), value))
 }
 
 /// Resolves a relative path of an embedded store from the app file's folder.
-fn placed(options: Options, folder: &Path, field: Option<&Field<'_>>) -> Option<Options> {
+fn placed(options: Options, folder: &Path, field: &Field<'_>) -> Option<Options> {
     let address = options.address();
     if options.backend() != "sqlite" || address.is_empty() || address == ":memory:" {
         return Some(options);
     }
     let Some(path) = from_folder(folder, address).to_str().map(str::to_owned) else {
-        if let Some(field) = field {
-            let why = "the folder's name is not UTF-8, so that no path in it can be an address";
-            field.notes.add(field.span.clone(), why, None);
-        }
+        let why = "the folder's name is not UTF-8, so that no path in it can be an address";
+        field.notes.add(field.span.clone(), why, None);
         return None;
     };
     Some(options.with_address(path))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{Error, Field, Notes, Options, Table, placed};
+    use std::path::Path;
+    use toml::de::DeTable;
+
+    #[test]
+    fn only_the_path_of_an_embedded_store_is_resolved_from_the_folder() -> Result<(), Error> {
+        let (toml, _) = DeTable::parse_recoverable("bus = 1");
+        let notes = Notes::new("bus = 1");
+        let root = Table::new("the file", 0..0, toml.get_ref(), &notes);
+        let field: &Field<'_> = &root.fields()[0];
+        let address = |url: &str| {
+            let options = placed(Options::parse(url)?, Path::new("/folder"), field);
+            Ok::<_, Error>(options.map(|options| options.address().to_owned()))
+        };
+        assert_eq!(address("sqlite:a.db")?.as_deref(), Some("/folder/a.db"));
+        assert_eq!(address("postgres-queue://u@h/db")?.as_deref(), Some("u@h/db"));
+        assert!(notes.is_empty());
+        Ok(())
+    }
 }

@@ -2,7 +2,7 @@
 
 use super::{
     bus::{self, Environment},
-    inputs, pipelines,
+    fit, inputs, pipelines,
     problem::{LoadError, Notes},
     spec::AppSpec,
     steps, subscriptions,
@@ -24,8 +24,8 @@ impl AppSpec {
     ///
     /// Paths and commands in the file are resolved from its folder, a relative path in
     /// `RAILBUS_URL` from the working directory. `RAILBUS_URL` takes the place of the file's URL,
-    /// `RAILBUS_BUS__KEY` sets a key of `bus`; every other variable is ignored. The settings of
-    /// the bus are checked when it opens, by its backend.
+    /// `RAILBUS_BUS__KEY` sets a key of `bus`; every other variable is ignored. The backend is
+    /// asked whether it takes the settings of the bus; nothing is opened.
     ///
     /// # Errors
     /// Returns an error if the file is missing, a folder, larger than 1 MiB or not UTF-8, and all
@@ -69,12 +69,15 @@ fn resolve(root: &Table<'_>, folder: PathBuf, environment: &Environment) -> Opti
     let (pipelines, pipeline_names) = pipelines::read(root, &step_names);
     let subscriptions = subscriptions::read(root, &pipeline_names);
     root.finish();
+    if let Some(bus) = &bus {
+        fit::check(root, bus);
+    }
     if root.fields().iter().all(|field| !["on", "input"].contains(&field.key)) {
         let hint = "an app needs [[on]] with a pipeline; [[input]] brings it events";
         root.notes.hinted(0..0, "nothing to run: there is no [[on]]", hint);
     }
     let whole = root.notes.is_empty();
-    let bus = bus.filter(|_| whole)?;
+    let bus = bus.filter(|_| whole)?.options;
     Some(AppSpec { bus, inputs, steps, pipelines, subscriptions, folder })
 }
 

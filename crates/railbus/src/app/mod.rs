@@ -9,6 +9,7 @@ mod inputs;
 mod steps;
 mod pipelines;
 mod subscriptions;
+mod fit;
 mod file;
 mod summary;
 mod pump;

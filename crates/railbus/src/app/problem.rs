@@ -4,6 +4,7 @@ use crate::error::Error;
 use std::{cell::RefCell, error::Error as StdError, fmt, ops::Range};
 
 /// Where a mistake stands.
+#[non_exhaustive]
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Place {
     /// In the file.
@@ -84,6 +85,7 @@ impl fmt::Display for Problems {
 impl StdError for Problems {}
 
 /// Why an app file was not loaded.
+#[non_exhaustive]
 #[derive(Clone, Debug)]
 pub enum LoadError {
     /// The file can't be read as text: missing, a folder, too large, not UTF-8.
@@ -131,10 +133,17 @@ struct Note {
     hint: Option<String>,
 }
 
-#[derive(Debug, PartialEq, Eq, PartialOrd, Ord)]
-enum At {
+/// Where something was said that may be a mistake.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) enum At {
     Variable(String),
     Bytes(usize, usize),
+}
+
+impl From<&Range<usize>> for At {
+    fn from(span: &Range<usize>) -> Self {
+        Self::Bytes(span.start, span.end)
+    }
 }
 
 impl<'a> Notes<'a> {
@@ -160,6 +169,12 @@ impl<'a> Notes<'a> {
     /// Notes a mistake in an environment variable.
     pub(super) fn variable(&self, name: &str, message: impl Into<String>, hint: Option<String>) {
         self.push(At::Variable(name.into()), message.into(), hint);
+    }
+
+    /// Notes what the library says is wrong with something that was said there.
+    pub(super) fn refused(&self, at: &At, error: &Error) {
+        let message = error.message().to_owned();
+        self.push(at.clone(), message, error.advice().map(Into::into));
     }
 
     fn push(&self, at: At, message: String, hint: Option<String>) {

@@ -43,8 +43,8 @@ pub struct App {
 }
 
 /// How a run ended.
-#[derive(Debug)]
 #[non_exhaustive]
+#[derive(Debug)]
 pub enum Ended {
     /// Inputs are exhausted and everything is settled.
     Idle,
@@ -108,8 +108,9 @@ impl App {
         for input in &mut inputs {
             resume(&mut **input, bus).await?;
         }
+        let groups = groups(&spec.subscriptions);
         let run = match bus.accounts() {
-            Some(accounts) => Some(accounts.begin().await?),
+            Some(accounts) => Some(accounts.begin(&groups).await?),
             None => None,
         };
         let runs = Arc::new(Counter::default());
@@ -118,7 +119,6 @@ impl App {
             Some(opening(bus, on, pipeline, &runs))
         });
         bus.open_all(openings.collect()).await?;
-        let groups = groups(&spec.subscriptions);
         Ok(Self { bus: bus.clone(), inputs, groups, run, runs, began: Instant::now() })
     }
 
@@ -198,7 +198,9 @@ impl App {
         let (runs, elapsed) = (self.runs.get(), self.began.elapsed());
         let summary = match (self.bus.accounts(), self.run) {
             (Some(accounts), Some(run)) if !self.groups.is_empty() => {
-                Summary::of_store(accounts.tally(run, &self.groups).await?, runs, elapsed)
+                let tally = accounts.tally(run).await?;
+                accounts.end(run).await?;
+                Summary::of_store(tally, runs, elapsed)
             }
             _ => Summary::of_process(self.bus.counters(), runs, elapsed),
         };

@@ -1,6 +1,9 @@
 //! Values of an app file, each checked for its type and its limits.
 
-use super::table::{Field, Key, Table, suggest};
+use super::{
+    problem::At,
+    table::{Field, Key, Table, suggest},
+};
 use crate::{clock::parse_duration, error::Error, retry::Retry, topic::check_name};
 use serde_json::{Map, Value};
 use std::{
@@ -19,8 +22,7 @@ impl<'a> Field<'a> {
 
     /// Notes what is wrong with the value, by an error of the library.
     pub(super) fn refused(&self, error: &Error) {
-        let hint = error.advice().map(Into::into);
-        self.notes.add(self.span.clone(), error.message(), hint);
+        self.notes.refused(&At::from(&self.span), error);
     }
 
     /// Returns the place in the file of a part of this text, where it stands there as it is; the
@@ -40,19 +42,22 @@ impl<'a> Field<'a> {
 
     /// Reads a text that is not empty.
     pub(super) fn text(&self) -> Option<&'a str> {
-        let DeValue::String(text) = self.value else {
-            self.wrong("a string", None);
-            return None;
-        };
-        let why = if text.trim().is_empty() {
-            "is empty"
-        } else if text.contains('\0') {
-            "has a NUL character"
-        } else {
-            return Some(text);
-        };
-        self.notes.add(self.span.clone(), format!("`{}` {why}", self.key), None);
-        None
+        let noted = |why| self.notes.add(self.span.clone(), why, None);
+        self.named().map_err(noted).ok()
+    }
+
+    /// Returns a text that is not empty, or what is wrong with it, which is not noted.
+    pub(super) fn named(&self) -> Result<&'a str, String> {
+        match self.value {
+            DeValue::String(text) if text.trim().is_empty() => {
+                Err(format!("`{}` is empty", self.key))
+            }
+            DeValue::String(text) if text.contains('\0') => {
+                Err(format!("`{}` has a NUL character", self.key))
+            }
+            DeValue::String(text) => Ok(text),
+            other => Err(format!("`{}` must be a string, not {}", self.key, kind(other))),
+        }
     }
 
     /// Reads a text that is one of those allowed.

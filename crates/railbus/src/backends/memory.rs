@@ -3,7 +3,7 @@
 use crate::{
     backend::{Backend, Capability, Outgoing, Source, Subscribe},
     error::{Error, ErrorKind, Result},
-    options::{Options, Setting},
+    options::{Options, Setting, redact},
 };
 use async_trait::async_trait;
 use std::{
@@ -20,18 +20,27 @@ pub const CAPABILITY: Capability = Capability::inline("memory");
 /// What can be set: nothing.
 pub const SETTINGS: &[Setting] = &[];
 
-/// Opens the memory of this bus.
+/// Checks that there is neither an address nor a setting.
 ///
 /// # Errors
-/// Returns a config error if there is an address or a setting.
-pub async fn open(options: Options) -> Result<Arc<dyn Backend>> {
+/// Returns a config error that names what is there.
+pub fn check(options: &Options) -> Result<()> {
     options.check(SETTINGS)?;
     if !options.address().is_empty() {
         let why = "memory has no address";
         return Err(Error::new(ErrorKind::Config, "open memory", why)
-            .with("address", options.address())
+            .with("address", redact(options.address()))
             .hint("write memory: alone; for a file, sqlite:PATH"));
     }
+    Ok(())
+}
+
+/// Opens the memory of this bus.
+///
+/// # Errors
+/// As [`check`].
+pub async fn open(options: Options) -> Result<Arc<dyn Backend>> {
+    check(&options)?;
     Ok(Arc::new(Memory::default()))
 }
 

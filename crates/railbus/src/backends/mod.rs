@@ -25,6 +25,8 @@ pub struct Row {
     pub capability: &'static Capability,
     /// What can be set.
     pub settings: &'static [Setting],
+    /// Checks settings without opening anything.
+    pub check: fn(&Options) -> Result<()>,
     /// Opens it.
     pub open: fn(Options) -> Opening,
 }
@@ -36,6 +38,7 @@ pub const TABLE: &[Row] = &[
         example: "memory:",
         capability: &memory::CAPABILITY,
         settings: memory::SETTINGS,
+        check: memory::check,
         open: |options| Box::pin(memory::open(options)),
     },
     #[cfg(feature = "sqlite")]
@@ -44,25 +47,32 @@ pub const TABLE: &[Row] = &[
         example: "sqlite:PATH",
         capability: &sqlite::CAPABILITY,
         settings: sqlite::SETTINGS,
+        check: sqlite::check,
         open: |options| Box::pin(sqlite::open(options)),
     },
 ];
 
-/// Opens the backend that `options` name.
+/// Returns the backend that `options` name.
 ///
 /// # Errors
-/// Returns a config error that lists the backends of this build if there is none of that name,
-/// else what the backend says.
-pub async fn open(options: Options) -> Result<Arc<dyn Backend>> {
+/// Returns a config error that lists the backends of this build if there is none of that name.
+pub fn find(options: &Options) -> Result<&'static Row> {
     let names = || TABLE.iter().map(|row| row.scheme);
-    let Some(row) = TABLE.iter().find(|row| row.scheme == options.backend()) else {
+    TABLE.iter().find(|row| row.scheme == options.backend()).ok_or_else(|| {
         let known = names().collect::<Vec<_>>().join(", ");
         let hint = match nearest(options.backend(), names()) {
             Some(near) => format!("did you mean `{near}`? This build has: {known}"),
             None => format!("this build has: {known}"),
         };
         let why = format!("there is no backend `{}`", options.backend());
-        return Err(Error::new(ErrorKind::Config, "open", why).hint(hint));
-    };
-    (row.open)(options).await
+        Error::new(ErrorKind::Config, "open", why).hint(hint)
+    })
+}
+
+/// Opens the backend that `options` name.
+///
+/// # Errors
+/// As [`find`], else what the backend says.
+pub async fn open(options: Options) -> Result<Arc<dyn Backend>> {
+    (find(&options)?.open)(options).await
 }

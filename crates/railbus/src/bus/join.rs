@@ -72,7 +72,7 @@ impl Bus {
             source,
             matching: Arc::new(move |event| {
                 let inner = Weak::upgrade(&inner);
-                inner.map(|i| i.table.matching(Some(&of_group), event)).unwrap_or_default()
+                inner.and_then(|inner| inner.table.member(&of_group, event))
             }),
             policy: Arc::new(move || {
                 let entries = Weak::upgrade(&policies).map(|i| i.table.of_group(&named));

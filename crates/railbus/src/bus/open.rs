@@ -145,13 +145,25 @@ impl Bus {
     /// Closes the bus: nothing new is fetched, handlers in flight finish and may still publish;
     /// what has not finished at the deadline is given back. Closing again waits for the first.
     ///
+    /// Inside a handler it returns at once and the closing goes on without it, since it can't wait
+    /// for the delivery it is called from.
+    ///
     /// # Errors
     /// Returns an error if the backend can't let go.
     ///
     /// # Cancel safety
     /// If it is dropped, the bus stays closed to new events; call it again to finish.
     pub async fn close_within(&self, deadline: Duration) -> Result<()> {
-        self.drain().finish(deadline).await
+        let draining = self.drain();
+        if in_delivery() == 0 {
+            return draining.finish(deadline).await;
+        }
+        tokio::spawn(async move {
+            if let Err(error) = draining.finish(deadline).await {
+                tracing::warn!(%error, "the bus did not close well");
+            }
+        });
+        Ok(())
     }
 
     /// Stops fetching and publishing from outside, and returns at once.
@@ -202,10 +214,8 @@ impl Draining {
         let members = inner.members.lock().await;
         members.stop();
         members.drain(deadline).await;
-        if in_delivery() == 0 {
-            inner.tasks.close();
-            let _ = tokio::time::timeout(deadline, inner.tasks.wait()).await;
-        }
+        inner.tasks.close();
+        let _ = tokio::time::timeout(deadline, inner.tasks.wait()).await;
         drop(members);
         self
     }

@@ -47,6 +47,18 @@ impl Table {
         wanted.cloned().collect()
     }
 
+    /// Returns the subscriptions of `group` that want the event; `None` if none of them is
+    /// interested in events of its type and topic, so that another member may be.
+    pub(super) fn member(&self, group: &str, event: &Event) -> Option<Vec<Arc<Entry>>> {
+        let matching = self.matching(Some(group), event);
+        let interested = |e: &Arc<Entry>| {
+            e.predicate.interest().compile().matches(event.event_type(), event.topic())
+        };
+        // Interest is compiled only for the few events that nobody here wants.
+        let known = !matching.is_empty() || self.of_group(group).iter().any(interested);
+        known.then_some(matching)
+    }
+
     /// Returns all subscriptions of `group`.
     pub(super) fn of_group(&self, group: &str) -> Vec<Arc<Entry>> {
         let entries = self.entries.load();

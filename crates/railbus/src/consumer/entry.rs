@@ -9,8 +9,9 @@ use std::sync::{
     atomic::{AtomicBool, Ordering::Relaxed},
 };
 
-/// Returns a group's subscriptions that want an event, in the order they run.
-pub(crate) type Matching = Arc<dyn Fn(&Event) -> Vec<Arc<Entry>> + Send + Sync>;
+/// Returns a group's subscriptions that want an event, in the order they run; none at all if this
+/// member has nobody any more for events of its type and topic.
+pub(crate) type Matching = Arc<dyn Fn(&Event) -> Option<Vec<Arc<Entry>>> + Send + Sync>;
 
 /// Returns the name and policy for bytes that are no event, and so are nobody's in particular.
 pub(crate) type Fallback = Arc<dyn Fn() -> (String, FailurePolicy) + Send + Sync>;

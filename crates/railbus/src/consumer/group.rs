@@ -61,6 +61,7 @@ impl Group {
             group,
             matching,
             policy,
+            source: Arc::clone(&source),
             settler: settler.clone(),
             leases: leases.clone(),
             lease,
@@ -130,7 +131,7 @@ async fn run(
             Ok(leased) if leased.is_empty() => break,
             Ok(leased) => {
                 failures = 0;
-                begin(&shared, &source, &room, permit, leased, &mut tasks).await;
+                begin(&shared, &room, permit, leased, &mut tasks).await;
             }
             Err(e) if matches!(e.kind(), ErrorKind::Closed | ErrorKind::NotFound) => {
                 if e.kind() == ErrorKind::NotFound {
@@ -180,7 +181,6 @@ async fn next_room(
 /// Starts a task for each delivery, or gives them back if the group began to drain meanwhile.
 async fn begin(
     shared: &Arc<Shared>,
-    source: &Arc<dyn Source>,
     room: &Arc<Semaphore>,
     permit: OwnedSemaphorePermit,
     leased: Vec<Leased>,
@@ -201,13 +201,9 @@ async fn begin(
                 Err(_) => return,
             },
         };
-        let (shared, source) = (Arc::clone(shared), Arc::clone(source));
+        let shared = Arc::clone(shared);
         tasks.spawn(async move {
             let after = work(&shared, leased).await;
-            if matches!(after, After::Stop(_)) {
-                // The group may be waiting in a fetch.
-                source.stop();
-            }
             drop(permit);
             after
         });

@@ -7,7 +7,7 @@ use super::{
     settler::Settler,
 };
 use crate::{
-    backend::{Leased, Receipt, Settle, Undecodable, Verdict},
+    backend::{Leased, Receipt, Settle, Source, Undecodable, Verdict},
     clock::Timestamp,
     delivery::{ByHand, Decision, Delivery, End, Lease, Marks, Nack, Outcome, Try},
     error::ErrorKind,
@@ -20,11 +20,15 @@ use std::{
 };
 use tokio::sync::{oneshot, watch};
 
+/// How long an event that this member can't handle any more is left to the others.
+const UNROUTED: Duration = Duration::from_millis(200);
+
 /// What every delivery of a group shares.
 pub(super) struct Shared {
     pub(super) group: Arc<str>,
     pub(super) matching: Matching,
     pub(super) policy: Fallback,
+    pub(super) source: Arc<dyn Source>,
     pub(super) settler: Settler,
     pub(super) leases: Leases,
     pub(super) lease: Duration,
@@ -59,7 +63,10 @@ pub(super) async fn work(shared: &Shared, leased: Leased) -> After {
     shared.counters.delivered.one();
     let after = match leased.event {
         Ok(event) => {
-            let mut open = (shared.matching)(&event);
+            let Some(mut open) = (shared.matching)(&event) else {
+                give_back(shared, receipt).await;
+                return After::GoOn;
+            };
             open.retain(|entry| match &leased.only {
                 Some(only) => entry.name == *only,
                 None => !leased.finished.contains(&entry.name),
@@ -82,6 +89,13 @@ pub(super) async fn work(shared: &Shared, leased: Leased) -> After {
     after
 }
 
+/// Gives back an event whose subscription was cancelled after it was fetched.
+async fn give_back(shared: &Shared, receipt: Receipt) {
+    shared.leases.end(&receipt);
+    let settle = Settle::new(receipt, Verdict::Release { delay: UNROUTED });
+    tell(shared, None, shared.settler.settle(settle).await);
+}
+
 /// Settles bytes that are no event: no try will ever make one of them.
 async fn poison(
     shared: &Shared,
@@ -95,7 +109,10 @@ async fn poison(
     let failed =
         Try { attempt, at: Timestamp::now(), subscription: name.clone(), reason: reason.clone() };
     match policy.last(reason) {
-        Decision::Stop(reason) => After::Stop(reason),
+        Decision::Stop(reason) => {
+            shared.source.stop();
+            After::Stop(reason)
+        }
         Decision::End(end) => {
             let ended = vec![(name, end)];
             let mut settle = Settle::new(receipt.clone(), Verdict::Ack);
@@ -121,6 +138,8 @@ impl Work<'_> {
                 }
                 Round::Again(wait) => wait,
                 Round::Stop(reason) => {
+                    // First, or the fetch under way takes the event up again.
+                    self.shared.source.stop();
                     self.settle(Verdict::Nack { delay: Duration::ZERO }).await;
                     return After::Stop(reason);
                 }

@@ -164,18 +164,18 @@ impl RunReport {
     /// Turns the report into what a handler returns.
     ///
     /// # Errors
-    /// A failure becomes the step's own [`Failure`](crate::step::Failure), which no policy tries
-    /// again; an exception becomes a [`RunError`], which the subscription's policy may.
+    /// Returns a [`RunError`]. If the step said no, its source is the step's own
+    /// [`Failure`](crate::step::Failure), which no policy tries again; an exception may be.
     pub fn into_result(self) -> Result<(), BoxError> {
         match self.ended {
             None => Ok(()),
-            Some((_, StepError::Failure(failure))) => Err(Box::new(failure)),
-            Some((step, StepError::Exception(exception))) => Err(Box::new(RunError {
-                pipeline: self.pipeline,
-                step,
-                kind: exception.kind,
-                source: exception.error,
-            })),
+            Some((step, error)) => {
+                let (kind, source) = match error {
+                    StepError::Failure(failure) => (None, failure.into()),
+                    StepError::Exception(exception) => (Some(exception.kind), exception.error),
+                };
+                Err(Box::new(RunError { pipeline: self.pipeline, step, kind, source }))
+            }
         }
     }
 }
@@ -188,12 +188,13 @@ impl fmt::Display for RunReport {
     }
 }
 
-/// A run that ended in an exception: which pipeline and step, of what kind, and why.
+/// A run that did not succeed: in which step, and why.
 #[derive(Debug)]
 pub struct RunError {
     pipeline: Arc<str>,
     step: Arc<str>,
-    kind: String,
+    // None: the step said no.
+    kind: Option<String>,
     source: BoxError,
 }
 
@@ -204,23 +205,28 @@ impl RunError {
         &self.pipeline
     }
 
-    /// Returns the name of the step that an error befell.
+    /// Returns the name of the step that did not succeed.
     #[must_use]
     pub fn step(&self) -> &str {
         &self.step
     }
 
-    /// Returns the exception's kind, such as `timeout`, by which retry policies choose.
+    /// Returns the exception's kind, such as `timeout`, by which retry policies choose; none if
+    /// the step said no.
     #[must_use]
-    pub fn kind(&self) -> &str {
-        &self.kind
+    pub fn kind(&self) -> Option<&str> {
+        self.kind.as_deref()
     }
 }
 
 impl fmt::Display for RunError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Self { pipeline, step, kind, source } = self;
-        write!(f, "pipeline {pipeline}, step {step}: {kind}: {}", chain(&**source))
+        // Not the pipeline: whoever reads this knows the subscription, which is its namesake.
+        write!(f, "step {}: ", self.step)?;
+        if let Some(kind) = &self.kind {
+            write!(f, "{kind}: ")?;
+        }
+        f.write_str(&chain(&*self.source))
     }
 }
 

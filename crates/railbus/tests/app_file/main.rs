@@ -1,7 +1,8 @@
 //! The app file: what it means, and every mistake with its place and a hint.
-#![cfg(feature = "app")]
+#![cfg(all(feature = "app", feature = "sqlite"))]
 #![allow(clippy::unwrap_used, clippy::expect_used)]
 
+mod fit;
 mod meaning;
 mod mistakes;
 

@@ -1,7 +1,12 @@
 //! What a file without mistakes comes to.
 
 use super::{APP, Folder};
-use railbus::{app::InputSpec, delivery::Then, event::Event, retry::Retry};
+use railbus::{
+    app::{InputSpec, Problems},
+    delivery::Then,
+    event::Event,
+    retry::Retry,
+};
 use serde_json::json;
 use std::{
     path::{Path, PathBuf},
@@ -141,36 +146,46 @@ fn subscriptions_have_their_predicate_policy_and_defaults() {
 #[test]
 fn the_environment_names_the_bus_and_sets_its_keys() {
     let folder = Folder::new();
-    let table = "[bus]\nkind = \"sqlite\"\npath = \"a.db\"\nretention = \"48h\"\nbatch = 10\n";
+    let table = "[bus]\nkind = \"sqlite\"\npath = \"a.db\"\nretention = \"48h\"\nmax_size = 10\n";
     let rest =
         "[steps.a]\ncommand = [\"true\"]\n[pipelines.p]\nflow = \"a\"\n[[on]]\npipeline = \"p\"\n";
     let here = folder.0.display();
     let cases: &[(&[(&str, &str)], String)] = &[
-        (&[], format!("sqlite:{here}/a.db?batch=10&retention=48h")),
+        (&[], format!("sqlite:{here}/a.db?max_size=10&retention=48h")),
         // Another place on the same backend keeps the settings; relative to where one stands.
-        (&[("RAILBUS_URL", "sqlite:b.db")], "sqlite:b.db?batch=10&retention=48h".into()),
-        (&[("RAILBUS_URL", "sqlite:b.db?batch=2")], "sqlite:b.db?batch=2&retention=48h".into()),
+        (&[("RAILBUS_URL", "sqlite:b.db")], "sqlite:b.db?max_size=10&retention=48h".into()),
+        (
+            &[("RAILBUS_URL", "sqlite:b.db?max_size=2")],
+            "sqlite:b.db?max_size=2&retention=48h".into(),
+        ),
         // Another backend does not.
         (&[("RAILBUS_URL", "memory:")], "memory:".into()),
-        (&[("RAILBUS_BUS__RETENTION", "1h")], format!("sqlite:{here}/a.db?batch=10&retention=1h")),
-        (&[("RAILBUS_BUS__PATH", "c.db")], "sqlite:c.db?batch=10&retention=48h".into()),
+        (&[("RAILBUS_BUS__KIND", "memory")], "memory:".into()),
+        (
+            &[("RAILBUS_BUS__RETENTION", "1h")],
+            format!("sqlite:{here}/a.db?max_size=10&retention=1h"),
+        ),
+        (&[("RAILBUS_BUS__PATH", "c.db")], "sqlite:c.db?max_size=10&retention=48h".into()),
         (
             &[("RAILBUS_BUS__URL", "sqlite:c.db"), ("RAILBUS_URL", "sqlite:b.db")],
-            "sqlite:b.db?batch=10&retention=48h".into(),
-        ),
-        (
-            &[("RAILBUS_BUS__KIND", "other"), ("RAILBUS_BUS__PATH", "d"), ("RAILBUS_BUS__X", "1")],
-            "other:d?x=1".into(),
+            "sqlite:b.db?max_size=10&retention=48h".into(),
         ),
         (
             &[("RAILBUS_TOKEN", "x"), ("BUS__X", "y")],
-            format!("sqlite:{here}/a.db?batch=10&retention=48h"),
+            format!("sqlite:{here}/a.db?max_size=10&retention=48h"),
         ),
     ];
     for (env, expected) in cases {
         let app = folder.load(format!("{table}{rest}"), env).unwrap();
         assert_eq!(app.bus.to_string(), *expected, "{env:?}");
     }
+    let elsewhere = [
+        ("RAILBUS_BUS__KIND", "sqlite"),
+        ("RAILBUS_BUS__PATH", "d"),
+        ("RAILBUS_BUS__MAX_SIZE", "1"),
+    ];
+    let app = folder.load(format!("bus.url = \"memory:\"\n{rest}"), &elsewhere).unwrap();
+    assert_eq!(app.bus.to_string(), "sqlite:d?max_size=1");
     // The environment is enough.
     let app = folder.load(rest, &[("RAILBUS_URL", "memory:")]).unwrap();
     assert_eq!(app.bus.backend(), "memory");
@@ -187,7 +202,6 @@ fn an_absolute_address_and_no_address_stay_as_they_are() {
         ("sqlite:///var/x.db", "/var/x.db"),
         ("sqlite::memory:", ":memory:"),
         ("memory:", ""),
-        ("postgres-queue://u@h/db", "u@h/db"),
     ] {
         let app = folder.load(format!("bus.url = \"{url}\"{rest}"), &[]).unwrap();
         assert_eq!(app.bus.address(), address);
@@ -210,8 +224,28 @@ fn a_file_of_inputs_alone_publishes_for_others() {
 fn a_secret_in_a_url_is_not_told() {
     let folder = Folder::new();
     let rest = &APP[APP.find('\n').unwrap()..];
-    let app = folder.load(format!("bus.url = \"x://me:hunter2@host/db\"{rest}"), &[]).unwrap();
+    let app = folder.load(format!("bus.url = \"sqlite://me:hunter2@host/db\"{rest}"), &[]).unwrap();
     assert!(!format!("{app:?}").contains("hunter2"), "{app:?}");
+    for url in [
+        "x://me:hunter2@host/db",
+        "x:me:hunter2@host/db",
+        "me:hunter2@host/db",
+        "//me:hunter2@host/db",
+        "memory://me:hunter2@host/db",
+        "sqlite:x?password=hunter2",
+        "sqlite://me:what?hunter2@host/db",
+        "x://me:what?and&hunter2@host/db",
+        "x://host/db?password=hunter2&password=hunter2",
+    ] {
+        let kept = |problems: Problems| {
+            assert!(!format!("{problems} {problems:?}").contains("hunter2"), "{url}: {problems:?}");
+        };
+        kept(folder.problems(&format!("bus.url = \"{url}\"{rest}"), &[]));
+        kept(folder.problems(&format!("bus.kind = \"{url}\"{rest}"), &[]));
+        for name in ["RAILBUS_URL", "RAILBUS_BUS__URL", "RAILBUS_BUS__KIND"] {
+            kept(folder.problems(APP, &[(name, url)]));
+        }
+    }
 }
 
 #[test]

@@ -55,9 +55,16 @@ fn mistakes_in_the_bus() {
         ("bus.url = \"sqlite:x?a\"", 1, 11, "`a` has no value", "key=value"),
         ("bus.url = \"memory:\"\nbus.kind = \"x\"", 2, 5, "both say where", "keep `url` alone"),
         ("bus.url = \"memory:\"\nbus.path = \"x\"", 2, 5, "both say where", "keep `url` alone"),
-        ("bus.kind = \"m\"\nbus.backend = \"m\"", 2, 5, "say the same", "keep one"),
-        ("bus.url = \"m:\"\nbus.x = [1]", 2, 9, "must be a string, a number or a", ""),
-        ("bus.url = \"m:?x=1\"\nbus.x = 2", 2, 5, "`x` is given twice", "keep one"),
+        ("bus.kind = \"memory\"\nbus.backend = \"memory\"", 2, 5, "say the same", "keep one"),
+        ("bus.kind = \"sqlite:x.db\"", 1, 12, "a backend's name has no `:`", "set `url`"),
+        ("bus.url = \"memory:\"\nbus.x = [1]", 2, 9, "must be a string, a number or a", ""),
+        (
+            "bus.url = \"sqlite:x?max_size=1\"\nbus.max_size = 2",
+            2,
+            5,
+            "`max_size` is given twice",
+            "keep one",
+        ),
     ];
     for (text, line, column, message, hint) in cases {
         let problems = folder.problems(&format!("{text}{rest}"), &[]);
@@ -86,8 +93,11 @@ fn mistakes_at_the_root() {
             ("[input]\nkind = \"ndjson\"", 8, 1, "must be an array of tables", "[[input]]"),
         ],
     );
-    each("bus.url = \"m:\"\n", &[("on = [1]", 2, 7, "`on` must hold tables", "[[on]]")]);
-    each("bus.url = \"m:\"\n", &[("on = 1", 2, 6, "`on` must be an array of tables", "[[on]]")]);
+    each("bus.url = \"memory:\"\n", &[("on = [1]", 2, 7, "`on` must hold tables", "[[on]]")]);
+    each(
+        "bus.url = \"memory:\"\n",
+        &[("on = 1", 2, 6, "`on` must be an array of tables", "[[on]]")],
+    );
     each(APP, &[("[steps.a]", 8, 8, "`a` is given twice", "keep one")]);
     each(APP, &[("limit = 1\nlimit = 2", 9, 1, "`limit` is given twice", "keep one")]);
 }
@@ -240,7 +250,7 @@ fn mistakes_in_flows_point_into_the_text() {
         ],
     );
     each(APP, &[("[pipelines.\"1\"]\nflow = \"a\"", 8, 12, "`1` is not a name", "letters")]);
-    let none = "bus.url = \"m:\"\n[pipelines.p]\nflow = \"a\"\n[[on]]\npipeline = \"p\"";
+    let none = "bus.url = \"memory:\"\n[pipelines.p]\nflow = \"a\"\n[[on]]\npipeline = \"p\"";
     each("", &[(none, 3, 9, "there is no step `a`", "declare it: [steps.a]")]);
 }
 
@@ -275,10 +285,11 @@ fn mistakes_in_subscriptions() {
         ],
     );
     let group = "group = \"g\"\n[[on]]\ngroup = \"g\"\npipeline = \"p\"\ntype = \"x\"";
-    each(APP, &[(group, 11, 12, "two subscriptions `p` in group `g`", "a `name`")]);
+    let grouped = APP.replace("memory:", "sqlite:x.db");
+    each(&grouped, &[(group, 11, 12, "two subscriptions `p` in group `g`", "a `name`")]);
     let named = "[[on]]\npipeline = \"p\"\nname = \"p\"";
     each(APP, &[(named, 10, 8, "two subscriptions `p` outside groups", "a `name`")]);
-    let none = "bus.url = \"m:\"\n[[on]]\npipeline = \"p\"";
+    let none = "bus.url = \"memory:\"\n[[on]]\npipeline = \"p\"";
     each("", &[(none, 3, 12, "there is no pipeline `p`", "declare it: [pipelines.p]")]);
 }
 
@@ -373,4 +384,8 @@ fn a_file_with_nothing_but_mistakes_is_told_in_time() {
     let problems = Folder::new().problems(&format!("{APP}{lines}"), &[]);
     assert_eq!(problems.list().len(), 60_000);
     assert_eq!(problems.list()[59_999].line_column(), Some((60_007, 1)));
+    let (url, rest) = APP.split_once('\n').unwrap();
+    let problems = Folder::new().problems(&format!("{rest}[bus]\n{}\n{lines}", &url[4..]), &[]);
+    assert_eq!(problems.list().len(), 60_000);
+    assert_eq!(problems.list()[0].line_column(), Some((9, 1)));
 }

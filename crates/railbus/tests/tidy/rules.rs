@@ -138,6 +138,20 @@ pub(crate) fn errors_are_documented(sources: &[Source]) -> Vec<Violation> {
     violations
 }
 
+/// A public enum of the library can grow: programs that match on it have an arm for what is new.
+pub(crate) fn public_enums_are_non_exhaustive(sources: &[Source]) -> Vec<Violation> {
+    let mut violations = Vec::new();
+    for source in rust(sources).filter(|s| s.path.starts_with("crates/railbus/src/")) {
+        for at in source.find("pub enum").into_iter().filter(|at| !source.is_test(*at)) {
+            let above = docs(source, source.line(at) - 1);
+            if !above.into_iter().any(|line| line.trim() == "#[non_exhaustive]") {
+                violations.push(Violation::at(source, at, "a public enum is #[non_exhaustive]"));
+            }
+        }
+    }
+    violations
+}
+
 fn returns_result(source: &Source, at: usize) -> bool {
     let head = &source.code[at..item(&source.code, at).0];
     let head = head.split(" where").next().unwrap_or_default().trim_end();

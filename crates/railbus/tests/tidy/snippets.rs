@@ -172,6 +172,28 @@ pub(crate) const RULES: &[Rule] = &[
         }],
     },
     Rule {
+        name: "public enums are non-exhaustive",
+        check: rules::public_enums_are_non_exhaustive,
+        cases: &[Case {
+            files: || {
+                let attribute = "#[non_exhaustive]\n";
+                let code = format!(
+                    "{attribute}#[derive(Debug)]\npub enum A {{ B }}\npub enum C {{ D }}\n\
+                     /// {attribute}pub enum E {{}}\n#[derive(Debug)]\n{attribute}\
+                     pub enum F {{}}\nenum G {{}}\npub(crate) enum H {{}}\n// pub enum I\n\
+                     mod j {{\n    #[non_exhaustive]\n    pub enum K {{}}\n    pub enum L {{}}\n}}\n\
+                     #[cfg(test)]\nmod tests {{\n    pub enum M {{}}\n}}\n"
+                );
+                files(&[(A, &code), ("crates/railbus-cli/src/a.rs", "pub enum N {}\n")])
+            },
+            caught: &[
+                "crates/railbus/src/event.rs:4",
+                "crates/railbus/src/event.rs:6",
+                "crates/railbus/src/event.rs:16",
+            ],
+        }],
+    },
+    Rule {
         name: "the changelog has unreleased lines",
         check: documents::the_changelog_has_unreleased_lines,
         cases: &[

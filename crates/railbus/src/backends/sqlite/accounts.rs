@@ -9,39 +9,86 @@ use crate::{
 use rusqlite::{Connection, Transaction, named_params, params};
 use serde_json::{Value, json};
 
+/// How many runs that never ended, be it that they still run, are kept account of.
+const RUNS_KEPT: i64 = 16;
+
 /// Begins a run.
-pub(super) fn begin(transaction: &Transaction<'_>) -> rusqlite::Result<RunMark> {
-    transaction
-        .execute("INSERT INTO runs (began_at) VALUES (?1)", [Timestamp::now().as_micros()])?;
-    Ok(RunMark { run: transaction.last_insert_rowid(), newest: newest(transaction)? })
+pub(super) fn begin(
+    transaction: &Transaction<'_>,
+    groups: &[(String, Interest)],
+) -> rusqlite::Result<RunMark> {
+    let rows = groups
+        .iter()
+        .map(|(name, interest)| json!({ "name": name, "interest": write_interest(interest) }));
+    transaction.execute(
+        "INSERT INTO runs (began_at, newest, groups) VALUES (?1, ?2, ?3)",
+        params![
+            Timestamp::now().as_micros(),
+            newest(transaction)?,
+            Value::Array(rows.collect()).to_string(),
+        ],
+    )?;
+    Ok(RunMark { run: transaction.last_insert_rowid() })
 }
 
-/// Counts the outcomes of a run's events, each id by its worst.
+/// Ends a run.
+pub(super) fn end(transaction: &Transaction<'_>, run: RunMark) -> rusqlite::Result<()> {
+    transaction.execute("UPDATE runs SET ended = 1, swept = NULL WHERE id = ?1", [run.run])?;
+    Ok(())
+}
+
+/// Counts the outcomes of a run's events, each id by its worst, and what retention has removed.
+pub(super) fn tally(connection: &Connection, run: RunMark) -> rusqlite::Result<Tally> {
+    let swept: Option<String> =
+        connection.query_row("SELECT swept FROM runs WHERE id = ?1", [run.run], |r| r.get(0))?;
+    Ok(count(connection, run.run, None)? + read_tally(swept.as_deref()))
+}
+
+/// Adds what is about to be removed to the counts of the runs that have not ended.
+pub(super) fn sweep(transaction: &Transaction<'_>, doomed: &[i64]) -> rusqlite::Result<()> {
+    let mut open = transaction
+        .prepare_cached("SELECT id, swept FROM runs WHERE ended = 0 ORDER BY id DESC LIMIT ?1")?;
+    let open: Vec<(i64, Option<String>)> = open
+        .query_map([RUNS_KEPT], |row| Ok((row.get(0)?, row.get(1)?)))?
+        .collect::<rusqlite::Result<_>>()?;
+    for (run, swept) in open {
+        let swept = read_tally(swept.as_deref()) + count(transaction, run, Some(doomed))?;
+        transaction
+            .prepare_cached("UPDATE runs SET swept = ?2 WHERE id = ?1")?
+            .execute(params![run, json!(swept).to_string()])?;
+    }
+    Ok(())
+}
+
+fn read_tally(text: Option<&str>) -> Tally {
+    text.and_then(|text| serde_json::from_str(text).ok()).unwrap_or_default()
+}
+
+/// Counts a run's events, all of them or those in `only`.
 ///
-/// The events of a run are those published during it, by itself or by no run at all, and those
-/// that one of its groups had not settled when it began. One a group wants but has not settled,
-/// or not seen, is in no class.
-pub(super) fn tally(
-    connection: &Connection,
-    run: RunMark,
-    groups: &[(String, Interest)],
-) -> rusqlite::Result<Tally> {
-    let mine = groups_json(connection, groups)?;
+/// They are those published during the run, by itself or by no run at all, and those that one of
+/// its groups had not settled when it began. One that a group wants but has not settled, or not
+/// seen, is in no class.
+fn count(connection: &Connection, run: i64, only: Option<&[i64]>) -> rusqlite::Result<Tally> {
     let mut statement = connection.prepare_cached(
-        "WITH mine AS (
-            SELECT value ->> 'id' AS id, value ->> 'interest' AS interest FROM json_each(:mine)
+        "WITH run AS (SELECT id, newest, groups FROM runs WHERE id = :run),
+        mine AS (
+            SELECT g.id AS id, g.cursor AS cursor, value ->> 'interest' AS interest
+            FROM run, json_each(run.groups) JOIN groups g ON g.name = value ->> 'name'
         ), seen AS (
-            SELECT e.id AS id, e.seq > :newest AS new, e.rejected AS rejected,
+            SELECT e.id AS id, e.seq > run.newest AS new, e.rejected AS rejected,
                 d.seq IS NOT NULL AND (d.attempt > 0 OR d.outcome > 0) AS delivered,
                 CASE WHEN d.seq IS NOT NULL THEN d.state = 0
-                     ELSE m.id IS NOT NULL AND e.seq > g.cursor AND e.rejected = 0
+                     ELSE m.id IS NOT NULL AND e.seq > m.cursor AND e.rejected = 0
                           AND wants(m.interest, e.type, e.topic) END AS open,
                 coalesce(d.outcome, 0) AS outcome, coalesce(d.retried, 0) AS retried
-            FROM events e LEFT JOIN mine m LEFT JOIN groups g ON g.id = m.id
+            FROM run, events e LEFT JOIN mine m
                 LEFT JOIN deliveries d ON d.grp = m.id AND d.seq = e.seq
-            WHERE (e.seq > :newest AND (e.run = :run OR e.run IS NULL))
-               OR (e.seq <= :newest AND (d.state = 0 OR d.run >= :run OR (d.seq IS NULL
-                   AND e.seq > g.cursor AND e.rejected = 0 AND wants(m.interest, e.type, e.topic))))
+            WHERE (:only IS NULL OR e.seq IN (SELECT value FROM json_each(:only)))
+              AND ((e.seq > run.newest AND (e.run = run.id OR e.run IS NULL))
+               OR (e.seq <= run.newest AND (d.state = 0 OR d.run >= run.id OR (d.seq IS NULL
+                   AND e.seq > m.cursor AND e.rejected = 0
+                   AND wants(m.interest, e.type, e.topic)))))
         ), ids AS (
             SELECT max(new) AS new, max(delivered) AS delivered, max(retried) AS retried,
                 CASE WHEN max(open) THEN 0 WHEN max(rejected) THEN 4
@@ -51,10 +98,11 @@ pub(super) fn tally(
         SELECT sum(new), sum(NOT new), sum(delivered), sum(class = 2), sum(class = 3),
             sum(class = 4), sum(class = 1), sum(retried) FROM ids",
     )?;
-    let about = named_params! { ":newest": run.newest, ":run": run.run, ":mine": mine };
-    statement.query_row(about, |row| {
+    let only = only.map(|seqs| json!(seqs).to_string());
+    statement.query_row(named_params! { ":run": run, ":only": only }, |row| {
         let count = |i| {
-            Ok::<_, rusqlite::Error>(row.get::<_, Option<i64>>(i)?.unwrap_or(0).cast_unsigned())
+            let sum: Option<i64> = row.get(i)?;
+            Ok::<_, rusqlite::Error>(sum.unwrap_or(0).cast_unsigned())
         };
         Ok(Tally {
             published: count(0)?,
@@ -87,15 +135,4 @@ pub(super) fn is_idle(
         }
     }
     Ok(true)
-}
-
-/// Writes the program's groups as JSON, for statements to read as a table.
-fn groups_json(connection: &Connection, groups: &[(String, Interest)]) -> rusqlite::Result<String> {
-    let mut rows = Vec::new();
-    for (name, interest) in groups {
-        if let Some(id) = id_of(connection, name)? {
-            rows.push(json!({ "id": id, "interest": write_interest(interest) }));
-        }
-    }
-    Ok(Value::Array(rows).to_string())
 }

@@ -18,6 +18,10 @@ use std::time::Duration;
 /// not hold the write lock.
 const SCAN_MAX: i64 = 4096;
 
+/// How many bytes of events one claim leases, the last one over: memory stays bounded however large
+/// the events are.
+pub(super) const BYTES_MAX: usize = 8 << 20;
+
 /// A member of a group, as the store sees it.
 #[derive(Clone, Debug)]
 pub(super) struct Member {
@@ -69,29 +73,44 @@ pub(super) fn claim(
     max: usize,
 ) -> rusqlite::Result<(Vec<Leased>, bool)> {
     let now = Timestamp::now();
-    let mut claimed = claim_due(transaction, member, max, now)?;
-    let more = claim_new(transaction, member, max, now, &mut claimed)?;
-    Ok((claimed, more))
+    let mut claimed = Claimed { leased: Vec::new(), bytes: 0, max };
+    claim_due(transaction, member, now, &mut claimed)?;
+    let more = claim_new(transaction, member, now, &mut claimed)?;
+    Ok((claimed.leased, more))
+}
+
+/// What is claimed so far.
+struct Claimed {
+    leased: Vec<Leased>,
+    bytes: usize,
+    max: usize,
+}
+
+impl Claimed {
+    fn is_full(&self) -> bool {
+        self.leased.len() == self.max || self.bytes >= BYTES_MAX
+    }
 }
 
 fn claim_due(
     transaction: &Transaction<'_>,
     member: &Member,
-    max: usize,
     now: Timestamp,
-) -> rusqlite::Result<Vec<Leased>> {
+    claimed: &mut Claimed,
+) -> rusqlite::Result<()> {
     let mut due = transaction.prepare_cached(
         "SELECT d.seq, e.type, e.topic, d.attempt, d.fence, d.leased, d.finished, d.history, e.body
          FROM deliveries d JOIN events e ON e.seq = d.seq
          WHERE d.grp = ?1 AND d.state = 0 AND d.due <= ?2 ORDER BY d.due, d.seq",
     )?;
-    let mut found = Vec::new();
+    let (mut found, mut bytes) = (Vec::new(), 0);
     let mut rows = due.query(params![member.group, now.as_micros()])?;
     while let Some(row) = rows.next()? {
-        if found.len() == max {
+        if found.len() == claimed.max || bytes >= BYTES_MAX {
             break;
         }
         if member.wants.matches(row.get_ref(1)?.as_str()?, row.get_ref(2)?.as_str()?) {
+            bytes += row.get_ref(8)?.as_blob()?.len();
             found.push(again(row)?);
         }
     }
@@ -101,14 +120,14 @@ fn claim_due(
          retried = retried OR ?4 > 1 WHERE grp = ?1 AND seq = ?2",
     )?;
     let until = now.after(member.lease).as_micros();
-    let mut claimed = Vec::with_capacity(found.len());
     for Again { leased, history } in found {
         let Receipt { place, fence, .. } = leased.receipt;
         let (place, fence) = (place.cast_signed(), fence.cast_signed());
         lease.execute(params![member.group, place, until, leased.attempt, fence, history])?;
-        claimed.push(leased);
+        claimed.leased.push(leased);
     }
-    Ok(claimed)
+    claimed.bytes = bytes;
+    Ok(())
 }
 
 struct Again {
@@ -158,9 +177,8 @@ fn decode(body: Vec<u8>) -> Result<crate::event::Event, Undecodable> {
 fn claim_new(
     transaction: &Transaction<'_>,
     member: &Member,
-    max: usize,
     now: Timestamp,
-    claimed: &mut Vec<Leased>,
+    claimed: &mut Claimed,
 ) -> rusqlite::Result<bool> {
     let group = transaction
         .prepare_cached("SELECT cursor, interest FROM groups WHERE id = ?1")?
@@ -186,12 +204,14 @@ fn claim_new(
         let held = due.filter(|due| *due > now.as_micros());
         let rejected: bool = row.get(4)?;
         let mine = !rejected && held.is_none() && member.wants.matches(event_type, topic);
-        if mine && claimed.len() == max {
+        if mine && claimed.is_full() {
             break;
         }
         if mine {
             if insert.execute(params![member.group, seq, until, 1])? == 1 {
-                claimed.push(first(seq, row.get(5)?));
+                let body: Vec<u8> = row.get(5)?;
+                claimed.bytes += body.len();
+                claimed.leased.push(first(seq, body));
             }
         } else if !rejected && union.matches(event_type, topic) {
             insert.execute(params![member.group, seq, held.unwrap_or(0), 0])?;

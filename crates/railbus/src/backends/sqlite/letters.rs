@@ -75,7 +75,8 @@ fn read(row: &Row<'_>) -> rusqlite::Result<Letter> {
 /// Hands letters back, each to the one subscription it failed in; tells how many.
 ///
 /// Left alone are letters that are gone, lines that never became an event, and events that
-/// another subscription of the group is still working on.
+/// another subscription of the group is still working on. An event that waits to be tried anew,
+/// such as one handed back to another subscription just before, takes this one up as well.
 pub(super) fn redrive(transaction: &Transaction<'_>, ids: &[LetterId]) -> rusqlite::Result<u64> {
     let mut redriven = 0;
     for id in ids {
@@ -83,7 +84,7 @@ pub(super) fn redrive(transaction: &Transaction<'_>, ids: &[LetterId]) -> rusqli
             .prepare_cached(
                 "SELECT l.grp, l.seq, l.subscription, d.finished FROM letters l
                  JOIN deliveries d ON d.grp = l.grp AND d.seq = l.seq
-                 WHERE l.id = ?1 AND d.state = 1",
+                 WHERE l.id = ?1 AND (d.state = 1 OR (d.leased = 0 AND d.attempt = 0))",
             )?
             .query_row([number(id)], |row| {
                 let finished: Option<String> = row.get(3)?;

@@ -1,6 +1,6 @@
 //! The embedded durable backend: one SQLite file, shared by any number of processes.
 //!
-//! Read in this order: [`settings`] says what can be set and what is guaranteed, `schema` what is
+//! Read in this order: `settings` says what can be set and what is guaranteed, `schema` what is
 //! stored, `file` how it is opened, `writer` and `reader` the two threads that touch it, `wake`
 //! how processes hear of each other's commits; then the parts of the work, a file each.
 
@@ -9,18 +9,18 @@ mod schema;
 mod fault;
 mod file;
 mod wake;
+mod groups;
+mod accounts;
 mod retention;
 mod writer;
 mod reader;
 mod publish;
-mod groups;
 mod record;
 mod claim;
 mod settle;
 mod letters;
-mod accounts;
 mod source;
 mod store;
 
 pub use settings::{CAPABILITY, SETTINGS};
-pub use store::open;
+pub use store::{check, open};

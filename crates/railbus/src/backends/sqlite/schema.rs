@@ -4,10 +4,10 @@
 pub(super) const APPLICATION_ID: i32 = 0x5261_696c;
 
 /// The version of the schema below, SQLite's `user_version`.
-pub(super) const VERSION: i32 = 1;
+pub(super) const VERSION: i32 = 2;
 
 /// Takes a file from version N to N + 1, at index N; a new file goes through all of them.
-pub(super) const MIGRATIONS: [&str; VERSION as usize] = [V1];
+pub(super) const MIGRATIONS: [&str; VERSION as usize] = [V1, V2];
 
 /// `events` is the log; `run` names the run that published an event, `due` holds it back,
 /// `rejected` marks what never became an event. A group has seen all events up to its `cursor`;
@@ -75,4 +75,14 @@ CREATE TABLE runs (
     began_at INTEGER NOT NULL
 );
 CREATE TABLE listeners (name TEXT PRIMARY KEY) WITHOUT ROWID;
+";
+
+/// A run knows its `groups` and the `newest` event at its beginning, and keeps in `swept` what it came to with events that retention has
+/// removed since, until it has `ended`.
+const V2: &str = "
+ALTER TABLE runs ADD COLUMN newest INTEGER NOT NULL DEFAULT 0;
+ALTER TABLE runs ADD COLUMN groups TEXT NOT NULL DEFAULT '[]';
+ALTER TABLE runs ADD COLUMN swept TEXT;
+ALTER TABLE runs ADD COLUMN ended INTEGER NOT NULL DEFAULT 0;
+UPDATE runs SET ended = 1;
 ";

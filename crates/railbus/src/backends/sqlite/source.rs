@@ -1,10 +1,10 @@
 //! Sources: a member of a group, and a listener to everything.
 
 use super::{
-    claim::{Look, Member, claim, look},
+    claim::{BYTES_MAX, Look, Member, claim, look},
     reader::Reader,
     settle::settle,
-    wake::Wake,
+    wake::{Changes, Wake},
     writer::{Weight, Writer},
 };
 use crate::{
@@ -26,10 +26,13 @@ use tokio::sync::watch;
 /// How many events a broadcast looks at in one go.
 const LISTEN_MAX: i64 = 1024;
 
+/// How long work that only other members can do is left to them before looking again.
+const OTHERS_WORK: Duration = Duration::from_millis(200);
+
 /// Waits for the store to change, or for a time, or to be stopped.
 #[derive(Debug)]
 pub(super) struct Waiting {
-    changes: watch::Receiver<u64>,
+    changes: watch::Receiver<Changes>,
     stopped: watch::Sender<bool>,
 }
 
@@ -39,13 +42,15 @@ impl Waiting {
     }
 
     /// Returns a receiver that has seen every change so far: what comes after is not missed.
-    fn fresh(&self) -> watch::Receiver<u64> {
+    fn fresh(&self) -> watch::Receiver<Changes> {
         let mut changes = self.changes.clone();
         changes.mark_unchanged();
         changes
     }
 
-    async fn wait(&self, mut changes: watch::Receiver<u64>, until: Option<Timestamp>) {
+    /// Waits; tells whether it heard of work.
+    async fn wait(&self, mut changes: watch::Receiver<Changes>, until: Option<Timestamp>) -> bool {
+        let before = changes.borrow().news;
         let mut stopped = self.stopped.subscribe();
         // A clock that jumps makes a due time near or far; looking each second bounds the error.
         let most = Duration::from_secs(if until.is_some() { 1 } else { 60 });
@@ -55,6 +60,7 @@ impl Waiting {
             () = tokio::time::sleep(wait) => {}
             _ = stopped.wait_for(|stopped| *stopped) => {}
         }
+        changes.borrow().news != before
     }
 
     fn is_stopped(&self) -> bool {
@@ -80,23 +86,29 @@ pub(super) struct GroupSource {
 #[async_trait]
 impl Source for GroupSource {
     async fn fetch(&self, max: usize) -> Result<Vec<Leased>> {
-        let group = self.member.group;
+        // Where there may be work, claiming at once saves a look; a look costs no write lock.
+        let mut hopeful = true;
         while !self.waiting.is_stopped() {
             let changes = self.waiting.fresh();
-            match self.reader.call(move |c| look(c, group)).await? {
-                Look::Ready => {
-                    let member = self.member.clone();
-                    let work = move |t: &rusqlite::Transaction<'_>| claim(t, &member, max);
-                    let (claimed, more) = self.writer.call(Weight::Light, work).await?;
-                    if !claimed.is_empty() {
-                        return Ok(claimed);
-                    }
-                    if !more {
-                        // Something is due that another member must handle: no need to hurry.
-                        let soon = Timestamp::now().after(Duration::from_millis(200));
-                        self.waiting.wait(changes, Some(soon)).await;
-                    }
+            if hopeful {
+                let member = self.member.clone();
+                let work = move |t: &rusqlite::Transaction<'_>| claim(t, &member, max);
+                let (claimed, more) = self.writer.call(Weight::Light, work).await?;
+                if !claimed.is_empty() {
+                    return Ok(claimed);
                 }
+                if more {
+                    continue;
+                }
+            }
+            let group = self.member.group;
+            hopeful = match self.reader.call(move |c| look(c, group)).await? {
+                Look::Ready if hopeful => {
+                    // Something is due that another member must handle: no need to hurry.
+                    let soon = Timestamp::now().after(OTHERS_WORK);
+                    self.waiting.wait(changes, Some(soon)).await
+                }
+                Look::Ready => true,
                 Look::Wait(due) => self.waiting.wait(changes, due).await,
                 Look::Gone => {
                     let why = "the group was pruned while it was open";
@@ -104,7 +116,7 @@ impl Source for GroupSource {
                         .with("group", &self.name)
                         .hint("start the program again to open it anew"));
                 }
-            }
+            };
         }
         Ok(Vec::new())
     }
@@ -232,9 +244,9 @@ fn listen(
          ORDER BY seq LIMIT ?2",
     )?;
     let mut rows = new.query(params![place.seq, LISTEN_MAX])?;
-    let mut seen = 0;
+    let (mut seen, mut bytes) = (0, 0);
     while let Some(row) = rows.next()? {
-        if leased.len() == max {
+        if leased.len() == max || bytes >= BYTES_MAX {
             break;
         }
         let seq: i64 = row.get(0)?;
@@ -244,7 +256,11 @@ fn listen(
                 Some(due) if due > now => {
                     place.held.insert((due, seq));
                 }
-                _ => leased.push(hear(seq, row.get(5)?)),
+                _ => {
+                    let body: Vec<u8> = row.get(5)?;
+                    bytes += body.len();
+                    leased.push(hear(seq, body));
+                }
             }
         }
         (place.seq, seen) = (seq, seen + 1);

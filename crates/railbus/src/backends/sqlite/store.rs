@@ -27,6 +27,14 @@ use std::{
     time::Duration,
 };
 
+/// Checks the settings of a store, without looking at the file.
+///
+/// # Errors
+/// Returns a config error that names the setting that is unknown or wrong.
+pub fn check(options: &Options) -> Result<()> {
+    Settings::read(options).map(|_| ())
+}
+
 /// Opens a store, creating the file if it is missing.
 ///
 /// # Errors
@@ -170,7 +178,8 @@ impl Backend for Sqlite {
             return Ok(());
         };
         open.sources.iter().filter_map(std::sync::Weak::upgrade).for_each(|s| s.stop());
-        let name = self.wake.close().to_owned();
+        let name = self.wake.name().to_owned();
+        let listening = self.wake.close();
         let forget = move |t: &rusqlite::Transaction<'_>| {
             t.execute("DELETE FROM listeners WHERE name = ?1", [&name]).map(|_| ())
         };
@@ -180,7 +189,7 @@ impl Backend for Sqlite {
         writer.stop();
         reader.stop();
         let joined = tokio::task::spawn_blocking(move || {
-            threads.into_iter().for_each(|thread| drop(thread.join()));
+            threads.into_iter().chain(listening).for_each(|thread| drop(thread.join()));
         });
         // A thread that hangs on a disk that hangs must not hang the program.
         let _ = tokio::time::timeout(deadline, joined).await;
@@ -250,8 +259,13 @@ impl Sqlite {
 
 #[async_trait]
 impl Accounts for Sqlite {
-    async fn begin(&self) -> Result<RunMark> {
-        self.writer()?.call(Weight::Durable, accounts::begin).await
+    async fn begin(&self, groups: &[(String, Interest)]) -> Result<RunMark> {
+        let groups = groups.to_vec();
+        self.writer()?.call(Weight::Durable, move |t| accounts::begin(t, &groups)).await
+    }
+
+    async fn end(&self, run: RunMark) -> Result<()> {
+        self.writer()?.call(Weight::Light, move |t| accounts::end(t, run)).await
     }
 
     async fn position(&self, input: &str) -> Result<Option<Position>> {
@@ -259,9 +273,8 @@ impl Accounts for Sqlite {
         self.reader()?.call(move |c| publish::position(c, &input)).await
     }
 
-    async fn tally(&self, run: RunMark, groups: &[(String, Interest)]) -> Result<Tally> {
-        let groups = groups.to_vec();
-        self.reader()?.call(move |c| accounts::tally(c, run, &groups)).await
+    async fn tally(&self, run: RunMark) -> Result<Tally> {
+        self.reader()?.call(move |c| accounts::tally(c, run)).await
     }
 
     async fn is_idle(&self, groups: &[(String, Interest)]) -> Result<bool> {

@@ -1,29 +1,45 @@
 //! How processes hear of each other's commits.
 //!
 //! Each process that waits for events binds a datagram socket and writes its name into the store;
-//! whoever commits something new sends one byte to each name. A byte may be lost, so the listener
-//! also looks at SQLite's `data_version` every [`RECHECK`], which costs microseconds.
+//! whoever commits work sends one byte to each name before the commit and one after. A byte may be
+//! lost, and a process may die between the two, so the listener also looks whether the write-ahead
+//! log was written to: every [`ALERT`] for a while after any byte, every [`QUIET`] otherwise. A
+//! look is one `stat`, but each wake-up of an idle processor costs some 50 µs, so that looking every
+//! [`ALERT`] for ever would burn more than a millisecond a second.
 
-use super::{file::open_reader, settings::Settings};
+use super::settings::Settings;
 use crate::{
     error::{Error, ErrorKind, Result},
     id::new_id,
 };
-use rusqlite::{Connection, Transaction};
+use rusqlite::Transaction;
 use std::{
-    io,
+    fs, io,
     os::unix::net::UnixDatagram,
+    path::{Path, PathBuf},
     sync::{
         Arc, Mutex, MutexGuard, PoisonError,
         atomic::{AtomicBool, Ordering::Relaxed},
     },
     thread,
-    time::Duration,
+    time::{Duration, Instant, SystemTime},
 };
 use tokio::sync::watch;
 
-/// How long a commit can go unheard if its byte is lost.
-const RECHECK: Duration = Duration::from_millis(20);
+/// How long a commit can go unheard if its second byte is lost.
+const ALERT: Duration = Duration::from_millis(20);
+
+/// How long a commit can go unheard if both its bytes are lost.
+const QUIET: Duration = Duration::from_millis(60);
+
+/// How long a listener stays alert after a byte.
+const ALERT_FOR: Duration = Duration::from_secs(1);
+
+/// A commit is about to come.
+const SOON: u8 = b'.';
+
+/// A commit has brought work.
+const NEWS: u8 = b'!';
 
 /// The bell of one open store.
 #[derive(Debug)]
@@ -32,10 +48,19 @@ pub(super) struct Wake {
     name: String,
     // Sends only, and never waits: who has a byte unread needs no other.
     bell: UnixDatagram,
-    changes: watch::Sender<u64>,
+    changes: watch::Sender<Changes>,
     others: Mutex<Others>,
-    listening: AtomicBool,
+    listener: Mutex<Option<thread::JoinHandle<()>>>,
     closed: AtomicBool,
+}
+
+/// What changed so far.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(super) struct Changes {
+    /// Commits that brought work.
+    pub(super) news: u64,
+    /// Commits of other processes, whatever they brought.
+    commits: u64,
 }
 
 #[derive(Debug, Default)]
@@ -54,21 +79,26 @@ impl Wake {
         Ok(Arc::new(Self {
             name: format!("railbus-{}", new_id()),
             bell,
-            changes: watch::Sender::new(0),
+            changes: watch::Sender::new(Changes::default()),
             others: Mutex::default(),
-            listening: AtomicBool::new(false),
+            listener: Mutex::default(),
             closed: AtomicBool::new(false),
         }))
     }
 
     /// Returns what changes whenever the store may have.
-    pub(super) fn changes(&self) -> watch::Receiver<u64> {
+    pub(super) fn changes(&self) -> watch::Receiver<Changes> {
         self.changes.subscribe()
     }
 
-    /// Tells whoever waits in this process.
+    /// Tells whoever waits in this process that there is work.
     pub(super) fn here(&self) {
-        self.changes.send_modify(|n| *n = n.wrapping_add(1));
+        self.changes.send_modify(|changes| changes.news = changes.news.wrapping_add(1));
+    }
+
+    /// Tells whoever waits in this process that something was committed by another.
+    fn committed(&self) {
+        self.changes.send_modify(|changes| changes.commits = changes.commits.wrapping_add(1));
     }
 
     /// Reads who listens, within the transaction they will hear of.
@@ -84,66 +114,106 @@ impl Wake {
         Ok(())
     }
 
-    /// Tells this process and all others that listen.
+    /// Makes all others that listen look sharp: a commit is about to come.
+    pub(super) fn soon(&self) {
+        self.ring(SOON);
+    }
+
+    /// Tells this process and all others that listen that work was committed.
     pub(super) fn everyone(&self) {
         self.here();
+        self.ring(NEWS);
+    }
+
+    fn ring(&self, byte: u8) {
         let mut others = self.others();
         let Others { names, gone } = &mut *others;
-        for name in names {
-            match send(&self.bell, name) {
-                // A full socket has a byte that was not read yet: its owner will look.
-                Ok(()) => {}
-                Err(e) if e.kind() == io::ErrorKind::WouldBlock => {}
-                Err(_) => gone.push(name.clone()),
+        names.retain(|name| match send(&self.bell, name, byte) {
+            Err(e) if e.kind() == io::ErrorKind::ConnectionRefused => {
+                gone.push(name.clone());
+                false
             }
-        }
+            // A full socket has a byte that was not read yet: its owner will look.
+            _ => true,
+        });
     }
 
     /// Starts the listener, once, and returns the name to write into the store.
     pub(super) fn listen(self: &Arc<Self>, settings: &Settings) -> Result<Option<&str>> {
-        if self.listening.swap(true, Relaxed) {
+        let mut listener = self.listener.lock().unwrap_or_else(PoisonError::into_inner);
+        if listener.is_some() || self.closed.load(Relaxed) {
             return Ok(None);
         }
-        let connection = open_reader(settings)?;
         let wake = Arc::clone(self);
+        let mut log = settings.path.clone().into_os_string();
+        log.push("-wal");
+        let log = PathBuf::from(log);
         let failed = |e: io::Error| {
             Error::new(ErrorKind::Internal, "open sqlite", "cannot listen for commits").because(e)
         };
         let ear = bind(&self.name).map_err(failed)?;
-        ear.set_read_timeout(Some(RECHECK)).map_err(failed)?;
-        thread::Builder::new()
+        ear.set_read_timeout(Some(QUIET)).map_err(failed)?;
+        let thread = thread::Builder::new()
             .name("railbus-sqlite-wake".into())
-            .spawn(move || wake.hear(&ear, &connection))
+            .spawn(move || wake.hear(&ear, &log))
             .map_err(failed)?;
+        *listener = Some(thread);
         Ok(Some(&self.name))
     }
 
-    fn hear(&self, ear: &UnixDatagram, connection: &Connection) {
-        let mut version = 0_i64;
+    fn hear(&self, ear: &UnixDatagram, log: &Path) {
+        let mut seen = None;
+        let mut alert: Option<Instant> = None;
         let mut byte = [0_u8; 1];
         while !self.closed.load(Relaxed) {
-            let heard = ear.recv(&mut byte).is_ok();
-            let found = connection
-                .prepare_cached("PRAGMA data_version")
-                .and_then(|mut s| s.query_row([], |row| row.get(0)));
-            // If looking fails, waking up for nothing is the safe side.
-            if heard || found.as_ref().map_or(true, |found| *found != version) {
-                self.here();
+            if ear.recv(&mut byte).is_ok() {
+                if byte[0] == NEWS {
+                    self.here();
+                }
+                if alert.replace(Instant::now()).is_none() {
+                    // If it can't be set, the quiet pace still finds everything.
+                    let _ = ear.set_read_timeout(Some(ALERT));
+                }
+                continue;
             }
-            version = found.unwrap_or(version);
+            let written = written(log);
+            // Times are coarse: what was written just now may be written again unnoticed.
+            let fresh =
+                written.is_some_and(|(at, _)| at.elapsed().is_ok_and(|ago| ago < QUIET * 2));
+            if written != seen || fresh {
+                self.committed();
+            }
+            seen = written;
+            if alert.is_some_and(|since| since.elapsed() > ALERT_FOR) {
+                alert = None;
+                let _ = ear.set_read_timeout(Some(QUIET));
+            }
         }
     }
 
-    /// Ends the listener and returns the name to take out of the store.
-    pub(super) fn close(&self) -> &str {
+    /// Returns the name under which this process listens.
+    pub(super) fn name(&self) -> &str {
+        &self.name
+    }
+
+    /// Ends the listener and returns its thread, if there is one.
+    pub(super) fn close(&self) -> Option<thread::JoinHandle<()>> {
         self.closed.store(true, Relaxed);
         self.here();
-        &self.name
+        // If this byte is lost, the listener looks at the next recheck.
+        let _ = send(&self.bell, &self.name, SOON);
+        self.listener.lock().unwrap_or_else(PoisonError::into_inner).take()
     }
 
     fn others(&self) -> MutexGuard<'_, Others> {
         self.others.lock().unwrap_or_else(PoisonError::into_inner)
     }
+}
+
+/// Returns when the log was last written to, and its size; none if there is none.
+fn written(log: &Path) -> Option<(SystemTime, u64)> {
+    let about = fs::metadata(log).ok()?;
+    Some((about.modified().ok()?, about.len()))
 }
 
 #[cfg(target_os = "linux")]
@@ -158,8 +228,8 @@ fn bind(name: &str) -> io::Result<UnixDatagram> {
 }
 
 #[cfg(target_os = "linux")]
-fn send(socket: &UnixDatagram, name: &str) -> io::Result<()> {
-    socket.send_to_addr(b"!", &address(name)?).map(|_| ())
+fn send(socket: &UnixDatagram, name: &str, byte: u8) -> io::Result<()> {
+    socket.send_to_addr(&[byte], &address(name)?).map(|_| ())
 }
 
 /// Elsewhere there is no abstract namespace: the recheck alone tells.
@@ -169,6 +239,6 @@ fn bind(_name: &str) -> io::Result<UnixDatagram> {
 }
 
 #[cfg(not(target_os = "linux"))]
-fn send(_socket: &UnixDatagram, _name: &str) -> io::Result<()> {
+fn send(_socket: &UnixDatagram, _name: &str, _byte: u8) -> io::Result<()> {
     Ok(())
 }

@@ -7,7 +7,7 @@ use super::{
     wake::Wake,
 };
 use crate::error::{Error, ErrorKind, Result};
-use rusqlite::{Connection, Transaction, TransactionBehavior};
+use rusqlite::{Connection, ErrorCode, Transaction, TransactionBehavior};
 use std::{
     sync::{Arc, mpsc},
     thread,
@@ -19,8 +19,11 @@ use tokio::sync::oneshot;
 /// few enough that none waits long.
 const GROUP_MAX: usize = 512;
 
-/// How often the writer looks for what retention lets go.
-const SWEEP_EVERY: Duration = Duration::from_secs(60);
+/// How soon the writer goes on looking for what retention lets go.
+const SWEEP_ON: Duration = Duration::from_millis(2);
+
+/// How often it begins anew, at most and at least; in between, twice a retention.
+const SWEEP_EVERY: [Duration; 2] = [Duration::from_millis(100), Duration::from_secs(60)];
 
 /// What a commit is worth, and who must hear of it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -88,7 +91,9 @@ impl Writer {
         let settings = settings.clone();
         let thread = thread::Builder::new()
             .name("railbus-sqlite-writer".into())
-            .spawn(move || Thread { connection, settings, wake, synced: true }.run(&queue))
+            .spawn(move || {
+                Thread { connection, settings, wake, synced: true, swept: 0 }.run(&queue);
+            })
             .map_err(|e| {
                 Error::new(ErrorKind::Internal, "open sqlite", "cannot start a thread").because(e)
             })?;
@@ -126,11 +131,13 @@ struct Thread {
     wake: Arc<Wake>,
     // Whether the connection syncs at commit now; switched only when a group needs the other.
     synced: bool,
+    // How far retention has looked.
+    swept: i64,
 }
 
 impl Thread {
     fn run(mut self, queue: &mpsc::Receiver<Option<Box<dyn Job>>>) {
-        let mut next_sweep = Instant::now() + SWEEP_EVERY;
+        let mut next_sweep = Instant::now() + SWEEP_EVERY[0];
         loop {
             let wait = next_sweep.saturating_duration_since(Instant::now());
             match queue.recv_timeout(wait) {
@@ -151,16 +158,20 @@ impl Thread {
                 Ok(None) | Err(mpsc::RecvTimeoutError::Disconnected) => return,
             }
             if Instant::now() >= next_sweep {
-                self.sweep();
-                next_sweep = Instant::now() + SWEEP_EVERY;
+                next_sweep = Instant::now() + self.sweep();
             }
         }
     }
 
-    /// Commits a group; if that fails, each job alone, so that one can't spoil the others.
+    /// Commits a group; if a job may be to blame that it fails, each job alone, so that one can't
+    /// spoil the others. If the lock could not be had, none can do better alone.
     fn commit(&mut self, mut group: Vec<Box<dyn Job>>) {
         let outcome = self.attempt(&mut group);
-        if outcome.is_err() && group.len() > 1 {
+        let busy = |e: &rusqlite::Error| {
+            let code = e.sqlite_error_code();
+            matches!(code, Some(ErrorCode::DatabaseBusy | ErrorCode::DatabaseLocked))
+        };
+        if outcome.as_ref().is_err_and(|e| !busy(e)) && group.len() > 1 {
             for job in group {
                 let mut alone = vec![job];
                 let outcome = self.attempt(&mut alone);
@@ -185,6 +196,7 @@ impl Thread {
         let news = group.iter().any(|j| j.weight() == Weight::News);
         if news {
             self.wake.read_listeners(&transaction)?;
+            self.wake.soon();
         }
         transaction.commit()?;
         if news {
@@ -200,24 +212,33 @@ impl Thread {
         }
     }
 
-    fn sweep(&mut self) {
-        loop {
-            let swept = self
-                .connection
-                .transaction_with_behavior(TransactionBehavior::Immediate)
-                .and_then(|t| {
-                    let more = super::retention::sweep(&t, self.settings.retention)?;
-                    t.commit()?;
-                    Ok(more)
-                });
-            match swept {
-                Ok(true) => {}
-                Ok(false) => return,
-                Err(e) => {
-                    let error = fault("retention", &self.settings.path, e);
-                    tracing::warn!(%error, "settled events could not be removed; trying again later");
-                    return;
-                }
+    /// Looks at some of what retention may let go; returns when to go on.
+    fn sweep(&mut self) -> Duration {
+        let [soon, later] = SWEEP_EVERY;
+        let later = (self.settings.retention / 2).clamp(soon, later);
+        let (retention, place) = (self.settings.retention, self.swept);
+        let swept = self
+            .connection
+            .transaction_with_behavior(TransactionBehavior::Immediate)
+            .and_then(|transaction| {
+                let next = super::retention::sweep(&transaction, retention, place)?;
+                transaction.commit()?;
+                Ok(next)
+            });
+        match swept {
+            Ok(Some(place)) => {
+                self.swept = place;
+                // Whoever waits comes first.
+                SWEEP_ON
+            }
+            Ok(None) => {
+                self.swept = 0;
+                later
+            }
+            Err(e) => {
+                let error = fault("retention", &self.settings.path, e);
+                tracing::warn!(%error, "settled events could not be removed; trying again later");
+                later
             }
         }
     }

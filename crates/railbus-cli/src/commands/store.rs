@@ -1,0 +1,76 @@
+//! Opening the bus that a URL names, and what must not happen by doing so.
+
+use crate::output;
+use railbus::{
+    backend::{Broadcast, Capability},
+    backends::{self, TABLE},
+    bus::Bus,
+    error::{Error, ErrorKind, Result},
+    options::Options,
+};
+use std::{fs, path::Path};
+
+/// A URL that names a bus other processes are on.
+pub(super) struct Shared {
+    pub(super) options: Options,
+    pub(super) capability: &'static Capability,
+}
+
+impl Shared {
+    /// Reads a URL, and refuses a bus that ends with this process.
+    pub(super) fn read(url: &str, operation: &'static str) -> Result<Self> {
+        let options = Options::parse(url)?;
+        let row = backends::find(&options)?;
+        (row.check)(&options)?;
+        if row.capability.broadcast == Broadcast::Inline {
+            let why = format!("{}: reaches nobody outside this process", row.scheme);
+            let able = TABLE.iter().filter(|row| row.capability.broadcast != Broadcast::Inline);
+            let able: Vec<_> = able.map(|row| row.example).collect();
+            return Err(Error::new(ErrorKind::Unsupported, operation, why).hint(format!(
+                "name a bus that other programs open as well: {}",
+                able.join(", ")
+            )));
+        }
+        Ok(Self { options, capability: row.capability })
+    }
+
+    /// Opens the bus, and says so if that is how its store begins.
+    pub(super) async fn open(&self) -> Result<Bus> {
+        let begins = file(&self.options).is_some_and(|path| !path.exists());
+        let bus = Bus::open_with(self.options.clone()).await?;
+        if begins {
+            output::note(&format!("{} is new: an empty store was created", self.options));
+        }
+        Ok(bus)
+    }
+}
+
+/// Opens a bus to look at what it keeps; nothing is created by looking.
+pub(super) async fn existing(options: &Options, operation: &'static str) -> Result<Bus> {
+    (backends::find(options)?.check)(options)?;
+    if let Some(path) = file(options) {
+        let missing = |why: &'static str| {
+            Error::new(ErrorKind::NotFound, operation, why).with("file", path.display()).hint(
+                "check the path, which starts at the working directory; \
+                 a store begins with `railbus run` or `railbus publish`",
+            )
+        };
+        match fs::metadata(path) {
+            Err(e) if e.kind() == std::io::ErrorKind::NotFound => {
+                return Err(missing("there is no such store"));
+            }
+            Ok(found) if found.is_file() && found.len() == 0 => {
+                return Err(missing("the file is empty: there is no store in it"));
+            }
+            // Whatever else is wrong with it, opening says better.
+            _ => {}
+        }
+    }
+    Bus::open_with(options.clone()).await
+}
+
+/// Returns the file that a store is kept in, if it is one.
+fn file(options: &Options) -> Option<&Path> {
+    let path = Some(options.address()).filter(|path| !path.is_empty())?;
+    (options.backend() == "sqlite").then(|| Path::new(path))
+}

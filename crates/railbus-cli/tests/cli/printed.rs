@@ -1,0 +1,78 @@
+//! What does not depend on a store: the backends, completions, help, colours.
+
+use super::{Scene, text};
+use serde_json::json;
+
+#[test]
+fn the_backends_are_listed_with_what_they_guarantee() {
+    let scene = Scene::new();
+    let backends = scene.json(&["backends"]);
+    let schemes: Vec<_> = backends.iter().map(|backend| text(backend, "scheme")).collect();
+    assert_eq!(schemes, ["memory", "sqlite"]);
+    let [memory, sqlite] = &backends[..] else { panic!("{backends:?}") };
+    assert_eq!((&memory["groups"], &sqlite["groups"]), (&json!(false), &json!(true)));
+    assert_eq!(sqlite["payload_max_bytes"], 16 << 20);
+    assert_eq!((&memory["delay"], &sqlite["delay"]), (&json!(false), &json!("unlimited")));
+    let keys: Vec<_> =
+        sqlite["settings"].as_array().unwrap().iter().map(|s| text(s, "key")).collect();
+    assert!(keys.contains(&"retention"), "{keys:?}");
+    assert!(memory.as_object().unwrap().keys().eq(sqlite.as_object().unwrap().keys()));
+
+    let table = scene.ok(&["backends"]);
+    for part in ["memory:", "sqlite:PATH", "delivery", "order", "16 MiB", "retention", "100ms"] {
+        assert!(table.contains(part), "no {part} in {table}");
+    }
+}
+
+#[test]
+fn completions_are_a_script_for_each_shell() {
+    let scene = Scene::new();
+    for shell in ["bash", "zsh", "fish", "elvish", "powershell"] {
+        let script = scene.ok(&["completions", shell]);
+        for command in ["publish", "subscribe", "redrive", "backends"] {
+            assert!(script.contains(command), "no {command} for {shell}");
+        }
+    }
+    assert_eq!(scene.run(&["completions", "cobol"]).code, 2);
+}
+
+#[test]
+fn every_command_has_help() {
+    let scene = Scene::new();
+    let commands = ["run", "check", "publish", "subscribe", "dlq", "groups", "backends"];
+    for command in commands {
+        assert!(scene.ok(&[command, "--help"]).contains("Usage: railbus"), "{command}");
+    }
+    for command in [["dlq", "ls"], ["dlq", "show"], ["dlq", "purge"], ["groups", "prune"]] {
+        assert!(scene.ok(&[&command[..], &["--help"]].concat()).contains("<URL>"), "{command:?}");
+    }
+}
+
+#[test]
+fn nothing_is_coloured_where_colours_are_not_wanted() {
+    let scene = Scene::new();
+    let args = ["dlq", "ls", "sqlite:none.db"];
+    assert!(!scene.broken(&args).contains('\u{1b}'));
+    let forced = |no_color: &str| {
+        let mut command = scene.command(&args);
+        command.env("CLICOLOR_FORCE", "1").env("NO_COLOR", no_color);
+        String::from_utf8(command.output().unwrap().stderr).unwrap()
+    };
+    assert!(forced("").contains('\u{1b}'), "colours can't be had at all");
+    assert!(!forced("1").contains('\u{1b}'));
+}
+
+#[test]
+fn a_secret_in_a_url_is_not_printed() {
+    let (scene, url) = (Scene::new(), "sqlite:u:hunter2@a.db");
+    for args in [
+        &["publish", url, "t"][..],
+        &["subscribe", url, "*", "--group", "g", "--count", "1"],
+        &["groups", "ls", url],
+        &["dlq", "ls", url],
+        &["dlq", "show", url, "1"],
+    ] {
+        let ran = scene.run(args);
+        assert!(!format!("{}{}", ran.out, ran.err).contains("hunter2"), "{ran:?}");
+    }
+}

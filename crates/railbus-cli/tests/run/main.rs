@@ -1,0 +1,7 @@
+//! `railbus run` as a process: what goes in, what comes out, and how it ends.
+#![allow(clippy::unwrap_used, clippy::expect_used)]
+
+mod ends;
+mod inputs;
+mod scene;
+mod steps;

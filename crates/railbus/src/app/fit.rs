@@ -1,0 +1,62 @@
+//! Whether the backend takes the settings of an app, and can do what its subscriptions ask.
+
+use super::{bus::Said, table::Table};
+use crate::{
+    backends::{self, Row, TABLE},
+    options::Options,
+};
+
+/// Notes all that the backend refuses, each at the place that says so.
+pub(super) fn check(root: &Table<'_>, bus: &Said) {
+    match backends::find(&bus.options) {
+        Ok(row) => {
+            check_settings(root, bus, row);
+            check_groups(root, row);
+        }
+        Err(error) => root.notes.refused(&bus.backend, &error),
+    }
+}
+
+/// Notes each setting that the backend refuses. It stops at the first, so that it is asked about
+/// one after the other.
+fn check_settings(root: &Table<'_>, bus: &Said, row: &Row) {
+    let refused = |options: &Options| (row.check)(options).err();
+    let bare = refused(&bus.options.with_only(None));
+    if let Some(error) = &bare {
+        root.notes.refused(&bus.address, error);
+    }
+    let mut told = bare.is_some();
+    for key in bus.options.keys() {
+        let Some(error) = refused(&bus.options.with_only(Some(key))) else { continue };
+        // What is wrong with the address is wrong with every setting as well.
+        if bare.as_ref().is_some_and(|bare| bare.message() == error.message()) {
+            continue;
+        }
+        let known = row.settings.iter().any(|setting| setting.key == key);
+        root.notes.refused(bus.setting(key, known), &error);
+        told = true;
+    }
+    // Settings that are right one by one may still be wrong together.
+    if let Some(error) = refused(&bus.options).filter(|_| !told) {
+        root.notes.refused(&bus.backend, &error);
+    }
+}
+
+/// Notes each group that the backend does not have.
+fn check_groups(root: &Table<'_>, row: &Row) {
+    if row.capability.groups {
+        return;
+    }
+    let able: Vec<_> = TABLE.iter().filter(|r| r.capability.groups).map(|r| r.example).collect();
+    let hint = (!able.is_empty())
+        .then(|| format!("use a bus that has them, such as {}", able.join(" or ")));
+    let on = root.fields().iter().find(|field| field.key == "on");
+    for table in on.map(|field| field.tables()).unwrap_or_default() {
+        let group = table.fields().iter().find(|field| field.key == "group");
+        // A group without a name has been told.
+        if let Some(group) = group.filter(|group| group.named().is_ok()) {
+            let why = format!("{} has no groups", row.scheme);
+            root.notes.add(group.span.clone(), why, hint.clone());
+        }
+    }
+}

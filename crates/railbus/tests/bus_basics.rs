@@ -1,0 +1,310 @@
+//! The same program on memory and on the embedded store, by its URL alone: publish, subscribe,
+//! fail, drain, close.
+#![cfg(feature = "sqlite")]
+#![allow(clippy::unwrap_used, clippy::expect_used)]
+
+use railbus::{
+    bus::Bus,
+    error::{Error, ErrorKind},
+    event::{Event, Type},
+    options::Options,
+    predicate::{Predicate, any, has_key, key_equals, source_is, source_starts_with, topic},
+    retry::Retry,
+};
+use serde::{Deserialize, Serialize};
+use serde_json::{Value, json};
+use std::{
+    sync::{Arc, Mutex},
+    time::Duration,
+};
+use tokio::sync::mpsc;
+
+/// Opens a bus of each backend, with what keeps its file.
+async fn buses() -> Vec<(Bus, tempfile::TempDir)> {
+    let mut buses = Vec::new();
+    for scheme in ["memory", "sqlite"] {
+        let folder = tempfile::tempdir().unwrap();
+        let url = match scheme {
+            "memory" => "memory:".to_owned(),
+            _ => format!("sqlite:{}", folder.path().join("events.db").display()),
+        };
+        buses.push((Bus::open(&url).await.unwrap(), folder));
+    }
+    buses
+}
+
+#[tokio::test]
+async fn an_event_arrives_as_it_was_published() {
+    for (bus, _folder) in buses().await {
+        let (seen, mut all) = mpsc::unbounded_channel();
+        bus.on("order.placed").run(move |e: &Event| seen.send(e.clone()).unwrap()).await.unwrap();
+        let event = Event::new("order.placed")
+            .topic("shop:orders")
+            .source("api.orders")
+            .correlation("c-1")
+            .causation("cause")
+            .schema("v2")
+            .metadata("ключ", "значение \" 🚆")
+            .payload(json!({ "z": 1, "a": [1.5, null, "text"], "big": 9_007_199_254_740_993_i64 }));
+        bus.publish(event.clone()).await.unwrap();
+        let got = all.recv().await.unwrap();
+        assert_eq!(got, event, "{bus:?}");
+        assert_eq!(got.to_json().unwrap(), event.to_json().unwrap());
+        bus.close().await.unwrap();
+    }
+}
+
+#[tokio::test]
+async fn handlers_run_by_priority_then_typed_before_catch_all_then_age() {
+    for (bus, _folder) in buses().await {
+        let (seen, mut all) = mpsc::unbounded_channel();
+        let on = |name: &'static str, predicate: Predicate, priority| {
+            let seen = seen.clone();
+            bus.on(predicate).priority(priority).run(move |_: &Event| seen.send(name).unwrap())
+        };
+        on("catch-all 1", any(), 1).await.unwrap();
+        on("typed 1", "a".into(), 1).await.unwrap();
+        on("late", "a".into(), 2).await.unwrap();
+        on("typed 2", topic("a"), 1).await.unwrap();
+        on("catch-all 2", topic("*"), 1).await.unwrap();
+        on("first", any(), 0).await.unwrap();
+        bus.publish(Event::new("a").payload(0)).await.unwrap();
+        let mut order = Vec::new();
+        for _ in 0..6 {
+            order.push(all.recv().await.unwrap());
+        }
+        let expected = ["first", "typed 1", "typed 2", "catch-all 1", "catch-all 2", "late"];
+        assert_eq!(order, expected, "{bus:?}");
+        bus.close().await.unwrap();
+    }
+}
+
+#[tokio::test]
+async fn one_that_fails_or_panics_stops_nobody() {
+    for (bus, _folder) in buses().await {
+        let (seen, mut all) = mpsc::unbounded_channel();
+        bus.on("a").named("fails").run(|_: &Event| Err::<(), _>("no")).await.unwrap();
+        bus.on("a").named("panics").run(|_: &Event| -> () { panic!("oh") }).await.unwrap();
+        bus.on("a").named("async").run(async |_: Event| -> () { panic!("later") }).await.unwrap();
+        bus.on("a").run(move |_: &Event| seen.send(()).unwrap()).await.unwrap();
+        let report = bus.publish(Event::new("a").payload(0)).await.unwrap();
+        all.recv().await.unwrap();
+        assert_eq!(report.matched, 4);
+        if bus.capability().name == "memory" {
+            let failures: Vec<_> =
+                report.failures.iter().map(|(n, r)| (n.as_str(), r.as_str())).collect();
+            let expected = [
+                ("fails", "no"),
+                ("panics", "handler: panicked: oh"),
+                ("async", "handler: panicked: later"),
+            ];
+            assert_eq!(failures, expected);
+        }
+        bus.close().await.unwrap();
+        assert_eq!(bus.counters().failed.get(), 3);
+    }
+}
+
+#[tokio::test]
+async fn a_broadcast_with_a_policy_is_tried_again() {
+    for (bus, _folder) in buses().await {
+        let (seen, mut all) = mpsc::unbounded_channel();
+        bus.on("a")
+            .retry(Retry::attempts(3).backoff_factor(Duration::from_millis(1)))
+            .run(move |d: railbus::delivery::Delivery| {
+                seen.send(d.attempt()).unwrap();
+                if d.attempt() < 3 { Err("not yet") } else { Ok(()) }
+            })
+            .await
+            .unwrap();
+        bus.publish(Event::new("a").payload(0)).await.unwrap();
+        for attempt in 1..=3 {
+            assert_eq!(all.recv().await.unwrap(), attempt);
+        }
+        bus.close().await.unwrap();
+        assert!(all.try_recv().is_err());
+    }
+}
+
+#[tokio::test]
+async fn after_close_everything_is_a_typed_error_but_close() {
+    for (bus, _folder) in buses().await {
+        for _ in 0..100 {
+            bus.close().await.unwrap();
+        }
+        let closed = |e: Error| assert_eq!(e.kind(), ErrorKind::Closed, "{e}");
+        closed(bus.publish(Event::new("a").payload(0)).await.unwrap_err());
+        closed(bus.on("a").run(|_: &Event| ()).await.unwrap_err());
+        closed(bus.ping().await.unwrap_err());
+    }
+}
+
+#[tokio::test]
+async fn close_waits_for_what_runs_and_only_that_may_still_publish() {
+    for (bus, _folder) in buses().await {
+        let (begun, mut beginning) = mpsc::unbounded_channel();
+        let (go, gone) = tokio::sync::watch::channel(false);
+        let inner = bus.clone();
+        let results = Arc::new(Mutex::new(Vec::new()));
+        let noted = Arc::clone(&results);
+        bus.on("slow")
+            .run(async move |_: Event| {
+                begun.send(()).unwrap();
+                gone.clone().wait_for(|go| *go).await.unwrap();
+                let published = inner.publish(Event::new("from-within").payload(0)).await;
+                noted.lock().unwrap().push(published.is_ok());
+            })
+            .await
+            .unwrap();
+        let publisher = bus.clone();
+        let publishing =
+            tokio::spawn(async move { publisher.publish(Event::new("slow").payload(0)).await });
+        beginning.recv().await.unwrap();
+        let closer = bus.clone();
+        let closing = tokio::spawn(async move { closer.close().await });
+        while bus.publish(Event::new("outside").payload(0)).await.is_ok() {
+            tokio::task::yield_now().await;
+        }
+        assert!(!closing.is_finished());
+        go.send_replace(true);
+        closing.await.unwrap().unwrap();
+        publishing.await.unwrap().unwrap();
+        assert_eq!(*results.lock().unwrap(), [true], "{bus:?}");
+    }
+}
+
+#[tokio::test]
+async fn what_breaks_a_limit_is_refused_and_what_is_next_to_it_is_not() {
+    for (bus, _folder) in buses().await {
+        let long = "x".repeat(1024);
+        bus.publish(Event::new(&long).topic(&long).payload(0)).await.unwrap();
+        for event in [
+            Event::new("").payload(0),
+            Event::new("a").topic("").payload(0),
+            Event::new("x".repeat(4096)).payload(0),
+            Event::new("a").topic("x".repeat(4096)).payload(0),
+            Event::new("a\0b").payload(0),
+            Event::new("a").id("").payload(0),
+        ] {
+            let error = bus.publish(event).await.unwrap_err();
+            assert_eq!(error.kind(), ErrorKind::InvalidEvent, "{error}");
+        }
+        bus.close().await.unwrap();
+    }
+}
+
+#[test]
+fn predicates_look_into_the_envelope_and_the_payload() {
+    let event = Event::new("order.placed").topic("shop:orders").source("api.v1").payload(json!({
+        "total": 10, "a.b": 1, "a": { "b": 2, "c": [{ "d": null }] }
+    }));
+    for (predicate, expected) in [
+        (any(), true),
+        ("order.*".into(), true),
+        ("order".into(), false),
+        (topic("shop:*"), true),
+        (source_is("api.v1"), true),
+        (source_is("api.*"), false),
+        (source_starts_with("api."), true),
+        (has_key("a.c.0.d"), true),
+        (has_key("a.x"), false),
+        (key_equals("total", 10.0), true),
+        (key_equals("a.b", 1), true),
+        (key_equals("a.b", 2), false),
+        (key_equals("missing", Value::Null), false),
+        (key_equals("a.c.0.d", Value::Null), true),
+        (has_key("total") & !has_key("dry_run"), true),
+        (topic("x") | source_is("api.v1"), true),
+        ((|e: &Event| e.topic().ends_with("orders")).into(), true),
+    ] {
+        assert_eq!(predicate.matches(&event), expected, "{predicate}");
+    }
+}
+
+#[test]
+fn an_event_goes_to_a_map_and_back_in_the_documents_order() {
+    let event = Event::new(Type::CREATED).id("1").payload(json!({ "b": 1, "a": 2 }));
+    let map = event.to_map().unwrap();
+    let keys: Vec<_> = map.keys().map(String::as_str).collect();
+    assert_eq!(keys, ["id", "type", "topic", "source", "payload", "timestamp"]);
+    assert_eq!(Event::from_map(&map).unwrap(), event);
+    assert_eq!(serde_json::from_str::<Event>(&event.to_json().unwrap()).unwrap(), event);
+    assert!(event.to_json().unwrap().contains(r#""payload":{"b":1,"a":2}"#));
+    let unknown = json!({ "type": "never.heard.of" }).as_object().unwrap().clone();
+    assert_eq!(Event::from_map(&unknown).unwrap().event_type(), "never.heard.of");
+}
+
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+struct Order {
+    id: u32,
+}
+
+#[tokio::test]
+async fn a_payload_is_the_type_it_was_given_as() {
+    for (bus, _folder) in buses().await {
+        let (seen, mut all) = mpsc::unbounded_channel();
+        bus.on("a")
+            .run(move |order: railbus::handler::Payload<Order>| seen.send(order.0).unwrap())
+            .await
+            .unwrap();
+        bus.publish(Event::new("a").payload(Order { id: 7 })).await.unwrap();
+        assert_eq!(all.recv().await.unwrap(), Order { id: 7 });
+        bus.close().await.unwrap();
+    }
+}
+
+#[tokio::test]
+async fn a_cancelled_subscription_is_not_called_any_more() {
+    for (bus, _folder) in buses().await {
+        let (seen, mut all) = mpsc::unbounded_channel();
+        let (first, last) = (seen.clone(), seen);
+        let one = bus.on("a").run(move |_: &Event| first.send("one").unwrap()).await.unwrap();
+        bus.on("a").priority(9).run(move |_: &Event| last.send("last").unwrap()).await.unwrap();
+        one.cancel();
+        one.cancel();
+        assert!(!bus.unsubscribe(one.id()));
+        bus.publish(Event::new("a").payload(0)).await.unwrap();
+        assert_eq!(all.recv().await.unwrap(), "last");
+        bus.close().await.unwrap();
+    }
+}
+
+#[tokio::test]
+async fn what_the_backend_can_not_do_is_refused_with_one_that_can() {
+    let bus = Bus::open("memory:").await.unwrap();
+    let error = bus.on("a").group("g").run(|_: &Event| ()).await.unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::Unsupported);
+    assert!(error.advice().unwrap().contains("sqlite"), "{error}");
+    let error = bus.keeper().err().unwrap();
+    assert!(error.advice().unwrap().contains("sqlite"), "{error}");
+    let error = bus.on("registry:bots").run(|_: &Event| ()).await.unwrap_err();
+    assert!(error.advice().unwrap().contains("topic("), "{error}");
+}
+
+#[tokio::test]
+async fn options_come_as_a_map_too_and_never_show_a_secret() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("events.db");
+    let map = json!({ "backend": "sqlite", "path": path, "retention": "1h" });
+    let options = Options::from_map(map.as_object().unwrap()).unwrap();
+    Bus::open_with(options).await.unwrap().close().await.unwrap();
+    assert!(path.exists());
+    let secret = Options::parse("postgres://me:s3cret@host:5432/db?password=s3cret").unwrap();
+    assert!(!format!("{secret:?} {secret}").contains("s3cret"));
+    let error = Bus::open_with(secret).await.unwrap_err();
+    assert!(!format!("{error:?}").contains("s3cret"));
+    assert!(error.advice().unwrap().contains("this build has: memory, sqlite"));
+    for url in ["postgres://me:s3//cret@host/db", "memory://me:s3cret@host", "memory:me:s3//cret@h"]
+    {
+        let secret = Options::parse(url).unwrap();
+        assert!(!format!("{secret:?} {secret}").contains("cret"), "{secret}");
+        let error = Bus::open_with(secret).await.unwrap_err();
+        assert!(!format!("{error:?} {error}").contains("cret"), "{error}");
+    }
+    let map = json!({ "backend": "postgres://h/db?password=s3cret" });
+    let error = Options::from_map(map.as_object().unwrap()).unwrap_err();
+    assert!(!format!("{error:?} {error}").contains("s3cret"), "{error}");
+    let error = Options::parse("postgres://me:s?3cret@host/db").unwrap_err();
+    assert!(!format!("{error:?} {error}").contains("cret"), "{error}");
+    assert!(error.advice().unwrap().contains("%3F"), "{error}");
+}
