@@ -15,7 +15,7 @@ use std::{
         Arc,
         atomic::{AtomicU8, Ordering::SeqCst},
     },
-    time::Duration,
+    time::{Duration, Instant},
 };
 use tokio::sync::{Mutex, watch};
 use tokio_util::task::TaskTracker;
@@ -213,9 +213,12 @@ impl Draining {
         let inner = &self.0.0;
         let members = inner.members.lock().await;
         members.stop();
+        let began = Instant::now();
         members.drain(deadline).await;
         inner.tasks.close();
-        let _ = tokio::time::timeout(deadline, inner.tasks.wait()).await;
+        // One deadline for both.
+        let rest = deadline.saturating_sub(began.elapsed());
+        let _ = tokio::time::timeout(rest, inner.tasks.wait()).await;
         drop(members);
         self
     }
