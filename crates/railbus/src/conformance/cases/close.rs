@@ -32,7 +32,8 @@ pub(super) async fn close(stage: &Stage) -> Checked<Finding> {
     Ok(Finding::Passed(None))
 }
 
-fn closed(what: &str, error: Option<Error>) -> Checked {
+fn closed<T>(what: &str, result: Result<T>) -> Checked {
+    let error = result.err();
     let kind = error.as_ref().map(Error::kind);
     ensure(kind == Some(ErrorKind::Closed), || {
         format!("{what} after close must be a closed error, and gave {error:?}")
@@ -47,14 +48,14 @@ async fn of_bus(stage: &Stage) -> Checked {
     }
     bus.publish(stage.events(&topic, 1).remove(0)).await?;
     many_times(stage, || bus.close_within(DEADLINE)).await?;
-    closed("publish", bus.publish(stage.events(&topic, 1).remove(0)).await.err())?;
+    closed("publish", bus.publish(stage.events(&topic, 1).remove(0)).await)?;
     let batch: Vec<_> = stage.events(&topic, 3).into_iter().map(Into::into).collect();
     for result in bus.publish_all(&batch).await {
-        closed("publish_all", result.err())?;
+        closed("publish_all", result)?;
     }
     let wanted = predicate::topic(&literal(&topic));
-    closed("subscribe", bus.on(wanted).run(|_: &Event| ()).await.err())?;
-    closed("ping", bus.ping().await.err())
+    closed("subscribe", bus.on(wanted).run(|_: &Event| ()).await)?;
+    closed("ping", bus.ping().await)
 }
 
 /// Closes a hundred times, one after another and at once.
@@ -80,17 +81,17 @@ async fn of_backend(stage: &Stage) -> Checked {
     let results = stage.within("publish", backend.publish(&batch)).await?;
     ensure(results.len() == 3, || format!("3 events gave {} results", results.len()))?;
     for result in results {
-        closed("publish", result.err())?;
+        closed("publish", result)?;
     }
     let group = stage.capability.groups.then(|| stage.group("backend"));
     let request =
         Subscribe { group, interest: on_topic(&topic), start: Start::Newest, lease: LONG_LEASE };
-    closed("subscribe", stage.within("subscribe", backend.subscribe(request)).await?.err())?;
-    closed("ping", stage.within("ping", backend.ping()).await?.err())?;
+    closed("subscribe", stage.within("subscribe", backend.subscribe(request)).await?)?;
+    closed("ping", stage.within("ping", backend.ping()).await?)?;
     if let Some(keeper) = backend.keeper() {
-        closed("groups", stage.within("groups", keeper.groups()).await?.err())?;
+        closed("groups", stage.within("groups", keeper.groups()).await?)?;
         let filter = LetterFilter::default();
-        closed("letters", stage.within("letters", keeper.letters(&filter)).await?.err())?;
+        closed("letters", stage.within("letters", keeper.letters(&filter)).await?)?;
     }
     Ok(())
 }
@@ -125,7 +126,7 @@ async fn of_source(stage: &Stage) -> Checked {
         ensure(nothing(&fetched), || format!("a fetch after close gave {fetched:?}"))?;
         if whole {
             let settled = seat.settle(&leased.receipt, Verdict::Ack).await?;
-            closed("settle", settled.err())?;
+            closed("settle", settled)?;
         }
         stage.within("close", seat.source.close()).await??;
     }
