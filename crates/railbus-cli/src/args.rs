@@ -38,11 +38,21 @@ pub(crate) enum Command {
     Backends,
     /// Show that a backend does what it claims
     Conformance(Conformance),
+    /// Be a consumer process that the conformance suite kills
+    #[command(hide = true)]
+    ConformanceMember,
     /// Print a completion script
     Completions {
         /// The shell to complete in
         shell: clap_complete::Shell,
     },
+}
+
+impl Command {
+    /// Tells whether what it logs says nothing of how it goes.
+    pub(crate) fn fails_on_purpose(&self) -> bool {
+        matches!(self, Self::Conformance(_) | Self::ConformanceMember)
+    }
 }
 
 const EXIT_CODES: &str = "Exit codes: 0 all well; 1 could not start or broke; 2 usage; \

@@ -1,11 +1,11 @@
 //! From the command line to its command, and from there to the exit code.
 
-use super::{backends, check, completions, dlq, groups, publish, run, subscribe};
+use super::{backends, check, completions, conformance, dlq, groups, publish, run, subscribe};
 use crate::{
     args::{Cli, Command},
     output,
 };
-use railbus::error::{Error, ErrorKind};
+use railbus::error::Error;
 
 /// All well.
 pub(crate) const OK: u8 = 0;
@@ -25,10 +25,8 @@ pub(crate) async fn dispatch(cli: Cli) -> u8 {
         Command::Dlq(args) => dlq::dlq(&args, json).await,
         Command::Groups(args) => groups::groups(&args, json).await,
         Command::Backends => backends::backends(json),
-        Command::Conformance(_) => {
-            let why = "the conformance run is not built yet";
-            Err(Error::new(ErrorKind::Unsupported, "conformance", why))
-        }
+        Command::Conformance(args) => conformance::conformance(args, json).await,
+        Command::ConformanceMember => conformance::member().await,
         Command::Completions { shell } => completions::completions(shell),
     };
     done.unwrap_or_else(|e: Error| {

@@ -6,6 +6,7 @@ mod store;
 mod backends;
 mod check;
 mod completions;
+mod conformance;
 mod letters;
 mod dlq;
 mod groups;

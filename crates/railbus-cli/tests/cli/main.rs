@@ -1,6 +1,7 @@
 //! The program as its users meet it: what each command prints, where, and how it ends.
 #![allow(clippy::unwrap_used, clippy::expect_used)]
 
+mod conformance;
 mod dlq;
 mod files;
 mod groups;

@@ -1,0 +1,76 @@
+//! `railbus conformance`: what a backend shows of what it claims.
+
+use super::{BROKEN, OK};
+use crate::{args::Conformance, output};
+use railbus::{
+    backends,
+    conformance::{Certificate, Member, Status, Suite, Target},
+    error::{Error, ErrorKind, Result},
+    options::Options,
+};
+use std::process::Command;
+
+/// Tells a member which bus it is on: not in its arguments, which everybody can read.
+const URL: &str = "RAILBUS_CONFORMANCE_URL";
+
+pub(super) async fn conformance(args: Conformance, json: bool) -> Result<u8> {
+    let program = std::env::current_exe().map_err(|e| {
+        let why = "this program can't be found, to be started as a consumer";
+        Error::new(ErrorKind::Internal, "conformance", why).because(e)
+    })?;
+    let url = args.url.clone();
+    let target = Target::url(&args.url)?.member(move || {
+        let mut command = Command::new(&program);
+        command.arg("conformance-member").env(URL, &url);
+        command
+    });
+    let suite = Suite::new(target);
+    let suite = match args.seed {
+        Some(seed) => suite.seed(seed),
+        None => suite,
+    };
+    let seed = suite.seed_used();
+    output::note(&format!("seed {seed}: --seed {seed} repeats this run; it may take a minute"));
+    if args.control.is_some() {
+        output::note("no case stops, kills or pauses the server yet: --control is not used");
+    }
+    let certificate = suite.run().await?;
+    if json {
+        output::line(&certificate.to_json().to_string())?;
+    } else {
+        show(&certificate)?;
+    }
+    Ok(if certificate.is_conformant() { OK } else { BROKEN })
+}
+
+fn show(certificate: &Certificate) -> Result<()> {
+    let rows = certificate.cases.iter().map(|case| {
+        let why = case.why.as_deref().unwrap_or_default();
+        let elapsed = format!("{:.1} s", case.elapsed.as_secs_f64());
+        vec![case.name.into(), case.status.name().replace('_', " "), elapsed, why.into()]
+    });
+    output::line(&output::table(&["case", "status", "took", "why"], rows.collect()))?;
+    let count = |status: Status| certificate.count(status);
+    output::note(&format!(
+        "{}: {} passed, {} failed, {} refused, {} not run",
+        certificate.backend,
+        count(Status::Passed),
+        count(Status::Failed),
+        count(Status::Refused),
+        count(Status::NotRun),
+    ));
+    Ok(())
+}
+
+/// Is a consumer process of the suite, until it is killed.
+pub(super) async fn member() -> Result<u8> {
+    let missing = || {
+        let why = "this is a part of `railbus conformance`, which starts it by itself";
+        Error::new(ErrorKind::Config, "conformance", why).hint("run `railbus conformance URL`")
+    };
+    let member = Member::from_env()?.ok_or_else(missing)?;
+    let url = std::env::var(URL).map_err(|_| missing())?;
+    let backend = backends::open(Options::parse(&url)?).await?;
+    member.run(backend, std::io::stdout()).await?;
+    Ok(OK)
+}
