@@ -43,8 +43,9 @@ struct Wire<'a> {
     data: Option<&'a RawValue>,
 }
 
-/// The source written for an event that names none: the attribute must not be empty.
-const NO_SOURCE: &str = "railbus";
+/// The source written for an event that names none: the attribute must not be empty, nor be what
+/// somebody calls itself.
+const NO_SOURCE: &str = "urn:railbus:nobody";
 
 /// Writes `event` as one structured CloudEvent.
 ///
@@ -121,4 +122,18 @@ pub fn decode(bytes: &Bytes) -> Result<Event> {
         RawPayload::from_json_text(bytes.slice_ref(data.get().as_bytes()))
     });
     Ok(builder.raw_payload(payload))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_source_called_railbus_is_kept_and_no_source_stays_none() {
+        for source in ["railbus", "", "shop"] {
+            let sent = Event::new("a").source(source).payload(0);
+            let read = decode(&encode(&sent).unwrap().into()).unwrap();
+            assert_eq!(read.source(), source);
+        }
+    }
 }

@@ -41,3 +41,5 @@ pub mod pipeline;
 
 #[cfg(feature = "app")]
 pub mod app;
+
+pub mod conformance;

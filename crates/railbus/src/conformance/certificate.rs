@@ -1,0 +1,155 @@
+//! The result of a run: what a backend has shown, case by case.
+
+use serde_json::{Value, json};
+use std::{fmt, time::Duration};
+
+/// What a run of the suite has shown of a backend.
+#[derive(Clone, Debug)]
+pub struct Certificate {
+    /// The backend's name.
+    pub backend: String,
+    /// The seed; a run with the same one does the same.
+    pub seed: u64,
+    /// The cases, in the order they ran.
+    pub cases: Vec<CaseReport>,
+}
+
+/// What one case came to.
+#[derive(Clone, Debug)]
+pub struct CaseReport {
+    /// The case's name.
+    pub name: &'static str,
+    /// What it came to.
+    pub status: Status,
+    /// Why, where there is more to say than the status.
+    pub why: Option<String>,
+    /// How long it took.
+    pub elapsed: Duration,
+}
+
+/// What a case can come to; more may be added.
+#[non_exhaustive]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Status {
+    /// The backend does what it claims.
+    Passed,
+    /// It does not.
+    Failed,
+    /// It claims nothing of the kind, and says so when asked for it.
+    Refused,
+    /// The case could not be run here.
+    NotRun,
+}
+
+impl Status {
+    /// Returns the status in lower case, as JSON shows it.
+    #[must_use]
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Passed => "passed",
+            Self::Failed => "failed",
+            Self::Refused => "refused",
+            Self::NotRun => "not_run",
+        }
+    }
+}
+
+impl fmt::Display for Status {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.name())
+    }
+}
+
+impl Certificate {
+    /// Tells whether some case passed and none failed.
+    #[must_use]
+    pub fn is_conformant(&self) -> bool {
+        self.count(Status::Passed) > 0 && self.count(Status::Failed) == 0
+    }
+
+    /// Counts the cases that came to `status`.
+    #[must_use]
+    pub fn count(&self, status: Status) -> usize {
+        self.cases.iter().filter(|case| case.status == status).count()
+    }
+
+    /// Returns the report of the case with that name.
+    #[must_use]
+    pub fn case(&self, name: &str) -> Option<&CaseReport> {
+        self.cases.iter().find(|case| case.name == name)
+    }
+
+    /// Returns the certificate as JSON: `{"cases": [{"name", "status", "why"}]}`, `why` null
+    /// where the status says it all.
+    #[must_use]
+    pub fn to_json(&self) -> Value {
+        let case =
+            |c: &CaseReport| json!({ "name": c.name, "status": c.status.name(), "why": c.why });
+        json!({ "cases": self.cases.iter().map(case).collect::<Vec<_>>() })
+    }
+
+    /// Returns the certificate as a Markdown section with a table.
+    #[must_use]
+    pub fn to_markdown(&self) -> String {
+        let mut text = format!(
+            "## {}\n\nSeed {}: {} passed, {} failed, {} refused, {} not run.\n\n\
+             | case | status | why |\n|---|---|---|\n",
+            self.backend,
+            self.seed,
+            self.count(Status::Passed),
+            self.count(Status::Failed),
+            self.count(Status::Refused),
+            self.count(Status::NotRun),
+        );
+        for case in &self.cases {
+            let why = case.why.as_deref().unwrap_or_default();
+            let why = why.replace(['\n', '\r'], " ").replace('|', "\\|");
+            text.push_str(&format!("| {} | {} | {why} |\n", case.name, case.status));
+        }
+        text
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn certificate(statuses: &[Status]) -> Certificate {
+        let case = |status: &Status| CaseReport {
+            name: "close",
+            status: *status,
+            why: (*status == Status::Failed).then(|| "a | b\nc".into()),
+            elapsed: Duration::ZERO,
+        };
+        let cases = statuses.iter().map(case).collect();
+        Certificate { backend: "sqlite".into(), seed: 7, cases }
+    }
+
+    #[test]
+    fn conformant_means_some_passed_and_none_failed() {
+        use Status::{Failed, NotRun, Passed, Refused};
+        assert!(certificate(&[Passed, Refused, NotRun]).is_conformant());
+        assert!(!certificate(&[Refused, NotRun]).is_conformant());
+        assert!(!certificate(&[Passed, Failed]).is_conformant());
+        assert!(!certificate(&[]).is_conformant());
+    }
+
+    #[test]
+    fn json_has_name_status_and_why() {
+        let json = certificate(&[Status::Passed, Status::NotRun, Status::Failed]).to_json();
+        assert_eq!(
+            json,
+            json!({ "cases": [
+                { "name": "close", "status": "passed", "why": null },
+                { "name": "close", "status": "not_run", "why": null },
+                { "name": "close", "status": "failed", "why": "a | b\nc" },
+            ] })
+        );
+    }
+
+    #[test]
+    fn markdown_keeps_each_case_on_one_row() {
+        let text = certificate(&[Status::Failed]).to_markdown();
+        assert!(text.ends_with("| close | failed | a \\| b c |\n"), "{text}");
+    }
+}

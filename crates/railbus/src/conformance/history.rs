@@ -1,0 +1,92 @@
+//! What happened, in order, with monotonic times: what the second oracle looks at.
+
+use crate::backend::{Receipt, Verdict};
+use std::{
+    sync::{
+        Arc, Mutex, MutexGuard, PoisonError,
+        atomic::{AtomicU64, Ordering::Relaxed},
+    },
+    time::{Duration, Instant},
+};
+
+/// The events of one case as its sources and publishers saw them. Cheap to clone.
+#[derive(Clone, Debug)]
+pub(super) struct History {
+    began: Instant,
+    records: Arc<Mutex<Vec<Record>>>,
+    // The longest that a call took or this process stood still, in microseconds.
+    slowest: Arc<AtomicU64>,
+}
+
+/// One thing that happened, between two times since the case began.
+#[derive(Clone, Debug)]
+pub(super) struct Record {
+    /// When the call began.
+    pub(super) begun: Duration,
+    /// When it returned.
+    pub(super) ended: Duration,
+    pub(super) what: What,
+}
+
+#[derive(Clone, Debug)]
+pub(super) enum What {
+    /// An event was confirmed to its publisher; the index is its place in the call's batch.
+    Published { event: String, publisher: u64, index: usize },
+    /// A member's source gave an event.
+    Delivered(Delivered),
+    /// A settlement was confirmed.
+    Settled { member: u64, receipt: Receipt, verdict: Verdict },
+    /// A fetch returned without events.
+    Empty { member: u64 },
+    /// A source was told to stop, or was closed.
+    Stopped { member: u64 },
+}
+
+#[derive(Clone, Debug)]
+pub(super) struct Delivered {
+    pub(super) event: String,
+    /// None for a broadcast.
+    pub(super) group: Option<String>,
+    pub(super) member: u64,
+    pub(super) receipt: Receipt,
+    pub(super) attempt: u32,
+    pub(super) lease: Duration,
+}
+
+impl History {
+    pub(super) fn new() -> Self {
+        Self { began: Instant::now(), records: Arc::default(), slowest: Arc::default() }
+    }
+
+    /// Returns the time since the case began.
+    pub(super) fn now(&self) -> Duration {
+        self.began.elapsed()
+    }
+
+    /// Notes what a call that began at `begun` came to.
+    pub(super) fn note(&self, begun: Duration, what: impl IntoIterator<Item = What>) {
+        let mut records = self.lock();
+        // Read under the lock, so that records lie in the order of their ends.
+        let ended = self.now();
+        records.extend(what.into_iter().map(|what| Record { begun, ended, what }));
+    }
+
+    /// Notes how long something took that should take no time beside a lease.
+    pub(super) fn took(&self, time: Duration) {
+        let micros = u64::try_from(time.as_micros()).unwrap_or(u64::MAX);
+        self.slowest.fetch_max(micros, Relaxed);
+    }
+
+    pub(super) fn slowest(&self) -> Duration {
+        Duration::from_micros(self.slowest.load(Relaxed))
+    }
+
+    /// Returns everything so far, in the order of the ends.
+    pub(super) fn records(&self) -> Vec<Record> {
+        self.lock().clone()
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Vec<Record>> {
+        self.records.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}

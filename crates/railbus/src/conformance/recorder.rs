@@ -1,0 +1,157 @@
+//! A backend that writes down what happens to another one.
+
+use super::history::{Delivered, History, What};
+use crate::{
+    accounts::Accounts,
+    backend::{
+        Backend, Capability, Keeper, Leased, Outgoing, Receipt, Settle, Source, Subscribe, Verdict,
+    },
+    error::Result,
+};
+use async_trait::async_trait;
+use std::{
+    sync::{
+        Arc, Mutex, PoisonError,
+        atomic::{AtomicU64, Ordering::Relaxed},
+    },
+    time::Duration,
+};
+
+/// Gives every connection and every source a number of its own.
+static NUMBER: AtomicU64 = AtomicU64::new(1);
+
+/// Returns a number that no other connection or source has.
+pub(super) fn new_number() -> u64 {
+    NUMBER.fetch_add(1, Relaxed)
+}
+
+/// A connection that records; all else is the other backend's.
+#[derive(Debug)]
+pub(super) struct Recorded {
+    inner: Arc<dyn Backend>,
+    history: History,
+    number: u64,
+    members: Mutex<Vec<u64>>,
+}
+
+impl Recorded {
+    pub(super) fn new(inner: Arc<dyn Backend>, history: History) -> Self {
+        Self { inner, history, number: new_number(), members: Mutex::default() }
+    }
+}
+
+#[async_trait]
+impl Backend for Recorded {
+    fn capability(&self) -> &Capability {
+        self.inner.capability()
+    }
+
+    async fn publish(&self, batch: &[Outgoing]) -> Vec<Result<()>> {
+        let begun = self.history.now();
+        let results = self.inner.publish(batch).await;
+        self.history.took(self.history.now().saturating_sub(begun));
+        let confirmed = batch.iter().enumerate().zip(&results).filter(|(_, r)| r.is_ok());
+        let published = confirmed.map(|((index, outgoing), _)| What::Published {
+            event: outgoing.event.id().into(),
+            publisher: self.number,
+            index,
+        });
+        self.history.note(begun, published);
+        results
+    }
+
+    async fn subscribe(&self, request: Subscribe) -> Result<Arc<dyn Source>> {
+        let (group, lease) = (request.group.clone(), request.lease);
+        let inner = self.inner.subscribe(request).await?;
+        let number = new_number();
+        self.members.lock().unwrap_or_else(PoisonError::into_inner).push(number);
+        let history = self.history.clone();
+        Ok(Arc::new(RecordedSource { inner, history, number, group, lease }))
+    }
+
+    async fn ping(&self) -> Result<()> {
+        self.inner.ping().await
+    }
+
+    async fn close(&self, deadline: Duration) -> Result<()> {
+        let begun = self.history.now();
+        let closed = self.inner.close(deadline).await;
+        let members = self.members.lock().unwrap_or_else(PoisonError::into_inner).clone();
+        self.history.note(begun, members.into_iter().map(|member| What::Stopped { member }));
+        closed
+    }
+
+    fn keeper(&self) -> Option<&dyn Keeper> {
+        self.inner.keeper()
+    }
+
+    fn accounts(&self) -> Option<&dyn Accounts> {
+        self.inner.accounts()
+    }
+}
+
+struct RecordedSource {
+    inner: Arc<dyn Source>,
+    history: History,
+    number: u64,
+    group: Option<String>,
+    lease: Duration,
+}
+
+impl RecordedSource {
+    fn delivered(&self, leased: &Leased) -> What {
+        let event = match &leased.event {
+            Ok(event) => event.id().into(),
+            Err(poison) => format!("bytes \"{}\"", poison.raw.escape_ascii()),
+        };
+        What::Delivered(Delivered {
+            event,
+            group: self.group.clone(),
+            member: self.number,
+            receipt: leased.receipt.clone(),
+            attempt: leased.attempt,
+            lease: self.lease,
+        })
+    }
+
+    fn settled(&self, receipt: &Receipt, verdict: &Verdict) -> What {
+        let (receipt, verdict) = (receipt.clone(), verdict.clone());
+        What::Settled { member: self.number, receipt, verdict }
+    }
+}
+
+#[async_trait]
+impl Source for RecordedSource {
+    async fn fetch(&self, max: usize) -> Result<Vec<Leased>> {
+        let begun = self.history.now();
+        let leased = self.inner.fetch(max).await?;
+        if leased.is_empty() {
+            self.history.note(begun, [What::Empty { member: self.number }]);
+        } else {
+            self.history.note(begun, leased.iter().map(|l| self.delivered(l)));
+        }
+        Ok(leased)
+    }
+
+    async fn settle(&self, batch: &[Settle]) -> Vec<Result<()>> {
+        let begun = self.history.now();
+        let results = self.inner.settle(batch).await;
+        self.history.took(self.history.now().saturating_sub(begun));
+        let confirmed = batch.iter().zip(&results).filter(|(_, r)| r.is_ok());
+        self.history.note(begun, confirmed.map(|(s, _)| self.settled(&s.receipt, &s.verdict)));
+        results
+    }
+
+    fn stop(&self) {
+        let begun = self.history.now();
+        self.inner.stop();
+        self.history.note(begun, [What::Stopped { member: self.number }]);
+    }
+
+    async fn close(&self) -> Result<()> {
+        let begun = self.history.now();
+        let closed = self.inner.close().await;
+        self.history.note(begun, [What::Stopped { member: self.number }]);
+        closed
+    }
+}

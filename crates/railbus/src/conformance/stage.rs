@@ -1,0 +1,248 @@
+//! Where a case plays: connections that are recorded, and names that nobody else uses.
+
+use super::{
+    counts::Counts,
+    finding::{Broken, Checked},
+    history::History,
+    member::{Member, Process},
+    random::Random,
+    recorder::Recorded,
+    rules,
+    seat::Seat,
+    target::Target,
+};
+use crate::{
+    backend::{Backend, Broadcast, Capability, Start, Subscribe},
+    bus::Bus,
+    error::Result,
+    event::Event,
+    id::new_id,
+    predicate::{Clause, Interest},
+};
+use bytes::Bytes;
+use std::{
+    future::Future,
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    time::Duration,
+};
+
+/// The lease of the cases that let one run out: short, since they wait for it.
+const LEASE: Duration = Duration::from_millis(300);
+
+/// The lease where none is to run out.
+pub(super) const LONG_LEASE: Duration = Duration::from_secs(60);
+
+/// How long letting go may take.
+const CLOSE_WITHIN: Duration = Duration::from_secs(5);
+
+/// What a case needs, made anew for each.
+pub(super) struct Stage {
+    target: Target,
+    pub(super) capability: Capability,
+    pub(super) counts: Counts,
+    pub(super) patience: Duration,
+    pub(super) history: History,
+    // How much longer than usual leases are: more where this machine is slow.
+    scale: u32,
+    prefix: String,
+    random: Mutex<Random>,
+    opened: Mutex<Vec<Arc<dyn Backend>>>,
+    groups: Mutex<Vec<String>>,
+}
+
+impl Stage {
+    pub(super) fn new(
+        target: Target,
+        capability: Capability,
+        counts: Counts,
+        patience: Duration,
+        random: Random,
+        scale: u32,
+    ) -> Self {
+        // Not from the seed: a run that is repeated must not find the events of the first.
+        let id = new_id();
+        let prefix = format!("conf-{}:", &id[id.len().saturating_sub(12)..]);
+        Self {
+            target,
+            capability,
+            counts,
+            patience,
+            history: History::new(),
+            scale,
+            prefix,
+            random: Mutex::new(random),
+            opened: Mutex::default(),
+            groups: Mutex::default(),
+        }
+    }
+
+    /// Opens a connection of its own.
+    pub(super) async fn open(&self) -> Checked<Arc<dyn Backend>> {
+        let inner = self.within("a connection to open", self.target.open()).await??;
+        let backend: Arc<dyn Backend> = Arc::new(Recorded::new(inner, self.history.clone()));
+        lock(&self.opened).push(Arc::clone(&backend));
+        Ok(backend)
+    }
+
+    /// Opens a bus over a connection of its own.
+    pub(super) async fn bus(&self) -> Checked<Bus> {
+        Ok(Bus::over(self.open().await?))
+    }
+
+    /// Opens a bus to publish on and one to listen on: the same where nothing leaves the process.
+    pub(super) async fn pair(&self) -> Checked<(Bus, Bus)> {
+        let near = self.bus().await?;
+        let far = match self.capability.broadcast {
+            Broadcast::Inline => near.clone(),
+            _ => self.bus().await?,
+        };
+        Ok((near, far))
+    }
+
+    /// Returns a topic of this case's own.
+    pub(super) fn topic(&self, part: &str) -> String {
+        format!("{}{part}", self.prefix)
+    }
+
+    /// Returns a group of this case's own, which is forgotten afterwards.
+    pub(super) fn group(&self, part: &str) -> String {
+        let group = self.topic(part);
+        lock(&self.groups).push(group.clone());
+        group
+    }
+
+    /// Returns the lease of cases that let one run out.
+    pub(super) fn lease(&self) -> Duration {
+        LEASE.max(self.capability.lease_min.unwrap_or_default()) * self.scale
+    }
+
+    /// Joins a group that sees what is published on the topic from now on.
+    pub(super) async fn join(
+        &self,
+        backend: &Arc<dyn Backend>,
+        group: &str,
+        topic: &str,
+        lease: Duration,
+    ) -> Checked<Seat> {
+        let request = Subscribe {
+            group: Some(group.into()),
+            interest: on_topic(topic),
+            start: Start::Newest,
+            lease,
+        };
+        self.sit(backend, request, topic).await
+    }
+
+    /// Opens a source that is asked for in full; `topic` is where it can be sent something.
+    pub(super) async fn sit(
+        &self,
+        backend: &Arc<dyn Backend>,
+        request: Subscribe,
+        topic: &str,
+    ) -> Checked<Seat> {
+        let source = self.within("a source to open", backend.subscribe(request)).await??;
+        Ok(Seat::new(source, Arc::clone(backend), topic.into(), self.patience))
+    }
+
+    /// Returns new events on a topic, numbered in their payloads.
+    pub(super) fn events(&self, topic: &str, count: usize) -> Vec<Event> {
+        let event = |n| Event::new("conformance").topic(topic).payload(n);
+        (0..count).map(event).collect()
+    }
+
+    /// Publishes a batch of which every event must be confirmed.
+    pub(super) async fn publish(&self, backend: &Arc<dyn Backend>, events: &[Event]) -> Checked {
+        let batch: Vec<_> = events.iter().cloned().map(Into::into).collect();
+        for part in batch.chunks(self.capability.batch_max) {
+            let results = self.within("a publish to be confirmed", backend.publish(part)).await?;
+            if results.len() != part.len() {
+                let (got, of) = (results.len(), part.len());
+                return Err(Broken::new(format!("a batch of {of} events gave {got} results")));
+            }
+            results.into_iter().collect::<Result<()>>()?;
+        }
+        Ok(())
+    }
+
+    /// Waits for something that must happen.
+    pub(super) async fn within<T>(
+        &self,
+        what: &str,
+        happens: impl Future<Output = T>,
+    ) -> Checked<T> {
+        within(self.patience, what, happens).await
+    }
+
+    /// Starts a member as a process; none if the target doesn't say how.
+    pub(super) fn start_member(&self, member: &Member) -> Option<Checked<Process>> {
+        self.target.command().map(|command| Process::start(command, member))
+    }
+
+    /// Stores bytes that are no event; false if the target doesn't say how.
+    pub(super) async fn inject(&self, topic: &str, bytes: &Bytes) -> Checked<bool> {
+        let Some(injecting) = self.target.injection(topic, bytes) else { return Ok(false) };
+        self.within("bytes to be stored", injecting).await??;
+        Ok(true)
+    }
+
+    /// Returns a count that the seed decides, from `low` to `high`, both included.
+    pub(super) fn count(&self, low: usize, high: usize) -> usize {
+        lock(&self.random).count(low, high)
+    }
+
+    /// Checks the history against what the backend claims.
+    pub(super) fn check_history(&self) -> Checked {
+        rules::check(&self.history.records(), &self.capability)
+    }
+
+    /// Tells whether something took so long that a lease may have run out meanwhile.
+    pub(super) fn was_slow(&self) -> bool {
+        self.history.slowest() > self.lease() / 3
+    }
+
+    /// Lets go of all connections, and has the store forget the groups.
+    pub(super) async fn strike(&self) {
+        let opened = std::mem::take(&mut *lock(&self.opened));
+        let closing = opened.iter().map(|backend| backend.close(CLOSE_WITHIN));
+        // What a case has left behind is no part of what it found.
+        let _ = within(CLOSE_WITHIN, "closing", futures_util::future::join_all(closing)).await;
+        let groups = std::mem::take(&mut *lock(&self.groups));
+        if groups.is_empty() {
+            return;
+        }
+        let Ok(Ok(backend)) = within(CLOSE_WITHIN, "opening", self.target.open()).await else {
+            return;
+        };
+        if let Some(keeper) = backend.keeper() {
+            for group in groups {
+                let _ = within(CLOSE_WITHIN, "pruning", keeper.prune(&group)).await;
+            }
+        }
+        let _ = within(CLOSE_WITHIN, "closing", backend.close(CLOSE_WITHIN)).await;
+    }
+}
+
+/// Returns the interest in one topic, whatever characters it has.
+pub(super) fn on_topic(topic: &str) -> Interest {
+    Interest(vec![Clause { event_type: None, topic: Some(literal(topic)) }])
+}
+
+/// Returns the pattern that matches this text alone.
+pub(super) fn literal(text: &str) -> String {
+    let one = |c: char| if "*?[".contains(c) { format!("[{c}]") } else { c.to_string() };
+    text.chars().map(one).collect()
+}
+
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// Waits for something that must happen within `patience`.
+pub(super) async fn within<T>(
+    patience: Duration,
+    what: &str,
+    happens: impl Future<Output = T>,
+) -> Checked<T> {
+    let late = |_| Broken::new(format!("waited {patience:?} for {what}"));
+    tokio::time::timeout(patience, happens).await.map_err(late)
+}

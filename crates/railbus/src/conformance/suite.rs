@@ -1,0 +1,179 @@
+//! Running the cases.
+
+use super::{
+    cases::{CASES, Case},
+    certificate::{CaseReport, Certificate, Status},
+    counts::Counts,
+    finding::{Broken, Checked, Finding},
+    history::History,
+    random::Random,
+    stage::Stage,
+    target::Target,
+};
+use crate::{
+    backend::Capability,
+    error::{Error, ErrorKind, Result, nearest},
+    id::new_id,
+};
+use futures_util::FutureExt;
+use std::{
+    future::Future,
+    panic::AssertUnwindSafe,
+    time::{Duration, Instant},
+};
+
+/// How long a case waits for what must happen.
+const PATIENCE: Duration = Duration::from_secs(30);
+
+/// How often this process looks whether it stands still.
+const TICK: Duration = Duration::from_millis(20);
+
+/// By how much leases grow each time that the machine was too slow for those of a case.
+const SCALES: [u32; 3] = [1, 4, 16];
+
+/// A run of the conformance suite, in the making.
+#[derive(Clone, Debug)]
+#[must_use = "a suite does nothing until it is run"]
+pub struct Suite {
+    target: Target,
+    seed: u64,
+    counts: Counts,
+    patience: Duration,
+    only: Option<Vec<String>>,
+}
+
+impl Suite {
+    /// Creates a run of all cases on `target`, in short counts, with a seed of its own.
+    pub fn new(target: Target) -> Self {
+        let random = new_id()
+            .bytes()
+            .fold(0, |hash: u64, byte| hash.wrapping_mul(31).wrapping_add(u64::from(byte)));
+        // Short enough to be typed.
+        let seed = random % 1_000_000;
+        Self { target, seed, counts: Counts::short(), patience: PATIENCE, only: None }
+    }
+
+    /// Sets the seed, to repeat a run.
+    pub fn seed(mut self, seed: u64) -> Self {
+        self.seed = seed;
+        self
+    }
+
+    /// Sets how much of everything there is (default [`Counts::short`]).
+    pub fn counts(mut self, counts: Counts) -> Self {
+        self.counts = counts;
+        self
+    }
+
+    /// Sets how long a case waits for what must happen before it fails (default 30 s).
+    pub fn patience(mut self, patience: Duration) -> Self {
+        self.patience = patience;
+        self
+    }
+
+    /// Runs only the cases with these names.
+    pub fn only<S: Into<String>>(mut self, names: impl IntoIterator<Item = S>) -> Self {
+        self.only = Some(names.into_iter().map(Into::into).collect());
+        self
+    }
+
+    /// Returns the names of all cases, in the order they run.
+    #[must_use]
+    pub fn names() -> Vec<&'static str> {
+        CASES.iter().map(|case| case.name).collect()
+    }
+
+    /// Returns the seed.
+    #[must_use]
+    pub fn seed_used(&self) -> u64 {
+        self.seed
+    }
+
+    /// Runs the cases, one after another, each with connections, topics and groups of its own.
+    ///
+    /// A case that fails is run again with longer leases if the machine was too slow for them.
+    ///
+    /// # Errors
+    /// Returns what the target says if it can't be opened, and a config error for a name in
+    /// [`Suite::only`] that is no case's. A case that fails is no error.
+    pub async fn run(self) -> Result<Certificate> {
+        let chosen = self.chosen()?;
+        let backend = self.target.open().await?;
+        let capability = backend.capability().clone();
+        let reached = backend.ping().await;
+        backend.close(self.patience).await?;
+        reached?;
+        let mut cases = Vec::with_capacity(chosen.len());
+        for case in chosen {
+            let report = Box::pin(self.report(case, &capability)).await;
+            tracing::info!(case = report.name, status = %report.status, why = report.why);
+            cases.push(report);
+        }
+        Ok(Certificate { backend: capability.name.into(), seed: self.seed, cases })
+    }
+
+    fn chosen(&self) -> Result<Vec<&'static Case>> {
+        let Some(only) = &self.only else { return Ok(CASES.iter().collect()) };
+        for name in only {
+            if !CASES.iter().any(|case| case.name == name) {
+                let hint = match nearest(name, Self::names()) {
+                    Some(near) => format!("did you mean `{near}`?"),
+                    None => format!("the cases are: {}", Self::names().join(", ")),
+                };
+                let why = format!("there is no case `{name}`");
+                return Err(Error::new(ErrorKind::Config, "conformance", why).hint(hint));
+            }
+        }
+        Ok(CASES.iter().filter(|case| only.iter().any(|name| name == case.name)).collect())
+    }
+
+    async fn report(&self, case: &'static Case, capability: &Capability) -> CaseReport {
+        let began = Instant::now();
+        let (mut status, mut why) = (Status::NotRun, None);
+        for scale in SCALES {
+            let random = Random::of(self.seed, case.name);
+            let (target, capability) = (self.target.clone(), capability.clone());
+            let stage = Stage::new(target, capability, self.counts, self.patience, random, scale);
+            let found = watch(&stage.history, play(case, &stage)).await;
+            stage.strike().await;
+            let slow = found.is_err() && stage.was_slow();
+            (status, why) = match found {
+                Ok(Finding::Passed(note)) => (Status::Passed, note),
+                Ok(Finding::Refused(how)) => (Status::Refused, Some(how)),
+                Ok(Finding::NotRun(why)) => (Status::NotRun, Some(why)),
+                Err(broken) => (Status::Failed, Some(broken.to_string())),
+            };
+            if !slow {
+                break;
+            }
+            let slowest = stage.history.slowest();
+            tracing::warn!(case = case.name, ?slowest, why, "too slow: again with longer leases");
+        }
+        CaseReport { name: case.name, status, why, elapsed: began.elapsed() }
+    }
+}
+
+/// Plays the case, and looks at its history whatever it came to: a rule that was broken says more
+/// than what followed from it.
+async fn play(case: &Case, stage: &Stage) -> Checked<Finding> {
+    let played = AssertUnwindSafe((case.run)(stage)).catch_unwind().await;
+    let found = played.unwrap_or_else(|_| Err(Broken::new("the backend or the case panicked")));
+    match (found, stage.check_history()) {
+        (Ok(found), Ok(())) => Ok(found),
+        (Ok(_), Err(rule)) => Err(rule),
+        (Err(broken), Ok(())) => Err(broken),
+        (Err(broken), Err(rule)) => Err(Broken::new(format!("{rule}; so that: {broken}"))),
+    }
+}
+
+/// Runs `case`, noting when this process stands still.
+async fn watch<T>(history: &History, case: impl Future<Output = T>) -> T {
+    let mut case = std::pin::pin!(case);
+    loop {
+        let began = Instant::now();
+        match tokio::time::timeout(TICK, &mut case).await {
+            Ok(found) => return found,
+            Err(_) => history.took(began.elapsed().saturating_sub(TICK)),
+        }
+    }
+}

@@ -1,0 +1,97 @@
+//! What the suite runs on: how to reach the store, and what else its owner can do.
+
+use crate::{
+    backends::{self, Opening},
+    error::Result,
+    options::Options,
+};
+use bytes::Bytes;
+use std::{fmt, future::Future, pin::Pin, process::Command, sync::Arc};
+
+/// A store to run the suite on.
+///
+/// The suite opens many connections to it at once, uses topics and groups with names of their
+/// own, and forgets its groups afterwards: what others keep in the store stays as it is. Its
+/// events stay until the store's retention lets them go.
+#[derive(Clone)]
+pub struct Target {
+    open: Arc<dyn Fn() -> Opening + Send + Sync>,
+    member: Option<Arc<dyn Fn() -> Command + Send + Sync>>,
+    inject: Option<Arc<Inject>>,
+}
+
+type Inject = dyn Fn(String, Bytes) -> Injecting + Send + Sync;
+type Injecting = Pin<Box<dyn Future<Output = Result<()>> + Send>>;
+
+impl Target {
+    /// Describes a store by what opens a fresh connection to it.
+    ///
+    /// Where nothing is shared between connections, as on memory, each is a store of its own.
+    pub fn new(open: impl Fn() -> Opening + Send + Sync + 'static) -> Self {
+        Self { open: Arc::new(open), member: None, inject: None }
+    }
+
+    /// Describes the store that a URL names, with what this crate knows of it.
+    ///
+    /// # Errors
+    /// Returns a config error for a URL, backend or setting that is unknown.
+    pub fn url(url: &str) -> Result<Self> {
+        let options = Options::parse(url)?;
+        let again = options.clone();
+        let target = Self::new(move || Box::pin(backends::open(again.clone())));
+        #[cfg(feature = "sqlite")]
+        if options.backend() == "sqlite" {
+            let path = Arc::<str>::from(options.address());
+            return Ok(target.inject(move |topic, bytes| {
+                Box::pin(super::poison::write_row(Arc::clone(&path), topic, bytes))
+            }));
+        }
+        drop(options);
+        Ok(target)
+    }
+
+    /// Says how to start a member of a group as a process of its own, which the suite kills: the
+    /// program opens this store and calls [`Member::run`](super::Member::run).
+    ///
+    /// The suite sets the variable that [`Member::from_env`](super::Member::from_env) reads, and
+    /// takes over the command's standard input and output.
+    #[must_use]
+    pub fn member(mut self, command: impl Fn() -> Command + Send + Sync + 'static) -> Self {
+        self.member = Some(Arc::new(command));
+        self
+    }
+
+    /// Says how to store bytes that are no event on a topic, past all checks.
+    #[must_use]
+    pub fn inject(
+        mut self,
+        inject: impl Fn(String, Bytes) -> Pin<Box<dyn Future<Output = Result<()>> + Send>>
+        + Send
+        + Sync
+        + 'static,
+    ) -> Self {
+        self.inject = Some(Arc::new(inject));
+        self
+    }
+
+    pub(super) fn open(&self) -> Opening {
+        (self.open)()
+    }
+
+    pub(super) fn command(&self) -> Option<Command> {
+        self.member.as_ref().map(|command| command())
+    }
+
+    pub(super) fn injection(&self, topic: &str, bytes: &Bytes) -> Option<Injecting> {
+        self.inject.as_ref().map(|inject| inject(topic.into(), bytes.clone()))
+    }
+}
+
+impl fmt::Debug for Target {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Target")
+            .field("member", &self.member.is_some())
+            .field("inject", &self.inject.is_some())
+            .finish_non_exhaustive()
+    }
+}

@@ -1,0 +1,103 @@
+//! The suite on the backends of this crate: each passes what it claims and refuses the rest.
+#![allow(clippy::unwrap_used, clippy::expect_used)]
+
+use railbus::{
+    backends,
+    conformance::{Certificate, Counts, Member, Status, Suite, Target},
+    options::Options,
+};
+
+const CASES: [&str; 15] = [
+    "publish-subscribe",
+    "concurrent",
+    "topics isolated",
+    "resend on error",
+    "nack delay",
+    "lease expiry",
+    "extension",
+    "stale ack",
+    "kill -9",
+    "dead letter",
+    "poison",
+    "drain",
+    "close",
+    "patterns",
+    "odd topics",
+];
+
+fn counts() -> Counts {
+    if std::env::var_os("RAILBUS_STRESS").is_some() { Counts::stress() } else { Counts::short() }
+}
+
+fn show(certificate: &Certificate) -> String {
+    let times = certificate.cases.iter().map(|c| format!("{} {:?}", c.name, c.elapsed));
+    format!("{}\n{}", certificate.to_markdown(), times.collect::<Vec<_>>().join("\n"))
+}
+
+#[test]
+fn all_cases_are_listed() {
+    assert_eq!(Suite::names(), CASES);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn memory_passes_what_it_claims_and_refuses_the_rest() {
+    let target = Target::url("memory:").unwrap();
+    let certificate = Suite::new(target).counts(counts()).run().await.unwrap();
+    let refused =
+        ["nack delay", "lease expiry", "extension", "stale ack", "kill -9", "dead letter"];
+    for case in &certificate.cases {
+        let expected = if refused.contains(&case.name) { Status::Refused } else { Status::Passed };
+        assert_eq!(case.status, expected, "{}", show(&certificate));
+    }
+    assert_eq!(certificate.cases.len(), CASES.len());
+    assert!(certificate.is_conformant());
+}
+
+#[cfg(feature = "sqlite")]
+#[tokio::test(flavor = "multi_thread")]
+async fn sqlite_passes_all() {
+    let folder = tempfile::tempdir().unwrap();
+    let url = format!("sqlite:{}", folder.path().join("events.db").display());
+    let of_member = url.clone();
+    let target = Target::url(&url).unwrap().member(move || {
+        let mut command = std::process::Command::new(std::env::current_exe().unwrap());
+        command.args(["--exact", "a_member_that_is_killed", "--nocapture"]);
+        command.env("RAILBUS_TEST_URL", &of_member);
+        command
+    });
+    let certificate = Suite::new(target).counts(counts()).run().await.unwrap();
+    for case in &certificate.cases {
+        assert_eq!(case.status, Status::Passed, "{}", show(&certificate));
+    }
+    assert_eq!(certificate.cases.len(), CASES.len());
+    println!("{}", show(&certificate));
+    let bus = railbus::bus::Bus::open(&url).await.unwrap();
+    let groups = bus.keeper().unwrap().groups().await.unwrap();
+    assert!(groups.is_empty(), "left behind: {groups:?}");
+}
+
+/// The suite starts this test as a process of its own; alone it does nothing.
+#[tokio::test]
+async fn a_member_that_is_killed() {
+    if let Some(member) = Member::from_env().unwrap() {
+        let url = std::env::var("RAILBUS_TEST_URL").unwrap();
+        let backend = backends::open(Options::parse(&url).unwrap()).await.unwrap();
+        member.run(backend, std::io::stdout()).await.unwrap();
+    }
+}
+
+#[tokio::test]
+async fn a_case_that_does_not_exist_names_the_nearest() {
+    let suite = Suite::new(Target::url("memory:").unwrap()).only(["stale acks"]);
+    let error = suite.run().await.unwrap_err();
+    assert_eq!(error.advice(), Some("did you mean `stale ack`?"));
+}
+
+#[tokio::test]
+async fn a_store_that_cannot_be_reached_is_an_error() {
+    let target = Target::new(|| {
+        let options = Options::parse("nowhere:").unwrap();
+        Box::pin(backends::open(options))
+    });
+    assert!(Suite::new(target).run().await.is_err());
+}
