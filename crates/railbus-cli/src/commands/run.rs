@@ -4,7 +4,7 @@ use super::{BROKEN, FAILURES, OK, check, progress::Live, signals::stop_on_signal
 use crate::{args::Run, output};
 use railbus::{
     app::{App, AppSpec, Ended, InputSpec, Summary},
-    backend::{Letter, LetterFilter},
+    backend::{Letter, LetterFilter, Tally},
     bus::Bus,
     error::{Error, ErrorKind, Result},
 };
@@ -74,7 +74,7 @@ fn say_start(spec: &AppSpec, until_idle: bool) {
 /// Returns the dead letters of this app, latest last.
 async fn letters(bus: &Bus, spec: &AppSpec, summary: &Summary) -> Vec<Letter> {
     let Ok(keeper) = bus.keeper() else { return Vec::new() };
-    if summary.dead_lettered == 0 {
+    if summary.events.dead_lettered == 0 {
         return Vec::new();
     }
     let mine = |letter: &Letter| match &letter.group {
@@ -150,9 +150,8 @@ pub(super) fn program() -> String {
 }
 
 fn counts(summary: &Summary) -> String {
-    let Summary {
-        published, carried, succeeded, retried, failed, dead_lettered, unmatched, ..
-    } = summary;
+    let Tally { published, carried, succeeded, retried, failed, dead_lettered, unmatched, .. } =
+        &summary.events;
     let mut parts = vec![format!("{published} events published")];
     if *carried > 0 {
         parts.push(format!("{carried} carried over"));

@@ -3,7 +3,7 @@
 use super::{
     pump::{pump, resume},
     spec::{AppSpec, InputSpec, SubscriptionSpec},
-    summary::Summary,
+    summary::{Summary, of_process},
 };
 use crate::{
     backend::RunMark,
@@ -195,16 +195,15 @@ impl App {
     async fn settle_up(&self) -> Result<Summary> {
         let draining = self.bus.drain();
         let _drained = draining.settle(DRAIN_WITHIN).await;
-        let (runs, elapsed) = (self.runs.get(), self.began.elapsed());
-        let summary = match (self.bus.accounts(), self.run) {
+        let events = match (self.bus.accounts(), self.run) {
             (Some(accounts), Some(run)) if !self.groups.is_empty() => {
                 let tally = accounts.tally(run).await?;
                 accounts.end(run).await?;
-                Summary::of_store(tally, runs, elapsed)
+                tally
             }
-            _ => Summary::of_process(self.bus.counters(), runs, elapsed),
+            _ => of_process(self.bus.counters()),
         };
-        Ok(summary)
+        Ok(Summary::new(events, self.runs.get(), self.began.elapsed()))
     }
 }
 

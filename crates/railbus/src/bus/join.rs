@@ -9,7 +9,7 @@ use crate::{
     backend::{Source, Start, Subscribe},
     consumer::{Group, Start as GroupStart},
     delivery::FailurePolicy,
-    error::{Error, Result},
+    error::{Error, ErrorKind, Result},
     predicate::Interest,
 };
 use std::{
@@ -149,6 +149,9 @@ async fn hear(inner: Weak<Inner>, source: Arc<dyn Source>) {
             Ok(heard) => heard,
             Err(error) if !error.is_retryable() => {
                 tracing::error!(%error, "listening to broadcasts ended");
+                if let (Some(inner), false) = (inner.upgrade(), error.kind() == ErrorKind::Closed) {
+                    inner.failed.send_replace(Some(error));
+                }
                 return;
             }
             Err(error) => {

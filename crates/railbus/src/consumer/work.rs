@@ -71,6 +71,10 @@ pub(super) async fn work(shared: &Shared, leased: Leased) -> After {
                 Some(only) => entry.name == *only,
                 None => !leased.finished.contains(&entry.name),
             });
+            if leased.only.is_some() && open.is_empty() {
+                give_back(shared, receipt).await;
+                return After::GoOn;
+            }
             let work = Work {
                 shared,
                 event,
