@@ -336,3 +336,47 @@ async fn a_handler_may_close_its_own_bus() {
         assert!(bus.publish(Event::new("a").payload(0)).await.is_err());
     }
 }
+
+#[tokio::test]
+async fn an_event_whose_member_dies_each_time_is_a_dead_letter_of_its_tries() {
+    let folder = tempfile::tempdir().unwrap();
+    let options = railbus::options::Options::parse(&url(&folder)).unwrap();
+    let backend = railbus::backends::open(options).await.unwrap();
+    let bus = Bus::open(&url(&folder)).await.unwrap();
+    bus.publish(Event::new("a").id("killer").payload(0)).await.unwrap();
+    let request = Subscribe {
+        group: Some("g".into()),
+        interest: Interest::all(),
+        start: Start::Oldest,
+        lease: Duration::from_millis(100),
+    };
+    // A member that takes it twice and says nothing, as if it had died.
+    let source = backend.subscribe(request).await.unwrap();
+    for attempt in 1..=2 {
+        assert_eq!(source.fetch(1).await.unwrap()[0].attempt, attempt);
+    }
+    let calls = Arc::new(AtomicU32::new(0));
+    let counted = Arc::clone(&calls);
+    bus.on("a")
+        .group("g")
+        .named("n")
+        .retry(quick(2))
+        .run(move |_: &Event| {
+            counted.fetch_add(1, SeqCst);
+        })
+        .await
+        .unwrap();
+    let letter = loop {
+        match bus.keeper().unwrap().letters(&LetterFilter::default()).await.unwrap().pop() {
+            Some(letter) => break letter,
+            None => tokio::task::yield_now().await,
+        }
+    };
+    assert_eq!((letter.attempts, calls.load(SeqCst)), (2, 0));
+    assert!(letter.reason.contains("delivered 2 times"), "{}", letter.reason);
+    let history: Vec<_> = letter.history.iter().map(|t| t.attempt).collect();
+    assert_eq!(history, [1, 2]);
+    assert!(letter.history[0].reason.contains("lease ran out"));
+    bus.close().await.unwrap();
+    backend.close(Duration::from_secs(5)).await.unwrap();
+}

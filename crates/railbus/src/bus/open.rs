@@ -17,7 +17,10 @@ use std::{
     },
     time::{Duration, Instant},
 };
-use tokio::sync::{Mutex, watch};
+use tokio::{
+    sync::{Mutex, watch},
+    time::timeout,
+};
 use tokio_util::task::TaskTracker;
 
 /// How long [`Bus::close`] waits for handlers.
@@ -210,16 +213,15 @@ impl Draining {
     /// Waits for what runs and gives back the rest at the deadline; the backend stays open, so
     /// that what is stored can still be asked.
     pub async fn settle(self, deadline: Duration) -> Self {
-        let inner = &self.0.0;
-        let members = inner.members.lock().await;
-        members.stop();
-        let began = Instant::now();
-        members.drain(deadline).await;
+        let (inner, began) = (&self.0.0, Instant::now());
+        // One deadline for all: a subscription that hangs while it opens holds this lock.
+        let rest = || deadline.saturating_sub(began.elapsed());
+        if let Ok(members) = timeout(deadline, inner.members.lock()).await {
+            members.stop();
+            members.drain(rest()).await;
+        }
         inner.tasks.close();
-        // One deadline for both.
-        let rest = deadline.saturating_sub(began.elapsed());
-        let _ = tokio::time::timeout(rest, inner.tasks.wait()).await;
-        drop(members);
+        let _ = timeout(rest(), inner.tasks.wait()).await;
         self
     }
 

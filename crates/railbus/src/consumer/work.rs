@@ -176,16 +176,12 @@ impl Work<'_> {
             if entry.is_cancelled() {
                 continue;
             }
-            let decision = if entry.policy.is_exhausted(self.attempt) {
-                let tries = self.attempt - 1;
-                let why = format!(
-                    "delivered {tries} times, never settled: the process died or hung each time"
-                );
-                entry.policy.last(why)
-            } else {
-                let outcome = self.call(&entry).await;
-                entry.policy.decide(outcome, self.attempt)
-            };
+            if entry.policy.is_exhausted(self.attempt) {
+                self.exhausted(&entry);
+                continue;
+            }
+            let outcome = self.call(&entry).await;
+            let decision = entry.policy.decide(outcome, self.attempt);
             match decision {
                 Decision::End(end) => self.end(&entry, end),
                 Decision::Again(wait, reason) => {
@@ -203,21 +199,37 @@ impl Work<'_> {
         again.map_or(Round::Through, Round::Again)
     }
 
+    /// Gives up an event whose tries were used up without any of them being settled. This
+    /// delivery is no try: the history ends with the last lease that ran out.
+    fn exhausted(&mut self, entry: &Entry) {
+        let tries = self.attempt - 1;
+        let reason =
+            format!("delivered {tries} times, never settled: the process died or hung each time");
+        tracing::warn!(event = self.event.id(), subscription = entry.name, reason, "given up");
+        if let Decision::End(end) = entry.policy.last(reason) {
+            self.count(&end);
+            self.ended.push((entry.name.clone(), end));
+        }
+    }
+
     fn end(&mut self, entry: &Entry, end: End) {
-        let counters = &self.shared.counters;
+        self.count(&end);
         match &end {
-            End::Done => counters.succeeded.one(),
-            End::Unmatched => counters.unmatched.one(),
-            End::Failed(reason) => {
-                counters.failed.one();
-                self.note(entry, &reason.clone(), "let go");
-            }
-            End::Dead(reason) => {
-                counters.dead_lettered.one();
-                self.note(entry, &reason.clone(), "dead letter");
-            }
+            End::Failed(reason) => self.note(entry, reason, "let go"),
+            End::Dead(reason) => self.note(entry, reason, "dead letter"),
+            End::Done | End::Unmatched => {}
         }
         self.ended.push((entry.name.clone(), end));
+    }
+
+    fn count(&self, end: &End) {
+        let counters = &self.shared.counters;
+        match end {
+            End::Done => counters.succeeded.one(),
+            End::Unmatched => counters.unmatched.one(),
+            End::Failed(_) => counters.failed.one(),
+            End::Dead(_) => counters.dead_lettered.one(),
+        }
     }
 
     fn note(&mut self, entry: &Entry, reason: &str, next: &str) {

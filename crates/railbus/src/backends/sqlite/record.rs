@@ -35,3 +35,12 @@ pub(super) fn lengthen(history: Option<&str>, failed: &[Try]) -> Option<String> 
     let surplus = tries.len().saturating_sub(HISTORY_MAX);
     serde_json::to_string(&tries[surplus..]).ok()
 }
+
+/// Returns the failed tries that concern a subscription, and the number of the latest.
+pub(super) fn tries_of(history: Option<&str>, subscription: &str) -> (Option<String>, Option<u32>) {
+    let mut tries: Vec<Try> =
+        history.and_then(|text| serde_json::from_str(text).ok()).unwrap_or_default();
+    // A lease that ran out was nobody's in particular.
+    tries.retain(|t| t.subscription == subscription || t.subscription.is_empty());
+    (serde_json::to_string(&tries).ok(), tries.last().map(|t| t.attempt))
+}

@@ -1,6 +1,6 @@
 //! Settling: what became of leased events.
 
-use super::record::{ends, lengthen, outcome_of};
+use super::record::{ends, lengthen, outcome_of, tries_of};
 use crate::{
     backend::{Settle, Verdict},
     clock::Timestamp,
@@ -75,16 +75,14 @@ struct Row {
     history: Option<String>,
 }
 
-fn settle_fully(
+/// Reads what is stored of a lease; none if it was lost.
+fn leased_row(
     transaction: &Transaction<'_>,
     group: i64,
-    lease: Duration,
-    settle: &Settle,
-    now: Timestamp,
-    run: i64,
-) -> rusqlite::Result<bool> {
-    let (seq, fence) = (settle.receipt.place.cast_signed(), settle.receipt.fence.cast_signed());
-    let row = transaction
+    seq: i64,
+    fence: i64,
+) -> rusqlite::Result<Option<Row>> {
+    transaction
         .prepare_cached(
             "SELECT attempt, outcome, finished, history FROM deliveries
              WHERE grp = ?1 AND seq = ?2 AND fence = ?3 AND state = 0 AND leased = 1",
@@ -97,7 +95,19 @@ fn settle_fully(
                 history: row.get(3)?,
             })
         })
-        .optional()?;
+        .optional()
+}
+
+fn settle_fully(
+    transaction: &Transaction<'_>,
+    group: i64,
+    lease: Duration,
+    settle: &Settle,
+    now: Timestamp,
+    run: i64,
+) -> rusqlite::Result<bool> {
+    let (seq, fence) = (settle.receipt.place.cast_signed(), settle.receipt.fence.cast_signed());
+    let row = leased_row(transaction, group, seq, fence)?;
     let Some(row) = row else { return Ok(false) };
     let history = lengthen(row.history.as_deref(), &settle.failed);
     let mut ends = row.finished.as_deref().map(ends).unwrap_or_default();
@@ -105,7 +115,9 @@ fn settle_fully(
     let outcome = settle.ended.iter().map(|(_, end)| outcome_of(end)).fold(row.outcome, i64::max);
     for (subscription, end) in &settle.ended {
         if let End::Dead(reason) = end {
-            let letter = (seq, group, subscription, reason, row.attempt, &history, now.as_micros());
+            let (tries, latest) = tries_of(history.as_deref(), subscription);
+            let attempts = latest.unwrap_or(row.attempt);
+            let letter = (seq, group, subscription, reason, attempts, tries, now.as_micros());
             insert_letter(transaction, letter)?;
         }
     }
@@ -145,7 +157,7 @@ fn settle_fully(
     Ok(true)
 }
 
-type NewLetter<'a> = (i64, i64, &'a String, &'a String, u32, &'a Option<String>, i64);
+type NewLetter<'a> = (i64, i64, &'a String, &'a String, u32, Option<String>, i64);
 
 fn insert_letter(transaction: &Transaction<'_>, letter: NewLetter<'_>) -> rusqlite::Result<()> {
     let (seq, group, subscription, reason, attempts, history, at) = letter;

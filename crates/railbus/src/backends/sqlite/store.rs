@@ -26,6 +26,7 @@ use std::{
     thread::JoinHandle,
     time::Duration,
 };
+use tokio::time::timeout;
 
 /// Checks the settings of a store, without looking at the file.
 ///
@@ -184,7 +185,7 @@ impl Backend for Sqlite {
             t.execute("DELETE FROM listeners WHERE name = ?1", [&name]).map(|_| ())
         };
         // A listener that stays listed is forgotten by whoever fails to wake it.
-        let _ = open.writer.call(Weight::Light, forget).await;
+        let _ = timeout(deadline, open.writer.call(Weight::Light, forget)).await;
         let Open { writer, reader, threads, .. } = open;
         writer.stop();
         reader.stop();
@@ -192,7 +193,7 @@ impl Backend for Sqlite {
             threads.into_iter().chain(listening).for_each(|thread| drop(thread.join()));
         });
         // A thread that hangs on a disk that hangs must not hang the program.
-        let _ = tokio::time::timeout(deadline, joined).await;
+        let _ = timeout(deadline, joined).await;
         Ok(())
     }
 
