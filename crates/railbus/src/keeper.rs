@@ -117,6 +117,8 @@ pub struct LetterFilter {
     pub topic: Option<String>,
     /// Letters whose reason contains this text.
     pub reason: Option<String>,
+    /// Letters that became so at this time or later.
+    pub since: Option<Timestamp>,
     /// At most so many, oldest first.
     pub limit: Option<u64>,
 }

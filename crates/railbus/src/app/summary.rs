@@ -29,6 +29,14 @@ impl Summary {
         self.events.failed + self.events.dead_lettered > 0
     }
 
+    /// Returns how many events were not settled when the run ended; none if it ended idle.
+    #[must_use]
+    pub fn left(&self) -> u64 {
+        let events = &self.events;
+        let settled = events.succeeded + events.failed + events.dead_lettered + events.unmatched;
+        (events.published + events.carried).saturating_sub(settled)
+    }
+
     /// Tells whether there was nothing to do.
     #[must_use]
     pub fn is_empty(&self) -> bool {

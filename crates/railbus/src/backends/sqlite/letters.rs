@@ -22,6 +22,7 @@ pub(super) fn list(
          WHERE (?1 IS NULL OR l.id = ?1) AND (?2 IS NULL OR e.id = ?2)
            AND (?3 IS NULL OR g.name = ?3) AND (?4 IS NULL OR l.subscription = ?4)
            AND (?5 IS NULL OR instr(l.reason, ?5) > 0)
+           AND (?6 IS NULL OR l.at >= ?6)
          ORDER BY l.id",
     )?;
     let pattern = |text: &Option<String>| text.as_deref().map(Pattern::new);
@@ -33,6 +34,7 @@ pub(super) fn list(
         filter.group,
         filter.subscription,
         filter.reason,
+        filter.since.map(Timestamp::as_micros),
     ])?;
     let mut letters = Vec::new();
     while let Some(row) = rows.next()? {
