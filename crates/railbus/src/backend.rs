@@ -61,6 +61,12 @@ pub trait Source: Send + Sync + 'static {
     /// what it leased until it is settled or the lease has run out.
     async fn settle(&self, batch: &[Settle]) -> Vec<Result<()>>;
 
+    /// Returns how many events `fetch` has handed out, or none while it has not handed out all that
+    /// was published before this call. Asked of broadcasts only.
+    async fn handed_out(&self) -> Result<Option<u64>> {
+        Ok(None)
+    }
+
     /// Makes `fetch` return at once and from then on; what is leased can still be settled.
     fn stop(&self);
 

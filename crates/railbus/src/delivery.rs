@@ -11,6 +11,7 @@ use serde::{Deserialize, Serialize};
 use std::{
     error::Error as StdError,
     fmt,
+    panic::{AssertUnwindSafe, catch_unwind},
     sync::{
         Arc, Mutex, PoisonError,
         atomic::{AtomicBool, Ordering::Relaxed},
@@ -183,13 +184,19 @@ impl FailurePolicy {
             Outcome::Failed(e) => {
                 let reason = crate::error::chain(&*e);
                 match self.retry.wait_after(attempt) {
-                    Some(wait) if (self.classify)(&*e) == Class::Transient => {
+                    Some(wait) if self.class_of(&*e) == Class::Transient => {
                         Decision::Again(wait, reason)
                     }
                     _ => self.last(reason),
                 }
             }
         }
+    }
+
+    /// Classifies an error; what makes the user's code panic is not tried again.
+    fn class_of(&self, error: &(dyn StdError + 'static)) -> Class {
+        let classify = AssertUnwindSafe(|| (self.classify)(error));
+        catch_unwind(classify).unwrap_or(Class::Permanent)
     }
 
     /// Decides about an event that came back although its last try was used up: the process died,

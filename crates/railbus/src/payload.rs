@@ -94,7 +94,8 @@ impl RawPayload {
         })
     }
 
-    /// Returns the payload as a JSON value to look inside; `None` if it can't be encoded.
+    /// Returns the payload as a JSON value to look inside; `None` if it can't be encoded, is nested
+    /// deeper than 127 levels or holds a number beyond a float's range.
     #[must_use]
     pub fn value(&self) -> Option<&Value> {
         let decode = || serde_json::from_slice(self.text().ok()?).ok();

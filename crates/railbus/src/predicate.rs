@@ -101,14 +101,15 @@ impl Predicate {
     /// # Errors
     /// Refuses a bare type with a `:` in it: types have dots, topics have colons.
     pub fn check(&self) -> Result<()> {
-        match &self.0 {
-            Node::Bare(pattern) if pattern.as_str().contains(':') => {
-                let why = format!("`{pattern}` looks like a topic, but a bare text is a type");
-                Err(Error::new(ErrorKind::Config, "subscribe", why)
-                    .hint(format!("write topic(\"{pattern}\"), or event_type(..) if it is a type")))
-            }
-            _ => Ok(()),
-        }
+        let Some(pattern) = self.0.mistaken_topic() else { return Ok(()) };
+        let why = format!("`{pattern}` looks like a topic, but a bare text is a type");
+        Err(Error::new(ErrorKind::Config, "subscribe", why)
+            .hint(format!("write topic(\"{pattern}\"), or event_type(..) if it is a type")))
+    }
+
+    /// Tells whether a closure is asked, which may do anything.
+    pub(crate) fn asks_closures(&self) -> bool {
+        self.0.asks_closures()
     }
 
     /// Tells whether the predicate pins a type or an exact topic; such subscriptions come before
@@ -135,6 +136,24 @@ impl Node {
             Self::Or(a, b) => a.matches(event) || b.matches(event),
             Self::Not(a) => !a.matches(event),
             Self::Closure(f) => f(event),
+        }
+    }
+
+    fn mistaken_topic(&self) -> Option<&Pattern> {
+        match self {
+            Self::Bare(pattern) => Some(pattern).filter(|p| p.as_str().contains(':')),
+            Self::And(a, b) | Self::Or(a, b) => a.mistaken_topic().or_else(|| b.mistaken_topic()),
+            Self::Not(a) => a.mistaken_topic(),
+            _ => None,
+        }
+    }
+
+    fn asks_closures(&self) -> bool {
+        match self {
+            Self::Closure(_) => true,
+            Self::And(a, b) | Self::Or(a, b) => a.asks_closures() || b.asks_closures(),
+            Self::Not(a) => a.asks_closures(),
+            _ => false,
         }
     }
 
@@ -167,7 +186,10 @@ impl Node {
 /// Compares JSON values, numbers by value: `1` equals `1.0`.
 fn equal(a: &Value, b: &Value) -> bool {
     match (a, b) {
-        (Value::Number(x), Value::Number(y)) => x == y || x.as_f64() == y.as_f64(),
+        // As floats only if one is a float: two large integers may be one float.
+        (Value::Number(x), Value::Number(y)) if x.is_f64() != y.is_f64() => {
+            x.as_f64() == y.as_f64()
+        }
         _ => a == b,
     }
 }

@@ -65,6 +65,9 @@ pub struct Leased {
     pub event: Result<Event, Undecodable>,
     /// How often it was delivered or tried, this time included.
     pub attempt: u32,
+    /// Whether the lease before this one ran out unsettled, so that a process may have died of it;
+    /// true for a redelivery where that is not known.
+    pub lost: bool,
     /// The names of the group's subscriptions that are through with it.
     pub finished: Vec<String>,
     /// Set if it is one subscription's alone: it was handed back from that one's dead letters.

@@ -196,7 +196,7 @@ async fn what_breaks_a_limit_is_refused_and_what_is_next_to_it_is_not() {
 #[test]
 fn predicates_look_into_the_envelope_and_the_payload() {
     let event = Event::new("order.placed").topic("shop:orders").source("api.v1").payload(json!({
-        "total": 10, "a.b": 1, "a": { "b": 2, "c": [{ "d": null }] }
+        "total": 10, "large": 1_234_567_890_123_456_789_i64, "a.b": 1, "a": { "b": 2, "c": [{ "d": null }] }
     }));
     for (predicate, expected) in [
         (any(), true),
@@ -213,6 +213,8 @@ fn predicates_look_into_the_envelope_and_the_payload() {
         (key_equals("a.b", 2), false),
         (key_equals("missing", Value::Null), false),
         (key_equals("a.c.0.d", Value::Null), true),
+        (key_equals("large", 1_234_567_890_123_456_789_i64), true),
+        (key_equals("large", 1_234_567_890_123_456_788_i64), false),
         (has_key("total") & !has_key("dry_run"), true),
         (topic("x") | source_is("api.v1"), true),
         ((|e: &Event| e.topic().ends_with("orders")).into(), true),
@@ -279,6 +281,50 @@ async fn what_the_backend_can_not_do_is_refused_with_one_that_can() {
     assert!(error.advice().unwrap().contains("sqlite"), "{error}");
     let error = bus.on("registry:bots").run(|_: &Event| ()).await.unwrap_err();
     assert!(error.advice().unwrap().contains("topic("), "{error}");
+    let hidden = Predicate::from("registry:bots") & has_key("x");
+    let error = bus.on(hidden).run(|_: &Event| ()).await.unwrap_err();
+    assert!(error.advice().unwrap().contains("topic("), "{error}");
+}
+
+#[tokio::test]
+async fn a_predicate_that_panics_is_a_failure_of_its_subscription_alone() {
+    for (bus, _folder) in buses().await {
+        let (seen, mut all) = mpsc::unbounded_channel();
+        bus.on(|e: &Event| e.get::<i64>("n").expect("an n") > 3)
+            .named("strict")
+            .run(|_: &Event| ())
+            .await
+            .unwrap();
+        bus.on("a").run(move |_: &Event| seen.send(()).unwrap()).await.unwrap();
+        bus.publish(Event::new("a").payload(json!({}))).await.unwrap();
+        bus.publish(Event::new("a").payload(json!({ "n": 4 }))).await.unwrap();
+        all.recv().await.unwrap();
+        all.recv().await.unwrap();
+        bus.close().await.unwrap();
+        let counters = bus.counters();
+        assert_eq!((counters.failed.get(), counters.succeeded.get()), (1, 3), "{bus:?}");
+    }
+}
+
+#[tokio::test]
+async fn nothing_starts_after_close() {
+    for (bus, _folder) in buses().await {
+        let (seen, mut all) = mpsc::unbounded_channel();
+        bus.on("a")
+            .retry(Retry::attempts(2).backoff_factor(Duration::from_millis(300)))
+            .run(move |_: &Event| {
+                seen.send(()).unwrap();
+                Err::<(), _>("again, please")
+            })
+            .await
+            .unwrap();
+        bus.publish(Event::new("a").payload(0)).await.unwrap();
+        all.recv().await.unwrap();
+        bus.close_within(Duration::from_millis(10)).await.unwrap();
+        // The retry ends by itself and drops its sender, without another call.
+        drop(bus);
+        assert!(all.recv().await.is_none());
+    }
 }
 
 #[tokio::test]

@@ -52,6 +52,7 @@ fn filter(args: &Letters) -> LetterFilter {
         event_type: args.event_type,
         topic: args.topic,
         reason: args.reason,
+        since: None,
         limit: args.limit,
     }
 }

@@ -181,3 +181,24 @@ fn memory_broadcasts_and_refuses_a_group() {
     ended.expect(3, &[("published", 4), ("succeeded", 2), ("failed", 1), ("unmatched", 1)]);
     assert_eq!(scene.read("noted").lines().count(), 2);
 }
+
+#[test]
+fn broadcasts_on_a_store_are_all_handled_before_the_end() {
+    let app = APP.replace("group = \"g\"\n", "");
+    let scene = Scene::new(&app, lines(0, 700), NOTE);
+    scene.run().expect(0, &[("published", 700), ("succeeded", 700)]);
+    assert_eq!(scene.read("noted").lines().count(), 700);
+}
+
+#[test]
+fn a_broadcast_that_is_tried_again_is_waited_for() {
+    for url in ["memory:", "sqlite:events.db"] {
+        let app = APP
+            .replace("sqlite:events.db", url)
+            .replace("group = \"g\"\n", "")
+            .replace("max_attempts = 1", "max_attempts = 3, backoff_factor = 0.2");
+        let step = "cat > /dev/null; [ \"$RAILBUS_ATTEMPT\" = 3 ]";
+        let ended = Scene::new(&app, lines(0, 2), step).run();
+        ended.expect(0, &[("published", 2), ("succeeded", 2), ("retried", 2), ("runs", 6)]);
+    }
+}

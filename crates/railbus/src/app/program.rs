@@ -23,7 +23,11 @@ use std::{
     sync::Arc,
     time::{Duration, Instant},
 };
-use tokio::{sync::watch, task::JoinSet};
+use tokio::{
+    sync::watch,
+    task::JoinSet,
+    time::{sleep, timeout},
+};
 
 /// How often an idle app looks whether other processes are through with its events.
 const LOOK_EVERY: Duration = Duration::from_millis(100);
@@ -157,7 +161,7 @@ impl App {
         // An input in the middle of a batch publishes it, or the batch is read again next time.
         if matches!(ended, Ended::Stopped) {
             let finished = async { while reading.join_next().await.is_some() {} };
-            let _ = tokio::time::timeout(DRAIN_WITHIN, finished).await;
+            let _ = timeout(DRAIN_WITHIN, finished).await;
         }
         reading.abort_all();
         let summary = self.settle_up().await?;
@@ -181,14 +185,23 @@ impl App {
         }
     }
 
-    /// Waits until none of the app's groups has an unsettled event, whoever holds it.
+    /// Waits until none of the app's groups has an unsettled event, whoever holds it, and no
+    /// broadcast is left to handle here.
     async fn idle(&self) -> Result<()> {
-        let Some(accounts) = self.bus.accounts() else { return Ok(()) };
-        while !accounts.is_idle(&self.groups).await? {
+        loop {
+            let settled = match self.bus.accounts() {
+                Some(accounts) => accounts.is_idle(&self.groups).await?,
+                None => true,
+            };
+            if settled && self.bus.is_quiet().await? {
+                return Ok(());
+            }
             // A change may come between looking and waiting; looking again bounds that.
-            let _ = tokio::time::timeout(LOOK_EVERY, accounts.changed()).await;
+            match self.bus.accounts() {
+                Some(accounts) => drop(timeout(LOOK_EVERY, accounts.changed()).await),
+                None => sleep(LOOK_EVERY).await,
+            }
         }
-        Ok(())
     }
 
     /// Lets what runs finish, then counts.

@@ -51,7 +51,8 @@ pub(super) fn of_process(counters: &Counters) -> Tally {
     let (succeeded, failed) = (events.succeeded.get(), events.failed.get());
     let (unmatched, rejected) = (events.unmatched.get(), events.rejected.get());
     Tally {
-        published: succeeded + failed + unmatched + rejected,
+        // What was published and not handled shows as a gap; on a store, others publish too.
+        published: counters.published.get().max(succeeded + failed + unmatched + rejected),
         delivered: counters.delivered.get(),
         succeeded,
         failed: failed + rejected,

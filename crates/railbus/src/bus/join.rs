@@ -2,8 +2,8 @@
 
 use super::{
     dispatch::dispatch,
-    members::{Member, Terms},
-    open::{Bus, Inner},
+    members::{Member, Members, Terms},
+    open::{Bus, Inner, Phase},
 };
 use crate::{
     backend::{Source, Start, Subscribe},
@@ -13,10 +13,10 @@ use crate::{
     predicate::Interest,
 };
 use std::{
-    sync::{Arc, Weak},
+    sync::{Arc, Weak, atomic::Ordering::SeqCst},
     time::Duration,
 };
-use tokio::sync::watch;
+use tokio::{runtime::Handle, sync::watch};
 
 /// How long an event is a member's unless its subscription says otherwise.
 pub(super) const LEASE: Duration = Duration::from_secs(30);
@@ -28,29 +28,30 @@ impl Bus {
     /// Opens the membership of a group, or widens it to what its subscriptions want by now.
     pub(super) async fn join(&self, name: &str, terms: &Terms) -> Result<()> {
         let mut members = self.0.members.lock().await;
+        // Closing may have come first while this waited for the lock.
+        self.check_open("subscribe")?;
+        // For cancelling from threads that know of no runtime.
+        let _ = self.0.runtime.set(Handle::current());
+        self.join_locked(&mut members, name, terms).await
+    }
+
+    async fn join_locked(&self, members: &mut Members, name: &str, terms: &Terms) -> Result<()> {
         let interest = self.interest_of(name);
-        let terms = match members.groups.get(name) {
-            Some(member) if member.interest == interest && member.terms == *terms => return Ok(()),
-            Some(member) => member.terms.join(terms),
-            None => terms.clone(),
+        let alive = members.groups.get(name).filter(|member| !member.has_failed());
+        let terms = alive.map_or_else(|| terms.clone(), |member| member.terms.join(terms));
+        if alive.is_some_and(|member| member.interest == interest && member.terms == terms) {
+            return Ok(());
+        }
+        let request = Subscribe {
+            group: Some(name.into()),
+            interest: interest.clone(),
+            start: terms.start,
+            lease: terms.lease,
         };
-        let source = self
-            .0
-            .backend
-            .subscribe(Subscribe {
-                group: Some(name.into()),
-                interest: interest.clone(),
-                start: terms.start,
-                lease: terms.lease,
-            })
-            .await?;
+        let source = self.0.backend.subscribe(request).await?;
         let group = Arc::new(Group::start(self.start_of(name, source, &terms)));
         self.watch(group.failed());
-        let member = Member { interest, terms, group };
-        if let Some(before) = members.groups.insert(name.into(), member) {
-            before.group.stop();
-            members.former.push(before.group);
-        }
+        members.replace(name, Some(Member { interest, terms, group }));
         Ok(())
     }
 
@@ -104,6 +105,7 @@ impl Bus {
     /// Listens to broadcasts, once, where the backend brings them.
     pub(super) async fn listen(&self) -> Result<()> {
         let mut members = self.0.members.lock().await;
+        self.check_open("subscribe")?;
         if members.listening.is_some() {
             return Ok(());
         }
@@ -121,23 +123,33 @@ impl Bus {
 
     /// Narrows or ends the membership of a group after one of its subscriptions was cancelled.
     pub(super) async fn narrow(&self, name: &str) {
-        if self.0.table.of_group(name).is_empty() {
-            let mut members = self.0.members.lock().await;
-            if let Some(member) = members.groups.remove(name) {
-                member.group.stop();
-                members.former.push(member.group);
-            }
+        let mut members = self.0.members.lock().await;
+        if self.phase() != Phase::Open {
             return;
         }
-        let terms = {
-            let members = self.0.members.lock().await;
-            members.groups.get(name).map(|member| member.terms.clone())
+        if self.0.table.of_group(name).is_empty() {
+            members.replace(name, None);
+            return;
+        }
+        let Some(terms) = members.groups.get(name).map(|member| member.terms.clone()) else {
+            return;
         };
-        if let Some(terms) = terms
-            && let Err(error) = self.join(name, &terms).await
-        {
+        if let Err(error) = self.join_locked(&mut members, name, &terms).await {
             tracing::warn!(group = name, %error, "the group could not be narrowed");
         }
+    }
+
+    /// Tells whether every broadcast that was published so far has been handled here, retries
+    /// included.
+    pub(crate) async fn is_quiet(&self) -> Result<bool> {
+        let listening = self.0.members.lock().await.listening.clone();
+        if let Some(source) = listening {
+            let heard = self.0.heard.load(SeqCst);
+            if source.handed_out().await? != Some(heard) {
+                return Ok(false);
+            }
+        }
+        Ok(self.0.retries.is_empty())
     }
 }
 
@@ -161,14 +173,15 @@ async fn hear(inner: Weak<Inner>, source: Arc<dyn Source>) {
             }
         };
         for leased in heard {
-            let Some(inner) = inner.upgrade() else { return };
+            let Some(inner) = inner.upgrade().filter(|inner| !inner.is_closed()) else { return };
             match leased.event {
                 Ok(event) => {
                     let entries = inner.table.matching(None, &event);
-                    dispatch(&entries, &event, &inner.counters, &inner.tasks).await;
+                    dispatch(&entries, &event, &inner.counters, &inner.retries).await;
                 }
                 Err(e) => tracing::warn!(error = %e.error, "a broadcast is not an event"),
             }
+            inner.heard.fetch_add(1, SeqCst);
         }
     }
 }

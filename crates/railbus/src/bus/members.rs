@@ -13,8 +13,8 @@ use std::{collections::HashMap, sync::Arc, time::Duration};
 pub(super) struct Members {
     pub(super) groups: HashMap<String, Member>,
     pub(super) listening: Option<Arc<dyn Source>>,
-    // Members whose interest was replaced: they fetch no more, but finish what they hold.
-    pub(super) former: Vec<Arc<Group>>,
+    // Members that were replaced: they fetch no more, but finish what they hold.
+    former: Vec<Arc<Group>>,
 }
 
 pub(super) struct Member {
@@ -42,7 +42,27 @@ impl Terms {
     }
 }
 
+impl Member {
+    /// Tells whether it ended by itself, so that it must be opened anew.
+    pub(super) fn has_failed(&self) -> bool {
+        self.group.failed().borrow().is_some()
+    }
+}
+
 impl Members {
+    /// Puts a member, or none, in the place of the one before, which finishes what it holds.
+    pub(super) fn replace(&mut self, name: &str, member: Option<Member>) {
+        self.former.retain(|group| !group.is_over());
+        let before = match member {
+            Some(member) => self.groups.insert(name.into(), member),
+            None => self.groups.remove(name),
+        };
+        if let Some(before) = before {
+            before.group.stop();
+            self.former.push(before.group);
+        }
+    }
+
     /// Stops all fetching.
     pub(super) fn stop(&self) {
         self.groups.values().for_each(|m| m.group.stop());

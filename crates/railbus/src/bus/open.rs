@@ -12,12 +12,13 @@ use crate::{
 use std::{
     fmt,
     sync::{
-        Arc,
-        atomic::{AtomicU8, Ordering::SeqCst},
+        Arc, OnceLock,
+        atomic::{AtomicU8, AtomicU64, Ordering::SeqCst},
     },
     time::{Duration, Instant},
 };
 use tokio::{
+    runtime::Handle,
     sync::{Mutex, watch},
     time::timeout,
 };
@@ -35,8 +36,14 @@ pub(super) struct Inner {
     pub(super) table: Table,
     pub(super) members: Mutex<Members>,
     pub(super) counters: Arc<Counters>,
-    /// Dispatches under way and retries of broadcasts, so that close can wait for them.
+    /// Dispatches under way and the listener to broadcasts, so that close can wait for them.
     pub(super) tasks: TaskTracker,
+    /// Further tries of broadcasts.
+    pub(super) retries: TaskTracker,
+    /// How many broadcasts the listener has handed on.
+    pub(super) heard: AtomicU64,
+    /// Where members run.
+    pub(super) runtime: OnceLock<Handle>,
     /// What ended one of the groups by itself.
     pub(super) failed: watch::Sender<Option<Error>>,
     phase: AtomicU8,
@@ -82,6 +89,9 @@ impl Bus {
             members: Mutex::default(),
             counters: Arc::default(),
             tasks: TaskTracker::new(),
+            retries: TaskTracker::new(),
+            heard: AtomicU64::new(0),
+            runtime: OnceLock::new(),
             failed: watch::Sender::new(None),
             phase: AtomicU8::new(0),
         }))
@@ -179,11 +189,7 @@ impl Bus {
     }
 
     pub(super) fn phase(&self) -> Phase {
-        match self.0.phase.load(SeqCst) {
-            0 => Phase::Open,
-            1 => Phase::Draining,
-            _ => Phase::Closed,
-        }
+        self.0.phase()
     }
 
     pub(super) fn check_open(&self, operation: &'static str) -> Result<()> {
@@ -191,6 +197,28 @@ impl Bus {
             Phase::Open => Ok(()),
             _ => Err(Error::new(ErrorKind::Closed, operation, "the bus is closed")),
         }
+    }
+}
+
+impl Inner {
+    fn phase(&self) -> Phase {
+        match self.phase.load(SeqCst) {
+            0 => Phase::Open,
+            1 => Phase::Draining,
+            _ => Phase::Closed,
+        }
+    }
+
+    pub(super) fn is_closed(&self) -> bool {
+        self.phase() == Phase::Closed
+    }
+}
+
+impl Drop for Inner {
+    /// A bus that was not closed lets go all the same: nothing is fetched any more, and what runs
+    /// finishes.
+    fn drop(&mut self) {
+        self.members.get_mut().stop();
     }
 }
 
@@ -220,8 +248,10 @@ impl Draining {
             members.stop();
             members.drain(rest()).await;
         }
-        inner.tasks.close();
-        let _ = timeout(rest(), inner.tasks.wait()).await;
+        for tasks in [&inner.tasks, &inner.retries] {
+            tasks.close();
+            let _ = timeout(rest(), tasks.wait()).await;
+        }
         self
     }
 
@@ -231,8 +261,9 @@ impl Draining {
     /// Returns an error if the backend can't let go.
     pub async fn finish(self, deadline: Duration) -> Result<()> {
         let Self(bus) = self.settle(deadline).await;
-        bus.0.table.clear();
         bus.0.phase.store(2, SeqCst);
+        // What did not end in time finds its subscription cancelled at its next try.
+        bus.0.table.clear();
         bus.0.backend.close(deadline).await
     }
 }

@@ -87,7 +87,7 @@ impl Bus {
         let inline = self.0.backend.capability().broadcast == Broadcast::Inline;
         let entries = self.0.table.matching(None, event);
         if inline {
-            let running = dispatch(&entries, event, &self.0.counters, &self.0.tasks);
+            let running = dispatch(&entries, event, &self.0.counters, &self.0.retries);
             return self.0.tasks.track_future(running).await;
         }
         let grouped = self.0.table.snapshot();

@@ -193,7 +193,12 @@ impl Opening {
         }
         entry.priority = on.priority;
         let entry = Arc::new(entry);
-        on.bus.0.table.add(Arc::clone(&entry));
+        if !on.bus.0.table.add(Arc::clone(&entry)) {
+            let why = "the group has a subscription of that name";
+            return Err(Error::new(ErrorKind::Config, "subscribe", why)
+                .with("name", &entry.name)
+                .hint("outcomes and dead letters are kept under the name: give it another"));
+        }
         let terms = Terms { lease: on.lease, limit: on.limit, start: on.start };
         Ok((Subscription { entry, bus: on.bus }, terms))
     }

@@ -48,9 +48,7 @@ impl Bus {
     pub fn unsubscribe(&self, id: &str) -> bool {
         let Some(entry) = self.0.table.remove(id) else { return false };
         let first = entry.cancel();
-        if let (Some(group), Ok(runtime)) =
-            (entry.group.clone(), tokio::runtime::Handle::try_current())
-        {
+        if let (Some(group), Some(runtime)) = (entry.group.clone(), self.0.runtime.get()) {
             let bus = self.clone();
             runtime.spawn(async move { bus.narrow(&group).await });
         }

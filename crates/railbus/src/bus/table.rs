@@ -17,12 +17,20 @@ impl Table {
         self.entries.load_full()
     }
 
-    pub(super) fn add(&self, entry: Arc<Entry>) {
+    /// Adds a subscription; false if its group has one of that name.
+    pub(super) fn add(&self, entry: Arc<Entry>) -> bool {
+        let mut added = false;
         self.change(|entries| {
+            let twin = |e: &Arc<Entry>| e.group == entry.group && e.name == entry.name;
+            if entry.group.is_some() && entries.iter().any(twin) {
+                return;
+            }
             let key = |e: &Entry| (e.priority, !e.predicate.is_typed());
             let at = entries.partition_point(|e| key(e) <= key(&entry));
             entries.insert(at, entry);
+            added = true;
         });
+        added
     }
 
     /// Removes the subscription with that id; returns it if it was there.
@@ -36,8 +44,13 @@ impl Table {
         removed
     }
 
+    /// Cancels all subscriptions.
     pub(super) fn clear(&self) {
-        self.change(Vec::clear);
+        self.change(|entries| {
+            for entry in entries.drain(..) {
+                entry.cancel();
+            }
+        });
     }
 
     /// Returns the subscriptions of `group` (none: the broadcasts) that want the event.

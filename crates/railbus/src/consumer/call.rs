@@ -24,6 +24,15 @@ pub(crate) fn in_delivery() -> usize {
 
 /// Runs the handler of `entry` once.
 pub(crate) async fn run_entry(entry: &Entry, delivery: &Delivery) -> Outcome {
+    // A closure in the predicate may panic; the event is let through to here, where it can fail.
+    if entry.asks_closures {
+        let wanted = AssertUnwindSafe(|| entry.predicate.matches(delivery.event()));
+        match catch_unwind(wanted) {
+            Ok(true) => {}
+            Ok(false) => return Outcome::Skip,
+            Err(panic) => return panicked("the predicate panicked", &*panic),
+        }
+    }
     let depth = in_delivery() + 1;
     let started =
         DEPTH.sync_scope(depth, || catch_unwind(AssertUnwindSafe(|| entry.handler.call(delivery))));
@@ -31,18 +40,18 @@ pub(crate) async fn run_entry(entry: &Entry, delivery: &Delivery) -> Outcome {
         Ok(Called::Now(outcome)) => outcome,
         Ok(Called::Later(running)) => {
             let running = DEPTH.scope(depth, AssertUnwindSafe(running).catch_unwind());
-            running.await.unwrap_or_else(|panic| panicked(&*panic))
+            running.await.unwrap_or_else(|panic| panicked("panicked", &*panic))
         }
-        Err(panic) => panicked(&*panic),
+        Err(panic) => panicked("panicked", &*panic),
     }
 }
 
-fn panicked(panic: &(dyn Any + Send)) -> Outcome {
+fn panicked(what: &str, panic: &(dyn Any + Send)) -> Outcome {
     let said = panic
         .downcast_ref::<&str>()
         .copied()
         .or_else(|| panic.downcast_ref::<String>().map(String::as_str))
         .unwrap_or("no message");
-    let error = Error::new(ErrorKind::Handler, "handler", format!("panicked: {said}"));
+    let error = Error::new(ErrorKind::Handler, "handler", format!("{what}: {said}"));
     Outcome::Failed(Box::new(error))
 }

@@ -4,6 +4,7 @@ use crate::{
     clock::Timestamp, delivery::FailurePolicy, event::Event, handler::AnyHandler, id::new_id,
     predicate::Predicate,
 };
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::{
     Arc,
     atomic::{AtomicBool, Ordering::Relaxed},
@@ -22,6 +23,8 @@ pub(crate) struct Entry {
     /// Keys its outcomes and its dead letters within the group.
     pub(crate) name: String,
     pub(crate) predicate: Predicate,
+    /// Whether the predicate runs code of the user's, which may panic.
+    pub(crate) asks_closures: bool,
     pub(crate) group: Option<Arc<str>>,
     pub(crate) priority: i32,
     pub(crate) policy: FailurePolicy,
@@ -42,6 +45,7 @@ impl Entry {
         Self {
             id: new_id(),
             name,
+            asks_closures: predicate.asks_closures(),
             predicate,
             group,
             priority: 1,
@@ -53,9 +57,15 @@ impl Entry {
         }
     }
 
-    /// Tells whether the subscription wants the event and was not cancelled.
+    /// Tells whether the subscription wants the event and was not cancelled; also if the predicate
+    /// panics, which is told as the failure of the subscription when it is to run.
     pub(crate) fn wants(&self, event: &Event) -> bool {
-        !self.is_cancelled() && self.predicate.matches(event)
+        let wanted = || self.predicate.matches(event);
+        let wanted = match self.asks_closures {
+            true => catch_unwind(AssertUnwindSafe(wanted)).unwrap_or(true),
+            false => wanted(),
+        };
+        wanted && !self.is_cancelled()
     }
 
     pub(crate) fn is_cancelled(&self) -> bool {

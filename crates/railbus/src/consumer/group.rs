@@ -7,17 +7,16 @@ use super::{
     work::{After, Shared, work},
 };
 use crate::{
-    backend::{Leased, Settle, Source, Verdict},
+    backend::{Leased, Receipt, Settle, Source, Verdict},
     error::{Error, ErrorKind},
     instrument::Counters,
 };
-use std::{
-    sync::{Arc, Mutex, PoisonError},
-    time::Duration,
-};
+use futures_util::future::join_all;
+use std::{sync::Arc, time::Duration};
 use tokio::{
-    sync::{OwnedSemaphorePermit, Semaphore, watch},
+    sync::{Mutex, OwnedSemaphorePermit, Semaphore, watch},
     task::{JoinHandle, JoinSet},
+    time::timeout,
 };
 
 /// The waits after a fetch that failed, the last one for ever.
@@ -27,6 +26,9 @@ const BACKOFF: [Duration; 4] = [
     Duration::from_secs(2),
     Duration::from_secs(5),
 ];
+
+/// How long what is aborted at a deadline may take to end, and again to be given back.
+const GRACE: Duration = Duration::from_secs(2);
 
 /// What starts a member.
 pub(crate) struct Start {
@@ -45,8 +47,10 @@ pub(crate) struct Group {
     leases: Leases,
     settler: Settler,
     draining: watch::Sender<bool>,
-    running: Mutex<Option<JoinHandle<Option<Error>>>>,
-    renewing: JoinHandle<()>,
+    // Ends the deliveries under way.
+    aborting: watch::Sender<bool>,
+    // Kept here while it is waited for, so that a wait that is cut short can begin anew.
+    running: Mutex<Option<JoinHandle<()>>>,
     failed: Arc<watch::Sender<Option<Error>>>,
 }
 
@@ -56,7 +60,7 @@ impl Group {
         let settler = Settler::start(Arc::clone(&source));
         let leases = Leases::default();
         let (draining, drained) = watch::channel(false);
-        let renewing = tokio::spawn(leases.clone().renew(settler.clone(), lease));
+        let (aborting, aborted) = watch::channel(false);
         let shared = Arc::new(Shared {
             group,
             matching,
@@ -69,9 +73,17 @@ impl Group {
             counters,
         });
         let failed = Arc::new(watch::Sender::new(None));
-        let running = tokio::spawn(run(shared, Arc::clone(&source), limit, Arc::clone(&failed)));
+        let renewing = leases.clone().renew(settler.clone(), lease);
+        let fetching =
+            Fetching { shared, source: Arc::clone(&source), failed: Arc::clone(&failed) };
+        let running = tokio::spawn(async move {
+            tokio::select! {
+                () = renewing => {}
+                () = fetching.run(limit, aborted) => {}
+            }
+        });
         let running = Mutex::new(Some(running));
-        Self { source, leases, settler, draining, running, renewing, failed }
+        Self { source, leases, settler, draining, aborting, running, failed }
     }
 
     /// Returns what ended the group by itself, now or later.
@@ -85,146 +97,186 @@ impl Group {
         self.source.stop();
     }
 
+    /// Tells whether nothing runs any more, and nothing will.
+    pub(crate) fn is_over(&self) -> bool {
+        match self.running.try_lock() {
+            Ok(running) => running.as_ref().is_none_or(JoinHandle::is_finished),
+            // Somebody waits for it.
+            Err(_) => false,
+        }
+    }
+
     /// Stops fetching, waits for what runs, and gives the rest back at the deadline.
+    ///
+    /// # Cancel safety
+    /// If it is dropped, what runs goes on; calling it again waits anew.
     pub(crate) async fn drain(&self, deadline: Duration) {
         self.stop();
-        let running = self.running.lock().unwrap_or_else(PoisonError::into_inner).take();
-        if let Some(mut running) = running
-            && tokio::time::timeout(deadline, &mut running).await.is_err()
+        let mut running = self.running.lock().await;
+        if let Some(handle) = running.as_mut()
+            && timeout(deadline, &mut *handle).await.is_err()
         {
-            running.abort();
-            // The tasks are gone once the handle is: nothing settles behind our back.
-            let _ = running.await;
-            for receipt in self.leases.all() {
-                let release = Settle::new(receipt, Verdict::Release { delay: Duration::ZERO });
-                let _ = self.settler.settle(release).await;
-            }
+            let held = self.leases.all();
+            self.aborting.send_replace(true);
+            // What is aborted ends at its next await; one that never comes there can't be helped.
+            let _ = timeout(GRACE, &mut *handle).await;
+            self.give_back(held).await;
         }
-        self.renewing.abort();
+        *running = None;
         let _ = self.source.close().await;
+    }
+
+    /// Gives back, all at once, what was under way at the deadline. What settled itself since is
+    /// refused as stale, which is as well.
+    async fn give_back(&self, held: Vec<Receipt>) {
+        let releases = held.into_iter().map(|receipt| {
+            let release = Settle::new(receipt, Verdict::Release { delay: Duration::ZERO });
+            self.settler.settle(release)
+        });
+        let _ = timeout(GRACE, join_all(releases)).await;
     }
 }
 
 impl Drop for Group {
     fn drop(&mut self) {
         self.stop();
-        self.renewing.abort();
     }
 }
 
-/// Fetches as much as there is room for until stopped, then waits for what runs.
-async fn run(
+/// The fetching half of a member.
+struct Fetching {
     shared: Arc<Shared>,
     source: Arc<dyn Source>,
-    limit: usize,
     failed: Arc<watch::Sender<Option<Error>>>,
-) -> Option<Error> {
-    let room = Arc::new(Semaphore::new(limit));
-    let mut tasks = JoinSet::new();
-    let mut failures = 0;
-    let fail = |error: Error| {
-        failed.send_replace(Some(error));
-    };
-    while let Some(permit) = next_room(&room, &mut tasks, &shared, &fail).await {
-        let max = 1 + room.available_permits();
-        match source.fetch(max).await {
-            Ok(leased) if leased.is_empty() => break,
-            Ok(leased) => {
-                failures = 0;
-                begin(&shared, &room, permit, leased, &mut tasks).await;
-            }
-            Err(e) if matches!(e.kind(), ErrorKind::Closed | ErrorKind::NotFound) => {
-                if e.kind() == ErrorKind::NotFound {
-                    tracing::error!(group = &*shared.group, error = %e, "the group stops");
-                    fail(e);
-                }
-                break;
-            }
-            Err(error) => {
-                let wait = BACKOFF[failures.min(BACKOFF.len() - 1)];
-                failures += 1;
-                tracing::warn!(group = &*shared.group, %error, again_in = ?wait, "fetching failed");
-                let mut draining = shared.draining.clone();
-                let _ = tokio::time::timeout(wait, draining.wait_for(|d| *d)).await;
+}
+
+impl Fetching {
+    /// Fetches as much as there is room for until stopped, then waits for what runs.
+    async fn run(self, limit: usize, mut aborted: watch::Receiver<bool>) {
+        let mut tasks = JoinSet::new();
+        self.fetch(limit, &mut tasks).await;
+        loop {
+            let ended = tokio::select! {
+                ended = tasks.join_next() => ended,
+                () = told(&mut aborted) => return tasks.shutdown().await,
+            };
+            match ended {
+                Some(ended) => drop(self.after(ended)),
+                None => return,
             }
         }
     }
-    while let Some(ended) = tasks.join_next().await {
-        after(ended, &shared, &fail);
+
+    async fn fetch(&self, limit: usize, tasks: &mut JoinSet<After>) {
+        let room = Arc::new(Semaphore::new(limit));
+        let mut failures = 0;
+        while let Some(permit) = self.next_room(&room, tasks).await {
+            let max = 1 + room.available_permits();
+            match self.source.fetch(max).await {
+                Ok(leased) if leased.is_empty() => return,
+                Ok(leased) => {
+                    failures = 0;
+                    self.begin(&room, permit, leased, tasks).await;
+                }
+                Err(e) if e.kind() == ErrorKind::Closed => return,
+                Err(e) if !e.is_retryable() => return self.fail(e),
+                Err(error) => {
+                    let wait = BACKOFF[failures.min(BACKOFF.len() - 1)];
+                    failures += 1;
+                    let group = &*self.shared.group;
+                    tracing::warn!(group, %error, again_in = ?wait, "fetching failed");
+                    let mut draining = self.shared.draining.clone();
+                    let _ = timeout(wait, draining.wait_for(|d| *d)).await;
+                }
+            }
+        }
     }
-    failed.borrow().clone()
+
+    fn fail(&self, error: Error) {
+        tracing::error!(group = &*self.shared.group, %error, "the group stops");
+        self.failed.send_replace(Some(error));
+    }
+
+    /// Waits for room for one more delivery; none once the group stops.
+    async fn next_room(
+        &self,
+        room: &Arc<Semaphore>,
+        tasks: &mut JoinSet<After>,
+    ) -> Option<OwnedSemaphorePermit> {
+        let mut draining = self.shared.draining.clone();
+        let permit = tokio::select! {
+            biased;
+            _ = draining.wait_for(|draining| *draining) => return None,
+            permit = Arc::clone(room).acquire_owned() => permit.ok()?,
+        };
+        while let Some(ended) = tasks.try_join_next() {
+            if !self.after(ended) {
+                return None;
+            }
+        }
+        Some(permit)
+    }
+
+    /// Starts a task for each delivery, or gives them back if the group began to drain meanwhile.
+    async fn begin(
+        &self,
+        room: &Arc<Semaphore>,
+        permit: OwnedSemaphorePermit,
+        leased: Vec<Leased>,
+        tasks: &mut JoinSet<After>,
+    ) {
+        let mut first = Some(permit);
+        // Held from here on: what waits for room is renewed, and given back if all is aborted.
+        let held = leased.into_iter().map(|l| (self.shared.leases.hold(l.receipt.clone()), l));
+        for (held, leased) in held.collect::<Vec<_>>() {
+            if *self.shared.draining.borrow() {
+                let release = Verdict::Release { delay: Duration::ZERO };
+                let _ = self.shared.settler.settle(Settle::new(leased.receipt, release)).await;
+                continue;
+            }
+            let permit = match first.take() {
+                Some(permit) => permit,
+                // A source gave more than it was asked for.
+                None => match Arc::clone(room).acquire_owned().await {
+                    Ok(permit) => permit,
+                    Err(_) => return,
+                },
+            };
+            let shared = Arc::clone(&self.shared);
+            tasks.spawn(async move {
+                let after = work(&shared, leased).await;
+                drop((held, permit));
+                after
+            });
+        }
+    }
+
+    /// Looks at how a delivery ended; false if the group must stop.
+    fn after(&self, ended: Ended) -> bool {
+        match ended {
+            Ok(After::GoOn) => true,
+            Ok(After::Stop(reason)) => {
+                let why = "the failure policy said stop";
+                self.fail(
+                    Error::new(ErrorKind::Handler, "consume", why)
+                        .with("group", &self.shared.group)
+                        .with("reason", reason),
+                );
+                false
+            }
+            Err(e) => {
+                let group = &*self.shared.group;
+                tracing::error!(group, error = %e, "a delivery ended abnormally: it comes again");
+                true
+            }
+        }
+    }
+}
+
+/// Waits until it is told so.
+async fn told(flag: &mut watch::Receiver<bool>) {
+    // Who can't be told any more is told.
+    let _ = flag.wait_for(|told| *told).await;
 }
 
 type Ended = Result<After, tokio::task::JoinError>;
-
-/// Waits for room for one more delivery; none once the group stops.
-async fn next_room(
-    room: &Arc<Semaphore>,
-    tasks: &mut JoinSet<After>,
-    shared: &Shared,
-    fail: &impl Fn(Error),
-) -> Option<OwnedSemaphorePermit> {
-    let mut draining = shared.draining.clone();
-    let permit = tokio::select! {
-        biased;
-        _ = draining.wait_for(|draining| *draining) => return None,
-        permit = Arc::clone(room).acquire_owned() => permit.ok()?,
-    };
-    while let Some(ended) = tasks.try_join_next() {
-        if !after(ended, shared, fail) {
-            return None;
-        }
-    }
-    Some(permit)
-}
-
-/// Starts a task for each delivery, or gives them back if the group began to drain meanwhile.
-async fn begin(
-    shared: &Arc<Shared>,
-    room: &Arc<Semaphore>,
-    permit: OwnedSemaphorePermit,
-    leased: Vec<Leased>,
-    tasks: &mut JoinSet<After>,
-) {
-    let mut first = Some(permit);
-    for leased in leased {
-        if *shared.draining.borrow() {
-            let release = Settle::new(leased.receipt, Verdict::Release { delay: Duration::ZERO });
-            let _ = shared.settler.settle(release).await;
-            continue;
-        }
-        let permit = match first.take() {
-            Some(permit) => permit,
-            // A source that gives more than asked for waits here; its leases hold.
-            None => match Arc::clone(room).acquire_owned().await {
-                Ok(permit) => permit,
-                Err(_) => return,
-            },
-        };
-        let shared = Arc::clone(shared);
-        tasks.spawn(async move {
-            let after = work(&shared, leased).await;
-            drop(permit);
-            after
-        });
-    }
-}
-
-/// Looks at how a delivery ended; false if the group must stop.
-fn after(ended: Ended, shared: &Shared, fail: &impl Fn(Error)) -> bool {
-    match ended {
-        Ok(After::GoOn) => true,
-        Ok(After::Stop(reason)) => {
-            let error = Error::new(ErrorKind::Handler, "consume", "the failure policy said stop")
-                .with("group", &shared.group)
-                .with("reason", reason);
-            tracing::error!(%error, "the group stops");
-            fail(error);
-            false
-        }
-        Err(e) => {
-            tracing::error!(group = &*shared.group, error = %e, "a delivery ended abnormally");
-            true
-        }
-    }
-}

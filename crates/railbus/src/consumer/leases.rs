@@ -12,20 +12,34 @@ use std::{
 #[derive(Clone, Default)]
 pub(super) struct Leases(Arc<Mutex<HashMap<Receipt, Instant>>>);
 
+/// A lease that is kept alive until this is dropped.
+pub(super) struct Held {
+    leases: Leases,
+    receipt: Receipt,
+}
+
+impl Drop for Held {
+    fn drop(&mut self) {
+        self.leases.end(&self.receipt);
+    }
+}
+
 impl Leases {
     fn lock(&self) -> MutexGuard<'_, HashMap<Receipt, Instant>> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    pub(super) fn begin(&self, receipt: Receipt) {
-        self.lock().insert(receipt, Instant::now());
+    /// Keeps a lease alive, even if what it was taken for panics.
+    pub(super) fn hold(&self, receipt: Receipt) -> Held {
+        self.lock().insert(receipt.clone(), Instant::now());
+        Held { leases: self.clone(), receipt }
     }
 
     pub(super) fn end(&self, receipt: &Receipt) {
         self.lock().remove(receipt);
     }
 
-    /// Returns all deliveries in flight.
+    /// Returns all deliveries that are held.
     pub(super) fn all(&self) -> Vec<Receipt> {
         self.lock().keys().cloned().collect()
     }
@@ -34,10 +48,9 @@ impl Leases {
     pub(super) async fn renew(self, settler: Settler, lease: Duration) {
         let third = lease / 3;
         loop {
-            tokio::time::sleep(third / 2).await;
+            tokio::time::sleep(third / 4).await;
             for receipt in self.due(third) {
                 let (leases, settler) = (self.clone(), settler.clone());
-                // Each on its own: one that hangs must not keep the others from renewing.
                 tokio::spawn(async move {
                     let extend = Settle::new(receipt.clone(), Verdict::Extend { tries: 0 });
                     if let Err(error) = settler.settle(extend).await
@@ -53,8 +66,9 @@ impl Leases {
     fn due(&self, third: Duration) -> Vec<Receipt> {
         let now = Instant::now();
         let mut leases = self.lock();
-        let due =
-            leases.iter_mut().filter(|(_, renewed)| now.duration_since(**renewed) >= third / 2);
+        // Looked at four times a third: what is due before the next look is due now.
+        let due = |renewed: &Instant| now.duration_since(*renewed) >= third * 3 / 4;
+        let due = leases.iter_mut().filter(|(_, renewed)| due(renewed));
         due.map(|(receipt, renewed)| {
             *renewed = now;
             receipt.clone()

@@ -15,7 +15,7 @@ use crate::{
     instrument::Counters,
 };
 use std::{
-    sync::{Arc, Mutex, atomic::Ordering::Relaxed},
+    sync::{Arc, PoisonError, atomic::Ordering::Relaxed},
     time::Duration,
 };
 use tokio::sync::{oneshot, watch};
@@ -50,7 +50,11 @@ struct Work<'a> {
     event: Event,
     receipt: Receipt,
     attempt: u32,
+    // Whether the lease before this one ran out unsettled.
+    lost: bool,
     open: Vec<Arc<Entry>>,
+    // Whether a subscription was cancelled before it was through: the others' to handle.
+    skipped: bool,
     ended: Vec<(String, End)>,
     failed: Vec<Try>,
     marks: Arc<Marks>,
@@ -59,9 +63,8 @@ struct Work<'a> {
 /// Runs a leased event through the group's subscriptions and settles it.
 pub(super) async fn work(shared: &Shared, leased: Leased) -> After {
     let receipt = leased.receipt.clone();
-    shared.leases.begin(receipt.clone());
     shared.counters.delivered.one();
-    let after = match leased.event {
+    match leased.event {
         Ok(event) => {
             let Some(mut open) = (shared.matching)(&event) else {
                 give_back(shared, receipt).await;
@@ -80,7 +83,9 @@ pub(super) async fn work(shared: &Shared, leased: Leased) -> After {
                 event,
                 receipt: receipt.clone(),
                 attempt: leased.attempt,
+                lost: leased.lost,
                 open,
+                skipped: false,
                 ended: Vec::new(),
                 failed: Vec::new(),
                 marks: Arc::default(),
@@ -88,9 +93,7 @@ pub(super) async fn work(shared: &Shared, leased: Leased) -> After {
             work.run().await
         }
         Err(undecodable) => poison(shared, &receipt, leased.attempt, &undecodable).await,
-    };
-    shared.leases.end(&receipt);
-    after
+    }
 }
 
 /// Gives back an event whose subscription was cancelled after it was fetched.
@@ -118,6 +121,10 @@ async fn poison(
             After::Stop(reason)
         }
         Decision::End(end) => {
+            match &end {
+                End::Dead(_) => shared.counters.dead_lettered.one(),
+                _ => shared.counters.failed.one(),
+            }
             let ended = vec![(name, end)];
             let mut settle = Settle::new(receipt.clone(), Verdict::Ack);
             (settle.ended, settle.failed) = (ended, vec![failed]);
@@ -137,7 +144,11 @@ impl Work<'_> {
         loop {
             let wait = match self.round().await {
                 Round::Through => {
-                    self.settle(Verdict::Ack).await;
+                    let verdict = match self.skipped {
+                        true => Verdict::Release { delay: UNROUTED },
+                        false => Verdict::Ack,
+                    };
+                    self.settle(verdict).await;
                     return After::GoOn;
                 }
                 Round::Again(wait) => wait,
@@ -153,6 +164,7 @@ impl Work<'_> {
                 return After::GoOn;
             }
             self.attempt = self.attempt.saturating_add(1);
+            self.lost = false;
             // Counted before it starts, as a delivery is: a crash in it is a try.
             if !self.settle(Verdict::Extend { tries: 1 }).await {
                 return After::GoOn;
@@ -174,9 +186,10 @@ impl Work<'_> {
         let mut again: Option<Duration> = None;
         for entry in std::mem::take(&mut self.open) {
             if entry.is_cancelled() {
+                self.skipped = true;
                 continue;
             }
-            if entry.policy.is_exhausted(self.attempt) {
+            if self.lost && entry.policy.is_exhausted(self.attempt) {
                 self.exhausted(&entry);
                 continue;
             }
@@ -187,7 +200,8 @@ impl Work<'_> {
                 Decision::Again(wait, reason) => {
                     self.shared.counters.retried.one();
                     self.note(&entry, &reason, &format!("again in {wait:?}"));
-                    again = Some(again.map_or(wait, |other| other.min(wait)));
+                    // The longest, since each is the least its subscription wants to wait.
+                    again = Some(again.map_or(wait, |other| other.max(wait)));
                     self.open.push(entry);
                 }
                 Decision::Stop(reason) => {
@@ -251,30 +265,22 @@ impl Work<'_> {
     }
 
     async fn call(&self, entry: &Entry) -> Outcome {
-        let (lease, settled) = if entry.manual {
+        let settled = entry.manual.then(|| {
             let (lease, settled) = Lease::new();
-            (Some(lease), Some(settled))
-        } else {
-            (None, None)
-        };
-        let marks = if lease.is_some() {
-            Arc::new(Marks { lease: Mutex::new(lease), ..Marks::default() })
-        } else {
-            Arc::clone(&self.marks)
-        };
+            *self.marks.lease.lock().unwrap_or_else(PoisonError::into_inner) = Some(lease);
+            settled
+        });
         let delivery = Delivery {
             event: self.event.clone(),
             attempt: self.attempt,
             group: Some(Arc::clone(&self.shared.group)),
-            marks,
+            marks: Arc::clone(&self.marks),
         };
         let outcome = run_entry(entry, &delivery).await;
-        // The handler's own copy of the lease is what counts; an untaken one must not be awaited.
-        drop(delivery);
-        match settled {
-            Some(settled) => by_hand(settled, outcome).await,
-            None => outcome,
-        }
+        let Some(settled) = settled else { return outcome };
+        // A lease that the handler did not take must not be waited for.
+        drop(delivery.take_lease());
+        by_hand(settled, outcome).await
     }
 
     /// Settles what is known so far; false if the lease was lost.

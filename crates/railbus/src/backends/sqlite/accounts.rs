@@ -39,6 +39,8 @@ pub(super) fn end(transaction: &Transaction<'_>, run: RunMark) -> rusqlite::Resu
 
 /// Counts the outcomes of a run's events, each id by its worst, and what retention has removed.
 pub(super) fn tally(connection: &Connection, run: RunMark) -> rusqlite::Result<Tally> {
+    // One snapshot: what is swept meanwhile is counted on one side or the other, and once.
+    let connection = &connection.unchecked_transaction()?;
     let swept: Option<String> =
         connection.query_row("SELECT swept FROM runs WHERE id = ?1", [run.run], |r| r.get(0))?;
     Ok(count(connection, run.run, None)? + read_tally(swept.as_deref()))
@@ -122,6 +124,8 @@ pub(super) fn is_idle(
     connection: &Connection,
     groups: &[(String, Interest)],
 ) -> rusqlite::Result<bool> {
+    // One snapshot: what one group's handler publishes to another is not missed between looks.
+    let connection = &connection.unchecked_transaction()?;
     let mut unsettled = connection.prepare_cached(
         "SELECT EXISTS (SELECT 1 FROM deliveries d JOIN events e ON e.seq = d.seq
              WHERE d.grp = ?1 AND d.state = 0 AND wants(?2, e.type, e.topic))

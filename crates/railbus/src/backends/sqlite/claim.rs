@@ -139,7 +139,8 @@ struct Again {
 fn again(row: &Row<'_>) -> rusqlite::Result<Again> {
     let (attempt, fence): (u32, i64) = (row.get(3)?, row.get(4)?);
     let mut history: Option<String> = row.get(7)?;
-    if row.get::<_, bool>(5)? {
+    let lost = row.get::<_, bool>(5)?;
+    if lost {
         let lost = Try {
             attempt,
             at: Timestamp::now(),
@@ -157,6 +158,7 @@ fn again(row: &Row<'_>) -> rusqlite::Result<Again> {
         },
         event: decode(row.get(8)?),
         attempt: attempt.saturating_add(1),
+        lost,
         finished: finished_names(finished.as_deref()),
         only: None,
     };
@@ -195,7 +197,7 @@ fn claim_new(
          VALUES (?1, ?2, ?3, ?4, ?4, ?4)",
     )?;
     let until = now.after(member.lease).as_micros();
-    let (mut cursor, mut seen) = (start, 0);
+    let (mut cursor, mut seen, mut full) = (start, 0, false);
     let mut rows = new.query(params![start, SCAN_MAX])?;
     while let Some(row) = rows.next()? {
         let seq: i64 = row.get(0)?;
@@ -204,7 +206,8 @@ fn claim_new(
         let held = due.filter(|due| *due > now.as_micros());
         let rejected: bool = row.get(4)?;
         let mine = !rejected && held.is_none() && member.wants.matches(event_type, topic);
-        if mine && claimed.is_full() {
+        full = mine && claimed.is_full();
+        if full {
             break;
         }
         if mine {
@@ -218,6 +221,10 @@ fn claim_new(
         }
         (cursor, seen) = (seq, seen + 1);
     }
+    if !full && seen < SCAN_MAX {
+        // The newest may be gone by retention; it need not be looked for again.
+        cursor = cursor.max(newest(transaction)?);
+    }
     if cursor > start {
         transaction
             .prepare_cached("UPDATE groups SET cursor = ?2, seen = ?3 WHERE id = ?1")?
@@ -226,11 +233,20 @@ fn claim_new(
     Ok(seen == SCAN_MAX)
 }
 
+/// Writes down that a member of the group is there, though it has nothing to do.
+pub(super) fn touch(transaction: &Transaction<'_>, group: i64) -> rusqlite::Result<()> {
+    transaction
+        .prepare_cached("UPDATE groups SET seen = ?2 WHERE id = ?1")?
+        .execute(params![group, Timestamp::now().as_micros()])?;
+    Ok(())
+}
+
 fn first(seq: i64, body: Vec<u8>) -> Leased {
     Leased {
         receipt: Receipt { place: seq.cast_unsigned(), fence: 1, token: None },
         event: decode(body),
         attempt: 1,
+        lost: false,
         finished: Vec::new(),
         only: None,
     }

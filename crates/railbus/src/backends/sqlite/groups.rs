@@ -121,24 +121,33 @@ pub(super) fn prune(transaction: &Transaction<'_>, name: &str) -> rusqlite::Resu
     Ok(true)
 }
 
-/// Moves a group back to `start`; what is unsettled stays as it is.
+/// Lets a group see again what it has settled since `start`; what it has not settled, or not seen
+/// yet, stays as it is.
+///
+/// Settled rows are opened anew instead of deleted: their fences count on, so that a lease from
+/// before can't settle the event again.
 pub(super) fn replay(
     transaction: &Transaction<'_>,
     name: &str,
     start: Start,
 ) -> rusqlite::Result<Option<u64>> {
     let Some(id) = id_of(transaction, name)? else { return Ok(None) };
-    let cursor = before(transaction, start)?;
-    transaction.execute(
-        "DELETE FROM deliveries WHERE grp = ?1 AND seq > ?2 AND state = 1",
-        params![id, cursor],
+    let place = before(transaction, start)?;
+    let opened = transaction.execute(
+        "UPDATE deliveries SET state = 0, due = 0, leased = 0, attempt = 0, outcome = 0,
+             retried = 0, run = NULL, settled_at = NULL, finished = NULL, history = NULL
+         WHERE grp = ?1 AND seq > ?2 AND state = 1",
+        params![id, place],
     )?;
-    transaction.execute("UPDATE groups SET cursor = ?2 WHERE id = ?1", params![id, cursor])?;
-    let again: i64 = transaction.query_row(
-        "SELECT count(*) FROM events e, groups g WHERE g.id = ?1 AND e.seq > g.cursor
-         AND e.rejected = 0 AND wants(g.interest, e.type, e.topic)",
-        [id],
+    // Events that the group did not want when it passed them have no row.
+    let missed: i64 = transaction.query_row(
+        "SELECT count(*) FROM events e, groups g WHERE g.id = ?1 AND e.seq > ?2
+         AND e.seq <= g.cursor AND e.rejected = 0 AND wants(g.interest, e.type, e.topic)
+         AND NOT EXISTS (SELECT 1 FROM deliveries d WHERE d.grp = g.id AND d.seq = e.seq)",
+        params![id, place],
         |row| row.get(0),
     )?;
-    Ok(Some(again.cast_unsigned()))
+    transaction
+        .execute("UPDATE groups SET cursor = min(cursor, ?2) WHERE id = ?1", params![id, place])?;
+    Ok(Some(opened as u64 + missed.cast_unsigned()))
 }

@@ -11,16 +11,18 @@ const SWEEP_MAX: i64 = 1000;
 /// none at the end of what is old enough.
 ///
 /// Events go once they were published and settled longer than `retention` ago. Kept are those
-/// that a group has not settled, or not seen although it wants them, and those with dead letters.
+/// that a group has not settled, or not seen although it wants them, and those with dead letters, and
+/// those that are held back still.
 pub(super) fn sweep(
     transaction: &Transaction<'_>,
     retention: Duration,
     place: i64,
 ) -> rusqlite::Result<Option<i64>> {
     let cutoff = i64::try_from(retention.as_micros()).unwrap_or(i64::MAX);
-    let cutoff = Timestamp::now().as_micros().saturating_sub(cutoff);
+    let now = Timestamp::now().as_micros();
+    let cutoff = now.saturating_sub(cutoff);
     let mut look = transaction.prepare_cached(
-        "SELECT e.seq, e.at, NOT EXISTS (SELECT 1 FROM groups g
+        "SELECT e.seq, e.at, coalesce(e.due, 0) < ?2 AND NOT EXISTS (SELECT 1 FROM groups g
                 JOIN deliveries d ON d.grp = g.id AND d.seq = e.seq
                 WHERE d.state = 0 OR d.settled_at >= ?2)
             AND NOT EXISTS (SELECT 1 FROM letters l WHERE l.seq = e.seq)
@@ -31,13 +33,14 @@ pub(super) fn sweep(
     let (mut doomed, mut last, mut seen) = (Vec::new(), place, 0);
     let mut rows = look.query(params![place, cutoff, SWEEP_MAX])?;
     while let Some(row) = rows.next()? {
-        if row.get::<_, i64>(1)? >= cutoff {
-            // Later ones are younger.
+        let at: i64 = row.get(1)?;
+        if at >= cutoff && at <= now {
+            // Later ones are younger. One from the future tells of a clock that was wrong.
             break;
         }
         last = row.get(0)?;
         seen += 1;
-        if row.get(2)? {
+        if at < cutoff && row.get(2)? {
             doomed.push(last);
         }
     }

@@ -43,6 +43,9 @@ pub const SETTINGS: &[Setting] = &[
     Setting { key: "max_size", help: "the file's largest size in bytes (default unlimited)" },
 ];
 
+/// The longest wait for other processes; SQLite counts it in an `int` of milliseconds.
+const BUSY_TIMEOUT_MAX: Duration = Duration::from_secs(60 * 60);
+
 /// The settings of one store, checked.
 #[derive(Clone, Debug)]
 pub(super) struct Settings {
@@ -61,6 +64,13 @@ impl Settings {
             return Err(Error::new(ErrorKind::Config, "open sqlite", why)
                 .hint("write sqlite:PATH, such as sqlite:orders.db"));
         }
+        let busy_timeout = options.duration("busy_timeout")?.unwrap_or(Duration::from_secs(10));
+        if busy_timeout > BUSY_TIMEOUT_MAX {
+            let why = format!("a busy_timeout of {busy_timeout:?} is too long");
+            return Err(Error::new(ErrorKind::Config, "open sqlite", why)
+                .with("setting", "busy_timeout")
+                .hint(format!("set at most {BUSY_TIMEOUT_MAX:?}")));
+        }
         let max_size = options.text("max_size").map(|text| {
             text.parse::<u64>().map_err(|e| {
                 let why = format!("`{text}` is not a number of bytes");
@@ -75,7 +85,7 @@ impl Settings {
                 .one_of("synchronous", &[("full", true), ("normal", false)])?
                 .unwrap_or(true),
             retention: options.duration("retention")?.unwrap_or(Duration::from_secs(24 * 60 * 60)),
-            busy_timeout: options.duration("busy_timeout")?.unwrap_or(Duration::from_secs(10)),
+            busy_timeout,
             max_size: max_size.transpose()?,
         })
     }

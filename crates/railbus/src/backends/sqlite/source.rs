@@ -1,7 +1,8 @@
 //! Sources: a member of a group, and a listener to everything.
 
 use super::{
-    claim::{BYTES_MAX, Look, Member, claim, look},
+    claim::{BYTES_MAX, Look, Member, claim, look, touch},
+    groups::newest,
     reader::Reader,
     settle::settle,
     wake::{Changes, Wake},
@@ -19,12 +20,15 @@ use rusqlite::{Connection, params};
 use std::{
     collections::BTreeSet,
     sync::{Arc, Mutex, PoisonError},
-    time::Duration,
+    time::{Duration, Instant},
 };
 use tokio::sync::watch;
 
 /// How many events a broadcast looks at in one go.
 const LISTEN_MAX: i64 = 1024;
+
+/// How often a quiet member says that it is there.
+const TOUCH_EVERY: Duration = Duration::from_secs(60);
 
 /// How long work that only other members can do is left to them before looking again.
 const OTHERS_WORK: Duration = Duration::from_millis(200);
@@ -81,6 +85,24 @@ pub(super) struct GroupSource {
     pub(super) reader: Reader,
     pub(super) wake: Arc<Wake>,
     pub(super) waiting: Waiting,
+    /// When the store last heard of this member.
+    pub(super) touched: Mutex<Instant>,
+}
+
+impl GroupSource {
+    /// Tells the store now and then that this member is there, so that `groups ls` does not show
+    /// a quiet group as an abandoned one.
+    async fn touch(&self) -> Result<()> {
+        {
+            let mut touched = self.touched.lock().unwrap_or_else(PoisonError::into_inner);
+            if touched.elapsed() < TOUCH_EVERY {
+                return Ok(());
+            }
+            *touched = Instant::now();
+        }
+        let group = self.member.group;
+        self.writer.call(Weight::Light, move |t| touch(t, group)).await
+    }
 }
 
 #[async_trait]
@@ -101,6 +123,7 @@ impl Source for GroupSource {
                     continue;
                 }
             }
+            self.touch().await?;
             let group = self.member.group;
             hopeful = match self.reader.call(move |c| look(c, group)).await? {
                 Look::Ready if hopeful => {
@@ -168,10 +191,11 @@ pub(super) struct BroadcastSource {
 }
 
 /// How far a broadcast has listened, and what it holds back until it is due.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub(super) struct Place {
     pub(super) seq: i64,
     pub(super) held: BTreeSet<(i64, i64)>,
+    pub(super) handed_out: u64,
 }
 
 struct Heard {
@@ -185,13 +209,12 @@ impl Source for BroadcastSource {
     async fn fetch(&self, max: usize) -> Result<Vec<Leased>> {
         while !self.waiting.is_stopped() {
             let changes = self.waiting.fresh();
-            let (seq, held) = {
-                let place = self.place.lock().unwrap_or_else(PoisonError::into_inner);
-                (place.seq, place.held.clone())
-            };
+            // Only this task moves the place; others only look at it.
+            let place = self.place.lock().unwrap_or_else(PoisonError::into_inner).clone();
             let wants = Arc::clone(&self.wants);
-            let place = Place { seq, held };
             let heard = self.reader.call(move |c| listen(c, place, &wants, max)).await?;
+            let mut heard = heard;
+            heard.place.handed_out += heard.leased.len() as u64;
             let due = heard.place.held.first().map(|(due, _)| Timestamp::from_micros(*due));
             *self.place.lock().unwrap_or_else(PoisonError::into_inner) = heard.place;
             if !heard.leased.is_empty() {
@@ -202,6 +225,13 @@ impl Source for BroadcastSource {
             }
         }
         Ok(Vec::new())
+    }
+
+    async fn handed_out(&self) -> Result<Option<u64>> {
+        let newest = self.reader.call(newest).await?;
+        let place = self.place.lock().unwrap_or_else(PoisonError::into_inner);
+        let all = place.seq >= newest && place.held.is_empty();
+        Ok(all.then_some(place.handed_out))
     }
 
     async fn settle(&self, batch: &[Settle]) -> Vec<Result<()>> {
@@ -239,14 +269,18 @@ fn listen(
             leased.push(hear(seq, row.get(0)?));
         }
     }
+    // Before the scan, which may see more: what lies between was removed by retention.
+    let newest = newest(connection)?;
     let mut new = connection.prepare_cached(
         "SELECT seq, type, topic, due, rejected, body FROM events WHERE seq > ?1
          ORDER BY seq LIMIT ?2",
     )?;
     let mut rows = new.query(params![place.seq, LISTEN_MAX])?;
     let (mut seen, mut bytes) = (0, 0);
+    let mut full = false;
     while let Some(row) = rows.next()? {
-        if leased.len() == max || bytes >= BYTES_MAX {
+        full = leased.len() == max || bytes >= BYTES_MAX;
+        if full {
             break;
         }
         let seq: i64 = row.get(0)?;
@@ -265,7 +299,11 @@ fn listen(
         }
         (place.seq, seen) = (seq, seen + 1);
     }
-    Ok(Heard { leased, place, full: seen == LISTEN_MAX })
+    full |= seen == LISTEN_MAX;
+    if !full {
+        place.seq = place.seq.max(newest);
+    }
+    Ok(Heard { leased, place, full })
 }
 
 fn hear(seq: i64, body: Vec<u8>) -> Leased {
@@ -274,6 +312,7 @@ fn hear(seq: i64, body: Vec<u8>) -> Leased {
         receipt: Receipt { place: seq.cast_unsigned(), fence: 0, token: None },
         event: codec::decode(&raw).map_err(|error| Undecodable { raw, error }),
         attempt: 1,
+        lost: false,
         finished: Vec::new(),
         only: None,
     }

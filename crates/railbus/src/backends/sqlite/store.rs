@@ -24,7 +24,7 @@ use std::{
     collections::BTreeSet,
     sync::{Arc, Mutex, PoisonError},
     thread::JoinHandle,
-    time::Duration,
+    time::{Duration, Instant},
 };
 use tokio::time::timeout;
 
@@ -112,6 +112,18 @@ impl Sqlite {
     }
 }
 
+impl Drop for Sqlite {
+    /// A store that was not closed ends its threads all the same.
+    fn drop(&mut self) {
+        let open = self.open.get_mut().unwrap_or_else(PoisonError::into_inner).take();
+        if let Some(open) = open {
+            let _ = self.wake.close();
+            open.writer.stop();
+            open.reader.stop();
+        }
+    }
+}
+
 fn closed() -> Error {
     Error::new(ErrorKind::Closed, "sqlite", "the store is closed")
 }
@@ -153,7 +165,7 @@ impl Backend for Sqlite {
         let source: Arc<dyn SourceDebug> = match request.group {
             None => {
                 let seq = reader.call(groups::newest).await?;
-                let place = Mutex::new(Place { seq, held: BTreeSet::new() });
+                let place = Mutex::new(Place { seq, held: BTreeSet::new(), handed_out: 0 });
                 Arc::new(BroadcastSource { wants, reader, waiting, place })
             }
             Some(name) => {
@@ -163,7 +175,8 @@ impl Backend for Sqlite {
                 let group = writer.call(Weight::Durable, open).await?;
                 let member = Member { group, lease: request.lease, wants };
                 let wake = Arc::clone(&self.wake);
-                Arc::new(GroupSource { member, name, writer, reader, wake, waiting })
+                let touched = Mutex::new(Instant::now());
+                Arc::new(GroupSource { member, name, writer, reader, wake, waiting, touched })
             }
         };
         self.keep(&source)?;
