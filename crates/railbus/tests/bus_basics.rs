@@ -19,6 +19,12 @@ use std::{
 };
 use tokio::sync::mpsc;
 
+/// Waits for what must come; a test that waits in vain fails instead of hanging.
+async fn next<T>(all: &mut mpsc::UnboundedReceiver<T>) -> T {
+    let next = tokio::time::timeout(Duration::from_secs(60), all.recv()).await;
+    next.expect("nothing came").expect("nobody sends any more")
+}
+
 /// Opens a bus of each backend, with what keeps its file.
 async fn buses() -> Vec<(Bus, tempfile::TempDir)> {
     let mut buses = Vec::new();
@@ -47,7 +53,7 @@ async fn an_event_arrives_as_it_was_published() {
             .metadata("ключ", "значение \" 🚆")
             .payload(json!({ "z": 1, "a": [1.5, null, "text"], "big": 9_007_199_254_740_993_i64 }));
         bus.publish(event.clone()).await.unwrap();
-        let got = all.recv().await.unwrap();
+        let got = next(&mut all).await;
         assert_eq!(got, event, "{bus:?}");
         assert_eq!(got.to_json().unwrap(), event.to_json().unwrap());
         bus.close().await.unwrap();
@@ -71,7 +77,7 @@ async fn handlers_run_by_priority_then_typed_before_catch_all_then_age() {
         bus.publish(Event::new("a").payload(0)).await.unwrap();
         let mut order = Vec::new();
         for _ in 0..6 {
-            order.push(all.recv().await.unwrap());
+            order.push(next(&mut all).await);
         }
         let expected = ["first", "typed 1", "typed 2", "catch-all 1", "catch-all 2", "late"];
         assert_eq!(order, expected, "{bus:?}");
@@ -88,7 +94,7 @@ async fn one_that_fails_or_panics_stops_nobody() {
         bus.on("a").named("async").run(async |_: Event| -> () { panic!("later") }).await.unwrap();
         bus.on("a").run(move |_: &Event| seen.send(()).unwrap()).await.unwrap();
         let report = bus.publish(Event::new("a").payload(0)).await.unwrap();
-        all.recv().await.unwrap();
+        next(&mut all).await;
         assert_eq!(report.matched, 4);
         if bus.capability().name == "memory" {
             let failures: Vec<_> =
@@ -119,7 +125,7 @@ async fn a_broadcast_with_a_policy_is_tried_again() {
             .unwrap();
         bus.publish(Event::new("a").payload(0)).await.unwrap();
         for attempt in 1..=3 {
-            assert_eq!(all.recv().await.unwrap(), attempt);
+            assert_eq!(next(&mut all).await, attempt);
         }
         bus.close().await.unwrap();
         assert!(all.try_recv().is_err());
@@ -159,7 +165,7 @@ async fn close_waits_for_what_runs_and_only_that_may_still_publish() {
         let publisher = bus.clone();
         let publishing =
             tokio::spawn(async move { publisher.publish(Event::new("slow").payload(0)).await });
-        beginning.recv().await.unwrap();
+        next(&mut beginning).await;
         let closer = bus.clone();
         let closing = tokio::spawn(async move { closer.close().await });
         while bus.publish(Event::new("outside").payload(0)).await.is_ok() {
@@ -250,7 +256,7 @@ async fn a_payload_is_the_type_it_was_given_as() {
             .await
             .unwrap();
         bus.publish(Event::new("a").payload(Order { id: 7 })).await.unwrap();
-        assert_eq!(all.recv().await.unwrap(), Order { id: 7 });
+        assert_eq!(next(&mut all).await, Order { id: 7 });
         bus.close().await.unwrap();
     }
 }
@@ -266,7 +272,7 @@ async fn a_cancelled_subscription_is_not_called_any_more() {
         one.cancel();
         assert!(!bus.unsubscribe(one.id()));
         bus.publish(Event::new("a").payload(0)).await.unwrap();
-        assert_eq!(all.recv().await.unwrap(), "last");
+        assert_eq!(next(&mut all).await, "last");
         bus.close().await.unwrap();
     }
 }
@@ -298,8 +304,8 @@ async fn a_predicate_that_panics_is_a_failure_of_its_subscription_alone() {
         bus.on("a").run(move |_: &Event| seen.send(()).unwrap()).await.unwrap();
         bus.publish(Event::new("a").payload(json!({}))).await.unwrap();
         bus.publish(Event::new("a").payload(json!({ "n": 4 }))).await.unwrap();
-        all.recv().await.unwrap();
-        all.recv().await.unwrap();
+        next(&mut all).await;
+        next(&mut all).await;
         bus.close().await.unwrap();
         let counters = bus.counters();
         assert_eq!((counters.failed.get(), counters.succeeded.get()), (1, 3), "{bus:?}");
@@ -319,7 +325,7 @@ async fn nothing_starts_after_close() {
             .await
             .unwrap();
         bus.publish(Event::new("a").payload(0)).await.unwrap();
-        all.recv().await.unwrap();
+        next(&mut all).await;
         bus.close_within(Duration::from_millis(10)).await.unwrap();
         // The retry ends by itself and drops its sender, without another call.
         drop(bus);

@@ -14,8 +14,15 @@ use std::{
     fs,
     os::unix::fs::PermissionsExt,
     path::{Path, PathBuf},
+    time::Duration,
 };
 use tokio::sync::mpsc;
+
+/// Waits for what must come; a test that waits in vain fails instead of hanging.
+async fn next<T>(all: &mut mpsc::UnboundedReceiver<T>) -> T {
+    let next = tokio::time::timeout(Duration::from_secs(60), all.recv()).await;
+    next.expect("nothing came").expect("nobody sends any more")
+}
 
 const OLD: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/data/schema-v1.db");
 
@@ -186,7 +193,7 @@ async fn a_full_disk_is_an_error_and_nothing_confirmed_is_lost() {
         .unwrap();
     let mut handled = Vec::new();
     while handled.len() < confirmed.len() {
-        handled.push(all.recv().await.unwrap());
+        handled.push(next(&mut all).await);
     }
     bus.close().await.unwrap();
     assert!(all.try_recv().is_err());

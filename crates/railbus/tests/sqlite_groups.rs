@@ -21,6 +21,12 @@ use std::{
 };
 use tokio::sync::mpsc;
 
+/// Waits for what must come; a test that waits in vain fails instead of hanging.
+async fn next<T>(all: &mut mpsc::UnboundedReceiver<T>) -> T {
+    let next = tokio::time::timeout(Duration::from_secs(60), all.recv()).await;
+    next.expect("nothing came").expect("nobody sends any more")
+}
+
 fn url(folder: &tempfile::TempDir) -> String {
     format!("sqlite:{}", folder.path().join("events.db").display())
 }
@@ -47,7 +53,7 @@ async fn a_group_gets_each_event_once_and_settles_it() {
         .unwrap();
     let mut got = Vec::new();
     for _ in 0..100 {
-        got.push(all.recv().await.unwrap());
+        got.push(next(&mut all).await);
     }
     bus.close().await.unwrap();
     got.sort_unstable();
@@ -115,7 +121,7 @@ async fn a_redrive_keeps_the_id_counts_anew_and_is_idempotent() {
         .await
         .unwrap();
     bus.publish(Event::new("order.placed").id("order-1").payload(1)).await.unwrap();
-    assert_eq!(all.recv().await.unwrap(), ("order-1".into(), 1));
+    assert_eq!(next(&mut all).await, ("order-1".into(), 1));
     let keeper = bus.keeper().unwrap();
     let id = loop {
         match keeper.letters(&LetterFilter::default()).await.unwrap().first() {
@@ -126,7 +132,7 @@ async fn a_redrive_keeps_the_id_counts_anew_and_is_idempotent() {
     healed.store(1, SeqCst);
     assert_eq!(keeper.redrive(std::slice::from_ref(&id)).await.unwrap(), 1);
     assert_eq!(keeper.redrive(std::slice::from_ref(&id)).await.unwrap(), 0);
-    assert_eq!(all.recv().await.unwrap(), ("order-1".into(), 1));
+    assert_eq!(next(&mut all).await, ("order-1".into(), 1));
     bus.close().await.unwrap();
     assert!(all.try_recv().is_err());
 }
@@ -148,7 +154,7 @@ async fn each_subscription_of_a_group_ends_for_itself() {
     bus.publish(Event::new("a").payload(0)).await.unwrap();
     let mut calls = Vec::new();
     for _ in 0..4 {
-        calls.push(all.recv().await.unwrap());
+        calls.push(next(&mut all).await);
     }
     assert_eq!(calls, ["well", "ill", "ill", "ill"]);
     bus.close().await.unwrap();
@@ -176,7 +182,7 @@ async fn a_dropped_lease_is_a_nack_and_an_explicit_ack_wins() {
         .unwrap();
     bus.publish(Event::new("a").payload(0)).await.unwrap();
     for attempt in 1..=3 {
-        assert_eq!(all.recv().await.unwrap(), attempt);
+        assert_eq!(next(&mut all).await, attempt);
     }
     bus.close().await.unwrap();
     assert!(all.try_recv().is_err());
@@ -223,7 +229,7 @@ async fn broadcasts_reach_every_bus_on_the_file() {
         .await
         .unwrap();
     two.publish(Event::new("changed").topic("other").payload(json!({ "n": 8 }))).await.unwrap();
-    let mut got = vec![all.recv().await.unwrap(), all.recv().await.unwrap()];
+    let mut got = vec![next(&mut all).await, next(&mut all).await];
     got.sort_unstable();
     assert_eq!(got, [("one", 7), ("two", 7)]);
     one.close().await.unwrap();
@@ -292,7 +298,7 @@ async fn what_was_fetched_for_a_cancelled_subscription_is_left_to_the_others() {
         bus.publish(Event::new("a").id(id).payload(0)).await.unwrap();
     }
     for id in ["1", "2"] {
-        assert_eq!(beginning.recv().await.unwrap(), id);
+        assert_eq!(next(&mut beginning).await, id);
     }
     subscription.cancel();
     go.send_replace(true);
@@ -308,7 +314,7 @@ async fn what_was_fetched_for_a_cancelled_subscription_is_left_to_the_others() {
         })
         .await
         .unwrap();
-    let mut rest = vec![all.recv().await.unwrap(), all.recv().await.unwrap()];
+    let mut rest = vec![next(&mut all).await, next(&mut all).await];
     rest.sort();
     assert_eq!(rest, [("3".into(), 1), ("4".into(), 1)]);
     bus.close().await.unwrap();
@@ -331,7 +337,7 @@ async fn a_handler_may_close_its_own_bus() {
         .await
         .unwrap();
         bus.publish(Event::new("a").payload(0)).await.unwrap();
-        all.recv().await.unwrap();
+        next(&mut all).await;
         bus.close().await.unwrap();
         assert!(bus.publish(Event::new("a").payload(0)).await.is_err());
     }

@@ -16,6 +16,12 @@ use serde_json::json;
 use std::time::Duration;
 use tokio::sync::{mpsc, watch};
 
+/// Waits for what must come; a test that waits in vain fails instead of hanging.
+async fn next<T>(all: &mut mpsc::UnboundedReceiver<T>) -> T {
+    let next = tokio::time::timeout(Duration::from_secs(60), all.recv()).await;
+    next.expect("nothing came").expect("nobody sends any more")
+}
+
 fn url(folder: &tempfile::TempDir) -> String {
     format!("sqlite:{}", folder.path().join("events.db").display())
 }
@@ -41,11 +47,11 @@ async fn what_waits_for_a_retry_of_a_cancelled_subscription_is_left_to_the_other
         .await
         .unwrap();
     bus.publish(Event::new("a").payload(0)).await.unwrap();
-    assert_eq!(all.recv().await.unwrap(), "failed");
+    assert_eq!(next(&mut all).await, "failed");
     // From a thread that knows of no runtime.
     std::thread::spawn(move || subscription.cancel()).join().unwrap();
     bus.on("a").group("g").run(move |_: &Event| seen.send("handled").unwrap()).await.unwrap();
-    assert_eq!(all.recv().await.unwrap(), "handled");
+    assert_eq!(next(&mut all).await, "handled");
     bus.close().await.unwrap();
 }
 
@@ -121,7 +127,7 @@ async fn a_close_that_is_cut_short_waits_when_called_again() {
         .await
         .unwrap();
     bus.publish(Event::new("a").payload(0)).await.unwrap();
-    beginning.recv().await.unwrap();
+    next(&mut beginning).await;
     let cut = tokio::time::timeout(Duration::from_millis(50), bus.close()).await;
     assert!(cut.is_err(), "the handler still runs");
     let again = bus.clone();
@@ -157,7 +163,7 @@ async fn a_group_that_a_policy_stopped_can_be_opened_anew() {
         .run(move |d: Delivery| seen.send(d.attempt()).unwrap())
         .await
         .unwrap();
-    assert_eq!(all.recv().await.unwrap(), 2);
+    assert_eq!(next(&mut all).await, 2);
     bus.close().await.unwrap();
 }
 

@@ -13,6 +13,12 @@ use rusqlite::Connection;
 use std::{path::PathBuf, time::Duration};
 use tokio::sync::mpsc;
 
+/// Waits for what must come; a test that waits in vain fails instead of hanging.
+async fn next<T>(all: &mut mpsc::UnboundedReceiver<T>) -> T {
+    let next = tokio::time::timeout(Duration::from_secs(60), all.recv()).await;
+    next.expect("nothing came").expect("nobody sends any more")
+}
+
 fn place() -> (tempfile::TempDir, PathBuf) {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("events.db");
@@ -123,8 +129,8 @@ async fn a_held_back_event_comes_when_it_is_due_and_not_before() {
     let delay = Duration::from_millis(300);
     bus.publish(Event::new("a").id("later").delay(delay).payload(1)).await.unwrap();
     bus.publish(Event::new("b").id("now").payload(1)).await.unwrap();
-    assert_eq!(all.recv().await.unwrap(), "now");
-    assert_eq!(all.recv().await.unwrap(), "later");
+    assert_eq!(next(&mut all).await, "now");
+    assert_eq!(next(&mut all).await, "later");
     assert!(began.elapsed() >= delay);
     bus.close().await.unwrap();
 }
