@@ -1,6 +1,6 @@
 //! `railbus dlq`: dead letters listed, shown, handed back, deleted.
 
-use super::{OK, letters, run::program, store};
+use super::{OK, letters, report::program, store};
 use crate::{
     args::{Dlq, Letters},
     output,
@@ -52,6 +52,7 @@ fn filter(args: &Letters) -> LetterFilter {
         event_type: args.event_type,
         topic: args.topic,
         reason: args.reason,
+        since: None,
         limit: args.limit,
     }
 }
@@ -65,7 +66,7 @@ async fn list(keeper: &dyn Keeper, options: &Options, args: &Letters, json: bool
         output::note("no dead letter matches");
         return Ok(());
     };
-    output::line(&output::table(&letters::HEAD, found.iter().map(letters::row).collect()))?;
+    output::line(&letters::table(&found))?;
     let count = output::count(found.len() as u64, "dead letter");
     output::note(&format!("{count} · next: {} dlq show {options} {}", program(), first.id));
     Ok(())
