@@ -159,3 +159,15 @@ fn pretty(text: &[u8]) -> String {
     let lines: Vec<_> = lines.lines().map(output::json_line).collect();
     lines.join("\n  ")
 }
+
+#[cfg(test)]
+mod tests {
+    use super::file_name;
+
+    #[test]
+    fn an_input_is_named_by_its_file() {
+        for (path, name) in [("in", "in"), ("a/b/in.ndjson", "in.ndjson"), ("a/", "a/"), ("", "")] {
+            assert_eq!(file_name(path), name);
+        }
+    }
+}

@@ -1,7 +1,7 @@
 //! Mistakes that show only in what the file names: programs, inputs, groups.
 
 use super::{APP, Folder};
-use std::{fs, os::unix::fs::PermissionsExt};
+use std::{fs, os::unix::fs::PermissionsExt, process::Command};
 
 /// A program to try, with what is said about it and what is to be done.
 type Program<'a> = (&'a str, &'a [u8], &'a str, &'a str);
@@ -65,7 +65,9 @@ fn an_input_needs_its_file() {
     assert!(message.ends_with("is a folder, not a file"), "{message}");
     folder.write("none.ndjson", "");
     let device = app("/dev/null");
-    for good in [&app("none.ndjson"), &app("-"), &device] {
+    let made = Command::new("mkfifo").arg(folder.0.join("pipe")).status();
+    assert!(made.unwrap().success());
+    for good in [&app("none.ndjson"), &app("-"), &app("pipe"), &device] {
         assert!(folder.load(good, &[]).is_ok(), "{good}");
     }
 }
