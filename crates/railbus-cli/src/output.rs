@@ -4,10 +4,17 @@
 use anstream::{eprintln, stdout};
 use comfy_table::{ContentArrangement, Table, presets::UTF8_BORDERS_ONLY};
 use owo_colors::OwoColorize;
-use railbus::error::{Error, ErrorKind, Result};
+use railbus::{
+    clock::Timestamp,
+    error::{Error, ErrorKind, Result},
+};
 use std::io::{self, IsTerminal, Write};
+use terminal_size::terminal_size_of;
 use tracing::level_filters::LevelFilter;
 use tracing_subscriber::{filter::Targets, layer::SubscriberExt, util::SubscriberInitExt};
+
+/// How wide a terminal is taken to be that does not say.
+const WIDTH: usize = 100;
 
 /// Sends the log to stderr: warnings, or more if asked for. On a terminal the live line and the
 /// summary tell of failures, so that only errors break through.
@@ -91,14 +98,57 @@ pub(crate) fn path(path: &str) -> &str {
     inner.and_then(|inner| inner.strip_prefix('/')).unwrap_or(path)
 }
 
-/// Lays rows out as a table.
-#[allow(dead_code)]
+/// Returns the width of the terminal that stdout is; `None` if it is none.
+pub(crate) fn width() -> Option<usize> {
+    let width = || terminal_size_of(io::stdout()).map_or(WIDTH, |(width, _)| width.0.into());
+    io::stdout().is_terminal().then(width)
+}
+
+/// Lays rows out as a table: with a border on a terminal, as plain columns elsewhere.
 pub(crate) fn table(head: &[&str], rows: Vec<Vec<String>>) -> String {
+    match width() {
+        Some(width) => boxed(head, rows, width),
+        None => columns(head, rows),
+    }
+}
+
+/// Lays rows out with a border, so wide at most; what is longer is broken.
+pub(crate) fn boxed(head: &[&str], rows: Vec<Vec<String>>, width: usize) -> String {
     let mut table = Table::new();
     table.load_style(UTF8_BORDERS_ONLY).set_content_arrangement(ContentArrangement::Dynamic);
+    table.set_width(u16::try_from(width).unwrap_or(u16::MAX));
     table.set_header(head);
     table.add_rows(rows);
     table.to_string()
+}
+
+/// Lays rows out in columns with two spaces or more between them; what is empty is a `-`.
+pub(crate) fn columns(head: &[&str], rows: Vec<Vec<String>>) -> String {
+    let head = head.iter().map(|&cell| cell.to_owned()).collect();
+    let mut rows: Vec<Vec<String>> = std::iter::once(head).chain(rows).collect();
+    for cell in rows.iter_mut().flatten().filter(|cell| cell.is_empty()) {
+        cell.push('-');
+    }
+    let columns = rows.first().map_or(0, Vec::len);
+    let longest = |column: usize| {
+        let cells = rows.iter().filter_map(|row| row.get(column));
+        cells.map(|cell| cell.chars().count()).max().unwrap_or_default()
+    };
+    let widths: Vec<_> = (0..columns).map(longest).collect();
+    let line = |row: &Vec<String>| {
+        let cells = row.iter().zip(&widths).map(|(cell, width)| format!("{cell:width$}"));
+        cells.collect::<Vec<_>>().join("  ").trim_end().to_owned()
+    };
+    rows.iter().map(line).collect::<Vec<_>>().join("\n")
+}
+
+/// Writes a time to the second: `2026-01-01 00:00:00Z`.
+pub(crate) fn time(at: Timestamp) -> String {
+    let text = at.to_string();
+    match text.split_once('.').and_then(|(second, _)| second.split_once('T')) {
+        Some((day, time)) => format!("{day} {time}Z"),
+        None => text,
+    }
 }
 
 /// Makes text from outside safe to print: control characters are shown instead of obeyed.
@@ -141,4 +191,34 @@ pub(crate) fn one_line(text: &str, max: usize) -> String {
     }
     let head: String = words.chars().take(max.saturating_sub(1)).collect();
     format!("{head}…")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{Timestamp, boxed, columns, time};
+
+    fn rows() -> Vec<Vec<String>> {
+        vec![vec!["1".into(), "".into(), "why".into()], vec!["22".into(), "b".into(), "".into()]]
+    }
+
+    #[test]
+    fn columns_have_no_border_and_no_empty_cell() {
+        let text = columns(&["id", "n", "reason"], rows());
+        assert_eq!(text, "id  n  reason\n1   -  why\n22  b  -");
+    }
+
+    #[test]
+    fn a_table_is_as_wide_as_the_terminal_at_most() {
+        let mut rows = rows();
+        rows[0][2] = "because of something ".repeat(10);
+        for width in [30, 80, 120] {
+            let table = boxed(&["id", "n", "reason"], rows.clone(), width);
+            assert!(table.lines().all(|line| line.chars().count() <= width), "{width}\n{table}");
+        }
+    }
+
+    #[test]
+    fn a_time_is_short() {
+        assert_eq!(time(Timestamp::from_micros(1_500_000)), "1970-01-01 00:00:01Z");
+    }
 }

@@ -13,11 +13,9 @@ use std::path::Path;
 pub(super) fn check(args: &Check, json: bool) -> Result<u8> {
     match (load(&args.app), json) {
         (Ok(spec), false) => {
-            let (pipelines, ons) = (spec.pipelines.len(), spec.subscriptions.len());
-            output::note(&format!(
-                "{}: {pipelines} pipelines, {ons} subscriptions, no mistakes",
-                args.app.display()
-            ));
+            let pipelines = output::count(spec.pipelines.len() as u64, "pipeline");
+            let ons = output::count(spec.subscriptions.len() as u64, "subscription");
+            output::note(&format!("{}: {pipelines}, {ons}, no mistakes", args.app.display()));
             Ok(OK)
         }
         (Ok(_), true) => {
@@ -58,9 +56,8 @@ pub(super) fn report(error: &LoadError, path: &Path) {
             for problem in problems.list() {
                 output::note(&show(problem, problems, &text));
             }
-            let count = problems.list().len();
-            let word = if count == 1 { "mistake" } else { "mistakes" };
-            output::error(&format!("{}: {count} {word}", path.display()), None);
+            let count = output::count(problems.list().len() as u64, "mistake");
+            output::error(&format!("{}: {count}", path.display()), None);
         }
         other => output::error(&other.to_string(), None),
     }

@@ -1,6 +1,6 @@
 //! `railbus dlq`: dead letters listed, shown, handed back, deleted.
 
-use super::{OK, letters, run::program, store};
+use super::{OK, letters, report::program, store};
 use crate::{
     args::{Dlq, Letters},
     output,
@@ -66,7 +66,7 @@ async fn list(keeper: &dyn Keeper, options: &Options, args: &Letters, json: bool
         output::note("no dead letter matches");
         return Ok(());
     };
-    output::line(&output::table(&letters::HEAD, found.iter().map(letters::row).collect()))?;
+    output::line(&letters::table(&found))?;
     let count = output::count(found.len() as u64, "dead letter");
     output::note(&format!("{count} · next: {} dlq show {options} {}", program(), first.id));
     Ok(())

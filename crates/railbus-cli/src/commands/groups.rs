@@ -46,7 +46,7 @@ fn row(group: &GroupInfo) -> Vec<String> {
         group.lag.to_string(),
         group.leased.to_string(),
         group.dead_letters.to_string(),
-        group.last_seen.to_string(),
+        output::time(group.last_seen),
     ]
 }
 

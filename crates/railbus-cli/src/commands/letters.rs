@@ -3,32 +3,73 @@
 use crate::output;
 use railbus::{backend::Letter, delivery::Try, error::Result, event::Event};
 use serde_json::{Value, json};
+use std::borrow::Cow;
 
-/// The head of the table of [`row`]s.
-pub(super) const HEAD: [&str; 7] =
+/// The heads of the table, on a terminal and elsewhere: a terminal is too narrow for topics.
+const HEAD: [&str; 6] = ["id", "when", "type", "group / subscription", "tries", "reason"];
+const HEAD_WIDE: [&str; 7] =
     ["id", "when", "type", "topic", "group / subscription", "tries", "reason"];
 
-/// The longest reason and the longest name shown in a table.
-const REASON_MAX: usize = 80;
+/// The longest name shown in a table.
 const NAME_MAX: usize = 40;
 
-/// Writes a letter as a row of a table.
-pub(super) fn row(letter: &Letter) -> Vec<String> {
-    vec![
+/// The longest reason shown where lines have no end, and the shortest on a terminal.
+const REASON_MAX: usize = 100;
+const REASON_MIN: usize = 32;
+
+/// Lays letters out as a table, as wide as the terminal if it is for one.
+pub(super) fn table(letters: &[Letter]) -> String {
+    let Some(width) = output::width() else {
+        let rows = letters.iter().map(|letter| row(letter, true, REASON_MAX));
+        return output::columns(&HEAD_WIDE, rows.collect());
+    };
+    let mut rows: Vec<_> = letters.iter().map(|letter| row(letter, false, usize::MAX)).collect();
+    let longest = |column: usize| {
+        let cells = rows.iter().filter_map(|row| row.get(column)).map(|cell| cell.chars().count());
+        cells.chain(HEAD.get(column).map(|head| head.len())).max().unwrap_or_default()
+    };
+    // A column has a space at either side and one to the next, the table a border.
+    let others: usize = (0..HEAD.len() - 1).map(longest).sum::<usize>() + 3 * HEAD.len() + 1;
+    let left = width.saturating_sub(others).max(REASON_MIN);
+    for reason in rows.iter_mut().filter_map(|row| row.last_mut()) {
+        *reason = output::one_line(reason, left);
+    }
+    output::boxed(&HEAD, rows, width)
+}
+
+fn row(letter: &Letter, with_topic: bool, reason_max: usize) -> Vec<String> {
+    let mut row = vec![
         output::plain(letter.id.as_str()),
-        letter.at.to_string(),
+        output::time(letter.at),
         output::one_line(&letter.event_type, NAME_MAX),
-        output::one_line(&letter.topic, NAME_MAX),
         output::one_line(&place(letter), 2 * NAME_MAX),
         letter.attempts.to_string(),
-        output::one_line(&letter.reason, REASON_MAX),
-    ]
+        output::one_line(&reason(letter), reason_max),
+    ];
+    if with_topic {
+        row.insert(3, output::one_line(&letter.topic, NAME_MAX));
+    }
+    row
+}
+
+/// Returns why a letter is one; a line of an input names its file without the folders.
+pub(super) fn reason(letter: &Letter) -> Cow<'_, str> {
+    let line = letter.reason.split_once(", line at byte ");
+    let line = line.filter(|(path, _)| letter.group.is_none() && path.contains('/'));
+    match line {
+        Some((path, rest)) => format!("{}, line at byte {rest}", file_name(path)).into(),
+        None => letter.reason.as_str().into(),
+    }
+}
+
+fn file_name(path: &str) -> &str {
+    path.rsplit('/').next().filter(|name| !name.is_empty()).unwrap_or(path)
 }
 
 fn place(letter: &Letter) -> String {
     match &letter.group {
         Some(group) => format!("{group} / {}", letter.subscription),
-        None => format!("input {}", letter.subscription),
+        None => format!("input {}", file_name(&letter.subscription)),
     }
 }
 
@@ -117,4 +158,16 @@ fn pretty(text: &[u8]) -> String {
     let lines = format!("{value:#}");
     let lines: Vec<_> = lines.lines().map(output::json_line).collect();
     lines.join("\n  ")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::file_name;
+
+    #[test]
+    fn an_input_is_named_by_its_file() {
+        for (path, name) in [("in", "in"), ("a/b/in.ndjson", "in.ndjson"), ("a/", "a/"), ("", "")] {
+            assert_eq!(file_name(path), name);
+        }
+    }
 }

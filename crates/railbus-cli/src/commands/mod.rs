@@ -8,6 +8,7 @@ mod check;
 mod completions;
 mod conformance;
 mod letters;
+mod report;
 mod dlq;
 mod groups;
 mod payloads;

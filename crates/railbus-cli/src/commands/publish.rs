@@ -16,7 +16,9 @@ use railbus::{
 };
 use serde_json::json;
 use std::{
+    fs::{self, File},
     io::{IsTerminal, stdin},
+    os::{fd::AsFd, unix::fs::FileTypeExt},
     time::Duration,
 };
 
@@ -26,6 +28,7 @@ pub(super) async fn publish(args: &Publish, json: bool) -> Result<u8> {
     // Whatever is wrong with the command line is said before a store begins.
     check_name("topic", &args.topic)?;
     form.event(payloads::null()).check()?;
+    refuse_unread(args)?;
     if args.lines.is_some() {
         return lines(&shared, &form, json).await;
     }
@@ -71,6 +74,21 @@ impl<'a> Form<'a> {
         }
         event.payload(payload)
     }
+}
+
+/// Refuses a call that names no payload while there is one on stdin, which would be left there.
+fn refuse_unread(args: &Publish) -> Result<()> {
+    let named = args.data.is_some() || args.file.is_some() || args.lines.is_some();
+    let stdin = || stdin().as_fd().try_clone_to_owned().and_then(|fd| File::from(fd).metadata());
+    // What can't be asked is closed, and so holds nothing.
+    let waiting =
+        |found: fs::Metadata| found.file_type().is_fifo() || (found.is_file() && found.len() > 0);
+    if named || !stdin().is_ok_and(waiting) {
+        return Ok(());
+    }
+    let why = "no payload is named, and stdin is not read by itself";
+    let hint = "add `-` to read payloads from stdin, or --data; --data null publishes without one";
+    Err(Error::new(ErrorKind::Config, "publish", why).hint(hint))
 }
 
 /// Reads the one payload that was given; null if none was.

@@ -196,6 +196,30 @@ fn wrong_usage_has_a_code_of_its_own() {
     }
 }
 
+#[test]
+fn a_payload_on_stdin_is_not_passed_over() {
+    let scene = Scene::new();
+    let args = ["publish", "sqlite:a.db", "t"];
+    scene.write("some.json", "{}");
+    scene.write("none.json", "");
+    let from = |name: &str, more: &[&str]| {
+        let stdin = std::fs::File::open(scene.path(name)).unwrap();
+        let mut command = scene.command(&[&args, more].concat());
+        super::Ran::from(command.stdin(stdin).output().unwrap())
+    };
+    for ran in [scene.feed(&args, b"{}"), scene.feed(&args, b""), from("some.json", &[])] {
+        assert_eq!((ran.code, &*ran.out), (1, ""), "{}", ran.err);
+        assert!(ran.err.contains("hint: add `-` to read payloads from stdin"), "{}", ran.err);
+    }
+    assert!(!scene.path("a.db").exists());
+    assert_eq!(from("none.json", &[]).code, 0);
+    assert_eq!(from("some.json", &["--data", "1"]).code, 0);
+    assert_eq!(from("some.json", &["-"]).code, 0);
+    assert_eq!(scene.feed(&[&args[..], &["--data", "null"]].concat(), b"{}").code, 0);
+    let payloads: Vec<_> = published(&scene, 4).iter().map(|e| e["payload"].clone()).collect();
+    assert_eq!(payloads, [Value::Null, json!(1), json!({}), Value::Null]);
+}
+
 #[cfg(target_os = "linux")]
 #[test]
 fn an_id_that_could_not_be_printed_is_an_error() {

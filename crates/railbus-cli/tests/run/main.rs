@@ -3,5 +3,6 @@
 
 mod ends;
 mod inputs;
+mod said;
 mod scene;
 mod steps;

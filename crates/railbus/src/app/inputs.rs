@@ -57,7 +57,8 @@ fn input(table: &Table<'_>, folder: &Path) -> Option<(InputSpec, Range<usize>)> 
         }
         None => {
             let why = format!("`{}` is not a kind of input", text.escape_debug());
-            let known = KINDS.map(|(name, _)| name);
+            let known = KINDS.iter().filter(|(_, kind)| !matches!(kind, Kind::Later));
+            let known: Vec<_> = known.map(|(name, _)| *name).collect();
             table.notes.hinted(field.span, why, suggest(text, &known));
             None
         }
@@ -72,7 +73,11 @@ fn ndjson(table: &Table<'_>, folder: &Path) -> Option<(InputSpec, Range<usize>)>
     let topic = table.take("topic").map(|f| template(&f));
     table.finish();
     let (name, at) = named(name, path.as_ref())?;
-    let text = path?.text()?;
+    let path = path?;
+    let text = path.text()?;
+    if text != "-" {
+        check_file(&path, &from_folder(folder, text));
+    }
     let name = if name == "-" { "stdin" } else { name };
     let spec = NdjsonSpec {
         name: name.into(),
@@ -82,6 +87,21 @@ fn ndjson(table: &Table<'_>, folder: &Path) -> Option<(InputSpec, Range<usize>)>
         topic: whole(topic)?.map(Into::into),
     };
     Some((InputSpec::Ndjson(spec), at))
+}
+
+/// Notes a file that can't be read as one. A pipe with a name is as good as a file.
+fn check_file(field: &Field<'_>, path: &Path) {
+    let (why, hint) = match std::fs::metadata(path) {
+        Ok(found) if found.is_dir() => {
+            (format!("{} is a folder, not a file", path.display()), "name the file in it")
+        }
+        Ok(_) => return,
+        Err(error) => (
+            format!("can't find {}: {error}", path.display()),
+            "a path is looked up from the app file's folder; \"-\" is the standard input",
+        ),
+    };
+    field.notes.hinted(field.span.clone(), why, hint);
 }
 
 fn interval(table: &Table<'_>) -> Option<(InputSpec, Range<usize>)> {

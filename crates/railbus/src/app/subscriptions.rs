@@ -13,6 +13,9 @@ use toml::de::DeValue;
 const LEASE: Duration = Duration::from_secs(30);
 const LEASE_MIN: Duration = Duration::from_secs(1);
 
+/// The longest name of a group, in bytes.
+const GROUP_MAX: usize = 256;
+
 const THEN: [(&str, Then); 3] =
     [("dead_letter", Then::DeadLetter), ("drop", Then::Drop), ("stop", Then::Stop)];
 
@@ -42,11 +45,13 @@ fn subscription(table: &Table<'_>, pipelines: &[&str]) -> Option<(SubscriptionSp
     let event_type = table.take("type").map(|f| bare_type(&f));
     let topic = table.take("topic").map(|f| event_name(&f, "topic"));
     let payload = table.take("where").map(|f| wanted(&f));
-    let group = table.take("group").map(|f| f.text());
+    let group = table.take("group");
+    let grouped = group.is_some();
+    let group = group.map(|f| self::group(&f));
     let pipeline = table.need("pipeline", "pipeline = \"NAME\", of a [pipelines.NAME]");
     let limit = table.take("limit").map(|f| f.count());
     let retry = table.take("retry").map(|f| f.retry());
-    let then = table.take("then").map(|f| f.one_of(&THEN));
+    let then = table.take("then").map(|f| then(&f, grouped));
     let lease = table.take("lease").map(|f| lease(&f));
     table.finish();
 
@@ -77,6 +82,28 @@ fn bare_type<'a>(field: &Field<'a>) -> Option<&'a str> {
     let Some(colon) = text.find(':') else { return Some(text) };
     let hint = format!("topics have colons: write topic = \"{}\"", text.escape_debug());
     field.notes.hinted(field.inside(&(colon..colon + 1)), "a type has no `:`", hint);
+    None
+}
+
+/// Reads a group's name, which is as short as the bus wants it.
+fn group<'a>(field: &Field<'a>) -> Option<&'a str> {
+    let text = field.text()?;
+    if text.len() <= GROUP_MAX {
+        return Some(text);
+    }
+    let why = format!("`group` has {} bytes; at most {GROUP_MAX} are allowed", text.len());
+    field.notes.hinted(field.span.clone(), why, "give it a shorter name");
+    None
+}
+
+/// Reads what follows the last try; only groups have dead letters.
+fn then(field: &Field<'_>, grouped: bool) -> Option<Then> {
+    let then = field.one_of(&THEN)?;
+    if grouped || !matches!(then, Then::DeadLetter) {
+        return Some(then);
+    }
+    let hint = "add a `group`, which keeps what failed, or remove `then`";
+    field.notes.hinted(field.span.clone(), "dead letters need a `group`", hint);
     None
 }
 

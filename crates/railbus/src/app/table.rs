@@ -99,10 +99,29 @@ impl<'a> Table<'a> {
     }
 }
 
+/// What people write from habit, and the keys they mean, if the table has them.
+const HABITS: [(&str, &[&str]); 10] = [
+    ("payload", &["payload_field"]),
+    ("event", &["type", "type_field"]),
+    ("type", &["type_field"]),
+    ("file", &["path"]),
+    ("retries", &["retry"]),
+    ("attempts", &["max_attempts", "retry"]),
+    ("backoff", &["backoff_factor"]),
+    ("cmd", &["command"]),
+    ("steps", &["flow"]),
+    ("concurrency", &["limit"]),
+];
+
+fn habit(name: &str, known: &[&str]) -> Option<&'static str> {
+    let (_, meant) = HABITS.iter().find(|(habit, _)| *habit == name)?;
+    meant.iter().copied().find(|key| known.contains(key))
+}
+
 /// Names the known name nearest to `name`, if one is near, and all that are known.
 pub(super) fn suggest(name: &str, known: &[&str]) -> String {
     let all = known.join(", ");
-    match nearest(name, known.iter().copied()) {
+    match habit(name, known).or_else(|| nearest(name, known.iter().copied())) {
         Some(near) => format!("did you mean `{near}`? Known: {all}"),
         None => format!("known: {all}"),
     }

@@ -41,7 +41,7 @@ retry = { max_attempts = 4, backoff_factor = 0.25, max_backoff = 10, jitter = tr
 timeout = "30s"
 
 [steps.bare]
-command = ["jq", "."]
+command = ["cat", "-"]
 
 [steps.unused]
 command = ["true"]
@@ -76,6 +76,7 @@ pipeline = "fulfil"
 fn a_file_with_everything_is_resolved_with_its_defaults() {
     let folder = Folder::new();
     folder.script("charge.sh", 0o755);
+    folder.write("orders.ndjson", "");
     let app = folder.load(FULL, &[("RAILBUS_LOG", "debug"), ("RAILBUS_BUS__", "x")]).unwrap();
     assert_eq!(app.folder, folder.0);
     assert_eq!(app.bus.backend(), "sqlite");
@@ -107,7 +108,7 @@ fn a_file_with_everything_is_resolved_with_its_defaults() {
     let retry = retry.max_backoff(Duration::from_secs(10)).jitter(true);
     assert_eq!((&charge.retry, charge.timeout), (&Some(retry), Duration::from_secs(30)));
     let bare = app.step("bare").unwrap();
-    assert_eq!((&bare.program, &bare.retry), (&PathBuf::from("jq"), &None));
+    assert_eq!((&bare.program, &bare.retry), (&PathBuf::from("cat"), &None));
     assert_eq!(bare.timeout, Duration::from_secs(300));
     assert_eq!(app.pipeline("fulfil").unwrap().steps, ["bare", "charge"]);
 }
@@ -116,6 +117,7 @@ fn a_file_with_everything_is_resolved_with_its_defaults() {
 fn subscriptions_have_their_predicate_policy_and_defaults() {
     let folder = Folder::new();
     folder.script("charge.sh", 0o755);
+    folder.write("orders.ndjson", "");
     let app = folder.load(FULL, &[]).unwrap();
     let [first, second, third] = &app.subscriptions[..] else { panic!() };
     assert_eq!((&*first.name, first.group.as_deref()), ("fulfil", Some("fulfilment")));
@@ -252,6 +254,7 @@ fn a_secret_in_a_url_is_not_told() {
 fn nothing_cut_short_or_garbled_makes_the_reader_panic() {
     let folder = Folder::new();
     folder.script("charge.sh", 0o755);
+    folder.write("orders.ndjson", "");
     for end in (0..FULL.len()).step_by(7) {
         let _ = folder.load(&FULL[..end], &[]);
         let mut garbled = FULL.to_owned();

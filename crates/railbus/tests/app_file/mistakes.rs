@@ -116,28 +116,28 @@ fn mistakes_in_inputs() {
             ("kind = \"ndjson\"", 8, 1, "has no `path`", "standard input"),
             ("kind = \"ndjson\"\npath = \"\"", 10, 8, "`path` is empty", ""),
             (
-                "kind = \"ndjson\"\npath = \"x\"\ntypefield = \"t\"",
+                "kind = \"ndjson\"\npath = \"-\"\ntypefield = \"t\"",
                 11,
                 1,
                 "typefield",
                 "`type_field`?",
             ),
-            ("kind = \"ndjson\"\npath = \"x\"\ntopic = \"a{b\"", 11, 11, "not closed", "{event}"),
+            ("kind = \"ndjson\"\npath = \"-\"\ntopic = \"a{b\"", 11, 11, "not closed", "{event}"),
             (
-                "kind = \"ndjson\"\npath = \"x\"\ntopic = \"a}\"",
+                "kind = \"ndjson\"\npath = \"-\"\ntopic = \"a}\"",
                 11,
                 11,
                 "closes nothing",
                 "{event}",
             ),
             (
-                "kind = \"ndjson\"\npath = \"x\"\ntopic = \"a:{}\"",
+                "kind = \"ndjson\"\npath = \"-\"\ntopic = \"a:{}\"",
                 11,
                 12,
                 "names no key",
                 "{event}",
             ),
-            ("kind = \"ndjson\"\npath = \"x\"\ntopic = \"{a{b}\"", 11, 12, "inside", "{event}"),
+            ("kind = \"ndjson\"\npath = \"-\"\ntopic = \"{a{b}\"", 11, 12, "inside", "{event}"),
             ("kind = \"interval\"\ntype = \"t\"", 8, 1, "has no `every`", "every = "),
             ("kind = \"interval\"\nevery = \"1s\"", 8, 1, "has no `type`", "type = "),
             ("kind = \"interval\"\ntype = \"t\"\nevery = \"0s\"", 11, 9, "more than zero", ""),
@@ -166,8 +166,8 @@ fn mistakes_in_inputs() {
         ],
     );
     let twice =
-        "[[input]]\nkind = \"ndjson\"\npath = \"x\"\n[[input]]\nkind = \"ndjson\"\npath = \"x\"";
-    each(APP, &[(twice, 13, 8, "two inputs `x`", "give this one a `name`")]);
+        "[[input]]\nkind = \"ndjson\"\npath = \"-\"\n[[input]]\nkind = \"ndjson\"\npath = \"-\"";
+    each(APP, &[(twice, 13, 8, "two inputs `stdin`", "give this one a `name`")]);
 }
 
 #[test]
@@ -183,37 +183,37 @@ fn mistakes_in_steps() {
             ("command = [\"x\\u0000\"]", 9, 12, "NUL", ""),
             ("command = [\"./no.sh\"]", 9, 11, "can't find", "app file's folder"),
             ("command = [\"./\"]", 9, 11, "is not a file", "app file's folder"),
-            ("comand = [\"x\"]\ncommand = [\"x\"]", 9, 1, "`comand`", "mean `command`?"),
-            ("command = [\"x\"]\nmode = \"worker\"", 10, 8, "not yet available", "JSON"),
-            ("command = [\"x\"]\nmode = \"wrker\"", 10, 8, "not a value", "mean `worker`?"),
+            ("comand = [\"x\"]\ncommand = [\"sh\"]", 9, 1, "`comand`", "mean `command`?"),
+            ("command = [\"sh\"]\nmode = \"worker\"", 10, 8, "not yet available", "JSON"),
+            ("command = [\"sh\"]\nmode = \"wrker\"", 10, 8, "not a value", "mean `worker`?"),
             (
-                "command = [\"x\"]\nexecutor = { kind = \"p\" }",
+                "command = [\"sh\"]\nexecutor = { kind = \"p\" }",
                 10,
                 1,
                 "not yet available",
                 "remove",
             ),
-            ("command = [\"x\"]\ntimeout = 30", 10, 11, "must be a duration", "\"30s\""),
-            ("command = [\"x\"]\ntimeout = \"30\"", 10, 11, "not a duration", "30s"),
-            ("command = [\"x\"]\ntimeout = \"0s\"", 10, 11, "more than zero", ""),
-            ("command = [\"x\"]\nretry = 3", 10, 9, "`retry` must be a table", "max_attempts"),
+            ("command = [\"sh\"]\ntimeout = 30", 10, 11, "must be a duration", "\"30s\""),
+            ("command = [\"sh\"]\ntimeout = \"30\"", 10, 11, "not a duration", "30s"),
+            ("command = [\"sh\"]\ntimeout = \"0s\"", 10, 11, "more than zero", ""),
+            ("command = [\"sh\"]\nretry = 3", 10, 9, "`retry` must be a table", "max_attempts"),
             (
-                "command = [\"x\"]\nretry = { attempts = 3 }",
+                "command = [\"sh\"]\nretry = { attempts = 3 }",
                 10,
                 11,
                 "`attempts`",
                 "`max_attempts`?",
             ),
-            ("command = [\"x\"]\nretry = { max_attempts = 0 }", 10, 26, "from 1 to", ""),
-            ("command = [\"x\"]\nretry = { max_attempts = -1 }", 10, 26, "not -1", ""),
-            ("command = [\"x\"]\nretry = { max_attempts = 1.5 }", 10, 26, "a whole number", ""),
-            ("command = [\"x\"]\nretry = { backoff_factor = -0.5 }", 10, 28, "zero or more", ""),
-            ("command = [\"x\"]\nretry = { max_backoff = inf }", 10, 25, "zero or more", ""),
-            ("command = [\"x\"]\nretry = { max_backoff = \"1s\" }", 10, 25, "a number of", "0.5"),
-            ("command = [\"x\"]\nretry = { jitter = 1 }", 10, 20, "true or false", ""),
+            ("command = [\"sh\"]\nretry = { max_attempts = 0 }", 10, 26, "from 1 to", ""),
+            ("command = [\"sh\"]\nretry = { max_attempts = -1 }", 10, 26, "not -1", ""),
+            ("command = [\"sh\"]\nretry = { max_attempts = 1.5 }", 10, 26, "a whole number", ""),
+            ("command = [\"sh\"]\nretry = { backoff_factor = -0.5 }", 10, 28, "zero or more", ""),
+            ("command = [\"sh\"]\nretry = { max_backoff = inf }", 10, 25, "zero or more", ""),
+            ("command = [\"sh\"]\nretry = { max_backoff = \"1s\" }", 10, 25, "a number of", "0.5"),
+            ("command = [\"sh\"]\nretry = { jitter = 1 }", 10, 20, "true or false", ""),
         ],
     );
-    each(APP, &[("[steps.\"b c\"]\ncommand = [\"x\"]", 8, 8, "`b c` is not a name", "letters")]);
+    each(APP, &[("[steps.\"b c\"]\ncommand = [\"sh\"]", 8, 8, "`b c` is not a name", "letters")]);
     each(APP, &[("[steps]\nb = 1", 9, 5, "`b` must be a table", "[steps.NAME]")]);
 }
 
@@ -234,7 +234,7 @@ fn a_command_that_is_not_executable_says_how_to_make_it_so() {
 #[test]
 fn mistakes_in_flows_point_into_the_text() {
     each(
-        &format!("{APP}[steps.charge]\ncommand = [\"x\"]\n[pipelines.q]\n"),
+        &format!("{APP}[steps.charge]\ncommand = [\"sh\"]\n[pipelines.q]\n"),
         &[
             ("", 10, 1, "[pipelines.q] has no `flow`", "flow = "),
             ("flow = 1", 11, 8, "`flow` must be a string", ""),
@@ -302,9 +302,9 @@ pipeline = "fulfill"
 limit = 0
 lease = "0.5s"
 [steps.a]
-comand = ["x"]
+comand = ["sh"]
 [steps.b]
-command = ["x"]
+command = ["sh"]
 timeout = "soon"
 timeout = "1s"
 [pipelines.fulfil]
