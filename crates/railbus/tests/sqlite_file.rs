@@ -224,3 +224,17 @@ async fn a_setting_that_is_unknown_or_wrong_names_itself_and_what_is_allowed() {
     }
     assert!(!path.exists(), "a store is not made by mistake");
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn many_may_open_a_new_file_at_once() {
+    for _ in 0..20 {
+        let (_folder, path) = place();
+        let opening = (0..12).map(|_| {
+            let path = path.clone();
+            tokio::spawn(async move { open(&path).await })
+        });
+        for opened in opening.collect::<Vec<_>>() {
+            opened.await.unwrap().unwrap().close().await.unwrap();
+        }
+    }
+}

@@ -96,7 +96,7 @@ struct Role {
 impl Role {
     fn start(name: &'static str, place: &Path) -> Self {
         let child = Command::new(std::env::current_exe().unwrap())
-            .args(["--exact", "role"])
+            .args(["--exact", "role", "--nocapture"])
             .envs([("AS_CHILD", name), ("PLACE", place.to_str().unwrap())])
             .stdin(Stdio::null())
             .stdout(Stdio::null())

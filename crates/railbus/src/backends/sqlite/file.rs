@@ -16,15 +16,28 @@ use std::{
     os::unix::fs::{OpenOptionsExt, PermissionsExt},
     path::Path,
     sync::Arc,
+    thread,
+    time::{Duration, Instant},
 };
 
 const OPERATION: &str = "open sqlite";
+
+/// How long opening waits before it tries again what SQLite does not wait for.
+const BUSY_PAUSE: Duration = Duration::from_millis(5);
 
 /// Opens the file for writing, creating and migrating it as needed.
 pub(super) fn open_writer(settings: &Settings) -> Result<Connection> {
     check_file(&settings.path)?;
     let mut connection = connect(settings)?;
-    prepare(&mut connection, settings)?;
+    let began = Instant::now();
+    // SQLite does not wait for others that switch a new file to WAL, or recover one whose process
+    // was killed, at the same moment.
+    while let Err(e) = prepare(&mut connection, settings) {
+        if e.kind() != ErrorKind::Unavailable || began.elapsed() >= settings.busy_timeout {
+            return Err(e);
+        }
+        thread::sleep(BUSY_PAUSE);
+    }
     Ok(connection)
 }
 
@@ -144,6 +157,8 @@ pub(super) fn set_synchronous(connection: &Connection, full: bool) -> rusqlite::
 
 fn check_owner(connection: &Connection, settings: &Settings) -> Result<()> {
     let failed = |e| fault(OPERATION, &settings.path, e);
+    // One snapshot: another process may be making the file a store right now.
+    let connection = connection.unchecked_transaction().map_err(failed)?;
     let number = |name| connection.pragma_query_value(None, name, |row| row.get::<_, i32>(0));
     let (owner, version) =
         (number("application_id").map_err(failed)?, number("user_version").map_err(failed)?);
