@@ -45,7 +45,7 @@ pub struct Capability {
     pub positions: bool,
     /// Whether events survive the process.
     pub durable: bool,
-    /// The largest event on the wire, in bytes.
+    /// The largest payload, in bytes of its JSON text.
     pub payload_max: usize,
     /// The largest batch of one publish.
     pub batch_max: usize,

@@ -59,6 +59,11 @@ impl<'a> Report<'a> {
             return;
         }
         output::note(&counts(summary));
+        if let Some(Tally { succeeded, failed, .. }) = summary.broadcasts {
+            output::note(&format!(
+                "  beside the groups, broadcasts: {succeeded} handled · {failed} failed"
+            ));
+        }
         let shown = &letters[..letters.len().min(LETTERS_SHOWN)];
         for letter in shown {
             output::note(&format!("  dead letter {}: {}", letter.id, describe(letter)));
@@ -70,7 +75,7 @@ impl<'a> Report<'a> {
             0 => {}
             more => output::note(&format!("  and {more} more")),
         }
-        self.say_hints(&summary.events);
+        self.say_hints(summary);
         self.say_next(shown);
     }
 
@@ -86,9 +91,11 @@ impl<'a> Report<'a> {
         }
     }
 
-    fn say_hints(&self, events: &Tally) {
+    fn say_hints(&self, summary: &Summary) {
+        let events = &summary.events;
         let ons = &self.spec.subscriptions;
-        if events.failed > 0 && ons.iter().any(|on| on.group.is_none()) {
+        let lost = summary.broadcasts.map_or(0, |broadcasts| broadcasts.failed);
+        if events.failed + lost > 0 && ons.iter().any(|on| on.group.is_none()) {
             output::note(
                 "an [[on]] without `group` keeps nothing: what failed is gone; \
                  add a group to get retries and dead letters",

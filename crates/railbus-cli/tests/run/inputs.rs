@@ -202,3 +202,16 @@ fn a_broadcast_that_is_tried_again_is_waited_for() {
         ended.expect(0, &[("published", 2), ("succeeded", 2), ("retried", 2), ("runs", 6)]);
     }
 }
+
+#[test]
+fn broadcasts_beside_groups_are_told_and_their_failures_count_for_the_exit() {
+    let app = format!(
+        "{APP}\n[[on]]\nname = \"watch\"\ntype = \"*\"\npipeline = \"watch\"\n\
+         [pipelines.watch]\nflow = \"look\"\n[steps.look]\ncommand = [\"./look.sh\"]\n"
+    );
+    let scene = Scene::new(&app, lines(0, 3), NOTE);
+    scene.script("look.sh", "case $(cat) in *'\"n\":1'*) exit 1 ;; esac");
+    let ended = scene.run();
+    ended.expect(3, &[("published", 3), ("succeeded", 3), ("failed", 0)]);
+    assert!(ended.said.contains("2 handled · 1 failed"), "{ended:?}");
+}

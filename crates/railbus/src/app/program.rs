@@ -6,7 +6,7 @@ use super::{
     summary::{Summary, of_process},
 };
 use crate::{
-    backend::RunMark,
+    backend::{RunMark, Tally},
     bus::{Bus, Opening},
     delivery::Delivery,
     error::{BoxError, Error, ErrorKind, Result},
@@ -208,15 +208,19 @@ impl App {
     async fn settle_up(&self) -> Result<Summary> {
         let draining = self.bus.drain();
         let _drained = draining.settle(DRAIN_WITHIN).await;
-        let events = match (self.bus.accounts(), self.run) {
+        let broadcasts = of_process(self.bus.counters());
+        let (events, broadcasts) = match (self.bus.accounts(), self.run) {
             (Some(accounts), Some(run)) if !self.groups.is_empty() => {
                 let tally = accounts.tally(run).await?;
                 accounts.end(run).await?;
-                tally
+                // Lines that never became events are dead letters of the store.
+                let broadcasts =
+                    Tally { failed: self.bus.counters().broadcasts.failed.get(), ..broadcasts };
+                (tally, Some(broadcasts).filter(|b| b.succeeded + b.failed > 0))
             }
-            _ => of_process(self.bus.counters()),
+            _ => (broadcasts, None),
         };
-        Ok(Summary::new(events, self.runs.get(), self.began.elapsed()))
+        Ok(Summary::new(events, broadcasts, self.runs.get(), self.began.elapsed()))
     }
 }
 

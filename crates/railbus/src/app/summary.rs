@@ -9,9 +9,13 @@ use std::time::Duration;
 /// When the run ended idle, published + carried = succeeded + failed + dead_lettered + unmatched.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Serialize)]
 pub struct Summary {
-    /// What became of the events.
+    /// What became of the events: in the app's groups, or if it has none, in its broadcasts.
     #[serde(flatten)]
     pub events: Tally,
+    /// What became of the broadcasts of an app that has groups as well. Not stored, so not part of
+    /// the counts; a failure among them counts for the exit code.
+    #[serde(skip)]
+    pub broadcasts: Option<Tally>,
     /// Pipelines run by this process.
     pub runs: u64,
     /// Seconds from start to end.
@@ -19,14 +23,20 @@ pub struct Summary {
 }
 
 impl Summary {
-    pub(super) fn new(events: Tally, runs: u64, elapsed: Duration) -> Self {
-        Self { events, runs, elapsed: elapsed.as_secs_f64() }
+    pub(super) fn new(
+        events: Tally,
+        broadcasts: Option<Tally>,
+        runs: u64,
+        elapsed: Duration,
+    ) -> Self {
+        Self { events, broadcasts, runs, elapsed: elapsed.as_secs_f64() }
     }
 
     /// Tells whether an event failed for good.
     #[must_use]
     pub fn has_failures(&self) -> bool {
-        self.events.failed + self.events.dead_lettered > 0
+        let lost = self.broadcasts.map_or(0, |broadcasts| broadcasts.failed);
+        self.events.failed + self.events.dead_lettered + lost > 0
     }
 
     /// Returns how many events were not settled when the run ended; none if it ended idle.

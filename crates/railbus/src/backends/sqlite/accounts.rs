@@ -12,11 +12,16 @@ use serde_json::{Value, json};
 /// How many runs that never ended, be it that they still run, are kept account of.
 const RUNS_KEPT: i64 = 16;
 
+/// How long runs that ended are remembered, in microseconds: 90 days.
+const RUNS_FOR_MICROS: i64 = 90 * 24 * 60 * 60 * 1_000_000;
+
 /// Begins a run.
 pub(super) fn begin(
     transaction: &Transaction<'_>,
     groups: &[(String, Interest)],
 ) -> rusqlite::Result<RunMark> {
+    let old = Timestamp::now().as_micros().saturating_sub(RUNS_FOR_MICROS);
+    transaction.execute("DELETE FROM runs WHERE began_at < ?1 AND ended = 1", [old])?;
     let rows = groups
         .iter()
         .map(|(name, interest)| json!({ "name": name, "interest": write_interest(interest) }));
