@@ -224,7 +224,7 @@ async fn what_can_not_start_says_why() {
     };
     let missing = CommandStep::new(["no-such-program-here"]).unwrap();
     for (step, why) in [
-        (missing, "`no-such-program-here` could not be started: it, or the interpreter"),
+        (missing, "`no-such-program-here` could not be started: it"),
         (file("interpreter", "#!/no/such/shell\n", 0o755), "or the interpreter"),
         (file("plain", "#!/bin/sh\n", 0o644), "not executable"),
         (file("bare", "echo 1\n", 0o755), "a first line such as #!/bin/sh"),

@@ -137,6 +137,10 @@ impl CommandStep {
             (io::ErrorKind::NotFound, _) => {
                 "it, or the interpreter its first line names, does not exist".to_owned()
             }
+            (io::ErrorKind::PermissionDenied, _) if !self.argv[0].contains('/') => {
+                "it is not executable, or lies in a folder of PATH that this user may not look into"
+                    .to_owned()
+            }
             (io::ErrorKind::PermissionDenied, _) => "it is not executable".to_owned(),
             _ if error.raw_os_error() == Some(rustix::io::Errno::NOEXEC.raw_os_error()) => {
                 "it is not a program; a script needs a first line such as #!/bin/sh".to_owned()
