@@ -4,7 +4,7 @@
 //! whoever commits work sends one byte to each name before the commit and one after. A byte may be
 //! lost, and a process may die between the two, so the listener also looks whether the write-ahead
 //! log was written to: every [`ALERT`] for a while after any byte, every [`QUIET`] otherwise. A
-//! look is one `stat`, but each wake-up of an idle processor costs some 50 µs, so that looking every
+//! look is one `stat`, but each wake-up of an idle processor costs 50 to 90 µs, so that looking every
 //! [`ALERT`] for ever would burn more than a millisecond a second.
 
 use super::settings::Settings;
@@ -30,7 +30,7 @@ use tokio::sync::watch;
 const ALERT: Duration = Duration::from_millis(20);
 
 /// How long a commit can go unheard if both its bytes are lost.
-const QUIET: Duration = Duration::from_millis(60);
+const QUIET: Duration = Duration::from_millis(100);
 
 /// How long a listener stays alert after a byte.
 const ALERT_FOR: Duration = Duration::from_secs(1);
