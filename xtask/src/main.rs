@@ -1,7 +1,8 @@
-//! The project's own tasks: `cargo xtask test`, `cargo xtask ci`, `cargo xtask stress`.
+//! The project's own tasks: `cargo xtask test`, `ci`, `stress` and `fuzz`.
 #![allow(clippy::print_stdout, clippy::print_stderr)]
 
 mod cargo;
+mod fuzz;
 mod orders;
 mod stages;
 
@@ -15,7 +16,9 @@ Usage: cargo xtask TASK
   ci [STAGE..]    what every change must pass, stage by stage, with times:
                   fmt clippy docs features test examples
   stress [ARGS]   the stress tests in full, in release, one after another, with their output;
-                  ARGS go to the tests";
+                  ARGS go to the tests
+  fuzz [TARGET..] [SECONDS]
+                  what reads bytes from outside, for 60 seconds a target; not part of test or ci";
 
 fn main() -> ExitCode {
     let args: Vec<String> = env::args().skip(1).collect();
@@ -27,6 +30,7 @@ fn main() -> ExitCode {
             Err(why) => return usage(&why),
         },
         "stress" => stress(rest),
+        "fuzz" => fuzz::run(rest),
         "help" | "-h" | "--help" => {
             println!("{USAGE}");
             Ok(())
