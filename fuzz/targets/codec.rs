@@ -7,8 +7,8 @@ use railbus::codec::{decode, encode};
 
 fuzz_target!(|data: &[u8]| {
     let Ok(event) = decode(&Bytes::copy_from_slice(data)) else { return };
-    let again = encode(&event).expect("what was decoded encodes");
-    let again = decode(&again.into()).expect("what was encoded decodes");
+    let again = encode(&event).and_then(|bytes| decode(&bytes.into()));
+    let again = again.unwrap_or_else(|e| panic!("what was decoded does not come back: {e}"));
     assert_eq!(again.id(), event.id());
     assert_eq!(again.topic(), event.topic());
     assert_eq!(again.source(), event.source());

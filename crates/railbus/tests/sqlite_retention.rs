@@ -106,7 +106,7 @@ async fn a_commit_is_heard_even_if_its_byte_is_lost() {
         .run(move |e: &Event| seen.send(e.id().to_owned()).unwrap())
         .await
         .unwrap();
-    // Who is not listed is not woken; only the recheck tells it.
+    // Who is not listed gets no byte; only the log tells it.
     Connection::open(&path).unwrap().execute("DELETE FROM listeners", []).unwrap();
     mouth.publish(Event::new("a").id("unheard").payload(1)).await.unwrap();
     let heard = tokio::time::timeout(Duration::from_secs(10), all.recv()).await;

@@ -141,7 +141,10 @@ impl Bus {
 
     /// Tells whether every broadcast that was published so far has been handled here, retries
     /// included.
-    pub(crate) async fn is_quiet(&self) -> Result<bool> {
+    ///
+    /// # Errors
+    /// Returns what the backend says if it can't be asked.
+    pub async fn is_quiet(&self) -> Result<bool> {
         let listening = self.0.members.lock().await.listening.clone();
         if let Some(source) = listening {
             let heard = self.0.heard.load(SeqCst);

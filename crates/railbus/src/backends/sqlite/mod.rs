@@ -8,6 +8,7 @@ mod settings;
 mod schema;
 mod fault;
 mod file;
+mod watch;
 mod wake;
 mod groups;
 mod accounts;

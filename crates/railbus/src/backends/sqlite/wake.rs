@@ -3,36 +3,34 @@
 //! Each process that waits for events binds a datagram socket and writes its name into the store;
 //! whoever commits work sends one byte to each name before the commit and one after. A byte may be
 //! lost, and a process may die between the two, so the listener also looks whether the write-ahead
-//! log was written to: every [`ALERT`] for a while after any byte, every [`QUIET`] otherwise. A
-//! look is one `stat`, but each wake-up of an idle processor costs 50 to 90 µs, so that looking every
-//! [`ALERT`] for ever would burn more than a millisecond a second.
+//! log was written to: every [`ALERT`] for a while after anything happened, and when it is quiet as
+//! soon as the system tells of a write (`watch`). Looking every [`ALERT`] for ever would burn more
+//! than a millisecond a second, since each wake-up of an idle processor costs 50 to 90 µs; being
+//! told of every write would wake the listener for each commit when there are many.
 
-use super::settings::Settings;
+use super::{settings::Settings, watch::Watch};
 use crate::{
     error::{Error, ErrorKind, Result},
     id::new_id,
 };
 use rusqlite::Transaction;
 use std::{
-    fs, io,
+    io,
     os::unix::net::UnixDatagram,
-    path::{Path, PathBuf},
+    path::PathBuf,
     sync::{
         Arc, Mutex, MutexGuard, PoisonError,
         atomic::{AtomicBool, Ordering::Relaxed},
     },
     thread,
-    time::{Duration, Instant, SystemTime},
+    time::{Duration, Instant},
 };
 use tokio::sync::watch;
 
-/// How long a commit can go unheard if its second byte is lost.
+/// How long a commit can go unheard if its bytes are lost.
 const ALERT: Duration = Duration::from_millis(20);
 
-/// How long a commit can go unheard if both its bytes are lost.
-const QUIET: Duration = Duration::from_millis(100);
-
-/// How long a listener stays alert after a byte.
+/// How long a listener stays alert after something happened.
 const ALERT_FOR: Duration = Duration::from_secs(1);
 
 /// A commit is about to come.
@@ -147,46 +145,45 @@ impl Wake {
         let wake = Arc::clone(self);
         let mut log = settings.path.clone().into_os_string();
         log.push("-wal");
-        let log = PathBuf::from(log);
+        let watch = Watch::of(PathBuf::from(log));
         let failed = |e: io::Error| {
             Error::new(ErrorKind::Internal, "open sqlite", "cannot listen for commits").because(e)
         };
         let ear = bind(&self.name).map_err(failed)?;
-        ear.set_read_timeout(Some(QUIET)).map_err(failed)?;
+        ear.set_read_timeout(Some(ALERT)).map_err(failed)?;
         let thread = thread::Builder::new()
             .name("railbus-sqlite-wake".into())
-            .spawn(move || wake.hear(&ear, &log))
+            .spawn(move || wake.hear(&ear, &watch))
             .map_err(failed)?;
         *listener = Some(thread);
         Ok(Some(&self.name))
     }
 
-    fn hear(&self, ear: &UnixDatagram, log: &Path) {
-        let mut seen = None;
-        let mut alert: Option<Instant> = None;
+    fn hear(&self, ear: &UnixDatagram, watch: &Watch) {
+        let (mut seen, mut alert) = (watch.written(), None::<Instant>);
         let mut byte = [0_u8; 1];
         while !self.closed.load(Relaxed) {
+            if alert.is_none() && !watch.wait(ear) {
+                continue;
+            }
             if ear.recv(&mut byte).is_ok() {
+                alert = Some(Instant::now());
                 if byte[0] == NEWS {
                     self.here();
                 }
-                if alert.replace(Instant::now()).is_none() {
-                    // If it can't be set, the quiet pace still finds everything.
-                    let _ = ear.set_read_timeout(Some(ALERT));
-                }
                 continue;
             }
-            let written = written(log);
+            let written = watch.written();
             // Times are coarse: what was written just now may be written again unnoticed.
             let fresh =
-                written.is_some_and(|(at, _)| at.elapsed().is_ok_and(|ago| ago < QUIET * 2));
+                written.is_some_and(|(at, _)| at.elapsed().is_ok_and(|ago| ago < ALERT * 4));
             if written != seen || fresh {
                 self.committed();
+                alert = alert.or_else(|| Some(Instant::now()));
             }
             seen = written;
             if alert.is_some_and(|since| since.elapsed() > ALERT_FOR) {
                 alert = None;
-                let _ = ear.set_read_timeout(Some(QUIET));
             }
         }
     }
@@ -208,12 +205,6 @@ impl Wake {
     fn others(&self) -> MutexGuard<'_, Others> {
         self.others.lock().unwrap_or_else(PoisonError::into_inner)
     }
-}
-
-/// Returns when the log was last written to, and its size; none if there is none.
-fn written(log: &Path) -> Option<(SystemTime, u64)> {
-    let about = fs::metadata(log).ok()?;
-    Some((about.modified().ok()?, about.len()))
 }
 
 #[cfg(target_os = "linux")]
