@@ -4,9 +4,10 @@ use crate::{
     delivery::{Delivery, IntoOutcome, Lease, Outcome, of_event},
     error::{BoxError, Error, ErrorKind, Result},
     event::Event,
+    payload::Shared,
 };
 use serde::de::DeserializeOwned;
-use std::{future::Future, ops::Deref, pin::Pin};
+use std::{fmt, future::Future, ops::Deref, pin::Pin};
 
 /// What calling a handler gives: an outcome, or a future of one.
 #[non_exhaustive]
@@ -69,9 +70,28 @@ impl FromDelivery for Lease {
     }
 }
 
-/// The event's payload as a `T`.
-#[derive(Clone, Debug)]
-pub struct Payload<T>(pub T);
+/// The event's payload as a `T`: the value itself if it was given as one, else decoded.
+///
+/// It displays as its `T` does.
+#[derive(Debug)]
+pub struct Payload<T>(Shared<T>);
+
+impl<T> Payload<T> {
+    /// Returns the value, cloned from what the event keeps.
+    #[must_use]
+    pub fn into_inner(self) -> T
+    where
+        T: Clone,
+    {
+        T::clone(&self.0)
+    }
+}
+
+impl<T> Clone for Payload<T> {
+    fn clone(&self) -> Self {
+        Self(self.0.clone())
+    }
+}
 
 impl<T> Deref for Payload<T> {
     type Target = T;
@@ -80,9 +100,17 @@ impl<T> Deref for Payload<T> {
     }
 }
 
-impl<T: DeserializeOwned + Clone + Send + 'static> FromDelivery for Payload<T> {
+impl<T: fmt::Display> fmt::Display for Payload<T> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        T::fmt(self, f)
+    }
+}
+
+impl<T: DeserializeOwned + Send + Sync + 'static> FromDelivery for Payload<T> {
     fn from_delivery(delivery: &Delivery) -> Result<Self, BoxError> {
-        Ok(Self(delivery.event().payload()?))
+        let event = delivery.event();
+        let payload = event.raw_payload().shared();
+        Ok(Self(payload.map_err(|e| e.with("event", event.id()))?))
     }
 }
 

@@ -13,6 +13,7 @@ pub mod instrument;
 pub mod topic;
 pub mod payload;
 pub mod event;
+pub mod context;
 pub mod options;
 pub mod codec;
 
@@ -43,3 +44,14 @@ pub mod pipeline;
 pub mod app;
 
 pub mod conformance;
+
+pub use bus::{Bus, Report, Subscription};
+pub use context::Context;
+pub use error::{BoxError, Error, ErrorKind, Result};
+pub use event::{Event, EventBuilder, IntoEvent, Type};
+pub use handler::Payload;
+pub use predicate::{
+    Predicate, any, event_type, has_key, key_equals, source_is, source_starts_with, topic,
+};
+pub use retry::Retry;
+pub use serde_json::{Map, Value, json};

@@ -3,61 +3,93 @@
 use crate::error::{Error, ErrorKind, Result};
 use bytes::Bytes;
 use serde::{Serialize, de::DeserializeOwned};
-use serde_json::Value;
+use serde_json::{Map, Value};
 use std::{
     any::Any,
     fmt,
+    ops::Deref,
     panic::{AssertUnwindSafe, catch_unwind},
     sync::{Arc, OnceLock},
 };
 
-/// What an event carries: a value of any serialisable type, or JSON text that came from outside.
+/// What an event carries, and what a step leaves: a value of any serialisable type, or JSON text
+/// that came from outside. Cheap to clone: clones share the value.
 #[derive(Clone)]
-pub struct RawPayload(Arc<Inner>);
+pub struct RawPayload(
+    // None: null, which needs no room.
+    Option<Arc<dyn Carried>>,
+);
 
-struct Inner {
-    given: Option<Box<dyn Given>>,
+/// A value and what was made of it so far, in one allocation.
+struct Given<T> {
+    value: T,
+    made: Made,
+}
+
+/// JSON text that came from outside.
+struct Text(Made);
+
+#[derive(Default)]
+struct Made {
     // JSON text; an encoding error is kept, so that every publish of the event reports it.
     text: OnceLock<Result<Bytes>>,
     // For looking inside: filled by the first predicate or getter that asks.
     value: OnceLock<Option<Value>>,
 }
 
-trait Given: Send + Sync {
+trait Carried: Any + Send + Sync {
     fn encode(&self) -> serde_json::Result<Vec<u8>>;
-    fn as_any(&self) -> &dyn Any;
+    fn made(&self) -> &Made;
+    /// The value itself, if it was given.
+    fn given(&self) -> Option<&dyn Any>;
 }
 
-impl<T: Serialize + Send + Sync + 'static> Given for T {
+impl<T: Serialize + Send + Sync + 'static> Carried for Given<T> {
     fn encode(&self) -> serde_json::Result<Vec<u8>> {
-        serde_json::to_vec(self)
+        serde_json::to_vec(&self.value)
     }
 
-    fn as_any(&self) -> &dyn Any {
-        self
+    fn made(&self) -> &Made {
+        &self.made
+    }
+
+    fn given(&self) -> Option<&dyn Any> {
+        Some(&self.value)
     }
 }
+
+impl Carried for Text {
+    fn encode(&self) -> serde_json::Result<Vec<u8>> {
+        Ok(b"null".to_vec())
+    }
+
+    fn made(&self) -> &Made {
+        &self.0
+    }
+
+    fn given(&self) -> Option<&dyn Any> {
+        None
+    }
+}
+
+static NULL: Bytes = Bytes::from_static(b"null");
 
 impl RawPayload {
     /// Keeps `value` as it is; nothing is encoded until someone asks.
     pub fn of<T: Serialize + Send + Sync + 'static>(value: T) -> Self {
-        Self::inner(Some(Box::new(value)), OnceLock::new())
+        Self(Some(Arc::new(Given { value, made: Made::default() })))
     }
 
     /// Takes JSON text as it is. The caller answers for its being one valid JSON document.
     #[must_use]
     pub fn from_json_text(text: Bytes) -> Self {
-        Self::inner(None, OnceLock::from(Ok(text)))
+        Self(Some(Arc::new(Text(Made { text: OnceLock::from(Ok(text)), ..Made::default() }))))
     }
 
     /// The payload of an event that was given none: JSON `null`.
     #[must_use]
     pub fn null() -> Self {
-        Self::from_json_text(Bytes::from_static(b"null"))
-    }
-
-    fn inner(given: Option<Box<dyn Given>>, text: OnceLock<Result<Bytes>>) -> Self {
-        Self(Arc::new(Inner { given, text, value: OnceLock::new() }))
+        Self(None)
     }
 
     /// Returns the payload as JSON text, encoding it the first time.
@@ -65,29 +97,44 @@ impl RawPayload {
     /// # Errors
     /// Returns an encode error if the value's `Serialize` fails or panics.
     pub fn text(&self) -> Result<&Bytes> {
-        self.0.text.get_or_init(|| self.encode()).as_ref().map_err(Clone::clone)
+        let Some(carried) = &self.0 else { return Ok(&NULL) };
+        carried.made().text.get_or_init(|| encode(&**carried)).as_ref().map_err(Clone::clone)
     }
 
-    fn encode(&self) -> Result<Bytes> {
-        let failed = || Error::new(ErrorKind::Encode, "encode", "the payload is not encodable");
-        let Some(given) = &self.0.given else { return Ok(Bytes::from_static(b"null")) };
-        match catch_unwind(AssertUnwindSafe(|| given.encode())) {
-            Ok(Ok(text)) => Ok(text.into()),
-            Ok(Err(e)) => Err(failed().because(e)),
-            Err(_) => Err(failed().hint("its Serialize implementation panicked")),
-        }
-    }
-
-    /// Returns the payload as a `T`: the value itself if it was given as one, else decoded.
+    /// Returns the payload as a `T`: a clone of the value if it was given as one, else decoded.
     ///
     /// # Errors
     /// Returns a decode error that says where the text stops being a `T`.
     pub fn get<T: DeserializeOwned + Clone + 'static>(&self) -> Result<T> {
-        if let Some(given) = &self.0.given
-            && let Some(value) = given.as_any().downcast_ref::<T>()
-        {
-            return Ok(value.clone());
+        match self.given() {
+            Some(value) => Ok(T::clone(value)),
+            None => self.decode(),
         }
+    }
+
+    /// Returns the payload as a `T` without copying it if it was given as one, else decoded.
+    ///
+    /// # Errors
+    /// As [`RawPayload::get`].
+    pub fn shared<T: DeserializeOwned + Send + Sync + 'static>(&self) -> Result<Shared<T>> {
+        if let Some(carried) = &self.0
+            && carried.given().is_some_and(|value| value.is::<T>())
+        {
+            let any: Arc<dyn Any + Send + Sync> = Arc::<dyn Carried>::clone(carried);
+            if let Ok(given) = any.downcast::<Given<T>>() {
+                return Ok(Shared(Held::Given(given)));
+            }
+        }
+        Ok(Shared(Held::Decoded(Arc::new(self.decode()?))))
+    }
+
+    /// Returns the value itself if it was given as a `T`.
+    #[must_use]
+    pub fn given<T: 'static>(&self) -> Option<&T> {
+        self.0.as_ref()?.given()?.downcast_ref()
+    }
+
+    fn decode<T: DeserializeOwned>(&self) -> Result<T> {
         serde_json::from_slice(self.text()?).map_err(|e| {
             let wanted = std::any::type_name::<T>();
             Error::new(ErrorKind::Decode, "payload", format!("not a {wanted}")).because(e)
@@ -98,8 +145,12 @@ impl RawPayload {
     /// deeper than 127 levels or holds a number beyond a float's range.
     #[must_use]
     pub fn value(&self) -> Option<&Value> {
+        let Some(carried) = &self.0 else { return Some(&Value::Null) };
+        if let Some(value) = carried.given().and_then(|given| given.downcast_ref()) {
+            return Some(value);
+        }
         let decode = || serde_json::from_slice(self.text().ok()?).ok();
-        self.0.value.get_or_init(decode).as_ref()
+        carried.made().value.get_or_init(decode).as_ref()
     }
 
     /// Returns what lies at `path`: a literal key wins over a dotted path.
@@ -109,23 +160,83 @@ impl RawPayload {
     }
 }
 
+fn encode(carried: &dyn Carried) -> Result<Bytes> {
+    let failed = || Error::new(ErrorKind::Encode, "encode", "the payload is not encodable");
+    match catch_unwind(AssertUnwindSafe(|| carried.encode())) {
+        Ok(Ok(text)) => Ok(text.into()),
+        Ok(Err(e)) => Err(failed().because(e)),
+        Err(_) => Err(failed().hint("its Serialize implementation panicked")),
+    }
+}
+
+/// A value shared with the payload it came from, or decoded from it.
+pub struct Shared<T>(Held<T>);
+
+enum Held<T> {
+    Given(Arc<Given<T>>),
+    Decoded(Arc<T>),
+}
+
+impl<T> Deref for Shared<T> {
+    type Target = T;
+
+    fn deref(&self) -> &T {
+        match &self.0 {
+            Held::Given(given) => &given.value,
+            Held::Decoded(value) => value,
+        }
+    }
+}
+
+impl<T> Clone for Shared<T> {
+    fn clone(&self) -> Self {
+        Self(match &self.0 {
+            Held::Given(given) => Held::Given(Arc::clone(given)),
+            Held::Decoded(value) => Held::Decoded(Arc::clone(value)),
+        })
+    }
+}
+
+impl<T: fmt::Debug> fmt::Debug for Shared<T> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        T::fmt(self, f)
+    }
+}
+
 /// Looks `path` up in `value`: the whole path as one key first, then key by key at the dots.
 #[must_use]
 pub fn find<'a>(value: &'a Value, path: &str) -> Option<&'a Value> {
-    if let Some(found) = value.get(path) {
+    if let Value::Object(map) = value
+        && let Some(found) = key(map, path)
+    {
         return Some(found);
     }
-    path.split('.').try_fold(value, |inner, key| match inner {
-        Value::Array(items) => items.get(key.parse::<usize>().ok()?),
-        other => other.get(key),
+    if !path.contains('.') && !value.is_array() {
+        return None;
+    }
+    path.split('.').try_fold(value, |inner, part| match inner {
+        Value::Array(items) => items.get(part.parse::<usize>().ok()?),
+        Value::Object(map) => key(map, part),
+        _ => None,
     })
+}
+
+/// Looks a key up; in a small map comparing costs less than hashing.
+fn key<'a>(map: &'a Map<String, Value>, key: &str) -> Option<&'a Value> {
+    if map.len() > 8 {
+        return map.get(key);
+    }
+    map.iter().find(|(k, _)| *k == key).map(|(_, value)| value)
 }
 
 impl PartialEq for RawPayload {
     /// Compares by JSON value; a payload that can't be encoded equals only itself.
     fn eq(&self, other: &Self) -> bool {
-        Arc::ptr_eq(&self.0, &other.0)
-            || self.value().is_some_and(|mine| other.value() == Some(mine))
+        let same = match (&self.0, &other.0) {
+            (Some(a), Some(b)) => Arc::ptr_eq(a, b),
+            (a, b) => a.is_none() && b.is_none(),
+        };
+        same || self.value().is_some_and(|mine| other.value() == Some(mine))
     }
 }
 

@@ -72,9 +72,7 @@ impl Retry {
         if !self.jitter {
             return Some(wait);
         }
-        // The random tail of a new id is all the randomness a spread of waits needs.
-        let random = uuid::Uuid::now_v7().as_u128() as u32;
-        Some(wait.mul_f64(0.5 + f64::from(random) / f64::from(u32::MAX) / 2.0))
+        Some(wait.mul_f64(0.5 + rand::random::<f64>() / 2.0))
     }
 }
 

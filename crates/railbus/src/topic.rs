@@ -1,7 +1,11 @@
 //! Topics, and patterns over topics and types.
 
 use crate::error::{Error, ErrorKind, Result};
-use std::{fmt, sync::Arc};
+use std::{
+    fmt,
+    hash::{BuildHasher, Hasher},
+    sync::Arc,
+};
 
 /// The longest topic and the longest type, in bytes.
 pub const NAME_MAX: usize = 1024;
@@ -24,6 +28,16 @@ pub fn check_name(what: &'static str, name: &str) -> Result<()> {
     } else {
         Ok(())
     }
+}
+
+/// Hashes a name for looking subscriptions up; the same within a process only.
+///
+/// Not made against chosen collisions: what is kept under these hashes are the program's own
+/// subscriptions, never names from outside.
+pub(crate) fn name_hash(name: &str) -> u64 {
+    let mut hasher = foldhash::fast::FixedState::default().build_hasher();
+    hasher.write(name.as_bytes());
+    hasher.finish()
 }
 
 /// A pattern with the meaning of Python's `fnmatch.fnmatchcase`.

@@ -252,7 +252,9 @@ async fn a_payload_is_the_type_it_was_given_as() {
     for (bus, _folder) in buses().await {
         let (seen, mut all) = mpsc::unbounded_channel();
         bus.on("a")
-            .run(move |order: railbus::handler::Payload<Order>| seen.send(order.0).unwrap())
+            .run(move |order: railbus::handler::Payload<Order>| {
+                seen.send(order.into_inner()).unwrap();
+            })
             .await
             .unwrap();
         bus.publish(Event::new("a").payload(Order { id: 7 })).await.unwrap();

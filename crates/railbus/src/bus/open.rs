@@ -3,8 +3,7 @@
 use super::{members::Members, table::Table};
 use crate::{
     backend::{Accounts, Backend, Capability, Keeper},
-    backends,
-    consumer::in_delivery,
+    backends, context,
     error::{Error, ErrorKind, Result},
     instrument::Counters,
     options::Options,
@@ -168,7 +167,7 @@ impl Bus {
     /// If it is dropped, the bus stays closed to new events; call it again to finish.
     pub async fn close_within(&self, deadline: Duration) -> Result<()> {
         let draining = self.drain();
-        if in_delivery() == 0 {
+        if context::depth() == 0 {
             return draining.finish(deadline).await;
         }
         tokio::spawn(async move {

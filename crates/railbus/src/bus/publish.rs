@@ -5,11 +5,13 @@ use super::{
     open::{Bus, Phase},
     report::Report,
 };
+use std::borrow::Borrow;
+
 use crate::{
     backend::{Broadcast, Outgoing},
-    consumer::in_delivery,
+    context,
     error::{Error, ErrorKind, Result},
-    event::Event,
+    event::{Event, IntoEvent},
 };
 
 /// How deep publishing inside handlers may go: far more than a design needs, few enough for any
@@ -28,8 +30,10 @@ impl Bus {
     ///
     /// # Cancel safety
     /// If it is dropped, the event may or may not have been published.
-    pub async fn publish(&self, event: impl Into<Event>) -> Result<Report> {
-        let batch = [Outgoing::from(event.into())];
+    pub async fn publish(&self, event: impl IntoEvent) -> Result<Report> {
+        let held = event.into_event();
+        let event = Event::clone(held.borrow());
+        let batch = [Outgoing::from(context::stamp(&event).unwrap_or(event))];
         let mut results = self.publish_all(&batch).await;
         let lost = || Error::new(ErrorKind::Internal, "publish", "the backend gave no result");
         results.pop().unwrap_or_else(|| Err(lost()))
@@ -57,7 +61,7 @@ impl Bus {
     }
 
     fn may_publish(&self) -> Result<()> {
-        let depth = in_delivery();
+        let depth = context::depth();
         match self.phase() {
             Phase::Open => {}
             Phase::Draining if depth > 0 => {}

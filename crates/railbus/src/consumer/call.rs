@@ -2,6 +2,7 @@
 
 use super::entry::Entry;
 use crate::{
+    context::{self, Within},
     delivery::{Delivery, Outcome},
     error::{Error, ErrorKind},
     handler::Called,
@@ -11,16 +12,6 @@ use std::{
     any::Any,
     panic::{AssertUnwindSafe, catch_unwind},
 };
-
-tokio::task_local! {
-    /// How many deliveries deep this task is.
-    static DEPTH: usize;
-}
-
-/// Returns how many deliveries deep the caller is: 0 outside of handlers.
-pub(crate) fn in_delivery() -> usize {
-    DEPTH.try_with(|depth| *depth).unwrap_or(0)
-}
 
 /// Runs the handler of `entry` once.
 pub(crate) async fn run_entry(entry: &Entry, delivery: &Delivery) -> Outcome {
@@ -33,13 +24,12 @@ pub(crate) async fn run_entry(entry: &Entry, delivery: &Delivery) -> Outcome {
             Err(panic) => return panicked("the predicate panicked", &*panic),
         }
     }
-    let depth = in_delivery() + 1;
-    let started =
-        DEPTH.sync_scope(depth, || catch_unwind(AssertUnwindSafe(|| entry.handler.call(delivery))));
-    match started {
+    let event = delivery.event();
+    let call = AssertUnwindSafe(|| entry.handler.call(delivery));
+    match context::deliver(event, || catch_unwind(call)) {
         Ok(Called::Now(outcome)) => outcome,
         Ok(Called::Later(running)) => {
-            let running = DEPTH.scope(depth, AssertUnwindSafe(running).catch_unwind());
+            let running = Within::delivery(event, AssertUnwindSafe(running).catch_unwind());
             running.await.unwrap_or_else(|panic| panicked("panicked", &*panic))
         }
         Err(panic) => panicked("panicked", &*panic),

@@ -8,6 +8,6 @@ mod leases;
 mod work;
 mod group;
 
-pub(crate) use call::{in_delivery, run_entry};
+pub(crate) use call::run_entry;
 pub(crate) use entry::Entry;
 pub(crate) use group::{Group, Start};

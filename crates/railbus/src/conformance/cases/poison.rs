@@ -48,7 +48,7 @@ async fn broadcast(stage: &Stage) -> Checked {
     let (near, far) = stage.pair().await?;
     let (says, mut said) = mpsc::unbounded_channel();
     let opening = far.on(predicate::topic(&literal(&topic)));
-    opening.run(move |Payload(n): Payload<u32>| says.send(n)).await?;
+    opening.run(move |n: Payload<u32>| says.send(*n)).await?;
     let [wrong, right] = wrong_then_right(&topic);
     let report = near.publish(wrong.clone()).await?;
     if stage.capability.broadcast == Broadcast::Inline {
@@ -69,7 +69,7 @@ async fn wrong_payload(stage: &Stage) -> Checked {
         .from(Start::Newest)
         .lease(LONG_LEASE)
         .retry(Retry::attempts(1))
-        .run(move |Payload(n): Payload<u32>| says.send(n))
+        .run(move |n: Payload<u32>| says.send(*n))
         .await?;
     let [wrong, right] = wrong_then_right(&topic);
     stage.publish(&near, &[wrong.clone(), right]).await?;

@@ -1,0 +1,175 @@
+//! An event in the making.
+
+use super::envelope::{Envelope, Event};
+use crate::{
+    clock::Timestamp,
+    id::Id,
+    payload::RawPayload,
+    topic::{check_name, name_hash},
+};
+use serde::Serialize;
+use smol_str::SmolStr;
+use std::{borrow::Borrow, sync::Arc, time::Duration};
+
+/// An event in the making; [`EventBuilder::payload`] ends it, and so does publishing it.
+#[derive(Clone)]
+#[must_use = "an event in the making does nothing"]
+pub struct EventBuilder(pub(super) Envelope);
+
+impl Event {
+    /// Starts an event of `event_type`; it is ended by [`EventBuilder::payload`], or by being
+    /// published.
+    #[allow(clippy::new_ret_no_self)]
+    pub fn new(event_type: impl AsRef<str>) -> EventBuilder {
+        EventBuilder::new(event_type.as_ref())
+    }
+}
+
+impl EventBuilder {
+    fn new(event_type: &str) -> Self {
+        let timestamp = Timestamp::now();
+        Self(Envelope {
+            id: Id::unique_at(u64::try_from(timestamp.as_micros() / 1000).unwrap_or(0)),
+            event_type: SmolStr::new(event_type),
+            topic: None,
+            source: SmolStr::default(),
+            payload: RawPayload::null(),
+            timestamp,
+            rest: None,
+            hash: 0,
+            valid: false,
+        })
+    }
+
+    /// Sets where the event is published (default: its type).
+    pub fn topic(mut self, topic: impl AsRef<str>) -> Self {
+        self.0.topic = Some(SmolStr::new(topic));
+        self
+    }
+
+    /// Sets who says so.
+    pub fn source(mut self, source: impl AsRef<str>) -> Self {
+        self.0.source = SmolStr::new(source);
+        self
+    }
+
+    /// Sets the id (default: a new time-ordered one).
+    pub fn id(mut self, id: impl AsRef<str>) -> Self {
+        self.0.id = id.as_ref().into();
+        self
+    }
+
+    /// Sets when it happened (default: now).
+    pub fn timestamp(mut self, timestamp: Timestamp) -> Self {
+        self.0.timestamp = timestamp;
+        self
+    }
+
+    /// Sets the id of the conversation (default: that of the context it is published in, else the
+    /// event's own id).
+    pub fn correlation(mut self, id: impl Into<String>) -> Self {
+        self.0.rest().correlation_id = Some(id.into());
+        self
+    }
+
+    /// Sets the id of the event that caused this one (default: that of the context it is published
+    /// in, if there is one).
+    pub fn causation(mut self, id: impl Into<String>) -> Self {
+        self.0.rest().causation_id = Some(id.into());
+        self
+    }
+
+    /// Sets the version or address of the payload's schema.
+    pub fn schema(mut self, schema: impl Into<String>) -> Self {
+        self.0.rest().schema = Some(schema.into());
+        self
+    }
+
+    /// Adds a short text that travels with the event.
+    pub fn metadata(mut self, key: impl Into<String>, value: impl Into<String>) -> Self {
+        self.0.rest().metadata.insert(key.into(), value.into());
+        self
+    }
+
+    /// Holds the event back: no group sees it before `delay` has passed.
+    pub fn delay(mut self, delay: Duration) -> Self {
+        self.0.rest().delay = Some(delay);
+        self
+    }
+
+    /// Ends the event with `payload`, kept as it is; encoding errors surface at publish.
+    pub fn payload<T: Serialize + Send + Sync + 'static>(self, payload: T) -> Event {
+        self.raw_payload(RawPayload::of(payload))
+    }
+
+    /// Ends the event with a payload as another event carried it.
+    pub fn raw_payload(mut self, payload: RawPayload) -> Event {
+        self.0.payload = payload;
+        self.into()
+    }
+}
+
+impl From<EventBuilder> for Event {
+    fn from(EventBuilder(mut envelope): EventBuilder) -> Self {
+        // What is the default is left out, so that equal events are equal however they came.
+        if envelope.topic.as_ref() == Some(&envelope.event_type) {
+            envelope.topic = None;
+        }
+        if let Some(rest) = &mut envelope.rest
+            && rest.correlation_id.as_deref() == Some(envelope.id.as_str())
+        {
+            rest.correlation_id = None;
+        }
+        envelope.hash = name_hash(&envelope.event_type);
+        envelope.valid = is_valid(&envelope);
+        Self(Arc::new(envelope))
+    }
+}
+
+fn is_valid(envelope: &Envelope) -> bool {
+    let id = match &envelope.id {
+        Id::Unique(..) => true,
+        Id::Text(id) => (1..=256).contains(&id.len()),
+    };
+    let topic = envelope.topic.as_ref().is_none_or(|topic| check_name("topic", topic).is_ok());
+    id && topic && check_name("type", &envelope.event_type).is_ok()
+}
+
+/// What can be published: an [`Event`], a reference to one, an [`EventBuilder`], or a type with
+/// `#[derive(Event)]`.
+#[diagnostic::on_unimplemented(
+    message = "`{Self}` can't be published",
+    note = "publish an Event, such as `Event::new(\"order.placed\").payload(order)`",
+    note = "or a struct with `#[derive(Serialize, Deserialize, Event)] #[event(\"order.placed\")]`"
+)]
+pub trait IntoEvent {
+    /// The event, or a reference to it.
+    type Held: Borrow<Event> + Send;
+
+    /// Makes it an event.
+    fn into_event(self) -> Self::Held;
+}
+
+impl IntoEvent for Event {
+    type Held = Self;
+
+    fn into_event(self) -> Self {
+        self
+    }
+}
+
+impl<'a> IntoEvent for &'a Event {
+    type Held = &'a Event;
+
+    fn into_event(self) -> Self {
+        self
+    }
+}
+
+impl IntoEvent for EventBuilder {
+    type Held = Event;
+
+    fn into_event(self) -> Event {
+        self.into()
+    }
+}

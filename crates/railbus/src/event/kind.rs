@@ -1,0 +1,49 @@
+//! The types that Railbus gives a name to.
+
+/// The types that Railbus gives a name to; any other text is a type as well.
+///
+/// They are texts, so they work in `bus.on(..)`, in `==` and as patterns in `match`.
+///
+/// # Examples
+/// ```
+/// use railbus::{Event, Type};
+///
+/// assert_eq!(Event::new(Type::CREATED).payload(1).event_type(), "created");
+/// ```
+#[derive(Clone, Copy, Debug)]
+pub struct Type;
+
+impl Type {
+    /// Something came into being.
+    pub const CREATED: &'static str = "created";
+    /// Something changed.
+    pub const UPDATED: &'static str = "updated";
+    /// Something ceased to be.
+    pub const DELETED: &'static str = "deleted";
+    /// Something was switched on.
+    pub const ACTIVATED: &'static str = "activated";
+    /// Something was switched off.
+    pub const DEACTIVATED: &'static str = "deactivated";
+    /// Something went wrong.
+    pub const ERROR: &'static str = "error";
+    /// Something else.
+    pub const CUSTOM: &'static str = "custom";
+    /// A handler failed: told by the bus itself, in process only.
+    pub const HANDLER_ERROR: &'static str = "handler.error";
+    /// A run of a pipeline began.
+    pub const PIPELINE_START: &'static str = "pipeline_start";
+    /// A run of a pipeline ended, all steps done or stopped by one that said so.
+    pub const PIPELINE_END: &'static str = "pipeline_end";
+    /// A run of a pipeline ended in a failure or an exception.
+    pub const PIPELINE_ERROR: &'static str = "pipeline_error";
+    /// A step began.
+    pub const STEP_START: &'static str = "step_start";
+    /// A step ended.
+    pub const STEP_END: &'static str = "step_end";
+    /// A step ended in a failure or an exception.
+    pub const STEP_ERROR: &'static str = "step_error";
+    /// A step is tried again.
+    pub const STEP_RETRY: &'static str = "step_retry";
+    /// A step was not run: bypassed, or not on the way.
+    pub const STEP_SKIPPED: &'static str = "step_skipped";
+}
