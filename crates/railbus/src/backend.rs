@@ -30,6 +30,11 @@ pub trait Backend: Send + Sync + fmt::Debug + 'static {
     /// Opens a source of events; what the backend can't do is refused here.
     async fn subscribe(&self, request: Subscribe) -> Result<Arc<dyn Source>>;
 
+    /// Tells whether events are to be encoded even where they stay in process.
+    fn encodes(&self) -> bool {
+        false
+    }
+
     /// Tells whether the backend answers, within its own timeout.
     async fn ping(&self) -> Result<()>;
 

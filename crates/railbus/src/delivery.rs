@@ -38,6 +38,12 @@ pub(crate) struct Marks {
     pub(crate) retried: AtomicBool,
 }
 
+impl Marks {
+    pub(crate) fn take_lease(&self) -> Option<Lease> {
+        self.lease.lock().unwrap_or_else(PoisonError::into_inner).take()
+    }
+}
+
 impl Delivery {
     /// Returns the event.
     #[must_use]
@@ -57,7 +63,7 @@ impl Delivery {
     }
 
     pub(crate) fn take_lease(&self) -> Option<Lease> {
-        self.marks.lease.lock().unwrap_or_else(PoisonError::into_inner).take()
+        self.marks.take_lease()
     }
 
     /// Returns the group the event was delivered to; none for a broadcast.

@@ -45,11 +45,11 @@ pub mod app;
 
 pub mod conformance;
 
-pub use bus::{Bus, Report, Subscription};
+pub use bus::{Bus, Report, Subscription, SubscriptionId};
 pub use context::Context;
 pub use error::{BoxError, Error, ErrorKind, Result};
 pub use event::{Event, EventBuilder, IntoEvent, Type};
-pub use handler::Payload;
+pub use handler::{AsyncHandler, Payload, State, SyncHandler};
 pub use predicate::{
     Predicate, any, event_type, has_key, key_equals, source_is, source_starts_with, topic,
 };

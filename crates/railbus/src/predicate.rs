@@ -112,6 +112,33 @@ impl Predicate {
         self.0.asks_closures()
     }
 
+    /// Tells whether it asks for nothing but one type, one topic, or anything at all.
+    pub(crate) fn is_plain(&self) -> bool {
+        match &self.0 {
+            Node::Any => true,
+            Node::Bare(p) | Node::Type(p) | Node::Topic(p) => p.is_exact(),
+            _ => false,
+        }
+    }
+
+    /// Returns the topics it asks for, if it asks for nothing else.
+    #[must_use]
+    pub fn as_topic(&self) -> Option<&Pattern> {
+        match &self.0 {
+            Node::Topic(pattern) => Some(pattern),
+            _ => None,
+        }
+    }
+
+    /// Returns the types it asks for, if it asks for nothing else.
+    #[must_use]
+    pub fn as_type(&self) -> Option<&Pattern> {
+        match &self.0 {
+            Node::Bare(pattern) | Node::Type(pattern) => Some(pattern),
+            _ => None,
+        }
+    }
+
     /// Tells whether the predicate pins a type or an exact topic; such subscriptions come before
     /// catch-alls of equal priority.
     #[must_use]

@@ -97,8 +97,11 @@ async fn one_that_fails_or_panics_stops_nobody() {
         next(&mut all).await;
         assert_eq!(report.matched, 4);
         if bus.capability().name == "memory" {
-            let failures: Vec<_> =
-                report.failures.iter().map(|(n, r)| (n.as_str(), r.as_str())).collect();
+            let failures: Vec<_> = report
+                .failures
+                .iter()
+                .map(|f| (f.subscription.as_str(), f.error.as_str()))
+                .collect();
             let expected = [
                 ("fails", "no"),
                 ("panics", "handler: panicked: oh"),

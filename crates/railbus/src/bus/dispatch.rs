@@ -1,64 +1,201 @@
 //! Dispatch of broadcasts: each matching subscription in turn, whatever the others do.
 
-use super::report::Report;
-use crate::{
-    consumer::{Entry, run_entry},
-    delivery::{Decision, Delivery, End},
-    event::Event,
-    instrument::Counters,
+use super::{
+    failure::{Failed, settle},
+    matches::Matches,
+    report::{HandlerFailure, Report},
+    table::Snapshot,
 };
-use futures_util::future::join_all;
-use std::{sync::Arc, time::Duration};
-use tokio_util::task::TaskTracker;
+use crate::{
+    consumer::{Entry, panicked},
+    context,
+    delivery::{Decision, End, Outcome},
+    event::Event,
+    handler::{Call, Called},
+    instrument::{Counters, seat},
+};
+use std::{
+    future::Future,
+    panic::{AssertUnwindSafe, catch_unwind},
+    pin::Pin,
+    sync::Arc,
+    time::Duration,
+};
 
-/// Runs the first try of each entry; further tries are left to a task of their own.
-pub(super) async fn dispatch(
-    entries: &[Arc<Entry>],
-    event: &Event,
-    counters: &Arc<Counters>,
-    retries: &TaskTracker,
-) -> Report {
-    let mut report = Report { matched: entries.len(), ..Report::default() };
-    let (mut worst, mut again) = (Worst::Unmatched, Vec::new());
-    if !entries.is_empty() {
-        counters.delivered.one();
-    }
-    for entry in entries {
-        // A handler before this one may have cancelled it.
-        if entry.is_cancelled() {
-            report.matched -= 1;
-            continue;
+/// A dispatch under way: the subscriptions that are still to come, and what came of the others.
+pub(super) struct Dispatch<'a> {
+    event: &'a Event,
+    matches: Matches<'a>,
+    // The one that is being asked, or that runs.
+    current: Option<&'a Arc<Entry>>,
+    asking: bool,
+    succeeded: u64,
+    failed: bool,
+    report: Report,
+    again: Vec<(Arc<Entry>, Duration)>,
+}
+
+/// A handler's future.
+pub(super) type Running<'a> = Pin<Box<dyn Future<Output = Outcome> + Send + 'a>>;
+
+/// What a dispatch needs before it can go on.
+pub(super) enum Need<'a> {
+    /// Nothing: it is through.
+    Nothing,
+    /// A handler's future is to be awaited.
+    Await(Running<'a>),
+    /// A failure is to be told to who listens for failures.
+    Tell(Failed),
+}
+
+impl<'a> Dispatch<'a> {
+    pub(super) fn new(snapshot: &'a Snapshot, event: &'a Event) -> Self {
+        Self {
+            event,
+            matches: snapshot.broadcasts(event),
+            current: None,
+            asking: false,
+            succeeded: 0,
+            failed: false,
+            report: Report::default(),
+            again: Vec::new(),
         }
-        let decision = attempt(entry, event, 1, counters).await;
-        worst = worst.max(Worst::of(&decision));
-        match decision {
+    }
+
+    /// Runs subscriptions until one of them needs something.
+    pub(super) fn go(&mut self) -> Need<'a> {
+        let event = self.event;
+        let mut run = || context::deliver(event, || self.run());
+        // One landing pad for the whole loop: setting it up costs, a panic costs anyway.
+        let span = tracing::level_filters::LevelFilter::current();
+        match span == tracing::level_filters::LevelFilter::OFF {
+            true => run(),
+            false => context::span(event).in_scope(run),
+        }
+    }
+
+    fn run(&mut self) -> Need<'a> {
+        loop {
+            match catch_unwind(AssertUnwindSafe(|| self.walk())) {
+                Ok(need) => return need,
+                Err(panic) => {
+                    let what = if self.asking { "the predicate panicked" } else { "panicked" };
+                    if let Some(failed) = self.ended(panicked(what, &*panic)) {
+                        return Need::Tell(failed);
+                    }
+                }
+            }
+        }
+    }
+
+    fn walk(&mut self) -> Need<'a> {
+        while let Some(entry) = self.matches.next() {
+            // A handler before this one may have cancelled it.
+            if entry.is_cancelled() {
+                continue;
+            }
+            self.current = Some(entry);
+            if !entry.plain {
+                self.asking = true;
+                if !entry.predicate.matches(self.event) {
+                    continue;
+                }
+            }
+            self.asking = false;
+            match entry.handler.call(Call::broadcast(self.event, 1, &entry.world)) {
+                Called::Now(Outcome::Done) => self.succeeded += 1,
+                Called::Later(running) => return Need::Await(running),
+                Called::Now(outcome) => {
+                    if let Some(failed) = self.ended(outcome) {
+                        return Need::Tell(failed);
+                    }
+                }
+            }
+        }
+        Need::Nothing
+    }
+
+    /// Takes down what the current subscription came to; returns the failure, if it was one.
+    pub(super) fn ended(&mut self, outcome: Outcome) -> Option<Failed> {
+        let entry = self.current?;
+        let (reason, again) = match entry.policy.decide(outcome, 1) {
+            Decision::End(End::Done) => {
+                self.succeeded += 1;
+                return None;
+            }
+            Decision::End(End::Unmatched) => return None,
+            Decision::Again(wait, reason) => {
+                self.report.retrying += 1;
+                self.again.push((Arc::clone(entry), wait));
+                (reason, Some(wait))
+            }
             Decision::End(End::Failed(reason) | End::Dead(reason)) | Decision::Stop(reason) => {
-                report.failures.push((entry.name.clone(), reason));
+                self.failed = true;
+                let failure =
+                    HandlerFailure { subscription: entry.name.clone(), error: reason.clone() };
+                self.report.failures.push(failure);
+                (reason, None)
             }
-            Decision::End(_) => {}
-            Decision::Again(wait, _) => {
-                report.retrying += 1;
-                again.push((Arc::clone(entry), wait));
+        };
+        self.report.matched += 1;
+        Some(Failed::new(entry, self.event, 1, reason, again))
+    }
+
+    /// Ends the dispatch and counts it, unless it is one of Railbus's own events; returns what is
+    /// to be tried again.
+    pub(super) fn finish(mut self, counters: Option<&Counters>) -> (Report, Again) {
+        self.report.matched += self.succeeded as usize;
+        let worst = match (self.failed, self.succeeded) {
+            (true, _) => Worst::Failed,
+            (false, 0) => Worst::Unmatched,
+            (false, _) => Worst::Succeeded,
+        };
+        if let Some(counters) = counters {
+            let seat = seat();
+            if self.report.matched > 0 {
+                counters.delivered.add_at(seat, 1);
+            }
+            if self.succeeded > 0 {
+                counters.succeeded.add_at(seat, self.succeeded);
+            }
+            if self.again.is_empty() {
+                worst.count(counters);
             }
         }
+        (self.report, Again { tries: self.again, worst })
     }
-    if again.is_empty() {
-        worst.count(counters);
-    } else {
-        let (event, counters) = (event.clone(), Arc::clone(counters));
-        retries.spawn(async move {
-            let tries = again.into_iter().map(|(e, wait)| retry(e, &event, wait, &counters));
-            let worst = join_all(tries).await.into_iter().fold(worst, Worst::max);
-            counters.broadcasts.retried.one();
-            worst.count(&counters);
-        });
+}
+
+/// Subscriptions that failed and are to be tried again, and what the others came to.
+pub(super) struct Again {
+    tries: Vec<(Arc<Entry>, Duration)>,
+    worst: Worst,
+}
+
+impl Again {
+    pub(super) fn is_empty(&self) -> bool {
+        self.tries.is_empty()
     }
-    report
+
+    /// Makes the further tries, all subscriptions at once, each until it is through.
+    pub(super) async fn run(
+        self,
+        event: Event,
+        counters: Arc<Counters>,
+        tell: impl Fn(Failed) + Sync,
+    ) {
+        let tries = self.tries.into_iter();
+        let tries = tries.map(|(e, wait)| settle(e, &event, wait, &counters, &tell));
+        let ended = futures_util::future::join_all(tries).await;
+        let worst = ended.into_iter().map(|d| Worst::of(&d)).fold(self.worst, Worst::max);
+        counters.broadcasts.retried.one();
+        worst.count(&counters);
+    }
 }
 
 /// What became of an event over all its broadcast subscriptions, worst last.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
-pub(super) enum Worst {
+enum Worst {
     Unmatched,
     Succeeded,
     Failed,
@@ -67,14 +204,13 @@ pub(super) enum Worst {
 impl Worst {
     fn of(decision: &Decision) -> Self {
         match decision {
-            // What is tried again is not known yet, and no worse than nothing.
-            Decision::End(End::Unmatched) | Decision::Again(..) => Self::Unmatched,
+            Decision::End(End::Unmatched) => Self::Unmatched,
             Decision::End(End::Done) => Self::Succeeded,
             _ => Self::Failed,
         }
     }
 
-    pub(super) fn count(self, counters: &Counters) {
+    fn count(self, counters: &Counters) {
         let events = &counters.broadcasts;
         match self {
             Self::Unmatched => events.unmatched.one(),
@@ -82,51 +218,4 @@ impl Worst {
             Self::Failed => events.failed.one(),
         }
     }
-}
-
-async fn retry(entry: Arc<Entry>, event: &Event, wait: Duration, counters: &Counters) -> Worst {
-    let (mut number, mut wait) = (1, wait);
-    loop {
-        tokio::time::sleep(wait).await;
-        number += 1;
-        if entry.is_cancelled() {
-            return Worst::Failed;
-        }
-        match attempt(&entry, event, number, counters).await {
-            Decision::Again(next, _) => wait = next,
-            decision => return Worst::of(&decision),
-        }
-    }
-}
-
-/// Runs one try and counts what it came to. Nothing is stored for a broadcast, so what would be a
-/// dead letter is a failure.
-async fn attempt(entry: &Entry, event: &Event, attempt: u32, counters: &Counters) -> Decision {
-    let delivery = Delivery { event: event.clone(), attempt, group: None, marks: Arc::default() };
-    let decision = entry.policy.decide(run_entry(entry, &delivery).await, attempt);
-    let (reason, next) = match &decision {
-        Decision::End(End::Done) => {
-            counters.succeeded.one();
-            return decision;
-        }
-        Decision::End(End::Unmatched) => return decision,
-        Decision::End(End::Failed(reason) | End::Dead(reason)) | Decision::Stop(reason) => {
-            counters.failed.one();
-            (reason, "let go".to_owned())
-        }
-        Decision::Again(wait, reason) => {
-            counters.retried.one();
-            (reason, format!("again in {wait:?}"))
-        }
-    };
-    tracing::warn!(
-        event = event.id(),
-        r#type = event.event_type(),
-        subscription = entry.name,
-        attempt,
-        %reason,
-        next,
-        "a handler failed"
-    );
-    decision
 }

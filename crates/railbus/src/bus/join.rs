@@ -1,9 +1,9 @@
 //! Joining groups and listening to broadcasts: what a bus is on its backend.
 
 use super::{
-    dispatch::dispatch,
     members::{Member, Members, Terms},
-    open::{Bus, Inner, Phase},
+    open::{Bus, Inner},
+    table::Phase,
 };
 use crate::{
     backend::{Source, Start, Subscribe},
@@ -57,7 +57,7 @@ impl Bus {
 
     fn interest_of(&self, name: &str) -> Interest {
         let mut interest = Interest::default();
-        for entry in self.0.table.of_group(name) {
+        for entry in &*self.0.table.of_group(name) {
             interest.add(&entry.predicate.interest());
         }
         interest
@@ -77,7 +77,7 @@ impl Bus {
             }),
             policy: Arc::new(move || {
                 let entries = Weak::upgrade(&policies).map(|i| i.table.of_group(&named));
-                let first = entries.and_then(|entries| entries.into_iter().next());
+                let first = entries.as_ref().and_then(|entries| entries.first());
                 first.map_or_else(
                     || (String::new(), FailurePolicy::for_group()),
                     |entry| (entry.name.clone(), entry.policy.clone()),
@@ -179,8 +179,8 @@ async fn hear(inner: Weak<Inner>, source: Arc<dyn Source>) {
             let Some(inner) = inner.upgrade().filter(|inner| !inner.is_closed()) else { return };
             match leased.event {
                 Ok(event) => {
-                    let entries = inner.table.matching(None, &event);
-                    dispatch(&entries, &event, &inner.counters, &inner.retries).await;
+                    let bus = Bus(Arc::clone(&inner));
+                    bus.dispatch(&inner.table.now(), &event).await;
                 }
                 Err(e) => tracing::warn!(error = %e.error, "a broadcast is not an event"),
             }

@@ -1,8 +1,12 @@
 //! The bus: a table of subscriptions over one backend.
 
 mod report;
-mod dispatch;
+mod trie;
+mod index;
+mod matches;
 mod table;
+mod failure;
+mod dispatch;
 mod members;
 mod open;
 mod join;
@@ -11,6 +15,6 @@ mod subscription;
 mod subscribe;
 
 pub use open::{Bus, Draining};
-pub use report::Report;
+pub use report::{HandlerFailure, Report};
 pub use subscribe::{On, Opening};
-pub use subscription::Subscription;
+pub use subscription::{Explanation, Guard, Subscription, SubscriptionId};

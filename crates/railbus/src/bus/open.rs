@@ -1,26 +1,24 @@
 //! Opening a bus, and letting go of it.
 
-use super::{members::Members, table::Table};
+use super::{
+    members::Members,
+    table::{Phase, Table},
+};
 use crate::{
-    backend::{Accounts, Backend, Capability, Keeper},
+    backend::{Accounts, Backend, Broadcast, Capability, Keeper},
     backends, context,
-    error::{Error, ErrorKind, Result},
+    error::{BoxError, Error, ErrorKind, Result},
+    handler::{Call, FromDelivery, World},
     instrument::Counters,
     options::Options,
 };
 use std::{
+    any::Any,
     fmt,
-    sync::{
-        Arc, OnceLock,
-        atomic::{AtomicU8, AtomicU64, Ordering::SeqCst},
-    },
+    sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError, atomic::AtomicU64},
     time::{Duration, Instant},
 };
-use tokio::{
-    runtime::Handle,
-    sync::{Mutex, watch},
-    time::timeout,
-};
+use tokio::{runtime::Handle, sync::watch, time::timeout};
 use tokio_util::task::TaskTracker;
 
 /// How long [`Bus::close`] waits for handlers.
@@ -33,7 +31,7 @@ pub struct Bus(pub(super) Arc<Inner>);
 pub(super) struct Inner {
     pub(super) backend: Arc<dyn Backend>,
     pub(super) table: Table,
-    pub(super) members: Mutex<Members>,
+    pub(super) members: tokio::sync::Mutex<Members>,
     pub(super) counters: Arc<Counters>,
     /// Dispatches under way and the listener to broadcasts, so that close can wait for them.
     pub(super) tasks: TaskTracker,
@@ -45,14 +43,12 @@ pub(super) struct Inner {
     pub(super) runtime: OnceLock<Handle>,
     /// What ended one of the groups by itself.
     pub(super) failed: watch::Sender<Option<Error>>,
-    phase: AtomicU8,
-}
-
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Phase {
-    Open,
-    Draining,
-    Closed,
+    /// What handlers take their arguments from, beside the event.
+    pub(super) world: Mutex<World>,
+    /// Whether broadcasts are delivered inside publish.
+    pub(super) inline: bool,
+    /// Whether events are encoded even where they stay in process.
+    pub(super) encodes: bool,
 }
 
 impl Bus {
@@ -82,18 +78,32 @@ impl Bus {
     /// Opens a bus over a backend of the caller's.
     #[must_use]
     pub fn over(backend: Arc<dyn Backend>) -> Self {
-        Self(Arc::new(Inner {
+        let tasks = TaskTracker::new();
+        let bus = Self(Arc::new(Inner {
+            inline: backend.capability().broadcast == Broadcast::Inline,
+            encodes: backend.encodes(),
             backend,
-            table: Table::default(),
-            members: Mutex::default(),
+            table: Table::new(tasks.token()),
+            members: tokio::sync::Mutex::default(),
+            world: Mutex::default(),
             counters: Arc::default(),
-            tasks: TaskTracker::new(),
+            tasks,
             retries: TaskTracker::new(),
             heard: AtomicU64::new(0),
             runtime: OnceLock::new(),
             failed: watch::Sender::new(None),
-            phase: AtomicU8::new(0),
-        }))
+        }));
+        let inner: Arc<dyn Any + Send + Sync> = Arc::<Inner>::clone(&bus.0);
+        bus.0.world().set_bus(Arc::downgrade(&inner));
+        bus
+    }
+
+    /// Gives the bus a value that handlers can take as [`State<T>`](crate::State): those of
+    /// subscriptions that open from here on.
+    #[must_use]
+    pub fn state<T: Send + Sync + 'static>(self, state: T) -> Self {
+        self.0.world().provide(state);
+        self
     }
 
     /// Returns what the backend guarantees.
@@ -180,7 +190,7 @@ impl Bus {
 
     /// Stops fetching and publishing from outside, and returns at once.
     pub fn drain(&self) -> Draining {
-        let _ = self.0.phase.compare_exchange(0, 1, SeqCst, SeqCst);
+        self.0.table.enter(Phase::Draining);
         if let Ok(members) = self.0.members.try_lock() {
             members.stop();
         }
@@ -201,11 +211,11 @@ impl Bus {
 
 impl Inner {
     fn phase(&self) -> Phase {
-        match self.phase.load(SeqCst) {
-            0 => Phase::Open,
-            1 => Phase::Draining,
-            _ => Phase::Closed,
-        }
+        self.table.now().phase
+    }
+
+    pub(super) fn world(&self) -> MutexGuard<'_, World> {
+        self.world.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     pub(super) fn is_closed(&self) -> bool {
@@ -260,10 +270,19 @@ impl Draining {
     /// Returns an error if the backend can't let go.
     pub async fn finish(self, deadline: Duration) -> Result<()> {
         let Self(bus) = self.settle(deadline).await;
-        bus.0.phase.store(2, SeqCst);
+        bus.0.table.enter(Phase::Closed);
         // What did not end in time finds its subscription cancelled at its next try.
         bus.0.table.clear();
         bus.0.backend.close(deadline).await
+    }
+}
+
+impl FromDelivery for Bus {
+    /// Takes the bus that the subscription is on. A handler that captures its bus instead keeps it
+    /// alive for ever.
+    fn from_delivery(call: &Call<'_>) -> Result<Self, BoxError> {
+        let inner = call.world().bus().and_then(|inner| inner.downcast::<Inner>().ok());
+        Ok(Self(inner.ok_or_else(closed)?))
     }
 }
 

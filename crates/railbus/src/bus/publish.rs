@@ -1,18 +1,23 @@
 //! Publishing: to the backend, and where it has none of its own, to the handlers here.
 
 use super::{
-    dispatch::dispatch,
-    open::{Bus, Phase},
+    dispatch::{Again, Dispatch, Need, Running},
+    failure::Failed,
+    open::{Bus, Inner},
     report::Report,
+    table::{Phase, Snapshot},
 };
-use std::borrow::Borrow;
-
 use crate::{
-    backend::{Broadcast, Outgoing},
-    context,
+    backend::Outgoing,
+    consumer::panicked,
+    context::{self, Within},
+    delivery::Outcome,
     error::{Error, ErrorKind, Result},
     event::{Event, IntoEvent},
 };
+use futures_util::FutureExt;
+use std::{borrow::Borrow, panic::AssertUnwindSafe, sync::Arc};
+use tokio::runtime::Handle;
 
 /// How deep publishing inside handlers may go: far more than a design needs, few enough for any
 /// stack.
@@ -22,21 +27,59 @@ impl Bus {
     /// Publishes one event and returns when the backend has confirmed it.
     ///
     /// On memory the matching handlers have run by then, and the report says how they fared; a
-    /// handler's failure never makes publish fail.
+    /// handler's failure never makes publish fail. Published inside a handler or a
+    /// [`context::scope`], the event takes over the conversation and names the cause.
     ///
     /// # Errors
-    /// Returns an error if the event is malformed, its payload can't be encoded or is too large,
-    /// the bus is closed, the backend does not confirm it, or handlers publish more than 64 deep.
+    /// Returns an error if the event is malformed, its payload can't be encoded where it must be or
+    /// is too large, the bus is closed, the backend does not confirm it, a group's queue in memory
+    /// is full inside a handler, or handlers publish more than 64 deep.
     ///
     /// # Cancel safety
     /// If it is dropped, the event may or may not have been published.
+    ///
+    /// # Examples
+    /// ```
+    /// use railbus::{Bus, Event, json};
+    ///
+    /// # tokio::runtime::Builder::new_current_thread().build().unwrap().block_on(async {
+    /// let bus = Bus::open("memory:").await?;
+    /// bus.on("order.placed").run(async |event: Event| println!("{}", event.id())).await?;
+    /// let order = Event::new("order.placed").topic("shop").payload(json!({"lines": 2}));
+    /// assert_eq!(bus.publish(order).await?.matched, 1);
+    /// # railbus::Result::Ok(()) }).unwrap();
+    /// ```
     pub async fn publish(&self, event: impl IntoEvent) -> Result<Report> {
         let held = event.into_event();
-        let event = Event::clone(held.borrow());
-        let batch = [Outgoing::from(context::stamp(&event).unwrap_or(event))];
-        let mut results = self.publish_all(&batch).await;
-        let lost = || Error::new(ErrorKind::Internal, "publish", "the backend gave no result");
-        results.pop().unwrap_or_else(|| Err(lost()))
+        let (inner, given) = (&*self.0, held.borrow());
+        let now = inner.table.now();
+        may_publish(&now)?;
+        given.check()?;
+        let made = inner.made_of(given)?;
+        let event = made.as_ref().unwrap_or(given);
+        if inner.carries(&now) {
+            return Box::pin(self.carry(event)).await;
+        }
+        inner.counters.published.one();
+        Ok(self.dispatch(&now, event).await)
+    }
+
+    /// Publishes without awaiting: for sync code and sync handlers. It needs no runtime.
+    ///
+    /// # Errors
+    /// Returns an error before anything ran if a subscription that wants the event is async, has a
+    /// group, or may be tried again where there is no runtime; else as [`Bus::publish`].
+    pub fn emit(&self, event: impl IntoEvent) -> Result<Report> {
+        let held = event.into_event();
+        let (inner, given) = (&*self.0, held.borrow());
+        let now = inner.table.now();
+        may_publish(&now)?;
+        given.check()?;
+        let made = inner.made_of(given)?;
+        let event = made.as_ref().unwrap_or(given);
+        inner.may_emit(&now, event)?;
+        inner.counters.published.one();
+        Ok(self.dispatch_now(&now, event, true))
     }
 
     /// Publishes a batch and returns one result an event, in order.
@@ -44,15 +87,16 @@ impl Bus {
     /// # Errors
     /// Each result is as of [`Bus::publish`].
     pub async fn publish_all(&self, batch: &[Outgoing]) -> Vec<Result<Report>> {
-        if let Err(e) = self.may_publish() {
+        let inner = &*self.0;
+        if let Err(e) = may_publish(&inner.table.now()) {
             return vec![Err(e); batch.len()];
         }
         let mut results = Vec::with_capacity(batch.len());
-        let most = self.0.backend.capability().batch_max;
+        let most = inner.backend.capability().batch_max;
         for part in batch.chunks(most) {
-            for (outgoing, stored) in part.iter().zip(self.0.backend.publish(part).await) {
+            for (outgoing, stored) in part.iter().zip(inner.backend.publish(part).await) {
                 results.push(match stored {
-                    Ok(()) => Ok(self.published(outgoing).await),
+                    Ok(()) => self.published(outgoing).await,
                     Err(e) => Err(e),
                 });
             }
@@ -60,42 +104,235 @@ impl Bus {
         results
     }
 
-    fn may_publish(&self) -> Result<()> {
-        let depth = context::depth();
-        match self.phase() {
-            Phase::Open => {}
-            Phase::Draining if depth > 0 => {}
-            _ => {
-                let why = "the bus is closed";
-                return Err(Error::new(ErrorKind::Closed, "publish", why)
-                    .hint("publish before close; while it drains, only handlers may publish"));
+    /// Tells whether anyone here may want an event of this type on its default topic, so that a
+    /// publisher need not build what nobody hears.
+    ///
+    /// # Examples
+    /// ```
+    /// use railbus::{Bus, Event};
+    ///
+    /// let bus = Bus::new();
+    /// assert!(!bus.wants("order.placed"));
+    /// bus.on("order.*").run(|_: &Event| {}).now()?;
+    /// assert!(bus.wants("order.placed"));
+    /// # Ok::<(), railbus::Error>(())
+    /// ```
+    #[must_use]
+    pub fn wants(&self, event_type: &str) -> bool {
+        let now = self.0.table.now();
+        now.hears(event_type) || now.collects(event_type)
+    }
+
+    /// Publishes by way of the backend.
+    async fn carry(&self, event: &Event) -> Result<Report> {
+        let batch = [Outgoing::from(event.clone())];
+        let lost = || Error::new(ErrorKind::Internal, "publish", "the backend gave no result");
+        self.0.backend.publish(&batch).await.pop().unwrap_or_else(|| Err(lost()))?;
+        let [outgoing] = batch;
+        self.published(&outgoing).await
+    }
+
+    /// Does what is left to do for an event that the backend has confirmed.
+    async fn published(&self, outgoing: &Outgoing) -> Result<Report> {
+        let (inner, event) = (&*self.0, &outgoing.event);
+        inner.counters.published.one();
+        if let Some(reason) = &outgoing.rejected {
+            // Durable backends keep it as a dead letter; either way no handler sees it.
+            tracing::warn!(event = event.id(), %reason, "an input's line is not an event");
+            inner.counters.broadcasts.rejected.one();
+            return Ok(Report::default());
+        }
+        let now = inner.table.now();
+        let grouped = now.grouped(event);
+        if inner.inline {
+            let mut report = self.dispatch(&now, event).await;
+            report.matched += grouped;
+            return Ok(report);
+        }
+        let wanted = now.broadcasts(event).filter(|entry| entry.wants(event)).count();
+        Ok(Report { matched: wanted + grouped, ..Report::default() })
+    }
+
+    /// Runs the broadcast subscriptions that want the event.
+    pub(super) async fn dispatch(&self, now: &Snapshot, event: &Event) -> Report {
+        let mut dispatch = Dispatch::new(now, event);
+        loop {
+            let failed = match dispatch.go() {
+                Need::Nothing => break,
+                Need::Await(running) => dispatch.ended(outcome_of(running, event).await),
+                Need::Tell(failed) => Some(failed),
+            };
+            if let Some(event) = failed.and_then(|failed| self.0.failed_event(failed)) {
+                Box::pin(self.tell(event)).await;
             }
         }
-        if depth >= DEPTH_MAX {
-            let why = format!("handlers published {DEPTH_MAX} events deep");
-            return Err(Error::new(ErrorKind::Overloaded, "publish", why)
-                .hint("look for a handler that publishes what it handles"));
+        let (report, again) = dispatch.finish(Some(&self.0.counters));
+        self.try_again(again, event);
+        report
+    }
+
+    /// Runs the broadcast subscriptions that want the event, none of which is async.
+    fn dispatch_now(&self, now: &Snapshot, event: &Event, counted: bool) -> Report {
+        let mut dispatch = Dispatch::new(now, event);
+        loop {
+            match dispatch.go() {
+                Need::Nothing => break,
+                // Not one that says it is async, or it would not have come here.
+                Need::Await(running) => drop(running),
+                Need::Tell(failed) => {
+                    let event = match counted {
+                        true => self.0.failed_event(failed),
+                        false => self.0.told_event(failed),
+                    };
+                    if let Some(event) = event {
+                        self.tell_now(event);
+                    }
+                }
+            }
+        }
+        let (report, again) = dispatch.finish(counted.then_some(&self.0.counters));
+        self.try_again(again, event);
+        report
+    }
+
+    /// Tells the broadcast subscriptions here something that Railbus itself has to say: never
+    /// stored, never counted, never refused.
+    pub(crate) async fn tell(&self, event: Event) {
+        let now = self.0.table.now();
+        if context::depth() >= DEPTH_MAX || now.phase == Phase::Closed {
+            return;
+        }
+        let mut dispatch = Dispatch::new(&now, &event);
+        loop {
+            let failed = match dispatch.go() {
+                Need::Nothing => return,
+                Need::Await(running) => dispatch.ended(outcome_of(running, &event).await),
+                Need::Tell(failed) => Some(failed),
+            };
+            if let Some(event) = failed.and_then(|failed| self.0.told_event(failed)) {
+                Box::pin(self.tell(event)).await;
+            }
+        }
+    }
+
+    /// As [`Bus::tell`], where nothing can be awaited: async subscriptions hear it soon.
+    pub(crate) fn tell_now(&self, event: Event) {
+        let now = self.0.table.now();
+        if !now.is_heavy() {
+            if context::depth() < DEPTH_MAX {
+                self.dispatch_now(&now, &event, false);
+            }
+        } else if let Some(runtime) = self.0.runtime() {
+            let bus = self.clone();
+            self.0.retries.spawn_on(async move { bus.tell(event).await }, &runtime);
+        }
+    }
+
+    fn try_again(&self, again: Again, event: &Event) {
+        if again.is_empty() {
+            return;
+        }
+        let Some(runtime) = self.0.runtime() else {
+            tracing::error!(event = event.id(), "not tried again: there is no runtime");
+            return;
+        };
+        let (bus, event) = (self.clone(), event.clone());
+        let tell = {
+            let bus = self.clone();
+            move |failed| {
+                if let Some(event) = bus.0.failed_event(failed) {
+                    bus.tell_now(event);
+                }
+            }
+        };
+        self.0.retries.spawn_on(
+            async move { again.run(event, Arc::clone(&bus.0.counters), tell).await },
+            &runtime,
+        );
+    }
+}
+
+/// Awaits a handler; a panic stays inside.
+async fn outcome_of(running: Running<'_>, event: &Event) -> Outcome {
+    let running = AssertUnwindSafe(running).catch_unwind();
+    let outcome = Within::delivery(event, running).await;
+    outcome.unwrap_or_else(|panic| panicked("panicked", &*panic))
+}
+
+fn may_publish(now: &Snapshot) -> Result<()> {
+    let depth = context::depth();
+    if depth < DEPTH_MAX && (now.phase == Phase::Open || depth > 0 && now.phase == Phase::Draining)
+    {
+        return Ok(());
+    }
+    if depth >= DEPTH_MAX {
+        let why = format!("handlers published {DEPTH_MAX} events deep");
+        return Err(Error::new(ErrorKind::Overloaded, "publish", why)
+            .hint("look for a handler that publishes what it handles"));
+    }
+    Err(Error::new(ErrorKind::Closed, "publish", "the bus is closed")
+        .hint("publish before close; while it drains, only handlers may publish"))
+}
+
+impl Inner {
+    /// Returns the event as it goes out, if it is not the one given.
+    fn made_of(&self, given: &Event) -> Result<Option<Event>> {
+        let stamped = context::stamp(given);
+        if !self.encodes {
+            return Ok(stamped);
+        }
+        stamped.as_ref().unwrap_or(given).encoded().map(Some)
+    }
+
+    /// Tells whether publishing goes by way of the backend.
+    fn carries(&self, now: &Snapshot) -> bool {
+        !self.inline || now.has_groups()
+    }
+
+    fn may_emit(&self, now: &Snapshot, event: &Event) -> Result<()> {
+        let refuse = |why: String| {
+            let error = Error::new(ErrorKind::Unsupported, "emit", why).with("event", event.id());
+            Err(error.hint("await publish(..) instead"))
+        };
+        if !self.inline {
+            return refuse(format!(
+                "{} does not publish without awaiting",
+                self.backend.capability().name
+            ));
+        }
+        if now.has_groups() && now.grouped(event) > 0 {
+            return refuse("a subscription that wants the event has a group".into());
+        }
+        if !now.is_heavy() {
+            return Ok(());
+        }
+        for entry in now.broadcasts(event).filter(|entry| entry.wants(event)) {
+            if entry.handler.is_async() {
+                return refuse(format!("subscription {} is async", entry.name));
+            }
+            if entry.needs_runtime() && self.runtime().is_none() {
+                return refuse(format!("subscription {} is tried again by a runtime", entry.name));
+            }
         }
         Ok(())
     }
 
-    async fn published(&self, outgoing: &Outgoing) -> Report {
-        let event = &outgoing.event;
-        self.0.counters.published.one();
-        if let Some(reason) = &outgoing.rejected {
-            // Durable backends keep it as a dead letter; either way no handler sees it.
-            tracing::warn!(event = event.id(), %reason, "an input's line is not an event");
-            self.0.counters.broadcasts.rejected.one();
-            return Report::default();
-        }
-        let inline = self.0.backend.capability().broadcast == Broadcast::Inline;
-        let entries = self.0.table.matching(None, event);
-        if inline {
-            let running = dispatch(&entries, event, &self.0.counters, &self.0.retries);
-            return self.0.tasks.track_future(running).await;
-        }
-        let grouped = self.0.table.snapshot();
-        let grouped = grouped.iter().filter(|e| e.group.is_some() && e.wants(event)).count();
-        Report { matched: entries.len() + grouped, ..Report::default() }
+    /// Counts and logs a failure; returns the event that tells of it, if anyone listens.
+    pub(super) fn failed_event(&self, failed: Failed) -> Option<Event> {
+        failed.count(&self.counters);
+        self.told_event(failed)
+    }
+
+    /// Logs a failure; returns the event that tells of it, if anyone listens.
+    fn told_event(&self, failed: Failed) -> Option<Event> {
+        failed.log();
+        let heard =
+            !failed.is_of_failure() && self.table.now().hears(crate::event::Type::HANDLER_ERROR);
+        heard.then(|| failed.into_event())
+    }
+
+    /// Returns the runtime that tasks run on: the one the bus was used in, or the caller's.
+    pub(super) fn runtime(&self) -> Option<Handle> {
+        self.runtime.get().cloned().or_else(|| Handle::try_current().ok())
     }
 }

@@ -12,13 +12,13 @@ use crate::{
     delivery::{Class, FailurePolicy, Then},
     error::{Error, ErrorKind, Result},
     handler::{AnyHandler, Handler, erase},
+    id::new_id,
     predicate::Predicate,
     retry::Retry,
 };
 use std::{
     future::{Future, IntoFuture},
     pin::Pin,
-    sync::Arc,
     time::Duration,
 };
 
@@ -170,9 +170,8 @@ impl Opening {
     /// # Errors
     /// As awaiting it; also if it needs a runtime.
     pub fn now(self) -> Result<Subscription> {
-        let inline = self.on.bus.capability().broadcast == Broadcast::Inline;
-        if self.on.group.is_some() || !inline || self.handler.is_async() {
-            let why = "only a sync broadcast on memory opens without a runtime";
+        if self.on.group.is_some() || !self.on.bus.0.inline {
+            let why = "only a broadcast on memory opens without a runtime";
             return Err(Error::new(ErrorKind::Unsupported, "subscribe", why)
                 .hint("await it instead of calling now()"));
         }
@@ -186,19 +185,19 @@ impl Opening {
         on.check(&*handler)?;
         let policy = on.policy();
         let group = on.group.as_deref().map(Into::into);
-        let name = on.name.unwrap_or_default();
+        // Outcomes are kept under the name, so in a group it must mean the same to nobody else.
+        let unnamed = || on.group.as_ref().map_or_else(String::new, |_| new_id());
+        let name = on.name.unwrap_or_else(unnamed);
         let mut entry = Entry::new(name, on.predicate, group, policy, handler);
-        if entry.name.is_empty() {
-            entry.name.clone_from(&entry.id);
-        }
         entry.priority = on.priority;
-        let entry = Arc::new(entry);
-        if !on.bus.0.table.add(Arc::clone(&entry)) {
+        entry.world = on.bus.0.world().clone();
+        entry.handler.check(&entry.world)?;
+        let entry = on.bus.0.table.add(entry).map_err(|entry| {
             let why = "the group has a subscription of that name";
-            return Err(Error::new(ErrorKind::Config, "subscribe", why)
+            Error::new(ErrorKind::Config, "subscribe", why)
                 .with("name", &entry.name)
-                .hint("outcomes and dead letters are kept under the name: give it another"));
-        }
+                .hint("outcomes and dead letters are kept under the name: give it another")
+        })?;
         let terms = Terms { lease: on.lease, limit: on.limit, start: on.start };
         Ok((Subscription { entry, bus: on.bus }, terms))
     }

@@ -1,87 +1,209 @@
 //! The table of subscriptions: an immutable snapshot, replaced as a whole.
 
+use super::{
+    index::{Index, List},
+    matches::Matches,
+};
 use crate::{consumer::Entry, event::Event};
-use arc_swap::ArcSwap;
-use std::sync::{Arc, Mutex, PoisonError};
+use arc_swap::{ArcSwap, Guard};
+use std::{
+    collections::HashMap,
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
+};
+use tokio_util::task::task_tracker::TaskTrackerToken;
 
-/// Subscriptions in the order they run: priority, then typed before catch-all, then age.
-#[derive(Debug, Default)]
+/// How far a bus is on its way from open to closed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) enum Phase {
+    Open,
+    Draining,
+    Closed,
+}
+
+/// The subscriptions of a bus. Readers take a snapshot and never wait.
+#[derive(Debug)]
 pub(super) struct Table {
-    entries: ArcSwap<Vec<Arc<Entry>>>,
-    // Serialises changes; readers never wait for it.
-    changing: Mutex<()>,
+    now: ArcSwap<Snapshot>,
+    // Serialises changes, and knows what only they need.
+    changing: Mutex<Changing>,
+}
+
+/// The table at one moment.
+///
+/// Whoever dispatches holds the snapshot it began with; the token tells when the last of them let
+/// go, so that publishing need not announce itself to be waited for.
+#[derive(Clone, Debug)]
+pub(super) struct Snapshot {
+    pub(super) phase: Phase,
+    broadcasts: Index,
+    groups: Arc<HashMap<Arc<str>, List>>,
+    /// How many broadcast subscriptions may need a runtime when they run.
+    heavy: usize,
+    _token: Option<TaskTrackerToken>,
+}
+
+#[derive(Debug, Default)]
+struct Changing {
+    made: u64,
+    all: HashMap<u64, Arc<Entry>>,
 }
 
 impl Table {
-    pub(super) fn snapshot(&self) -> Arc<Vec<Arc<Entry>>> {
-        self.entries.load_full()
+    /// Creates an empty table; the token is kept as long as someone uses a snapshot of it from
+    /// before it began to drain.
+    pub(super) fn new(token: TaskTrackerToken) -> Self {
+        let snapshot = Snapshot {
+            phase: Phase::Open,
+            broadcasts: Index::default(),
+            groups: Arc::default(),
+            heavy: 0,
+            _token: Some(token),
+        };
+        Self { now: ArcSwap::from_pointee(snapshot), changing: Mutex::default() }
     }
 
-    /// Adds a subscription; false if its group has one of that name.
-    pub(super) fn add(&self, entry: Arc<Entry>) -> bool {
-        let mut added = false;
-        self.change(|entries| {
-            let twin = |e: &Arc<Entry>| e.group == entry.group && e.name == entry.name;
-            if entry.group.is_some() && entries.iter().any(twin) {
-                return;
-            }
-            let key = |e: &Entry| (e.priority, !e.predicate.is_typed());
-            let at = entries.partition_point(|e| key(e) <= key(&entry));
-            entries.insert(at, entry);
-            added = true;
-        });
-        added
+    pub(super) fn now(&self) -> Guard<Arc<Snapshot>> {
+        self.now.load()
     }
 
-    /// Removes the subscription with that id; returns it if it was there.
-    pub(super) fn remove(&self, id: &str) -> Option<Arc<Entry>> {
-        let mut removed = None;
-        self.change(|entries| {
-            if let Some(at) = entries.iter().position(|e| e.id == id) {
-                removed = Some(entries.remove(at));
+    /// Goes on to a later phase; to an earlier one it never goes back.
+    pub(super) fn enter(&self, phase: Phase) {
+        let _changing = self.lock();
+        let mut next = Snapshot::clone(&self.now.load());
+        next.phase = next.phase.max(phase);
+        next._token = None;
+        self.now.store(Arc::new(next));
+    }
+
+    /// Adds a subscription; gives it back if its group has one of that name.
+    pub(super) fn add(&self, mut entry: Entry) -> Result<Arc<Entry>, Box<Entry>> {
+        let mut changing = self.lock();
+        let mut next = Snapshot::clone(&self.now.load());
+        entry.number = changing.made + 1;
+        if entry.name.is_empty() {
+            entry.name = format!("#{}", entry.number);
+        }
+        let entry = match entry.group.clone() {
+            None => {
+                let entry = Arc::new(entry);
+                next.heavy += usize::from(entry.needs_runtime());
+                next.broadcasts = next.broadcasts.with(&entry);
+                entry
             }
-        });
-        removed
+            Some(group) => {
+                let groups = Arc::make_mut(&mut next.groups);
+                let list = groups.get(&group).map_or(&[][..], |list| list);
+                if list.iter().any(|e| e.name == entry.name) {
+                    return Err(Box::new(entry));
+                }
+                let entry = Arc::new(entry);
+                let at = list.partition_point(|e| e.order() < entry.order());
+                let (before, after) = list.split_at(at);
+                let list = before.iter().chain([&entry]).chain(after).cloned().collect();
+                groups.insert(group, list);
+                entry
+            }
+        };
+        changing.made = entry.number;
+        changing.all.insert(entry.number, Arc::clone(&entry));
+        self.now.store(Arc::new(next));
+        Ok(entry)
+    }
+
+    /// Removes the subscription with that number; returns it if it was there.
+    pub(super) fn remove(&self, number: u64) -> Option<Arc<Entry>> {
+        let mut changing = self.lock();
+        let entry = changing.all.remove(&number)?;
+        let mut next = Snapshot::clone(&self.now.load());
+        match &entry.group {
+            None => {
+                next.heavy -= usize::from(entry.needs_runtime());
+                next.broadcasts = next.broadcasts.without(&entry);
+            }
+            Some(group) => {
+                let groups = Arc::make_mut(&mut next.groups);
+                let list = groups.remove(group).unwrap_or_default();
+                let list: List = list.iter().filter(|e| e.number != number).cloned().collect();
+                if !list.is_empty() {
+                    groups.insert(Arc::clone(group), list);
+                }
+            }
+        }
+        self.now.store(Arc::new(next));
+        Some(entry)
     }
 
     /// Cancels all subscriptions.
     pub(super) fn clear(&self) {
-        self.change(|entries| {
-            for entry in entries.drain(..) {
-                entry.cancel();
-            }
-        });
-    }
-
-    /// Returns the subscriptions of `group` (none: the broadcasts) that want the event.
-    pub(super) fn matching(&self, group: Option<&str>, event: &Event) -> Vec<Arc<Entry>> {
-        let entries = self.entries.load();
-        let wanted = entries.iter().filter(|e| e.group.as_deref() == group && e.wants(event));
-        wanted.cloned().collect()
+        let mut changing = self.lock();
+        let mut next = Snapshot::clone(&self.now.load());
+        (next.broadcasts, next.groups, next.heavy) = (Index::default(), Arc::default(), 0);
+        for (_, entry) in changing.all.drain() {
+            entry.cancel();
+        }
+        self.now.store(Arc::new(next));
     }
 
     /// Returns the subscriptions of `group` that want the event; `None` if none of them is
     /// interested in events of its type and topic, so that another member may be.
     pub(super) fn member(&self, group: &str, event: &Event) -> Option<Vec<Arc<Entry>>> {
-        let matching = self.matching(Some(group), event);
+        let now = self.now.load();
+        let all = now.of_group(group);
+        let matching: Vec<_> = all.iter().filter(|e| e.wants(event)).cloned().collect();
         let interested = |e: &Arc<Entry>| {
             e.predicate.interest().compile().matches(event.event_type(), event.topic())
         };
         // Interest is compiled only for the few events that nobody here wants.
-        let known = !matching.is_empty() || self.of_group(group).iter().any(interested);
+        let known = !matching.is_empty() || all.iter().any(interested);
         known.then_some(matching)
     }
 
     /// Returns all subscriptions of `group`.
-    pub(super) fn of_group(&self, group: &str) -> Vec<Arc<Entry>> {
-        let entries = self.entries.load();
-        entries.iter().filter(|e| e.group.as_deref() == Some(group)).cloned().collect()
+    pub(super) fn of_group(&self, group: &str) -> List {
+        self.now.load().groups.get(group).cloned().unwrap_or_default()
     }
 
-    fn change(&self, change: impl FnOnce(&mut Vec<Arc<Entry>>)) {
-        let _changing = self.changing.lock().unwrap_or_else(PoisonError::into_inner);
-        let mut entries = Vec::clone(&self.entries.load());
-        change(&mut entries);
-        self.entries.store(Arc::new(entries));
+    fn lock(&self) -> MutexGuard<'_, Changing> {
+        self.changing.lock().unwrap_or_else(PoisonError::into_inner)
     }
+}
+
+impl Snapshot {
+    /// Returns the broadcast subscriptions that may want the event, in the order they run.
+    pub(super) fn broadcasts(&self, event: &Event) -> Matches<'_> {
+        Matches::new(self.broadcasts.candidates(event))
+    }
+
+    /// Tells whether a broadcast subscription may want events of this type on their default topic.
+    pub(super) fn hears(&self, event_type: &str) -> bool {
+        let candidates = Matches::new(self.broadcasts.candidates_for(event_type));
+        candidates.into_iter().any(|entry| interested(entry, event_type))
+    }
+
+    /// Tells whether a group has a subscription for events of this type on their default topic.
+    pub(super) fn collects(&self, event_type: &str) -> bool {
+        self.groups.values().flat_map(|list| list.iter()).any(|e| interested(e, event_type))
+    }
+
+    pub(super) fn has_groups(&self) -> bool {
+        !self.groups.is_empty()
+    }
+
+    /// Tells whether running a broadcast may need a runtime.
+    pub(super) fn is_heavy(&self) -> bool {
+        self.heavy > 0
+    }
+
+    /// Returns how many subscriptions with a group want the event.
+    pub(super) fn grouped(&self, event: &Event) -> usize {
+        self.groups.values().flat_map(|list| list.iter()).filter(|e| e.wants(event)).count()
+    }
+
+    fn of_group(&self, group: &str) -> &[Arc<Entry>] {
+        self.groups.get(group).map_or(&[], |list| list)
+    }
+}
+
+fn interested(entry: &Entry, event_type: &str) -> bool {
+    entry.predicate.interest().compile().matches(event_type, event_type)
 }

@@ -5,7 +5,7 @@ use crate::{
     context::{self, Within},
     delivery::{Delivery, Outcome},
     error::{Error, ErrorKind},
-    handler::Called,
+    handler::{Call, Called},
 };
 use futures_util::FutureExt;
 use std::{
@@ -25,7 +25,8 @@ pub(crate) async fn run_entry(entry: &Entry, delivery: &Delivery) -> Outcome {
         }
     }
     let event = delivery.event();
-    let call = AssertUnwindSafe(|| entry.handler.call(delivery));
+    let call = Call::of(delivery, &entry.world);
+    let call = AssertUnwindSafe(|| entry.handler.call(call));
     match context::deliver(event, || catch_unwind(call)) {
         Ok(Called::Now(outcome)) => outcome,
         Ok(Called::Later(running)) => {
@@ -36,7 +37,8 @@ pub(crate) async fn run_entry(entry: &Entry, delivery: &Delivery) -> Outcome {
     }
 }
 
-fn panicked(what: &str, panic: &(dyn Any + Send)) -> Outcome {
+/// Returns the failure that a panic is.
+pub(crate) fn panicked(what: &str, panic: &(dyn Any + Send)) -> Outcome {
     let said = panic
         .downcast_ref::<&str>()
         .copied()

@@ -1,13 +1,18 @@
 //! A subscription as the engine sees it.
 
 use crate::{
-    clock::Timestamp, delivery::FailurePolicy, event::Event, handler::AnyHandler, id::new_id,
+    clock::Timestamp,
+    delivery::FailurePolicy,
+    event::Event,
+    handler::{AnyHandler, World},
     predicate::Predicate,
 };
-use std::panic::{AssertUnwindSafe, catch_unwind};
-use std::sync::{
-    Arc,
-    atomic::{AtomicBool, Ordering::Relaxed},
+use std::{
+    panic::{AssertUnwindSafe, catch_unwind},
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering::Relaxed},
+    },
 };
 
 /// Returns a group's subscriptions that want an event, in the order they run; none at all if this
@@ -19,20 +24,29 @@ pub(crate) type Fallback = Arc<dyn Fn() -> (String, FailurePolicy) + Send + Sync
 
 /// What runs for which events, and what follows if it fails.
 pub(crate) struct Entry {
-    pub(crate) id: String,
+    /// Counts the subscriptions of its bus, from 1.
+    pub(crate) number: u64,
     /// Keys its outcomes and its dead letters within the group.
     pub(crate) name: String,
     pub(crate) predicate: Predicate,
+    /// Whether it comes after those of its priority that pin a type or a topic.
+    catch_all: bool,
+    /// Whether finding it by its type or topic proves that it wants the event.
+    pub(crate) plain: bool,
     /// Whether the predicate runs code of the user's, which may panic.
     pub(crate) asks_closures: bool,
     pub(crate) group: Option<Arc<str>>,
     pub(crate) priority: i32,
     pub(crate) policy: FailurePolicy,
     pub(crate) handler: Box<dyn AnyHandler>,
+    pub(crate) world: World,
     pub(crate) manual: bool,
     pub(crate) created_at: Timestamp,
     cancelled: AtomicBool,
 }
+
+/// When a subscription runs among others: priority, then typed before catch-all, then age.
+pub(crate) type Order = (i32, bool, u64);
 
 impl Entry {
     pub(crate) fn new(
@@ -43,8 +57,10 @@ impl Entry {
         handler: Box<dyn AnyHandler>,
     ) -> Self {
         Self {
-            id: new_id(),
+            number: 0,
             name,
+            catch_all: !predicate.is_typed(),
+            plain: predicate.is_plain(),
             asks_closures: predicate.asks_closures(),
             predicate,
             group,
@@ -52,9 +68,14 @@ impl Entry {
             policy,
             manual: handler.is_manual(),
             handler,
+            world: World::default(),
             created_at: Timestamp::now(),
             cancelled: AtomicBool::new(false),
         }
+    }
+
+    pub(crate) fn order(&self) -> Order {
+        (self.priority, self.catch_all, self.number)
     }
 
     /// Tells whether the subscription wants the event and was not cancelled; also if the predicate
@@ -75,6 +96,11 @@ impl Entry {
     /// Cancels it; tells whether it was not cancelled before.
     pub(crate) fn cancel(&self) -> bool {
         !self.cancelled.swap(true, Relaxed)
+    }
+
+    /// Tells whether running it may need a runtime: to be polled, or to be tried again later.
+    pub(crate) fn needs_runtime(&self) -> bool {
+        self.handler.is_async() || self.policy.retry.max_attempts() > 1
     }
 }
 

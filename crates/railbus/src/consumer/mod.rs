@@ -8,6 +8,6 @@ mod leases;
 mod work;
 mod group;
 
-pub(crate) use call::run_entry;
-pub(crate) use entry::Entry;
+pub(crate) use call::{panicked, run_entry};
+pub(crate) use entry::{Entry, Order};
 pub(crate) use group::{Group, Start};

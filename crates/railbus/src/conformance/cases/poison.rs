@@ -52,7 +52,7 @@ async fn broadcast(stage: &Stage) -> Checked {
     let [wrong, right] = wrong_then_right(&topic);
     let report = near.publish(wrong.clone()).await?;
     if stage.capability.broadcast == Broadcast::Inline {
-        let told = report.failures.first().is_some_and(|(_, why)| why.contains(wrong.id()));
+        let told = report.failures.first().is_some_and(|f| f.error.contains(wrong.id()));
         ensure(told, || format!("the report does not name the event: {report:?}"))?;
     }
     near.publish(right).await?;

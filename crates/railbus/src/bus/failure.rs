@@ -1,0 +1,124 @@
+//! What follows when a broadcast's handler fails.
+
+use crate::{
+    consumer::{Entry, run_entry},
+    delivery::{Decision, Delivery, End},
+    event::{Event, Type},
+    instrument::Counters,
+};
+use serde_json::json;
+use std::{sync::Arc, time::Duration};
+
+/// A try that failed, to be told to who listens for failures.
+pub(super) struct Failed {
+    subscription: String,
+    event_id: String,
+    event_type: String,
+    correlation_id: String,
+    attempt: u32,
+    reason: String,
+    again: Option<Duration>,
+}
+
+impl Failed {
+    pub(super) fn new(
+        entry: &Entry,
+        event: &Event,
+        attempt: u32,
+        reason: String,
+        again: Option<Duration>,
+    ) -> Self {
+        Self {
+            subscription: entry.name.clone(),
+            event_id: event.id().into(),
+            event_type: event.event_type().into(),
+            correlation_id: event.correlation_id().into(),
+            attempt,
+            reason,
+            again,
+        }
+    }
+
+    /// Writes it to the log.
+    pub(super) fn log(&self) {
+        let next = match self.again {
+            Some(wait) => format!("again in {wait:?}"),
+            None => "let go".into(),
+        };
+        tracing::warn!(
+            event = self.event_id,
+            r#type = self.event_type,
+            subscription = self.subscription,
+            attempt = self.attempt,
+            reason = self.reason,
+            next,
+            "a handler failed"
+        );
+    }
+
+    /// Counts it.
+    pub(super) fn count(&self, counters: &Counters) {
+        match self.again {
+            Some(_) => counters.retried.one(),
+            None => counters.failed.one(),
+        }
+    }
+
+    /// Tells whether it happened while such a failure was being told: that is only logged.
+    pub(super) fn is_of_failure(&self) -> bool {
+        self.event_type == Type::HANDLER_ERROR
+    }
+
+    /// Makes the event that tells of it.
+    pub(super) fn into_event(self) -> Event {
+        Event::new(Type::HANDLER_ERROR)
+            .source(&self.subscription)
+            .correlation(self.correlation_id)
+            .causation(self.event_id.clone())
+            .payload(json!({
+                "event_id": self.event_id,
+                "type": self.event_type,
+                "subscription": self.subscription,
+                "error": self.reason,
+                "attempt": self.attempt,
+                "again_in": self.again.map(|wait| wait.as_secs_f64()),
+            }))
+    }
+}
+
+/// Makes the further tries of one subscription, until it is through with the event.
+pub(super) async fn settle(
+    entry: Arc<Entry>,
+    event: &Event,
+    wait: Duration,
+    counters: &Counters,
+    tell: &(dyn Fn(Failed) + Sync),
+) -> Decision {
+    let (mut attempt, mut wait) = (1, wait);
+    loop {
+        tokio::time::sleep(wait).await;
+        attempt += 1;
+        if entry.is_cancelled() {
+            return Decision::End(End::Failed("cancelled".into()));
+        }
+        let delivery =
+            Delivery { event: event.clone(), attempt, group: None, marks: Arc::default() };
+        let decision = entry.policy.decide(run_entry(&entry, &delivery).await, attempt);
+        let (reason, again) = match &decision {
+            Decision::End(End::Done) => {
+                counters.succeeded.one();
+                return decision;
+            }
+            Decision::End(End::Unmatched) => return decision,
+            Decision::End(End::Failed(reason) | End::Dead(reason)) | Decision::Stop(reason) => {
+                (reason, None)
+            }
+            Decision::Again(next, reason) => (reason, Some(*next)),
+        };
+        tell(Failed::new(&entry, event, attempt, reason.clone(), again));
+        match again {
+            Some(next) => wait = next,
+            None => return decision,
+        }
+    }
+}

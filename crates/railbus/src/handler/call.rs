@@ -1,0 +1,162 @@
+//! What a handler's arguments are taken from.
+
+use crate::{
+    delivery::{Delivery, Lease, Marks},
+    error::{Error, ErrorKind, Result},
+    event::Event,
+};
+use std::{
+    any::{Any, TypeId, type_name},
+    collections::HashMap,
+    fmt,
+    ops::Deref,
+    sync::{Arc, Weak},
+};
+
+/// One call of a handler: the event, which try it is, and what the bus was given for handlers.
+///
+/// Arguments are taken from it by [`FromDelivery`](super::FromDelivery).
+#[derive(Clone, Copy)]
+pub struct Call<'a> {
+    event: &'a Event,
+    attempt: u32,
+    group: Option<&'a Arc<str>>,
+    marks: Option<&'a Arc<Marks>>,
+    world: &'a World,
+}
+
+impl<'a> Call<'a> {
+    /// The first try of a broadcast, or a further one.
+    pub(crate) fn broadcast(event: &'a Event, attempt: u32, world: &'a World) -> Self {
+        Self { event, attempt, group: None, marks: None, world }
+    }
+
+    pub(crate) fn of(delivery: &'a Delivery, world: &'a World) -> Self {
+        Self {
+            event: &delivery.event,
+            attempt: delivery.attempt,
+            group: delivery.group.as_ref(),
+            marks: Some(&delivery.marks),
+            world,
+        }
+    }
+
+    /// Returns the event.
+    #[must_use]
+    pub fn event(&self) -> &'a Event {
+        self.event
+    }
+
+    /// Returns which try this is, from 1.
+    #[must_use]
+    pub fn attempt(&self) -> u32 {
+        self.attempt
+    }
+
+    /// Returns the group the event was delivered to; none for a broadcast.
+    #[must_use]
+    pub fn group(&self) -> Option<&'a str> {
+        self.group.map(|group| &**group)
+    }
+
+    /// Returns the delivery, to keep.
+    #[must_use]
+    pub fn delivery(&self) -> Delivery {
+        Delivery {
+            event: self.event.clone(),
+            attempt: self.attempt,
+            group: self.group.cloned(),
+            marks: self.marks.cloned().unwrap_or_default(),
+        }
+    }
+
+    pub(crate) fn take_lease(&self) -> Option<Lease> {
+        self.marks.and_then(|marks| marks.take_lease())
+    }
+
+    pub(crate) fn world(&self) -> &'a World {
+        self.world
+    }
+}
+
+impl fmt::Debug for Call<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Call({:?}, try {})", self.event, self.attempt)
+    }
+}
+
+/// What a bus was given for its handlers, as it was when their subscription opened.
+#[derive(Clone, Default)]
+pub(crate) struct World {
+    states: HashMap<TypeId, Arc<dyn Any + Send + Sync>>,
+    // Weak: a subscription must not keep alive the bus that owns it.
+    bus: Option<Weak<dyn Any + Send + Sync>>,
+}
+
+impl World {
+    pub(crate) fn set_bus(&mut self, bus: Weak<dyn Any + Send + Sync>) {
+        self.bus = Some(bus);
+    }
+
+    pub(crate) fn bus(&self) -> Option<Arc<dyn Any + Send + Sync>> {
+        self.bus.as_ref()?.upgrade()
+    }
+
+    pub(crate) fn provide<T: Send + Sync + 'static>(&mut self, state: T) {
+        self.states.insert(TypeId::of::<T>(), Arc::new(state));
+    }
+
+    /// Returns the state of that type.
+    ///
+    /// # Errors
+    /// Returns a config error that says how to provide it.
+    pub(crate) fn state<T: Send + Sync + 'static>(&self) -> Result<State<T>> {
+        let state = self.states.get(&TypeId::of::<T>()).cloned();
+        state.and_then(|state| state.downcast().ok()).map(State).ok_or_else(|| {
+            let wanted = type_name::<T>();
+            let why = format!("the handler takes State<{wanted}>, but the bus has none");
+            Error::new(ErrorKind::Config, "subscribe", why)
+                .hint("give it to the bus before subscribing: bus.state(value)")
+        })
+    }
+}
+
+/// What the program gave to its bus for handlers to use: a client, a pool, a cache.
+///
+/// # Examples
+/// ```
+/// use railbus::{Bus, Event, State};
+/// use std::sync::atomic::{AtomicU32, Ordering};
+///
+/// let bus = Bus::new().state(AtomicU32::new(0));
+/// bus.on("tick").run(|count: State<AtomicU32>| { count.fetch_add(1, Ordering::Relaxed); }).now()?;
+/// assert_eq!(bus.emit(Event::new("tick"))?.matched, 1);
+/// # Ok::<(), railbus::Error>(())
+/// ```
+pub struct State<T>(Arc<T>);
+
+impl<T> State<T> {
+    /// Wraps a value, for calling a handler or a step by hand.
+    pub fn new(value: T) -> Self {
+        Self(Arc::new(value))
+    }
+}
+
+impl<T> Clone for State<T> {
+    fn clone(&self) -> Self {
+        Self(Arc::clone(&self.0))
+    }
+}
+
+impl<T> Deref for State<T> {
+    type Target = T;
+    fn deref(&self) -> &T {
+        &self.0
+    }
+}
+
+impl<T: fmt::Debug> fmt::Debug for State<T> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "State({:?})", self.0)
+    }
+}

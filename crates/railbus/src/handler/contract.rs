@@ -1,0 +1,52 @@
+//! The contract of a handler.
+
+use super::call::{Call, World};
+use crate::{delivery::Outcome, error::Result};
+use std::{future::Future, pin::Pin};
+
+/// What calling a handler gives: an outcome, or a future of one.
+#[non_exhaustive]
+pub enum Called<'a> {
+    /// The handler is through.
+    Now(Outcome),
+    /// The handler goes on when polled.
+    Later(Pin<Box<dyn Future<Output = Outcome> + Send + 'a>>),
+}
+
+/// What runs for an event: a function, a closure, an async closure that captures, or a struct that
+/// is a [`SyncHandler`](super::SyncHandler) or [`AsyncHandler`](super::AsyncHandler).
+///
+/// A function's arguments are extractors ([`Event`](crate::Event), [`Payload`](super::Payload),
+/// [`State`](super::State), [`Context`](crate::Context), [`Bus`](crate::Bus),
+/// [`Delivery`](crate::delivery::Delivery), [`Lease`](crate::delivery::Lease)), at most four, or
+/// one `&Event`; it returns nothing, a `Result` with any error, or an
+/// [`Outcome`](crate::delivery::Outcome).
+#[diagnostic::on_unimplemented(
+    message = "`{Self}` is not a handler",
+    note = "a handler is a closure or function whose arguments are `&Event` (sync only), or up to four of `Event`, `Payload<T>`, `State<T>`, `Context`, `Bus`, `Delivery` and `Lease`",
+    note = "it returns (), Result<(), E> or Outcome; annotate the closure's arguments: `|event: &Event| ..`, `async |order: Payload<Order>| ..`",
+    note = "a struct is one if it implements SyncHandler or AsyncHandler"
+)]
+pub trait Handler<Marker>: Send + Sync + 'static {
+    /// Whether it must be polled, so that `emit` can refuse it before anything ran.
+    const ASYNC: bool;
+    /// Whether one of its arguments is a [`Lease`](crate::delivery::Lease).
+    const MANUAL: bool = false;
+
+    /// Runs the handler on a delivery.
+    fn call<'a>(&'a self, call: Call<'a>) -> Called<'a>;
+
+    /// Checks, when the subscription opens, that what its arguments are taken from is there.
+    ///
+    /// # Errors
+    /// Returns a config error that says what is missing.
+    #[doc(hidden)]
+    fn check(world: &Ready<'_>) -> Result<()> {
+        let _ = world;
+        Ok(())
+    }
+}
+
+/// What a handler's arguments are checked against.
+#[doc(hidden)]
+pub struct Ready<'a>(pub(super) &'a World);

@@ -1,0 +1,94 @@
+//! Functions and closures as handlers.
+
+use super::{
+    call::Call,
+    contract::{Called, Handler, Ready},
+    extract::FromDelivery,
+};
+use crate::{
+    delivery::{IntoOutcome, Outcome},
+    error::Result,
+    event::Event,
+};
+use std::future::Future;
+
+/// Marks sync handlers.
+#[derive(Debug)]
+pub struct IsSync;
+/// Marks async handlers.
+#[derive(Debug)]
+pub struct IsAsync;
+/// Marks sync handlers that borrow the event.
+#[derive(Debug)]
+pub struct IsSyncRef;
+
+impl<F, R> Handler<IsSyncRef> for F
+where
+    F: Fn(&Event) -> R + Send + Sync + 'static,
+    R: IntoOutcome,
+{
+    const ASYNC: bool = false;
+
+    fn call<'a>(&'a self, call: Call<'a>) -> Called<'a> {
+        Called::Now(self(call.event()).into_outcome())
+    }
+}
+
+macro_rules! handlers {
+    ($($arg:ident),*) => {
+        impl<F, R, $($arg,)*> Handler<(IsSync, $($arg,)*)> for F
+        where
+            F: Fn($($arg),*) -> R + Send + Sync + 'static,
+            R: IntoOutcome,
+            $($arg: FromDelivery,)*
+        {
+            const ASYNC: bool = false;
+            const MANUAL: bool = false $(|| $arg::MANUAL)*;
+
+            #[allow(unused_variables)]
+            fn call<'a>(&'a self, call: Call<'a>) -> Called<'a> {
+                Called::Now(self($(match $arg::from_delivery(&call) {
+                    Ok(argument) => argument,
+                    Err(e) => return Called::Now(Outcome::Failed(e)),
+                }),*).into_outcome())
+            }
+
+            #[allow(unused_variables)]
+            fn check(world: &Ready<'_>) -> Result<()> {
+                $($arg::check(world)?;)*
+                Ok(())
+            }
+        }
+
+        impl<F, Fut, $($arg,)*> Handler<(IsAsync, $($arg,)*)> for F
+        where
+            F: FnOnce($($arg),*) -> Fut + Clone + Send + Sync + 'static,
+            Fut: Future<Output: IntoOutcome> + Send + 'static,
+            $($arg: FromDelivery,)*
+        {
+            const ASYNC: bool = true;
+            const MANUAL: bool = false $(|| $arg::MANUAL)*;
+
+            #[allow(unused_variables)]
+            fn call<'a>(&'a self, call: Call<'a>) -> Called<'a> {
+                let running = (self.clone())($(match $arg::from_delivery(&call) {
+                    Ok(argument) => argument,
+                    Err(e) => return Called::Now(Outcome::Failed(e)),
+                }),*);
+                Called::Later(Box::pin(async move { running.await.into_outcome() }))
+            }
+
+            #[allow(unused_variables)]
+            fn check(world: &Ready<'_>) -> Result<()> {
+                $($arg::check(world)?;)*
+                Ok(())
+            }
+        }
+    };
+}
+
+handlers!();
+handlers!(A);
+handlers!(A, B);
+handlers!(A, B, C);
+handlers!(A, B, C, D);
