@@ -163,7 +163,14 @@ pub(crate) fn stamp(event: &Event) -> Option<Event> {
     })
 }
 
+/// Tells whether nothing caused what runs here.
+#[inline]
+pub(crate) fn is_outside() -> bool {
+    !CAUSE.is_set()
+}
+
 /// Runs `work` as a delivery of `event`.
+#[inline]
 pub(crate) fn deliver<R>(event: &Event, work: impl FnOnce() -> R) -> R {
     if CAUSE.is_set() { inside(event).with(work) } else { CAUSE.set(event, work) }
 }

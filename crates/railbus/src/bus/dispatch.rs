@@ -2,6 +2,7 @@
 
 use super::{
     failure::{Failed, settle},
+    index::Lists,
     matches::Matches,
     report::{HandlerFailure, Report},
     table::Snapshot,
@@ -12,27 +13,35 @@ use crate::{
     delivery::{Decision, End, Outcome},
     event::Event,
     handler::{Call, Called},
-    instrument::{Counters, seat},
+    instrument::{Counters, Seat, seat},
 };
 use std::{
+    any::Any,
     future::Future,
     panic::{AssertUnwindSafe, catch_unwind},
     pin::Pin,
     sync::Arc,
     time::Duration,
 };
+use tracing::level_filters::LevelFilter;
 
 /// A dispatch under way: the subscriptions that are still to come, and what came of the others.
 pub(super) struct Dispatch<'a> {
     event: &'a Event,
     matches: Matches<'a>,
-    // The one that is being asked, or that runs.
-    current: Option<&'a Arc<Entry>>,
-    asking: bool,
-    succeeded: u64,
+    way: Way<'a>,
     failed: bool,
     report: Report,
     again: Vec<(Arc<Entry>, Duration)>,
+}
+
+/// How far a dispatch is.
+#[derive(Default)]
+struct Way<'a> {
+    /// The one that is being asked, or that runs.
+    current: Option<&'a Arc<Entry>>,
+    asking: bool,
+    succeeded: u64,
 }
 
 /// A handler's future.
@@ -45,51 +54,75 @@ pub(super) enum Need<'a> {
     /// A handler's future is to be awaited.
     Await(Running<'a>),
     /// A failure is to be told to who listens for failures.
-    Tell(Failed),
+    Tell(Box<Failed>),
 }
 
-impl<'a> Dispatch<'a> {
-    pub(super) fn new(snapshot: &'a Snapshot, event: &'a Event) -> Self {
-        Self {
-            event,
-            matches: snapshot.broadcasts(event),
-            current: None,
-            asking: false,
-            succeeded: 0,
-            failed: false,
-            report: Report::default(),
-            again: Vec::new(),
+/// How a dispatch began.
+// Boxing what goes on would cost an async handler an allocation more.
+#[allow(clippy::large_enum_variant)]
+pub(super) enum Begun<'a> {
+    /// It is through already: so many handled it, nobody failed.
+    Through(u64),
+    /// It goes on as soon as it has what it needs.
+    Open(Dispatch<'a>, Need<'a>),
+}
+
+/// Begins to run the broadcast subscriptions that want the event.
+///
+/// Nearly always they are in one list, sync, and succeed: that way there is nothing to set up.
+#[inline]
+pub(super) fn begin<'a>(snapshot: &'a Snapshot, event: &'a Event) -> Begun<'a> {
+    let mut lists = snapshot.broadcasts(event);
+    let mut way = Way::default();
+    if !lists.more.is_empty() {
+        return resume(event, lists, way, None);
+    }
+    let mut list = lists.first.iter();
+    match within(event, || catch_unwind(AssertUnwindSafe(|| way.walk(&mut list, event)))) {
+        Ok(None) => Begun::Through(way.succeeded),
+        ended => {
+            lists.first = list.as_slice();
+            resume(event, lists, way, Some(ended))
         }
     }
+}
 
-    /// Runs subscriptions until one of them needs something.
-    pub(super) fn go(&mut self) -> Need<'a> {
-        let event = self.event;
-        let mut run = || context::deliver(event, || self.run());
-        // One landing pad for the whole loop: setting it up costs, a panic costs anyway.
-        let span = tracing::level_filters::LevelFilter::current();
-        match span == tracing::level_filters::LevelFilter::OFF {
-            true => run(),
-            false => context::span(event).in_scope(run),
-        }
+type Stop<'a> = Result<Option<Called<'a>>, Box<dyn Any + Send>>;
+
+#[inline(never)]
+fn resume<'a>(
+    event: &'a Event,
+    lists: Lists<'a>,
+    way: Way<'a>,
+    stopped: Option<Stop<'a>>,
+) -> Begun<'a> {
+    let (report, again) = (Report::default(), Vec::new());
+    let matches = Matches::new(lists);
+    let mut dispatch = Dispatch { event, matches, way, failed: false, report, again };
+    let need = stopped.and_then(|stopped| dispatch.need(stopped));
+    let need = need.unwrap_or_else(|| dispatch.go());
+    Begun::Open(dispatch, need)
+}
+
+/// Runs `work` as a delivery of the event, and within a span if anyone looks at spans.
+#[inline]
+fn within<R>(event: &Event, work: impl FnOnce() -> R) -> R {
+    let work = || context::deliver(event, work);
+    match LevelFilter::current() == LevelFilter::OFF {
+        true => work(),
+        false => context::span(event).in_scope(work),
     }
+}
 
-    fn run(&mut self) -> Need<'a> {
-        loop {
-            match catch_unwind(AssertUnwindSafe(|| self.walk())) {
-                Ok(need) => return need,
-                Err(panic) => {
-                    let what = if self.asking { "the predicate panicked" } else { "panicked" };
-                    if let Some(failed) = self.ended(panicked(what, &*panic)) {
-                        return Need::Tell(failed);
-                    }
-                }
-            }
-        }
-    }
-
-    fn walk(&mut self) -> Need<'a> {
-        while let Some(entry) = self.matches.next() {
+impl<'a> Way<'a> {
+    /// Runs subscriptions until one does not simply succeed.
+    #[inline]
+    fn walk(
+        &mut self,
+        entries: &mut impl Iterator<Item = &'a Arc<Entry>>,
+        event: &'a Event,
+    ) -> Option<Called<'a>> {
+        for entry in entries {
             // A handler before this one may have cancelled it.
             if entry.is_cancelled() {
                 continue;
@@ -97,30 +130,60 @@ impl<'a> Dispatch<'a> {
             self.current = Some(entry);
             if !entry.plain {
                 self.asking = true;
-                if !entry.predicate.matches(self.event) {
+                if !entry.predicate.matches(event) {
                     continue;
                 }
+                self.asking = false;
             }
-            self.asking = false;
-            match entry.handler.call(Call::broadcast(self.event, 1, &entry.world)) {
+            match entry.handler.call(Call::broadcast(event, 1, &entry.world)) {
                 Called::Now(Outcome::Done) => self.succeeded += 1,
-                Called::Later(running) => return Need::Await(running),
-                Called::Now(outcome) => {
-                    if let Some(failed) = self.ended(outcome) {
-                        return Need::Tell(failed);
+                called => return Some(called),
+            }
+        }
+        None
+    }
+}
+
+impl<'a> Dispatch<'a> {
+    /// Runs subscriptions until one of them needs something.
+    pub(super) fn go(&mut self) -> Need<'a> {
+        let event = self.event;
+        within(event, || {
+            loop {
+                // One landing pad for the whole way: setting it up costs, a panic costs anyway.
+                let walk = || self.way.walk(&mut self.matches, event);
+                match catch_unwind(AssertUnwindSafe(walk)) {
+                    Ok(None) => return Need::Nothing,
+                    stopped => {
+                        if let Some(need) = self.need(stopped) {
+                            return need;
+                        }
                     }
                 }
             }
-        }
-        Need::Nothing
+        })
+    }
+
+    /// Returns what is needed to go on after the current subscription, if anything is.
+    fn need(&mut self, stopped: Stop<'a>) -> Option<Need<'a>> {
+        let outcome = match stopped {
+            Ok(None) => return None,
+            Ok(Some(Called::Later(running))) => return Some(Need::Await(running)),
+            Ok(Some(Called::Now(outcome))) => outcome,
+            Err(panic) => {
+                let asking = std::mem::take(&mut self.way.asking);
+                panicked(if asking { "the predicate panicked" } else { "panicked" }, &*panic)
+            }
+        };
+        self.ended(outcome).map(Need::Tell)
     }
 
     /// Takes down what the current subscription came to; returns the failure, if it was one.
-    pub(super) fn ended(&mut self, outcome: Outcome) -> Option<Failed> {
-        let entry = self.current?;
+    pub(super) fn ended(&mut self, outcome: Outcome) -> Option<Box<Failed>> {
+        let entry = self.way.current?;
         let (reason, again) = match entry.policy.decide(outcome, 1) {
             Decision::End(End::Done) => {
-                self.succeeded += 1;
+                self.way.succeeded += 1;
                 return None;
             }
             Decision::End(End::Unmatched) => return None,
@@ -138,31 +201,42 @@ impl<'a> Dispatch<'a> {
             }
         };
         self.report.matched += 1;
-        Some(Failed::new(entry, self.event, 1, reason, again))
+        Some(Box::new(Failed::new(entry, self.event, 1, reason, again)))
     }
 
-    /// Ends the dispatch and counts it, unless it is one of Railbus's own events; returns what is
-    /// to be tried again.
-    pub(super) fn finish(mut self, counters: Option<&Counters>) -> (Report, Again) {
-        self.report.matched += self.succeeded as usize;
-        let worst = match (self.failed, self.succeeded) {
+    /// Ends the dispatch; returns what is to be tried again, if anything is. Counted unless it is
+    /// one of Railbus's own events.
+    pub(super) fn finish(mut self, counters: Option<&Counters>) -> (Report, Option<Again>) {
+        let succeeded = self.way.succeeded;
+        self.report.matched += succeeded as usize;
+        let worst = match (self.failed, succeeded) {
             (true, _) => Worst::Failed,
             (false, 0) => Worst::Unmatched,
             (false, _) => Worst::Succeeded,
         };
+        let again = (!self.again.is_empty()).then_some(Again { tries: self.again, worst });
         if let Some(counters) = counters {
             let seat = seat();
-            if self.report.matched > 0 {
-                counters.delivered.add_at(seat, 1);
-            }
-            if self.succeeded > 0 {
-                counters.succeeded.add_at(seat, self.succeeded);
-            }
-            if self.again.is_empty() {
-                worst.count(counters);
+            counters.delivered.add_at(seat, u64::from(self.report.matched > 0));
+            counters.succeeded.add_at(seat, succeeded);
+            if again.is_none() {
+                worst.count(counters, seat);
             }
         }
-        (self.report, Again { tries: self.again, worst })
+        (self.report, again)
+    }
+}
+
+/// Counts a dispatch that was through at once.
+#[inline]
+pub(super) fn count_through(counters: &Counters, seat: Seat, succeeded: u64) {
+    match succeeded {
+        0 => counters.broadcasts.unmatched.add_at(seat, 1),
+        _ => {
+            counters.delivered.add_at(seat, 1);
+            counters.succeeded.add_at(seat, succeeded);
+            counters.broadcasts.succeeded.add_at(seat, 1);
+        }
     }
 }
 
@@ -173,10 +247,6 @@ pub(super) struct Again {
 }
 
 impl Again {
-    pub(super) fn is_empty(&self) -> bool {
-        self.tries.is_empty()
-    }
-
     /// Makes the further tries, all subscriptions at once, each until it is through.
     pub(super) async fn run(
         self,
@@ -189,7 +259,7 @@ impl Again {
         let ended = futures_util::future::join_all(tries).await;
         let worst = ended.into_iter().map(|d| Worst::of(&d)).fold(self.worst, Worst::max);
         counters.broadcasts.retried.one();
-        worst.count(&counters);
+        worst.count(&counters, seat());
     }
 }
 
@@ -210,12 +280,13 @@ impl Worst {
         }
     }
 
-    fn count(self, counters: &Counters) {
+    fn count(self, counters: &Counters, seat: Seat) {
         let events = &counters.broadcasts;
-        match self {
-            Self::Unmatched => events.unmatched.one(),
-            Self::Succeeded => events.succeeded.one(),
-            Self::Failed => events.failed.one(),
-        }
+        let counter = match self {
+            Self::Unmatched => &events.unmatched,
+            Self::Succeeded => &events.succeeded,
+            Self::Failed => &events.failed,
+        };
+        counter.add_at(seat, 1);
     }
 }

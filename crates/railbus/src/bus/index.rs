@@ -13,8 +13,22 @@ use std::sync::Arc;
 /// Subscriptions in the order they run.
 pub(super) type List = Arc<[Arc<Entry>]>;
 
-/// Lists that together hold every subscription that may want an event.
-pub(super) type Lists<'a> = SmallVec<[&'a [Arc<Entry>]; 6]>;
+/// Lists that together hold every subscription that may want an event. Mostly there is one.
+#[derive(Default)]
+pub(super) struct Lists<'a> {
+    pub(super) first: &'a [Arc<Entry>],
+    pub(super) more: SmallVec<[&'a [Arc<Entry>]; 6]>,
+}
+
+impl<'a> Lists<'a> {
+    fn push(&mut self, list: &'a [Arc<Entry>]) {
+        if self.first.is_empty() {
+            self.first = list;
+        } else if !list.is_empty() {
+            self.more.push(list);
+        }
+    }
+}
 
 /// All broadcast subscriptions. A copy costs little, so that a change is a new one.
 #[derive(Clone, Debug, Default)]
@@ -23,6 +37,8 @@ pub(super) struct Index {
     topics: Names,
     /// What pins nothing.
     rest: List,
+    /// Whether everything is found by its exact type.
+    only_types: bool,
 }
 
 /// Subscriptions that pin a part of a name.
@@ -86,6 +102,10 @@ impl Index {
                 seen.push(place);
             }
         }
+        let parts = &index.types;
+        index.only_types = index.topics.is_empty()
+            && index.rest.is_empty()
+            && (parts.prefixes.lengths | parts.suffixes.lengths) == 0;
         index
     }
 
@@ -106,21 +126,29 @@ impl Index {
     }
 
     /// Returns the lists of those that may want the event; each is to be asked.
+    #[inline]
     pub(super) fn candidates(&self, event: &Event) -> Lists<'_> {
-        let mut lists = Lists::new();
+        let mut lists = Lists::default();
+        if self.only_types {
+            let exact = self.types.exact(event.event_type(), event.type_hash());
+            lists.first = exact.unwrap_or_default();
+            return lists;
+        }
+        self.all_candidates(event, lists)
+    }
+
+    fn all_candidates<'a>(&'a self, event: &Event, mut lists: Lists<'a>) -> Lists<'a> {
         self.types.candidates(event.event_type(), event.type_hash(), &mut lists);
         if !self.topics.is_empty() {
             self.topics.candidates(event.topic(), event.topic_hash(), &mut lists);
         }
-        if !self.rest.is_empty() {
-            lists.push(&self.rest);
-        }
+        lists.push(&self.rest);
         lists
     }
 
     /// Returns the lists of those that may want an event of this type, on the topic of that name.
     pub(super) fn candidates_for(&self, event_type: &str) -> Lists<'_> {
-        let (mut lists, hash) = (Lists::new(), name_hash(event_type));
+        let (mut lists, hash) = (Lists::default(), name_hash(event_type));
         self.types.candidates(event_type, hash, &mut lists);
         self.topics.candidates(event_type, hash, &mut lists);
         lists.push(&self.rest);
@@ -133,9 +161,15 @@ impl Names {
         self.exact.is_empty() && self.prefixes.lengths == 0 && self.suffixes.lengths == 0
     }
 
+    #[inline]
+    fn exact(&self, name: &str, hash: u64) -> Option<&[Arc<Entry>]> {
+        let bucket = self.exact.get(hash, |bucket| *bucket.part == *name)?;
+        Some(&bucket.list)
+    }
+
     fn candidates<'a>(&'a self, name: &str, hash: u64, lists: &mut Lists<'a>) {
-        if let Some(bucket) = self.exact.get(hash, |bucket| *bucket.part == *name) {
-            lists.push(&bucket.list);
+        if let Some(list) = self.exact(name, hash) {
+            lists.push(list);
         }
         if self.prefixes.lengths != 0 {
             self.prefixes.candidates(|length| name.get(..length), lists);

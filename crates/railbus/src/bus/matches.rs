@@ -20,18 +20,26 @@ impl<'a> Matches<'a> {
 impl<'a> Iterator for Matches<'a> {
     type Item = &'a Arc<Entry>;
 
+    #[inline]
     fn next(&mut self) -> Option<&'a Arc<Entry>> {
-        if let [only] = &mut self.lists[..] {
-            let (first, rest) = only.split_first()?;
-            *only = rest;
+        if self.lists.more.is_empty() {
+            let (first, rest) = self.lists.first.split_first()?;
+            self.lists.first = rest;
             return Some(first);
         }
+        self.merge()
+    }
+}
+
+impl<'a> Matches<'a> {
+    fn merge(&mut self) -> Option<&'a Arc<Entry>> {
         loop {
-            let heads = self.lists.iter().enumerate();
-            let heads = heads.filter_map(|(i, list)| Some((i, list.first()?.order())));
-            let (at, order) = heads.min_by_key(|(_, order)| *order)?;
-            let (first, rest) = self.lists[at].split_first()?;
-            self.lists[at] = rest;
+            let Lists { first, more } = &mut self.lists;
+            let lists = std::iter::once(first).chain(more.iter_mut());
+            let heads = lists.filter_map(|list| Some((list.first()?.order(), list)));
+            let (order, list) = heads.min_by_key(|(order, _)| *order)?;
+            let (first, rest) = list.split_first()?;
+            *list = rest;
             if self.last.replace(order) != Some(order) {
                 return Some(first);
             }

@@ -1,7 +1,7 @@
 //! Publishing: to the backend, and where it has none of its own, to the handlers here.
 
 use super::{
-    dispatch::{Again, Dispatch, Need, Running},
+    dispatch::{Again, Begun, Dispatch, Need, Running, begin, count_through},
     failure::Failed,
     open::{Bus, Inner},
     report::Report,
@@ -14,6 +14,7 @@ use crate::{
     delivery::Outcome,
     error::{Error, ErrorKind, Result},
     event::{Event, IntoEvent},
+    instrument::seat,
 };
 use futures_util::FutureExt;
 use std::{borrow::Borrow, panic::AssertUnwindSafe, sync::Arc};
@@ -77,9 +78,18 @@ impl Bus {
         given.check()?;
         let made = inner.made_of(given)?;
         let event = made.as_ref().unwrap_or(given);
-        inner.may_emit(&now, event)?;
-        inner.counters.published.one();
-        Ok(self.dispatch_now(&now, event, true))
+        if !inner.inline || now.has_groups() || now.is_heavy() {
+            inner.may_emit(&now, event)?;
+        }
+        let seat = seat();
+        inner.counters.published.add_at(seat, 1);
+        match begin(&now, event) {
+            Begun::Through(succeeded) => {
+                count_through(&inner.counters, seat, succeeded);
+                Ok(Report { matched: succeeded as usize, ..Report::default() })
+            }
+            Begun::Open(dispatch, need) => Ok(self.go_on(dispatch, need, event, true)),
+        }
     }
 
     /// Publishes a batch and returns one result an event, in order.
@@ -149,15 +159,22 @@ impl Bus {
             report.matched += grouped;
             return Ok(report);
         }
-        let wanted = now.broadcasts(event).filter(|entry| entry.wants(event)).count();
+        let wanted = now.wanting(event).count();
         Ok(Report { matched: wanted + grouped, ..Report::default() })
     }
 
     /// Runs the broadcast subscriptions that want the event.
     pub(super) async fn dispatch(&self, now: &Snapshot, event: &Event) -> Report {
-        let mut dispatch = Dispatch::new(now, event);
+        let counters = &self.0.counters;
+        let (mut dispatch, mut need) = match begin(now, event) {
+            Begun::Through(succeeded) => {
+                count_through(counters, seat(), succeeded);
+                return Report { matched: succeeded as usize, ..Report::default() };
+            }
+            Begun::Open(dispatch, need) => (dispatch, need),
+        };
         loop {
-            let failed = match dispatch.go() {
+            let failed = match need {
                 Need::Nothing => break,
                 Need::Await(running) => dispatch.ended(outcome_of(running, event).await),
                 Need::Tell(failed) => Some(failed),
@@ -165,33 +182,45 @@ impl Bus {
             if let Some(event) = failed.and_then(|failed| self.0.failed_event(failed)) {
                 Box::pin(self.tell(event)).await;
             }
+            need = dispatch.go();
         }
-        let (report, again) = dispatch.finish(Some(&self.0.counters));
-        self.try_again(again, event);
+        let (report, again) = dispatch.finish(Some(counters));
+        if let Some(again) = again {
+            self.try_again(again, event);
+        }
         report
     }
 
-    /// Runs the broadcast subscriptions that want the event, none of which is async.
-    fn dispatch_now(&self, now: &Snapshot, event: &Event, counted: bool) -> Report {
-        let mut dispatch = Dispatch::new(now, event);
+    /// Goes on with a dispatch to subscriptions none of which is async.
+    #[cold]
+    fn go_on<'a>(
+        &self,
+        mut dispatch: Dispatch<'a>,
+        mut need: Need<'a>,
+        event: &Event,
+        counted: bool,
+    ) -> Report {
         loop {
-            match dispatch.go() {
+            match need {
                 Need::Nothing => break,
                 // Not one that says it is async, or it would not have come here.
                 Need::Await(running) => drop(running),
                 Need::Tell(failed) => {
-                    let event = match counted {
+                    let told = match counted {
                         true => self.0.failed_event(failed),
                         false => self.0.told_event(failed),
                     };
-                    if let Some(event) = event {
+                    if let Some(event) = told {
                         self.tell_now(event);
                     }
                 }
             }
+            need = dispatch.go();
         }
         let (report, again) = dispatch.finish(counted.then_some(&self.0.counters));
-        self.try_again(again, event);
+        if let Some(again) = again {
+            self.try_again(again, event);
+        }
         report
     }
 
@@ -202,16 +231,20 @@ impl Bus {
         if context::depth() >= DEPTH_MAX || now.phase == Phase::Closed {
             return;
         }
-        let mut dispatch = Dispatch::new(&now, &event);
+        let Begun::Open(mut dispatch, mut need) = begin(&now, &event) else { return };
         loop {
-            let failed = match dispatch.go() {
-                Need::Nothing => return,
+            let failed = match need {
+                Need::Nothing => break,
                 Need::Await(running) => dispatch.ended(outcome_of(running, &event).await),
                 Need::Tell(failed) => Some(failed),
             };
             if let Some(event) = failed.and_then(|failed| self.0.told_event(failed)) {
                 Box::pin(self.tell(event)).await;
             }
+            need = dispatch.go();
+        }
+        if let (_, Some(again)) = dispatch.finish(None) {
+            self.try_again(again, &event);
         }
     }
 
@@ -219,8 +252,10 @@ impl Bus {
     pub(crate) fn tell_now(&self, event: Event) {
         let now = self.0.table.now();
         if !now.is_heavy() {
-            if context::depth() < DEPTH_MAX {
-                self.dispatch_now(&now, &event, false);
+            if context::depth() < DEPTH_MAX
+                && let Begun::Open(dispatch, need) = begin(&now, &event)
+            {
+                self.go_on(dispatch, need, &event, false);
             }
         } else if let Some(runtime) = self.0.runtime() {
             let bus = self.clone();
@@ -228,10 +263,8 @@ impl Bus {
         }
     }
 
+    #[cold]
     fn try_again(&self, again: Again, event: &Event) {
-        if again.is_empty() {
-            return;
-        }
         let Some(runtime) = self.0.runtime() else {
             tracing::error!(event = event.id(), "not tried again: there is no runtime");
             return;
@@ -240,7 +273,7 @@ impl Bus {
         let tell = {
             let bus = self.clone();
             move |failed| {
-                if let Some(event) = bus.0.failed_event(failed) {
+                if let Some(event) = bus.0.failed_event(Box::new(failed)) {
                     bus.tell_now(event);
                 }
             }
@@ -259,7 +292,15 @@ async fn outcome_of(running: Running<'_>, event: &Event) -> Outcome {
     outcome.unwrap_or_else(|panic| panicked("panicked", &*panic))
 }
 
+#[inline]
 fn may_publish(now: &Snapshot) -> Result<()> {
+    if context::is_outside() && now.phase == Phase::Open {
+        return Ok(());
+    }
+    may_publish_inside(now)
+}
+
+fn may_publish_inside(now: &Snapshot) -> Result<()> {
     let depth = context::depth();
     if depth < DEPTH_MAX && (now.phase == Phase::Open || depth > 0 && now.phase == Phase::Draining)
     {
@@ -276,7 +317,11 @@ fn may_publish(now: &Snapshot) -> Result<()> {
 
 impl Inner {
     /// Returns the event as it goes out, if it is not the one given.
+    #[inline]
     fn made_of(&self, given: &Event) -> Result<Option<Event>> {
+        if context::is_outside() && !self.encodes {
+            return Ok(None);
+        }
         let stamped = context::stamp(given);
         if !self.encodes {
             return Ok(stamped);
@@ -306,7 +351,7 @@ impl Inner {
         if !now.is_heavy() {
             return Ok(());
         }
-        for entry in now.broadcasts(event).filter(|entry| entry.wants(event)) {
+        for entry in now.wanting(event) {
             if entry.handler.is_async() {
                 return refuse(format!("subscription {} is async", entry.name));
             }
@@ -318,13 +363,13 @@ impl Inner {
     }
 
     /// Counts and logs a failure; returns the event that tells of it, if anyone listens.
-    pub(super) fn failed_event(&self, failed: Failed) -> Option<Event> {
+    pub(super) fn failed_event(&self, failed: Box<Failed>) -> Option<Event> {
         failed.count(&self.counters);
         self.told_event(failed)
     }
 
     /// Logs a failure; returns the event that tells of it, if anyone listens.
-    fn told_event(&self, failed: Failed) -> Option<Event> {
+    fn told_event(&self, failed: Box<Failed>) -> Option<Event> {
         failed.log();
         let heard =
             !failed.is_of_failure() && self.table.now().hears(crate::event::Type::HANDLER_ERROR);

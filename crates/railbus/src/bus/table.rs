@@ -1,7 +1,7 @@
 //! The table of subscriptions: an immutable snapshot, replaced as a whole.
 
 use super::{
-    index::{Index, List},
+    index::{Index, List, Lists},
     matches::Matches,
 };
 use crate::{consumer::Entry, event::Event};
@@ -169,9 +169,15 @@ impl Table {
 }
 
 impl Snapshot {
-    /// Returns the broadcast subscriptions that may want the event, in the order they run.
-    pub(super) fn broadcasts(&self, event: &Event) -> Matches<'_> {
-        Matches::new(self.broadcasts.candidates(event))
+    /// Returns the broadcast subscriptions that may want the event.
+    #[inline]
+    pub(super) fn broadcasts(&self, event: &Event) -> Lists<'_> {
+        self.broadcasts.candidates(event)
+    }
+
+    /// Returns the broadcast subscriptions that want the event, in the order they run.
+    pub(super) fn wanting<'a>(&'a self, event: &'a Event) -> impl Iterator<Item = &'a Arc<Entry>> {
+        Matches::new(self.broadcasts(event)).filter(|entry| entry.wants(event))
     }
 
     /// Tells whether a broadcast subscription may want events of this type on their default topic.

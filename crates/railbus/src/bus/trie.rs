@@ -37,6 +37,7 @@ impl<V: Clone> Trie<V> {
     }
 
     /// Returns the value of that hash which `is_it` accepts.
+    #[inline]
     pub(super) fn get(&self, hash: u64, is_it: impl Fn(&V) -> bool) -> Option<&V> {
         let (mut node, mut rest) = (self.0.as_deref()?, hash);
         loop {
