@@ -26,8 +26,10 @@ pub mod keeper;
 pub mod capability;
 pub mod backend;
 pub mod handler;
+pub mod middleware;
 pub mod input;
 
+pub mod middlewares;
 pub mod backends;
 #[cfg(feature = "app")]
 pub mod inputs;

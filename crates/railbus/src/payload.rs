@@ -76,6 +76,7 @@ static NULL: Bytes = Bytes::from_static(b"null");
 
 impl RawPayload {
     /// Keeps `value` as it is; nothing is encoded until someone asks.
+    #[inline]
     pub fn of<T: Serialize + Send + Sync + 'static>(value: T) -> Self {
         Self(Some(Arc::new(Given { value, made: Made::default() })))
     }

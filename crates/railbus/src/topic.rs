@@ -23,7 +23,7 @@ pub fn check_name(what: &'static str, name: &str) -> Result<()> {
         refuse(format!("the {what} is empty"))
     } else if name.len() > NAME_MAX {
         refuse(format!("the {what} has {} bytes; at most {NAME_MAX} are allowed", name.len()))
-    } else if name.contains('\0') {
+    } else if name.bytes().fold(false, |found, byte| found | (byte == 0)) {
         refuse(format!("the {what} has a NUL character"))
     } else {
         Ok(())

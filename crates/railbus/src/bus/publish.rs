@@ -48,7 +48,7 @@ impl Bus {
     /// bus.on("order.placed").run(async |event: Event| println!("{}", event.id())).await?;
     /// let order = Event::new("order.placed").topic("shop").payload(json!({"lines": 2}));
     /// assert_eq!(bus.publish(order).await?.matched, 1);
-    /// # railbus::Result::Ok(()) }).unwrap();
+    /// # Ok::<(), railbus::Error>(()) }).unwrap();
     /// ```
     pub async fn publish(&self, event: impl IntoEvent) -> Result<Report> {
         let held = event.into_event();

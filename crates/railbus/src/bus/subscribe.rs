@@ -13,12 +13,14 @@ use crate::{
     error::{Error, ErrorKind, Result},
     handler::{AnyHandler, Handler, erase},
     id::new_id,
+    middleware::{Layered, Middleware},
     predicate::Predicate,
     retry::Retry,
 };
 use std::{
     future::{Future, IntoFuture},
     pin::Pin,
+    sync::Arc,
     time::Duration,
 };
 
@@ -39,6 +41,7 @@ impl Bus {
             limit: None,
             start: Start::Oldest,
             manual: false,
+            layers: Vec::new(),
         }
     }
 
@@ -85,6 +88,7 @@ pub struct On {
     limit: Option<usize>,
     start: Start,
     manual: bool,
+    layers: Vec<Arc<dyn Middleware>>,
 }
 
 impl On {
@@ -151,9 +155,16 @@ impl On {
         self
     }
 
+    /// Puts a middleware around the handler, within those before it: the first is outermost.
+    pub fn layer(mut self, layer: impl Middleware) -> Self {
+        self.layers.push(Arc::new(layer));
+        self
+    }
+
     /// Gives it the handler: a function, a closure or an async closure.
-    pub fn run<M: 'static>(self, handler: impl Handler<M>) -> Opening {
-        Opening { on: self, handler: erase(handler) }
+    pub fn run<M: 'static>(mut self, handler: impl Handler<M>) -> Opening {
+        let layers = std::mem::take(&mut self.layers);
+        Opening { on: self, handler: Layered::around(layers, erase(handler)) }
     }
 }
 

@@ -26,6 +26,7 @@ impl Event {
 }
 
 impl EventBuilder {
+    #[inline]
     fn new(event_type: &str) -> Self {
         let timestamp = Timestamp::now();
         Self(Envelope {
@@ -42,12 +43,14 @@ impl EventBuilder {
     }
 
     /// Sets where the event is published (default: its type).
+    #[inline]
     pub fn topic(mut self, topic: impl AsRef<str>) -> Self {
         self.0.topic = Some(SmolStr::new(topic));
         self
     }
 
     /// Sets who says so.
+    #[inline]
     pub fn source(mut self, source: impl AsRef<str>) -> Self {
         self.0.source = SmolStr::new(source);
         self
@@ -98,11 +101,13 @@ impl EventBuilder {
     }
 
     /// Ends the event with `payload`, kept as it is; encoding errors surface at publish.
+    #[inline]
     pub fn payload<T: Serialize + Send + Sync + 'static>(self, payload: T) -> Event {
         self.raw_payload(RawPayload::of(payload))
     }
 
     /// Ends the event with a payload as another event carried it.
+    #[inline]
     pub fn raw_payload(mut self, payload: RawPayload) -> Event {
         self.0.payload = payload;
         self.into()
@@ -110,6 +115,7 @@ impl EventBuilder {
 }
 
 impl From<EventBuilder> for Event {
+    #[inline]
     fn from(EventBuilder(mut envelope): EventBuilder) -> Self {
         // What is the default is left out, so that equal events are equal however they came.
         if envelope.topic.as_ref() == Some(&envelope.event_type) {

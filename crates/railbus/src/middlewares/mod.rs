@@ -1,0 +1,5 @@
+//! Middleware that comes with Railbus.
+
+mod timeout;
+
+pub use timeout::Timeout;
