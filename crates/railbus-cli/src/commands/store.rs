@@ -37,7 +37,7 @@ impl Shared {
     /// Opens the bus, and says so if that is how its store begins.
     pub(super) async fn open(&self) -> Result<Bus> {
         let begins = file(&self.options).is_some_and(|path| !path.exists());
-        let bus = Bus::open_with(self.options.clone()).await?;
+        let bus = Bus::open(self.options.clone()).await?;
         if begins {
             output::note(&format!("{} is new: an empty store was created", self.options));
         }
@@ -66,7 +66,7 @@ pub(super) async fn existing(options: &Options, operation: &'static str) -> Resu
             _ => {}
         }
     }
-    Bus::open_with(options.clone()).await
+    Bus::open(options.clone()).await
 }
 
 /// Returns the file that a store is kept in, if it is one.

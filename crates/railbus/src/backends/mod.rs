@@ -52,21 +52,42 @@ pub const TABLE: &[Row] = &[
     },
 ];
 
+/// The backends that Railbus names and that are not in every build.
+const NAMED: &[&str] =
+    &["nats", "postgres", "postgres-queue", "redis", "redis-streams", "sqlite", "sqs"];
+
 /// Returns the backend that `options` name.
 ///
 /// # Errors
-/// Returns a config error that lists the backends of this build if there is none of that name.
+/// Returns a config error that lists the backends of this build if there is none of that name, an
+/// unsupported one if there is, but not in this build.
 pub fn find(options: &Options) -> Result<&'static Row> {
-    let names = || TABLE.iter().map(|row| row.scheme);
-    TABLE.iter().find(|row| row.scheme == options.backend()).ok_or_else(|| {
-        let known = names().collect::<Vec<_>>().join(", ");
-        let hint = match nearest(options.backend(), names()) {
-            Some(near) => format!("did you mean `{near}`? This build has: {known}"),
-            None => format!("this build has: {known}"),
+    let name = options.backend();
+    TABLE.iter().find(|row| row.scheme == name).ok_or_else(|| absent(name))
+}
+
+fn absent(name: &str) -> Error {
+    let mut built: Vec<_> = TABLE.iter().map(|row| row.scheme).collect();
+    built.sort_unstable();
+    let known = built.join(", ");
+    if NAMED.contains(&name) {
+        let why = format!("the backend `{name}` is not in this build");
+        let hint = match name {
+            "sqlite" => "build railbus with the feature `sqlite`",
+            _ => "this version does not have it yet",
         };
-        let why = format!("there is no backend `{}`", options.backend());
-        Error::new(ErrorKind::Config, "open", why).hint(hint)
-    })
+        let hint = format!("{hint}; this build has: {known}");
+        return Error::new(ErrorKind::Unsupported, "open", why).hint(hint);
+    }
+    let all = built.iter().chain(NAMED).copied();
+    let hint = match nearest(name, all) {
+        Some(near) if built.contains(&near) => {
+            format!("did you mean `{near}`? This build has: {known}")
+        }
+        Some(near) => format!("did you mean `{near}`? It is not in this build, which has: {known}"),
+        None => format!("this build has: {known}"),
+    };
+    Error::new(ErrorKind::Config, "open", format!("there is no backend `{name}`")).hint(hint)
 }
 
 /// Opens the backend that `options` name.

@@ -3,7 +3,7 @@
 use super::{
     fault::fault,
     schema::{APPLICATION_ID, MIGRATIONS, VERSION},
-    settings::Settings,
+    settings::{Settings, shown},
 };
 use crate::{
     error::{Error, ErrorKind, Result},
@@ -77,7 +77,7 @@ fn define_wants(connection: &Connection) -> rusqlite::Result<()> {
 /// Creates a missing file for this user alone, and refuses what can't be a store.
 fn check_file(path: &Path) -> Result<()> {
     let refuse = |kind, why: &'static str, hint: &str| {
-        Err(Error::new(kind, OPERATION, why).with("file", path.display()).hint(hint))
+        Err(Error::new(kind, OPERATION, why).with("file", shown(path)).hint(hint))
     };
     match fs::metadata(path) {
         Ok(found) if found.is_dir() => {
@@ -104,7 +104,7 @@ fn create(path: &Path) -> Result<()> {
         Err(e) if e.kind() == Io::AlreadyExists => Ok(()),
         Err(e) if e.kind() == Io::NotFound => {
             Err(Error::new(ErrorKind::NotFound, OPERATION, "the file's folder does not exist")
-                .with("file", path.display())
+                .with("file", shown(path))
                 .hint("create the folder, or name another one"))
         }
         Err(e) => Err(denied(path, e)),
@@ -118,7 +118,7 @@ fn denied(path: &Path, error: std::io::Error) -> Error {
         _ => ErrorKind::Unavailable,
     };
     Error::new(kind, OPERATION, "the database file can't be opened")
-        .with("file", path.display())
+        .with("file", shown(path))
         .because(error)
         .hint("check the permissions of the file and of its folder")
 }
@@ -168,12 +168,12 @@ fn check_owner(connection: &Connection, settings: &Settings) -> Result<()> {
     if owner != APPLICATION_ID && tables > 0 {
         let why = "the database belongs to another program";
         return Err(Error::new(ErrorKind::Corrupt, OPERATION, why)
-            .with("file", settings.path.display())
+            .with("file", shown(&settings.path))
             .hint("name another file; Railbus keeps its events in a file of their own"));
     }
     if version > VERSION {
         return Err(Error::new(ErrorKind::Version, OPERATION, "a newer Railbus wrote this file")
-            .with("file", settings.path.display())
+            .with("file", shown(&settings.path))
             .with("its schema", version)
             .with("known up to", VERSION)
             .hint("use that Railbus, or name another file"));
