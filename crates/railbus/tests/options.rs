@@ -1,4 +1,5 @@
 //! Where a bus opens and how: every form of input, what contradicts itself, what is never told.
+#![cfg(feature = "sqlite")]
 #![allow(clippy::unwrap_used, clippy::expect_used)]
 
 use railbus::{

@@ -1,9 +1,11 @@
 //! The backends: one row of [`TABLE`] each.
 
+pub mod checkup;
 pub mod memory;
 #[cfg(feature = "sqlite")]
 pub mod sqlite;
 
+use self::checkup::Checkup;
 use crate::{
     backend::{Backend, Capability},
     error::{Error, ErrorKind, Result, nearest},
@@ -14,7 +16,7 @@ use std::{future::Future, pin::Pin, sync::Arc};
 /// What opening a backend gives.
 pub type Opening = Pin<Box<dyn Future<Output = Result<Arc<dyn Backend>>> + Send>>;
 
-/// A backend as `open`, `backends` and the conformance suite see it.
+/// A backend as `open`, `backends`, `doctor` and the conformance suite see it.
 #[derive(Debug)]
 pub struct Row {
     /// Its name: the URL's scheme.
@@ -27,6 +29,8 @@ pub struct Row {
     pub settings: &'static [Setting],
     /// Checks settings without opening anything.
     pub check: fn(&Options) -> Result<()>,
+    /// Looks at its place without opening it: nothing is created or changed. May block.
+    pub look: fn(&Options) -> Checkup,
     /// Opens it.
     pub open: fn(Options) -> Opening,
 }
@@ -39,6 +43,7 @@ pub const TABLE: &[Row] = &[
         capability: &memory::CAPABILITY,
         settings: memory::SETTINGS,
         check: memory::check,
+        look: |_| Checkup::default(),
         open: |options| Box::pin(memory::open(options)),
     },
     #[cfg(feature = "sqlite")]
@@ -48,6 +53,7 @@ pub const TABLE: &[Row] = &[
         capability: &sqlite::CAPABILITY,
         settings: sqlite::SETTINGS,
         check: sqlite::check,
+        look: sqlite::look,
         open: |options| Box::pin(sqlite::open(options)),
     },
 ];
@@ -96,4 +102,18 @@ fn absent(name: &str) -> Error {
 /// As [`find`], else what the backend says.
 pub async fn open(options: Options) -> Result<Arc<dyn Backend>> {
     (find(&options)?.open)(options).await
+}
+
+#[cfg(test)]
+mod tests {
+    use super::absent;
+    use crate::error::ErrorKind;
+
+    #[test]
+    fn a_backend_that_was_left_out_is_told_with_its_feature() {
+        let error = absent("sqlite");
+        assert_eq!(error.kind(), ErrorKind::Unsupported);
+        let advice = error.advice().unwrap_or_default();
+        assert!(advice.starts_with("build railbus with the feature `sqlite`"), "{advice}");
+    }
 }

@@ -63,7 +63,8 @@ impl Bus {
         Self::over(Arc::new(backends::memory::Memory::default()))
     }
 
-    /// Opens the bus that a URL such as `sqlite:orders.db`, a map, a table or [`Options`] name.
+    /// Opens the bus that a URL such as `sqlite:orders.db`, a map, a table or
+    /// [`Options`](crate::options::Options) name.
     ///
     /// # Errors
     /// Returns a config error for a URL, backend or setting that is unknown, an unsupported one
