@@ -5,10 +5,13 @@
 use railbus::{
     backends,
     bus::Bus,
+    delivery::Then,
     error::{Error, ErrorKind, Result, chain},
+    event::Event,
     options::{IntoOptions, Options, Setting},
 };
 use serde_json::{Value, json};
+use std::time::Duration;
 
 fn map(value: &Value) -> Result<Options> {
     Options::from_map(value.as_object().unwrap())
@@ -372,4 +375,26 @@ async fn a_secret_is_told_by_no_debug_display_error_or_advice() {
         let beside = json!({ "url": "redis://:other@h", key: "hunter2", "password": "hunter2" });
         keeps(key, map(&beside)).await;
     }
+}
+
+#[tokio::test]
+async fn what_a_backend_cannot_do_is_refused_naming_one_that_can() {
+    let folder = tempfile::tempdir().unwrap();
+    let (memory, url) = (Bus::new(), format!("sqlite:{}/a.db", folder.path().display()));
+    let held = || Event::new("later").delay(Duration::from_secs(3600)).payload(1);
+    let refused = memory.publish(held()).await.unwrap_err();
+    assert_eq!(refused.kind(), ErrorKind::Unsupported);
+    says(&refused, "memory holds no event back", "use a backend that does: sqlite");
+    memory.publish(Event::new("now").delay(Duration::ZERO).payload(1)).await.unwrap();
+    let refused = memory.keeper().err().unwrap();
+    says(&refused, "keeps neither groups nor dead letters", "use a backend that does: sqlite");
+
+    let stored = Bus::open(url).await.unwrap();
+    stored.publish(held()).await.unwrap();
+    let short = Duration::from_millis(1);
+    let on = stored.on("later").group("g").lease(short).run(|_: &Event| ());
+    says(&on.await.unwrap_err(), "the lease is too short", "set at least 100ms");
+    let dead = stored.on("later").then(Then::DeadLetter).run(|_: &Event| ());
+    says(&dead.await.unwrap_err(), "has no dead letters", "give the subscription a group");
+    stored.close().await.unwrap();
 }

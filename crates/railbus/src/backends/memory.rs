@@ -3,6 +3,7 @@
 use crate::{
     backend::{Backend, Capability, Outgoing, Source, Subscribe},
     error::{Error, ErrorKind, Result},
+    event::Event,
     options::{Options, Setting},
 };
 use async_trait::async_trait;
@@ -84,6 +85,16 @@ impl Memory {
     }
 }
 
+/// Refuses an event that is to be held back: delivered inside publish, it would come too soon.
+fn check_delay(event: &Event) -> Result<()> {
+    if event.delay().is_none_or(|delay| delay.is_zero()) {
+        return Ok(());
+    }
+    Err(Error::new(ErrorKind::Unsupported, "publish", "memory holds no event back")
+        .with("event", event.id())
+        .hint("use a backend that does: sqlite"))
+}
+
 #[async_trait]
 impl Backend for Memory {
     fn capability(&self) -> &Capability {
@@ -91,7 +102,9 @@ impl Backend for Memory {
     }
 
     async fn publish(&self, batch: &[Outgoing]) -> Vec<Result<()>> {
-        let one = |o: &Outgoing| self.check().and_then(|()| o.event.check());
+        let one = |o: &Outgoing| {
+            self.check().and_then(|()| o.event.check()).and_then(|()| check_delay(&o.event))
+        };
         batch.iter().map(one).collect()
     }
 
@@ -106,6 +119,23 @@ impl Backend for Memory {
 
     async fn close(&self, _deadline: Duration) -> Result<()> {
         self.closed.store(true, Relaxed);
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{Options, Result, Wire, wire};
+
+    #[test]
+    fn payloads_are_handed_on_as_they_are_unless_told_otherwise() -> Result<()> {
+        for (url, expected) in [
+            ("memory:", Wire::Lazy),
+            ("memory:?wire=lazy", Wire::Lazy),
+            ("memory:?wire=Always", Wire::Always),
+        ] {
+            assert_eq!(wire(&Options::parse(url)?)?, expected, "{url}");
+        }
         Ok(())
     }
 }
