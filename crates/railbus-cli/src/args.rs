@@ -34,6 +34,9 @@ pub(crate) enum Command {
     /// Look at groups, forget abandoned ones
     #[command(subcommand)]
     Groups(Groups),
+    /// Look at a bus and say what is wrong, or may soon be
+    #[command(after_help = "Exit codes: 0 if no check failed, warnings allowed; 1 if one did")]
+    Doctor(Doctor),
     /// List the backends and what they guarantee
     Backends,
     /// Show that a backend does what it claims
@@ -208,6 +211,12 @@ pub(crate) enum Groups {
         #[arg(long)]
         dry_run: bool,
     },
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct Doctor {
+    /// The bus, such as sqlite:orders.db (default: RAILBUS_URL and RAILBUS_BUS__KEY)
+    pub(crate) url: Option<String>,
 }
 
 #[derive(Debug, Args)]

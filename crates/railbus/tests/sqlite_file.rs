@@ -215,7 +215,7 @@ async fn a_setting_that_is_unknown_or_wrong_names_itself_and_what_is_allowed() {
         ("sqlit:x.db".into(), "there is no backend `sqlit`", "did you mean `sqlite`"),
         ("orders.db".into(), "a bus URL starts with a scheme", "sqlite:PATH"),
         ("memory:x".into(), "memory has no address", "memory: alone"),
-        ("memory:?wire=x".into(), "`wire` is not a setting of memory", "it takes none"),
+        ("memory:?wire=x".into(), "`x` is not a value of `wire`", "allowed: lazy, always"),
     ] {
         let error = Bus::open(&url).await.unwrap_err();
         assert_eq!(error.kind(), ErrorKind::Config, "{error}");

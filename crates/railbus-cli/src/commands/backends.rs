@@ -73,6 +73,23 @@ fn facts(row: &Row) -> Vec<Fact> {
     ]
 }
 
+/// Says in one line what a backend guarantees.
+pub(super) fn summary(row: &Row) -> String {
+    const TOLD: [&str; 8] = [
+        "delivery",
+        "broadcast",
+        "groups",
+        "delay",
+        "lease_min_seconds",
+        "replay",
+        "dead_letters",
+        "durable",
+    ];
+    let facts = facts(row);
+    let said = facts.iter().filter(|(key, ..)| TOLD.contains(key));
+    said.map(|(_, title, value)| format!("{title}: {}", text(value))).collect::<Vec<_>>().join("; ")
+}
+
 fn delivery(c: &Capability) -> &'static str {
     match (c.broadcast, c.groups) {
         (Broadcast::None, true) => "at least once in a group",

@@ -7,6 +7,7 @@ mod backends;
 mod check;
 mod completions;
 mod conformance;
+mod doctor;
 mod letters;
 mod report;
 mod dlq;

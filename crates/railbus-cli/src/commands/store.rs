@@ -3,7 +3,7 @@
 use crate::output;
 use railbus::{
     backend::{Broadcast, Capability},
-    backends::{self, TABLE},
+    backends::{self, Row, TABLE},
     bus::Bus,
     error::{Error, ErrorKind, Result},
     options::Options,
@@ -37,7 +37,7 @@ impl Shared {
     /// Opens the bus, and says so if that is how its store begins.
     pub(super) async fn open(&self) -> Result<Bus> {
         let begins = file(&self.options).is_some_and(|path| !path.exists());
-        let bus = Bus::open_with(self.options.clone()).await?;
+        let bus = Bus::open(self.options.clone()).await?;
         if begins {
             output::note(&format!("{} is new: an empty store was created", self.options));
         }
@@ -45,9 +45,14 @@ impl Shared {
     }
 }
 
-/// Opens a bus to look at what it keeps; nothing is created by looking.
+/// How long events are kept by who only looks: whoever wrote them may keep them longer than the
+/// default, and has not told us.
+const KEPT: &str = "876000h";
+
+/// Opens a bus to look at what it keeps; nothing is created by looking, and nothing goes.
 pub(super) async fn existing(options: &Options, operation: &'static str) -> Result<Bus> {
-    (backends::find(options)?.check)(options)?;
+    let row = backends::find(options)?;
+    (row.check)(options)?;
     if let Some(path) = file(options) {
         let missing = |why: &'static str| {
             Error::new(ErrorKind::NotFound, operation, why).with("file", path.display()).hint(
@@ -66,11 +71,37 @@ pub(super) async fn existing(options: &Options, operation: &'static str) -> Resu
             _ => {}
         }
     }
-    Bus::open_with(options.clone()).await
+    Bus::open(keeping(options, row)).await
+}
+
+fn keeping(options: &Options, row: &Row) -> Options {
+    let mut options = options.clone();
+    if row.settings.iter().any(|setting| setting.key == "retention") {
+        options.set("retention", KEPT);
+    }
+    options
 }
 
 /// Returns the file that a store is kept in, if it is one.
 fn file(options: &Options) -> Option<&Path> {
     let path = Some(options.address()).filter(|path| !path.is_empty())?;
     (options.backend() == "sqlite").then(|| Path::new(path))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{KEPT, Options, Result, backends, keeping};
+
+    #[test]
+    fn looking_lets_nothing_go_that_others_keep_longer() -> Result<()> {
+        for url in ["sqlite:a.db", "sqlite:a.db?retention=1s", "memory:"] {
+            let options = Options::parse(url)?;
+            let row = backends::find(&options)?;
+            let opened = keeping(&options, row);
+            (row.check)(&opened)?;
+            let kept = (row.scheme == "sqlite").then_some(KEPT);
+            assert_eq!(opened.text("retention"), kept, "{url}");
+        }
+        Ok(())
+    }
 }

@@ -3,6 +3,7 @@
 
 mod conformance;
 mod dlq;
+mod doctor;
 mod files;
 mod groups;
 mod printed;

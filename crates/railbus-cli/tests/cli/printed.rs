@@ -29,7 +29,7 @@ fn completions_are_a_script_for_each_shell() {
     let scene = Scene::new();
     for shell in ["bash", "zsh", "fish", "elvish", "powershell"] {
         let script = scene.ok(&["completions", shell]);
-        for command in ["publish", "subscribe", "redrive", "backends"] {
+        for command in ["publish", "subscribe", "redrive", "backends", "doctor"] {
             assert!(script.contains(command), "no {command} for {shell}");
         }
     }
@@ -39,7 +39,7 @@ fn completions_are_a_script_for_each_shell() {
 #[test]
 fn every_command_has_help() {
     let scene = Scene::new();
-    let commands = ["run", "check", "publish", "subscribe", "dlq", "groups", "backends"];
+    let commands = ["run", "check", "publish", "subscribe", "dlq", "groups", "backends", "doctor"];
     for command in commands {
         assert!(scene.ok(&[command, "--help"]).contains("Usage: railbus"), "{command}");
     }
@@ -71,6 +71,7 @@ fn a_secret_in_a_url_is_not_printed() {
         &["groups", "ls", url],
         &["dlq", "ls", url],
         &["dlq", "show", url, "1"],
+        &["doctor", url],
     ] {
         let ran = scene.run(args);
         assert!(!format!("{}{}", ran.out, ran.err).contains("hunter2"), "{ran:?}");

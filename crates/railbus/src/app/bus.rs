@@ -51,7 +51,7 @@ impl Said {
 
     fn set(&mut self, key: &str, value: &str, key_at: At, value_at: At) {
         self.options.set(key, value);
-        self.settings.insert(key.into(), (key_at, value_at));
+        self.settings.insert(self.options.canonical(key).into(), (key_at, value_at));
     }
 
     /// Returns who set a setting: where its value stands if the key is right, else its key.
@@ -86,7 +86,7 @@ impl Environment {
     /// Returns where the environment says the bus is: `None` if it does not say, `Some(None)` if
     /// it does, wrongly.
     fn place(&self, notes: &Notes<'_>) -> Option<Option<Said>> {
-        let url = self.get(&["url", "connection_string"]);
+        let url = self.get(&["url", "connection_string", "redis_url"]);
         let variable = url.or_else(|| self.get(&["kind", "backend"]))?;
         if variable.value.trim().is_empty() {
             let hint = "unset it, or name a bus, such as sqlite:orders.db";
@@ -144,11 +144,11 @@ pub(super) fn read(root: &Table<'_>, folder: &Path, env: &Environment) -> Option
         }
     };
     for (field, value) in settings {
-        if said.options.text(field.key).is_none() {
+        if said.options.text(said.options.canonical(field.key)).is_none() {
             said.set(field.key, &value, (&field.key_span).into(), (&field.span).into());
         }
     }
-    let places = ["url", "connection_string", "kind", "backend", "path"];
+    let places = ["url", "connection_string", "redis_url", "kind", "backend", "path"];
     for variable in env.0.iter().filter(|v| !places.contains(&v.key.as_str())) {
         said.set(&variable.key, &variable.value, variable.at(), variable.at());
     }
@@ -158,22 +158,22 @@ pub(super) fn read(root: &Table<'_>, folder: &Path, env: &Environment) -> Option
 fn draft<'a>(field: &Field<'a>, folder: &Path, needed: bool) -> Option<Drafted<'a>> {
     let hint = format!("write {EXAMPLE}");
     let table = field.table("[bus]", Some(hint))?;
-    let url = table.either("url", "connection_string");
-    let named = table.either("kind", "backend");
+    let url = table.one_of(&["url", "connection_string", "redis_url"]);
+    let named = table.one_of(&["kind", "backend"]);
     let path = table.take("path");
+    // A backend beside a URL may say which of a server's backends is meant.
+    let options = url.as_ref().map(|url| of_url(url, named.as_ref()));
+    let kin = options.as_ref().is_some_and(|(_, kin)| *kin);
     if let Some(url) = &url {
-        for other in named.iter().chain(&path) {
+        for other in named.iter().filter(|_| !kin).chain(&path) {
             let why = format!("`{}` and `{}` both say where the bus is", url.key, other.key);
             let hint = format!("keep `{}` alone", url.key);
             at_key(other, why, hint);
         }
     }
     let settings: Vec<_> = table.rest().filter_map(setting).collect();
-    let options = match (&url, &named) {
-        (Some(url), _) => {
-            let text = url.text()?;
-            Options::parse(text).map_err(|e| url.refused(&e)).ok()?
-        }
+    let options = match (options, &named) {
+        (Some((options, _)), _) => options?,
         (None, Some(named)) => {
             let path = path.as_ref().map_or(Some(""), Field::text)?;
             of_kind(named.text()?, path).map_err(|e| named.refused(&e)).ok()?
@@ -185,7 +185,7 @@ fn draft<'a>(field: &Field<'a>, folder: &Path, needed: bool) -> Option<Drafted<'
             return None;
         }
     };
-    for setting in table.rest().filter(|f| options.text(f.key).is_some()) {
+    for setting in table.rest().filter(|f| options.text(options.canonical(f.key)).is_some()) {
         let why = format!("`{}` is given twice: here and in the URL", setting.key);
         at_key(setting, why, "keep one of them".into());
     }
@@ -203,12 +203,25 @@ fn at_key(field: &Field<'_>, why: String, hint: String) {
 
 /// Notes that no key of the table names a backend; a key that was meant to is named.
 fn unnamed(table: &Table<'_>, field: &Field<'_>) {
-    let known = ["url", "kind", "backend", "path", "connection_string"];
+    let known = ["url", "kind", "backend", "path", "connection_string", "redis_url"];
     let slip = table.rest().find(|f| crate::error::nearest(f.key, known).is_some());
     let why = "no backend is named: [bus] has neither `url` nor `kind`";
     match slip {
         Some(slip) => at_key(slip, why.into(), suggest(slip.key, &known)),
         None => at_key(field, why.into(), format!("add {EXAMPLE}")),
+    }
+}
+
+/// Reads a URL, with the backend that is named beside it if both lead to the same server.
+fn of_url(url: &Field<'_>, named: Option<&Field<'_>>) -> (Option<Options>, bool) {
+    let Some(text) = url.text() else { return (None, false) };
+    let both = named.and_then(|named| named.named().ok()).and_then(|kind| {
+        let pairs = [("kind", kind), ("url", text)].map(|(k, v)| (k.to_owned(), Value::from(v)));
+        Options::from_map(&Map::from_iter(pairs)).ok()
+    });
+    match both {
+        Some(options) => (Some(options), true),
+        None => (Options::parse(text).map_err(|e| url.refused(&e)).ok(), false),
     }
 }
 
@@ -268,7 +281,7 @@ mod tests {
             Ok::<_, Error>(options.map(|options| options.address().to_owned()))
         };
         assert_eq!(address("sqlite:a.db")?.as_deref(), Some("/folder/a.db"));
-        assert_eq!(address("postgres-queue://u@h/db")?.as_deref(), Some("u@h/db"));
+        assert_eq!(address("elsewhere://h/a.db")?.as_deref(), Some("h/a.db"));
         assert!(notes.is_empty());
         Ok(())
     }

@@ -41,7 +41,7 @@ pub(super) fn read(root: &Table<'_>, folder: &Path) -> Vec<InputSpec> {
 
 /// Reads one input, and where its name comes from.
 fn input(table: &Table<'_>, folder: &Path) -> Option<(InputSpec, Range<usize>)> {
-    let Some(field) = table.either("kind", "backend") else {
+    let Some(field) = table.one_of(&["kind", "backend"]) else {
         let why = format!("{} has no `kind`", table.title);
         table.notes.hinted(table.span.clone(), why, "add kind = \"ndjson\"");
         return None;

@@ -92,7 +92,7 @@ impl App {
     /// Returns what the backend, an input or a subscription refuses.
     pub async fn open(spec: &AppSpec) -> Result<Self> {
         let pipelines = pipelines(spec)?;
-        let bus = Bus::open_with(spec.bus.clone()).await?;
+        let bus = Bus::open(spec.bus.clone()).await?;
         match Self::start(spec, &bus, &pipelines).await {
             Ok(app) => Ok(app),
             Err(e) => {

@@ -58,15 +58,15 @@ impl<'a> Table<'a> {
         self.fields.iter().find(|field| field.key == key).cloned()
     }
 
-    /// Returns the field of that key or of its other name; having both is a mistake.
-    pub(super) fn either(&self, key: &'static str, alias: &'static str) -> Option<Field<'a>> {
-        let (first, second) = (self.take(key), self.take(alias));
-        if let (Some(first), Some(second)) = (&first, &second) {
+    /// Returns the field of the first of these names that is there; having two is a mistake.
+    pub(super) fn one_of(&self, names: &[&'static str]) -> Option<Field<'a>> {
+        let mut found: Vec<_> = names.iter().filter_map(|name| self.take(name)).collect();
+        if let [first, second, ..] = &found[..] {
             let later = if first.span.start < second.span.start { second } else { first };
-            let why = format!("`{key}` and `{alias}` say the same");
+            let why = format!("`{}` and `{}` say the same", first.key, second.key);
             self.notes.hinted(later.key_span.clone(), why, "keep one of them");
         }
-        first.or(second)
+        if found.is_empty() { None } else { Some(found.swap_remove(0)) }
     }
 
     /// Returns the field of that key, whose absence is a mistake; `example` shows how to write it.

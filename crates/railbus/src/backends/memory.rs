@@ -3,7 +3,8 @@
 use crate::{
     backend::{Backend, Capability, Outgoing, Source, Subscribe},
     error::{Error, ErrorKind, Result},
-    options::{Options, Setting, redact},
+    event::Event,
+    options::{Options, Setting},
 };
 use async_trait::async_trait;
 use std::{
@@ -17,22 +18,40 @@ use std::{
 /// What the memory backend guarantees.
 pub const CAPABILITY: Capability = Capability::inline("memory");
 
-/// What can be set: nothing.
-pub const SETTINGS: &[Setting] = &[];
+/// What can be set.
+pub const SETTINGS: &[Setting] = &[Setting {
+    key: "wire",
+    help: "lazy (default): payloads are handed on as they are; always: encoded and decoded on the way, as a server would",
+}];
 
-/// Checks that there is neither an address nor a setting.
+/// When payloads are turned into bytes on their way to a handler of the same process.
+#[non_exhaustive]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Wire {
+    /// Never: handlers get the value that was published.
+    #[default]
+    Lazy,
+    /// Always, so that what passes here passes on a server too.
+    Always,
+}
+
+fn wire(options: &Options) -> Result<Wire> {
+    let allowed = [("lazy", Wire::Lazy), ("always", Wire::Always)];
+    Ok(options.one_of("wire", &allowed)?.unwrap_or_default())
+}
+
+/// Checks that there is no address, and the settings.
 ///
 /// # Errors
-/// Returns a config error that names what is there.
+/// Returns a config error that names what is there, or the setting that is unknown or wrong.
 pub fn check(options: &Options) -> Result<()> {
     options.check(SETTINGS)?;
     if !options.address().is_empty() {
         let why = "memory has no address";
         return Err(Error::new(ErrorKind::Config, "open memory", why)
-            .with("address", redact(options.address()))
             .hint("write memory: alone; for a file, sqlite:PATH"));
     }
-    Ok(())
+    wire(options).map(|_| ())
 }
 
 /// Opens the memory of this bus.
@@ -41,22 +60,39 @@ pub fn check(options: &Options) -> Result<()> {
 /// As [`check`].
 pub async fn open(options: Options) -> Result<Arc<dyn Backend>> {
     check(&options)?;
-    Ok(Arc::new(Memory::default()))
+    Ok(Arc::new(Memory { wire: wire(&options)?, ..Memory::default() }))
 }
 
 /// The backend of a bus that delivers inside publish: it has nothing to carry.
 #[derive(Debug, Default)]
 pub struct Memory {
     closed: AtomicBool,
+    wire: Wire,
 }
 
 impl Memory {
+    /// Tells when payloads are turned into bytes.
+    #[must_use]
+    pub fn wire(&self) -> Wire {
+        self.wire
+    }
+
     fn check(&self) -> Result<()> {
         if self.closed.load(Relaxed) {
             return Err(Error::new(ErrorKind::Closed, "memory", "the bus is closed"));
         }
         Ok(())
     }
+}
+
+/// Refuses an event that is to be held back: delivered inside publish, it would come too soon.
+fn check_delay(event: &Event) -> Result<()> {
+    if event.delay().is_none_or(|delay| delay.is_zero()) {
+        return Ok(());
+    }
+    Err(Error::new(ErrorKind::Unsupported, "publish", "memory holds no event back")
+        .with("event", event.id())
+        .hint("use a backend that does: sqlite"))
 }
 
 #[async_trait]
@@ -66,7 +102,9 @@ impl Backend for Memory {
     }
 
     async fn publish(&self, batch: &[Outgoing]) -> Vec<Result<()>> {
-        let one = |o: &Outgoing| self.check().and_then(|()| o.event.check());
+        let one = |o: &Outgoing| {
+            self.check().and_then(|()| o.event.check()).and_then(|()| check_delay(&o.event))
+        };
         batch.iter().map(one).collect()
     }
 
@@ -81,6 +119,23 @@ impl Backend for Memory {
 
     async fn close(&self, _deadline: Duration) -> Result<()> {
         self.closed.store(true, Relaxed);
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{Options, Result, Wire, wire};
+
+    #[test]
+    fn payloads_are_handed_on_as_they_are_unless_told_otherwise() -> Result<()> {
+        for (url, expected) in [
+            ("memory:", Wire::Lazy),
+            ("memory:?wire=lazy", Wire::Lazy),
+            ("memory:?wire=Always", Wire::Always),
+        ] {
+            assert_eq!(wire(&Options::parse(url)?)?, expected, "{url}");
+        }
         Ok(())
     }
 }

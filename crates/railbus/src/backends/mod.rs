@@ -1,9 +1,11 @@
 //! The backends: one row of [`TABLE`] each.
 
+pub mod checkup;
 pub mod memory;
 #[cfg(feature = "sqlite")]
 pub mod sqlite;
 
+use self::checkup::Checkup;
 use crate::{
     backend::{Backend, Capability},
     error::{Error, ErrorKind, Result, nearest},
@@ -14,7 +16,7 @@ use std::{future::Future, pin::Pin, sync::Arc};
 /// What opening a backend gives.
 pub type Opening = Pin<Box<dyn Future<Output = Result<Arc<dyn Backend>>> + Send>>;
 
-/// A backend as `open`, `backends` and the conformance suite see it.
+/// A backend as `open`, `backends`, `doctor` and the conformance suite see it.
 #[derive(Debug)]
 pub struct Row {
     /// Its name: the URL's scheme.
@@ -27,6 +29,8 @@ pub struct Row {
     pub settings: &'static [Setting],
     /// Checks settings without opening anything.
     pub check: fn(&Options) -> Result<()>,
+    /// Looks at its place without opening it: nothing is created or changed. May block.
+    pub look: fn(&Options) -> Checkup,
     /// Opens it.
     pub open: fn(Options) -> Opening,
 }
@@ -39,6 +43,7 @@ pub const TABLE: &[Row] = &[
         capability: &memory::CAPABILITY,
         settings: memory::SETTINGS,
         check: memory::check,
+        look: |_| Checkup::default(),
         open: |options| Box::pin(memory::open(options)),
     },
     #[cfg(feature = "sqlite")]
@@ -48,25 +53,47 @@ pub const TABLE: &[Row] = &[
         capability: &sqlite::CAPABILITY,
         settings: sqlite::SETTINGS,
         check: sqlite::check,
+        look: sqlite::look,
         open: |options| Box::pin(sqlite::open(options)),
     },
 ];
 
+/// The backends that Railbus names and that are not in every build.
+const NAMED: &[&str] =
+    &["nats", "postgres", "postgres-queue", "redis", "redis-streams", "sqlite", "sqs"];
+
 /// Returns the backend that `options` name.
 ///
 /// # Errors
-/// Returns a config error that lists the backends of this build if there is none of that name.
+/// Returns a config error that lists the backends of this build if there is none of that name, an
+/// unsupported one if there is, but not in this build.
 pub fn find(options: &Options) -> Result<&'static Row> {
-    let names = || TABLE.iter().map(|row| row.scheme);
-    TABLE.iter().find(|row| row.scheme == options.backend()).ok_or_else(|| {
-        let known = names().collect::<Vec<_>>().join(", ");
-        let hint = match nearest(options.backend(), names()) {
-            Some(near) => format!("did you mean `{near}`? This build has: {known}"),
-            None => format!("this build has: {known}"),
+    let name = options.backend();
+    TABLE.iter().find(|row| row.scheme == name).ok_or_else(|| absent(name))
+}
+
+fn absent(name: &str) -> Error {
+    let mut built: Vec<_> = TABLE.iter().map(|row| row.scheme).collect();
+    built.sort_unstable();
+    let known = built.join(", ");
+    if NAMED.contains(&name) {
+        let why = format!("the backend `{name}` is not in this build");
+        let hint = match name {
+            "sqlite" => "build railbus with the feature `sqlite`",
+            _ => "this version does not have it yet",
         };
-        let why = format!("there is no backend `{}`", options.backend());
-        Error::new(ErrorKind::Config, "open", why).hint(hint)
-    })
+        let hint = format!("{hint}; this build has: {known}");
+        return Error::new(ErrorKind::Unsupported, "open", why).hint(hint);
+    }
+    let all = built.iter().chain(NAMED).copied();
+    let hint = match nearest(name, all) {
+        Some(near) if built.contains(&near) => {
+            format!("did you mean `{near}`? This build has: {known}")
+        }
+        Some(near) => format!("did you mean `{near}`? It is not in this build, which has: {known}"),
+        None => format!("this build has: {known}"),
+    };
+    Error::new(ErrorKind::Config, "open", format!("there is no backend `{name}`")).hint(hint)
 }
 
 /// Opens the backend that `options` name.
@@ -75,4 +102,18 @@ pub fn find(options: &Options) -> Result<&'static Row> {
 /// As [`find`], else what the backend says.
 pub async fn open(options: Options) -> Result<Arc<dyn Backend>> {
     (find(&options)?.open)(options).await
+}
+
+#[cfg(test)]
+mod tests {
+    use super::absent;
+    use crate::error::ErrorKind;
+
+    #[test]
+    fn a_backend_that_was_left_out_is_told_with_its_feature() {
+        let error = absent("sqlite");
+        assert_eq!(error.kind(), ErrorKind::Unsupported);
+        let advice = error.advice().unwrap_or_default();
+        assert!(advice.starts_with("build railbus with the feature `sqlite`"), "{advice}");
+    }
 }

@@ -10,7 +10,7 @@ use crate::{
     error::{BoxError, Error, ErrorKind, Result},
     handler::{Call, FromDelivery, World},
     instrument::Counters,
-    options::Options,
+    options::IntoOptions,
 };
 use std::{
     any::Any,
@@ -58,21 +58,27 @@ impl Bus {
         Self::over(Arc::new(backends::memory::Memory::default()))
     }
 
-    /// Opens the bus that a URL names, such as `memory:` or `sqlite:orders.db`.
+    /// Opens the bus that a URL such as `sqlite:orders.db`, a map, a table or
+    /// [`Options`](crate::options::Options) name.
     ///
     /// # Errors
-    /// Returns a config error for a URL, backend or setting that is unknown, else what the
-    /// backend says.
-    pub async fn open(url: &str) -> Result<Self> {
-        Self::open_with(Options::parse(url)?).await
-    }
-
-    /// Opens the bus that options from a map, a table or the environment name.
+    /// Returns a config error for a URL, backend or setting that is unknown, an unsupported one
+    /// for a backend that is not in this build, else what the backend says.
     ///
-    /// # Errors
-    /// As [`Bus::open`].
-    pub async fn open_with(options: Options) -> Result<Self> {
-        Ok(Self::over(backends::open(options).await?))
+    /// # Examples
+    /// ```
+    /// use railbus::{bus::Bus, options::Options};
+    /// use serde_json::json;
+    ///
+    /// # tokio::runtime::Builder::new_current_thread().build().unwrap().block_on(async {
+    /// let bus = Bus::open("memory:").await?;
+    /// let same = Bus::open(json!({ "backend": "memory" })).await?;
+    /// let told = Bus::open(Options::from_variables([("RAILBUS_URL", "memory:")])?).await?;
+    /// # Ok::<_, railbus::error::Error>(())
+    /// # }).unwrap();
+    /// ```
+    pub async fn open(options: impl IntoOptions) -> Result<Self> {
+        Ok(Self::over(backends::open(options.into_options()?).await?))
     }
 
     /// Opens a bus over a backend of the caller's.

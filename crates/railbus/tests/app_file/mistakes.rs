@@ -56,7 +56,9 @@ fn mistakes_in_the_bus() {
         ("bus.url = \"memory:\"\nbus.kind = \"x\"", 2, 5, "both say where", "keep `url` alone"),
         ("bus.url = \"memory:\"\nbus.path = \"x\"", 2, 5, "both say where", "keep `url` alone"),
         ("bus.kind = \"memory\"\nbus.backend = \"memory\"", 2, 5, "say the same", "keep one"),
-        ("bus.kind = \"sqlite:x.db\"", 1, 12, "a backend's name has no `:`", "set `url`"),
+        ("bus.redis_url = \"memory:\"\nbus.url = \"memory:\"", 2, 5, "say the same", "keep one"),
+        ("bus.redis_url = \"redis://h/x\"", 1, 17, "is not a database", "a whole number"),
+        ("bus.kind = \"sqlite:x.db\"", 1, 12, "is not a backend's name", "set `url`"),
         ("bus.url = \"memory:\"\nbus.x = [1]", 2, 9, "must be a string, a number or a", ""),
         (
             "bus.url = \"sqlite:x?max_size=1\"\nbus.max_size = 2",

@@ -1,5 +1,6 @@
 //! What SQLite's error codes mean to a user.
 
+use super::settings::shown;
 use crate::error::{Error, ErrorKind};
 use rusqlite::ErrorCode;
 use std::path::Path;
@@ -49,5 +50,5 @@ pub(super) fn fault(operation: &'static str, path: &Path, error: rusqlite::Error
         ),
         _ => (ErrorKind::Internal, "SQLite refused a statement", "please report this as a defect"),
     };
-    Error::new(kind, operation, message).with("file", path.display()).hint(hint).because(error)
+    Error::new(kind, operation, message).with("file", shown(path)).hint(hint).because(error)
 }

@@ -3,7 +3,7 @@
 use super::{
     fault::fault,
     schema::{APPLICATION_ID, MIGRATIONS, VERSION},
-    settings::Settings,
+    settings::{Settings, shown},
 };
 use crate::{
     error::{Error, ErrorKind, Result},
@@ -27,7 +27,9 @@ const BUSY_PAUSE: Duration = Duration::from_millis(5);
 
 /// Opens the file for writing, creating and migrating it as needed.
 pub(super) fn open_writer(settings: &Settings) -> Result<Connection> {
-    check_file(&settings.path)?;
+    if examine(&settings.path)?.is_none() {
+        create(&settings.path)?;
+    }
     let mut connection = connect(settings)?;
     let began = Instant::now();
     // SQLite does not wait for others that switch a new file to WAL, or recover one whose process
@@ -49,7 +51,8 @@ pub(super) fn open_reader(settings: &Settings) -> Result<Connection> {
     Ok(connection)
 }
 
-fn connect(settings: &Settings) -> Result<Connection> {
+/// Connects to a file that is there.
+pub(super) fn connect(settings: &Settings) -> Result<Connection> {
     // No URI file names: the path is what the user wrote. Each connection stays in one thread.
     let flags = OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_NO_MUTEX;
     let failed = |e| fault(OPERATION, &settings.path, e);
@@ -74,10 +77,10 @@ fn define_wants(connection: &Connection) -> rusqlite::Result<()> {
     })
 }
 
-/// Creates a missing file for this user alone, and refuses what can't be a store.
-fn check_file(path: &Path) -> Result<()> {
+/// Returns the file's size, none if there is none, and refuses what can't be a store.
+pub(super) fn examine(path: &Path) -> Result<Option<u64>> {
     let refuse = |kind, why: &'static str, hint: &str| {
-        Err(Error::new(kind, OPERATION, why).with("file", path.display()).hint(hint))
+        Err(Error::new(kind, OPERATION, why).with("file", shown(path)).hint(hint))
     };
     match fs::metadata(path) {
         Ok(found) if found.is_dir() => {
@@ -91,12 +94,13 @@ fn check_file(path: &Path) -> Result<()> {
             "the file is read-only",
             "make it writable (chmod u+w), or name another file",
         ),
-        Ok(_) => Ok(()),
-        Err(e) if e.kind() == Io::NotFound => create(path),
+        Ok(found) => Ok(Some(found.len())),
+        Err(e) if e.kind() == Io::NotFound => Ok(None),
         Err(e) => Err(denied(path, e)),
     }
 }
 
+/// Creates the file for this user alone.
 fn create(path: &Path) -> Result<()> {
     match fs::OpenOptions::new().write(true).create_new(true).mode(0o600).open(path) {
         Ok(_) => Ok(()),
@@ -104,7 +108,7 @@ fn create(path: &Path) -> Result<()> {
         Err(e) if e.kind() == Io::AlreadyExists => Ok(()),
         Err(e) if e.kind() == Io::NotFound => {
             Err(Error::new(ErrorKind::NotFound, OPERATION, "the file's folder does not exist")
-                .with("file", path.display())
+                .with("file", shown(path))
                 .hint("create the folder, or name another one"))
         }
         Err(e) => Err(denied(path, e)),
@@ -118,7 +122,7 @@ fn denied(path: &Path, error: std::io::Error) -> Error {
         _ => ErrorKind::Unavailable,
     };
     Error::new(kind, OPERATION, "the database file can't be opened")
-        .with("file", path.display())
+        .with("file", shown(path))
         .because(error)
         .hint("check the permissions of the file and of its folder")
 }
@@ -127,7 +131,7 @@ fn denied(path: &Path, error: std::io::Error) -> Error {
 fn prepare(connection: &mut Connection, settings: &Settings) -> Result<()> {
     let failed = |e| fault(OPERATION, &settings.path, e);
     // Before anything is written, even the switch to WAL: a foreign file stays as it was.
-    check_owner(connection, settings)?;
+    owner(connection, settings)?;
     connection.pragma_update(None, "journal_mode", "wal").map_err(failed)?;
     set_synchronous(connection, settings.full_sync).map_err(failed)?;
     if let Some(bytes) = settings.max_size {
@@ -155,7 +159,8 @@ pub(super) fn set_synchronous(connection: &Connection, full: bool) -> rusqlite::
     connection.pragma_update(None, "synchronous", if full { "full" } else { "normal" })
 }
 
-fn check_owner(connection: &Connection, settings: &Settings) -> Result<()> {
+/// Returns the version of the file's schema, 0 if it has none, and refuses files of others.
+pub(super) fn owner(connection: &Connection, settings: &Settings) -> Result<i32> {
     let failed = |e| fault(OPERATION, &settings.path, e);
     // One snapshot: another process may be making the file a store right now.
     let connection = connection.unchecked_transaction().map_err(failed)?;
@@ -168,15 +173,15 @@ fn check_owner(connection: &Connection, settings: &Settings) -> Result<()> {
     if owner != APPLICATION_ID && tables > 0 {
         let why = "the database belongs to another program";
         return Err(Error::new(ErrorKind::Corrupt, OPERATION, why)
-            .with("file", settings.path.display())
+            .with("file", shown(&settings.path))
             .hint("name another file; Railbus keeps its events in a file of their own"));
     }
     if version > VERSION {
         return Err(Error::new(ErrorKind::Version, OPERATION, "a newer Railbus wrote this file")
-            .with("file", settings.path.display())
+            .with("file", shown(&settings.path))
             .with("its schema", version)
             .with("known up to", VERSION)
             .hint("use that Railbus, or name another file"));
     }
-    Ok(())
+    Ok(version)
 }

@@ -3,9 +3,12 @@
 use crate::{
     backend::{Batch, Broadcast, Capability, Fencing, Ordering, Release, Replay},
     error::{Error, ErrorKind, Result},
-    options::{Options, Setting},
+    options::{Options, Setting, redact},
 };
-use std::{path::PathBuf, time::Duration};
+use std::{
+    path::{Path, PathBuf},
+    time::Duration,
+};
 
 /// What the sqlite backend guarantees.
 pub const CAPABILITY: Capability = Capability {
@@ -43,6 +46,12 @@ pub const SETTINGS: &[Setting] = &[
     Setting { key: "max_size", help: "the file's largest size in bytes (default unlimited)" },
 ];
 
+/// Shows the file's path in messages, which may be a URL with a password that was meant for a
+/// server.
+pub(super) fn shown(path: &Path) -> String {
+    redact(&path.display().to_string())
+}
+
 /// The longest wait for other processes; SQLite counts it in an `int` of milliseconds.
 const BUSY_TIMEOUT_MAX: Duration = Duration::from_secs(60 * 60);
 
@@ -77,6 +86,7 @@ impl Settings {
                 Error::new(ErrorKind::Config, "open sqlite", why)
                     .with("setting", "max_size")
                     .because(e)
+                    .hint("allowed: a whole number of bytes, such as 1048576")
             })
         });
         Ok(Self {

@@ -1,0 +1,11 @@
+//! One map of settings, whether they came as a URL, a TOML table, a map or the environment.
+
+mod redact;
+mod server;
+mod settings;
+mod read;
+mod into;
+
+pub use into::IntoOptions;
+pub use redact::redact;
+pub use settings::{Options, Setting};
