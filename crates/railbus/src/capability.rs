@@ -82,9 +82,9 @@ impl Capability {
 
     /// Builds the error for something this backend can't do, naming those that can.
     #[must_use]
-    pub fn refuse(&self, what: &str, able: &[&str]) -> Error {
+    pub fn refuse(&self, operation: &'static str, what: &str, able: &[&str]) -> Error {
         let why = format!("{} {what}", self.name);
-        let error = Error::new(ErrorKind::Unsupported, "subscribe", why);
+        let error = Error::new(ErrorKind::Unsupported, operation, why);
         match able {
             [] => error,
             able => error.hint(format!("use a backend that does: {}", able.join(", "))),

@@ -336,3 +336,16 @@ async fn nothing_starts_after_close() {
         assert!(all.recv().await.is_none());
     }
 }
+
+#[tokio::test(start_paused = true)]
+async fn memory_holds_an_event_back_until_its_delay_has_passed() {
+    let bus = Bus::new();
+    let (seen, mut all) = mpsc::unbounded_channel();
+    bus.on("later").run(move |e: &Event| seen.send(e.id().to_owned()).unwrap()).await.unwrap();
+    let later = Event::new("later").delay(Duration::from_secs(3600)).payload(1);
+    let began = tokio::time::Instant::now();
+    assert_eq!(bus.publish(&later).await.unwrap().matched, 1);
+    assert!(all.try_recv().is_err());
+    assert_eq!(all.recv().await.unwrap(), later.id());
+    assert!(began.elapsed() >= Duration::from_secs(3600));
+}

@@ -51,7 +51,7 @@ impl<'a> Form<'a> {
     fn read(args: &'a Publish, shared: &Shared) -> Result<Self> {
         let delay = args.delay.as_deref().map(parse_duration).transpose()?;
         match (delay, shared.capability.publish_delay_max) {
-            (Some(_), None) => Err(shared.capability.refuse("holds no event back", &[])),
+            (Some(_), None) => Err(shared.capability.refuse("publish", "holds no event back", &[])),
             (Some(delay), Some(most)) if delay > most => {
                 let why = format!("{} holds an event back for at most {most:?}", shared.options);
                 Err(Error::new(ErrorKind::Unsupported, "publish", why))

@@ -3,7 +3,6 @@
 use crate::{
     backend::{Backend, Capability, Outgoing, Source, Subscribe},
     error::{Error, ErrorKind, Result},
-    event::Event,
     options::{Options, Setting},
 };
 use async_trait::async_trait;
@@ -85,16 +84,6 @@ impl Memory {
     }
 }
 
-/// Refuses an event that is to be held back: delivered inside publish, it would come too soon.
-fn check_delay(event: &Event) -> Result<()> {
-    if event.delay().is_none_or(|delay| delay.is_zero()) {
-        return Ok(());
-    }
-    Err(Error::new(ErrorKind::Unsupported, "publish", "memory holds no event back")
-        .with("event", event.id())
-        .hint("use a backend that does: sqlite"))
-}
-
 #[async_trait]
 impl Backend for Memory {
     fn capability(&self) -> &Capability {
@@ -102,15 +91,21 @@ impl Backend for Memory {
     }
 
     async fn publish(&self, batch: &[Outgoing]) -> Vec<Result<()>> {
-        let one = |o: &Outgoing| {
-            self.check().and_then(|()| o.event.check()).and_then(|()| check_delay(&o.event))
-        };
+        let one = |o: &Outgoing| self.check().and_then(|()| o.event.check());
         batch.iter().map(one).collect()
     }
 
     async fn subscribe(&self, _request: Subscribe) -> Result<Arc<dyn Source>> {
         self.check()?;
-        Err(CAPABILITY.refuse("delivers inside publish and has no sources of its own", &["sqlite"]))
+        Err(CAPABILITY.refuse(
+            "subscribe",
+            "delivers inside publish and has no sources of its own",
+            &["sqlite"],
+        ))
+    }
+
+    fn encodes(&self) -> bool {
+        self.wire == Wire::Always
     }
 
     async fn ping(&self) -> Result<()> {

@@ -9,8 +9,10 @@ mod failure;
 mod dispatch;
 mod members;
 mod open;
+mod tell;
 mod join;
 mod publish;
+mod emit;
 mod subscription;
 mod subscribe;
 

@@ -19,7 +19,7 @@ use std::{
     time::{Duration, Instant},
 };
 use tokio::{runtime::Handle, sync::watch, time::timeout};
-use tokio_util::task::TaskTracker;
+use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
 /// How long [`Bus::close`] waits for handlers.
 const CLOSE_WITHIN: Duration = Duration::from_secs(30);
@@ -39,6 +39,8 @@ pub(super) struct Inner {
     pub(super) retries: TaskTracker,
     /// How many broadcasts the listener has handed on.
     pub(super) heard: AtomicU64,
+    /// Told when the bus begins to drain.
+    pub(super) closing: CancellationToken,
     /// Where members run.
     pub(super) runtime: OnceLock<Handle>,
     /// What ended one of the groups by itself.
@@ -96,6 +98,7 @@ impl Bus {
             tasks,
             retries: TaskTracker::new(),
             heard: AtomicU64::new(0),
+            closing: CancellationToken::new(),
             runtime: OnceLock::new(),
             failed: watch::Sender::new(None),
         }));
@@ -124,7 +127,8 @@ impl Bus {
     /// Returns an unsupported error if it keeps none.
     pub fn keeper(&self) -> Result<&dyn Keeper> {
         let able = able(|c| c.dead_letters);
-        let refuse = || self.capability().refuse("keeps neither groups nor dead letters", &able);
+        let refuse =
+            || self.capability().refuse("keep", "keeps neither groups nor dead letters", &able);
         self.0.backend.keeper().ok_or_else(refuse)
     }
 
@@ -197,6 +201,7 @@ impl Bus {
     /// Stops fetching and publishing from outside, and returns at once.
     pub fn drain(&self) -> Draining {
         self.0.table.enter(Phase::Draining);
+        self.0.closing.cancel();
         if let Ok(members) = self.0.members.try_lock() {
             members.stop();
         }

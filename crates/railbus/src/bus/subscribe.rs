@@ -7,7 +7,7 @@ use super::{
     subscription::Subscription,
 };
 use crate::{
-    backend::{Broadcast, Start},
+    backend::{Broadcast, Capability, Replay, Start},
     consumer::Entry,
     delivery::{Class, FailurePolicy, Then},
     error::{Error, ErrorKind, Result},
@@ -39,7 +39,7 @@ impl Bus {
             classify: None,
             lease: LEASE,
             limit: None,
-            start: Start::Oldest,
+            start: None,
             manual: false,
             layers: Vec::new(),
         }
@@ -86,7 +86,7 @@ pub struct On {
     classify: Option<fn(&(dyn std::error::Error + 'static)) -> Class>,
     lease: Duration,
     limit: Option<usize>,
-    start: Start,
+    start: Option<Start>,
     manual: bool,
     layers: Vec<Arc<dyn Middleware>>,
 }
@@ -145,7 +145,7 @@ impl On {
 
     /// Sets where the group starts if it is new (default: at the oldest event retained).
     pub fn from(mut self, start: Start) -> Self {
-        self.start = start;
+        self.start = Some(start);
         self
     }
 
@@ -209,7 +209,7 @@ impl Opening {
                 .with("name", &entry.name)
                 .hint("outcomes and dead letters are kept under the name: give it another")
         })?;
-        let terms = Terms { lease: on.lease, limit: on.limit, start: on.start };
+        let terms = Terms { lease: on.lease, limit: on.limit, start: on.start.unwrap_or_default() };
         Ok((Subscription { entry, bus: on.bus }, terms))
     }
 }
@@ -238,11 +238,19 @@ impl On {
                 return config("a group's name has 1 to 256 bytes", "give it another name");
             }
             Some(_) if !capability.groups => {
-                return Err(capability.refuse("has no groups", &able(|c| c.groups)));
+                return Err(capability.refuse("subscribe", "has no groups", &able(|c| c.groups)));
             }
             None if capability.broadcast == Broadcast::None => {
                 let able = able(|c| c.broadcast == Broadcast::Live);
-                return Err(capability.refuse("has no broadcast", &able));
+                return Err(capability.refuse("subscribe", "has no broadcast", &able));
+            }
+            Some(_) if self.policy().then == Then::DeadLetter && !capability.dead_letters => {
+                let able = able(|c| c.groups && c.dead_letters);
+                let error = capability.refuse("subscribe", "keeps no dead letters", &able);
+                return Err(error.hint("say what follows instead: .then(Then::Drop)"));
+            }
+            None if self.start.is_some() => {
+                return config("only a group starts somewhere", "give the subscription a group");
             }
             None if self.then == Some(Then::DeadLetter) => {
                 let why = "a broadcast is not stored and has no dead letters";
@@ -257,11 +265,26 @@ impl On {
         if self.limit == Some(0) {
             return config("a limit of 0 would handle nothing", "set at least 1");
         }
-        match capability.lease_min {
-            Some(least) if self.group.is_some() && self.lease < least => {
-                config("the lease is too short", &format!("set at least {least:?}"))
-            }
-            _ => self.predicate.check(),
+        if matches!(self.start, Some(Start::At(_))) && capability.replay == Replay::None {
+            let able = able(|c| c.replay == Replay::Time);
+            return Err(capability.refuse("subscribe", "can't start at a time", &able));
+        }
+        if self.group.is_some() {
+            self.check_lease(capability)?;
+        }
+        self.predicate.check()
+    }
+
+    fn check_lease(&self, capability: &Capability) -> Result<()> {
+        let refuse = |what: &str, bound: Duration| {
+            let why = format!("{} has leases of {what} {bound:?}", capability.name);
+            let error = Error::new(ErrorKind::Config, "subscribe", why);
+            Err(error.with("lease", format!("{:?}", self.lease)).hint("set .lease(..) within it"))
+        };
+        match (capability.lease_min, capability.lease_max) {
+            (Some(least), _) if self.lease < least => refuse("at least", least),
+            (_, Some(most)) if self.lease > most => refuse("at most", most),
+            _ => Ok(()),
         }
     }
 }

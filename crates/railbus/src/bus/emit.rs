@@ -1,0 +1,77 @@
+//! Publishing without awaiting.
+
+use super::{
+    dispatch::{Begun, begin, count_through},
+    open::{Bus, Inner},
+    publish::may_publish,
+    report::Report,
+    table::Snapshot,
+};
+use crate::{
+    error::{Error, ErrorKind, Result},
+    event::{Event, IntoEvent},
+    instrument::seat,
+};
+use std::borrow::Borrow;
+
+impl Bus {
+    /// Publishes without awaiting: for sync code and sync handlers. It needs no runtime.
+    ///
+    /// # Errors
+    /// Returns an error before anything ran if a subscription that wants the event is async, has a
+    /// group, or may be tried again where there is no runtime; else as [`Bus::publish`].
+    pub fn emit(&self, event: impl IntoEvent) -> Result<Report> {
+        let held = event.into_event();
+        let (inner, given) = (&*self.0, held.borrow());
+        let now = inner.table.now();
+        may_publish(&now)?;
+        given.check()?;
+        let made = inner.made_of(given)?;
+        let event = made.as_ref().unwrap_or(given);
+        if !inner.inline || now.has_groups() || now.is_heavy() || event.delay().is_some() {
+            inner.may_emit(&now, event)?;
+        }
+        let seat = seat();
+        inner.counters.published.add_at(seat, 1);
+        match begin(&now, event) {
+            Begun::Through(succeeded) => {
+                count_through(&inner.counters, seat, succeeded);
+                Ok(Report { matched: succeeded as usize, ..Report::default() })
+            }
+            Begun::Open(dispatch, need) => Ok(self.go_on(dispatch, need, event, true)),
+        }
+    }
+}
+
+impl Inner {
+    fn may_emit(&self, now: &Snapshot, event: &Event) -> Result<()> {
+        let refuse = |why: String| {
+            let error = Error::new(ErrorKind::Unsupported, "emit", why).with("event", event.id());
+            Err(error.hint("await publish(..) instead"))
+        };
+        if !self.inline {
+            return refuse(format!(
+                "{} does not publish without awaiting",
+                self.backend.capability().name
+            ));
+        }
+        if event.delay().is_some() {
+            return refuse("the event is to be held back".into());
+        }
+        if now.has_groups() && now.grouped(event) > 0 {
+            return refuse("a subscription that wants the event has a group".into());
+        }
+        if !now.is_heavy() {
+            return Ok(());
+        }
+        for entry in now.wanting(event) {
+            if entry.handler.is_async() {
+                return refuse(format!("subscription {} is async", entry.name));
+            }
+            if entry.needs_runtime() && self.runtime().is_none() {
+                return refuse(format!("subscription {} is tried again by a runtime", entry.name));
+            }
+        }
+        Ok(())
+    }
+}

@@ -1,0 +1,189 @@
+//! Running the broadcast subscriptions of this process, and telling them of what failed.
+
+use super::{
+    dispatch::{Again, Begun, Dispatch, Need, Running, begin, count_through},
+    failure::Failed,
+    open::{Bus, Inner},
+    report::Report,
+    table::{Phase, Snapshot},
+};
+use crate::{
+    consumer::panicked,
+    context::{self, Within},
+    delivery::Outcome,
+    event::{Event, Type},
+    instrument::seat,
+};
+use futures_util::FutureExt;
+use std::{panic::AssertUnwindSafe, sync::Arc, time::Duration};
+use tokio::runtime::Handle;
+
+/// How deep publishing inside handlers may go: far more than a design needs, few enough for any
+/// stack.
+pub(super) const DEPTH_MAX: usize = 64;
+
+impl Bus {
+    /// Runs the broadcast subscriptions that want the event.
+    pub(super) async fn dispatch(&self, now: &Snapshot, event: &Event) -> Report {
+        let counters = &self.0.counters;
+        let (mut dispatch, mut need) = match begin(now, event) {
+            Begun::Through(succeeded) => {
+                count_through(counters, seat(), succeeded);
+                return Report { matched: succeeded as usize, ..Report::default() };
+            }
+            Begun::Open(dispatch, need) => (dispatch, need),
+        };
+        loop {
+            let failed = match need {
+                Need::Nothing => break,
+                Need::Await(running) => dispatch.ended(outcome_of(running, event).await),
+                Need::Tell(failed) => Some(failed),
+            };
+            if let Some(event) = failed.and_then(|failed| self.0.failed_event(failed)) {
+                Box::pin(self.tell(event)).await;
+            }
+            need = dispatch.go();
+        }
+        let (report, again) = dispatch.finish(Some(counters));
+        if let Some(again) = again {
+            self.try_again(again, event);
+        }
+        report
+    }
+
+    /// Goes on with a dispatch to subscriptions none of which is async.
+    #[cold]
+    pub(super) fn go_on<'a>(
+        &self,
+        mut dispatch: Dispatch<'a>,
+        mut need: Need<'a>,
+        event: &Event,
+        counted: bool,
+    ) -> Report {
+        loop {
+            match need {
+                Need::Nothing => break,
+                // Not one that says it is async, or it would not have come here.
+                Need::Await(running) => drop(running),
+                Need::Tell(failed) => {
+                    let told = match counted {
+                        true => self.0.failed_event(failed),
+                        false => self.0.told_event(failed),
+                    };
+                    if let Some(event) = told {
+                        self.tell_now(event);
+                    }
+                }
+            }
+            need = dispatch.go();
+        }
+        let (report, again) = dispatch.finish(counted.then_some(&self.0.counters));
+        if let Some(again) = again {
+            self.try_again(again, event);
+        }
+        report
+    }
+
+    /// Tells the broadcast subscriptions here something that Railbus itself has to say: never
+    /// stored, never counted, never refused.
+    pub(crate) async fn tell(&self, event: Event) {
+        let now = self.0.table.now();
+        if context::depth() >= DEPTH_MAX || now.phase == Phase::Closed {
+            return;
+        }
+        let Begun::Open(mut dispatch, mut need) = begin(&now, &event) else { return };
+        loop {
+            let failed = match need {
+                Need::Nothing => break,
+                Need::Await(running) => dispatch.ended(outcome_of(running, &event).await),
+                Need::Tell(failed) => Some(failed),
+            };
+            if let Some(event) = failed.and_then(|failed| self.0.told_event(failed)) {
+                Box::pin(self.tell(event)).await;
+            }
+            need = dispatch.go();
+        }
+        if let (_, Some(again)) = dispatch.finish(None) {
+            self.try_again(again, &event);
+        }
+    }
+
+    /// As [`Bus::tell`], where nothing can be awaited: async subscriptions hear it soon.
+    pub(crate) fn tell_now(&self, event: Event) {
+        let now = self.0.table.now();
+        if !now.is_heavy() {
+            if context::depth() < DEPTH_MAX
+                && let Begun::Open(dispatch, need) = begin(&now, &event)
+            {
+                self.go_on(dispatch, need, &event, false);
+            }
+        } else if let Some(runtime) = self.0.runtime() {
+            let bus = self.clone();
+            self.0.retries.spawn_on(async move { bus.tell(event).await }, &runtime);
+        }
+    }
+
+    /// Hands the event to the broadcast subscriptions here once its delay has passed, unless the
+    /// bus is closed before.
+    pub(super) fn dispatch_after(&self, delay: Duration, event: &Event) {
+        let (bus, event) = (self.clone(), event.clone());
+        self.0.retries.spawn(async move {
+            tokio::select! {
+                () = tokio::time::sleep(delay) => {
+                    bus.dispatch(&bus.0.table.now(), &event).await;
+                }
+                () = bus.0.closing.cancelled() => {
+                    tracing::warn!(event = event.id(), "a delayed event ended with its bus");
+                }
+            }
+        });
+    }
+
+    #[cold]
+    fn try_again(&self, again: Again, event: &Event) {
+        let Some(runtime) = self.0.runtime() else {
+            tracing::error!(event = event.id(), "not tried again: there is no runtime");
+            return;
+        };
+        let (bus, event) = (self.clone(), event.clone());
+        let tell = {
+            let bus = self.clone();
+            move |failed| {
+                if let Some(event) = bus.0.failed_event(Box::new(failed)) {
+                    bus.tell_now(event);
+                }
+            }
+        };
+        self.0.retries.spawn_on(
+            async move { again.run(event, Arc::clone(&bus.0.counters), tell).await },
+            &runtime,
+        );
+    }
+}
+
+/// Awaits a handler; a panic stays inside.
+async fn outcome_of(running: Running<'_>, event: &Event) -> Outcome {
+    let running = AssertUnwindSafe(running).catch_unwind();
+    let outcome = Within::delivery(event, running).await;
+    outcome.unwrap_or_else(|panic| panicked("panicked", &*panic))
+}
+
+impl Inner {
+    /// Counts and logs a failure; returns the event that tells of it, if anyone listens.
+    pub(super) fn failed_event(&self, failed: Box<Failed>) -> Option<Event> {
+        failed.count(&self.counters);
+        self.told_event(failed)
+    }
+
+    /// Logs a failure; returns the event that tells of it, if anyone listens.
+    fn told_event(&self, failed: Box<Failed>) -> Option<Event> {
+        failed.log();
+        let heard = !failed.is_of_failure() && self.table.now().hears(Type::HANDLER_ERROR);
+        heard.then(|| failed.into_event())
+    }
+
+    /// Returns the runtime that tasks run on: the one the bus was used in, or the caller's.
+    pub(super) fn runtime(&self) -> Option<Handle> {
+        self.runtime.get().cloned().or_else(|| Handle::try_current().ok())
+    }
+}
