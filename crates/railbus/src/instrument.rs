@@ -58,6 +58,7 @@ struct Cell(AtomicU64);
 
 impl Counter {
     /// Adds one.
+    #[inline]
     pub fn one(&self) {
         self.add(1);
     }
@@ -68,6 +69,7 @@ impl Counter {
     }
 
     /// Adds `n` for the thread of that seat, which must be the caller's.
+    #[inline]
     pub(crate) fn add_at(&self, seat: Seat, n: u64) {
         let cell = &self.0[seat.0].0;
         if seat.0 == SHARED {
@@ -114,6 +116,7 @@ impl Drop for Held {
 }
 
 /// Returns the seat of this thread.
+#[inline]
 pub(crate) fn seat() -> Seat {
     SEAT.get().unwrap_or_else(take_seat)
 }

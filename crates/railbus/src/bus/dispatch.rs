@@ -20,6 +20,7 @@ use std::{
     future::Future,
     panic::{AssertUnwindSafe, catch_unwind},
     pin::Pin,
+    slice,
     sync::Arc,
     time::Duration,
 };
@@ -57,51 +58,66 @@ pub(super) enum Need<'a> {
     Tell(Box<Failed>),
 }
 
-/// How a dispatch began.
-// Boxing what goes on would cost an async handler an allocation more.
-#[allow(clippy::large_enum_variant)]
-pub(super) enum Begun<'a> {
-    /// It is through already: so many handled it, nobody failed.
-    Through(u64),
-    /// It goes on as soon as it has what it needs.
-    Open(Dispatch<'a>, Need<'a>),
-}
+/// Why a walk stopped: nobody is left, a handler did not simply succeed, or something panicked.
+pub(super) type Stop<'a> = Result<Option<Called<'a>>, Box<dyn Any + Send>>;
 
-/// Begins to run the broadcast subscriptions that want the event.
-///
-/// Nearly always they are in one list, sync, and succeed: that way there is nothing to set up.
-#[inline]
-pub(super) fn begin<'a>(snapshot: &'a Snapshot, event: &'a Event) -> Begun<'a> {
-    let mut lists = snapshot.broadcasts(event);
-    let mut way = Way::default();
-    if !lists.more.is_empty() {
-        return resume(event, lists, way, None);
-    }
-    let mut list = lists.first.iter();
-    match within(event, || catch_unwind(AssertUnwindSafe(|| way.walk(&mut list, event)))) {
-        Ok(None) => Begun::Through(way.succeeded),
-        ended => {
-            lists.first = list.as_slice();
-            resume(event, lists, way, Some(ended))
-        }
-    }
-}
-
-type Stop<'a> = Result<Option<Called<'a>>, Box<dyn Any + Send>>;
-
-#[inline(never)]
-fn resume<'a>(
+/// The start of a dispatch. Nearly always the subscriptions that may want an event are in one
+/// list, and succeed: that way there is nothing to set up.
+pub(super) struct Start<'a> {
     event: &'a Event,
-    lists: Lists<'a>,
+    list: slice::Iter<'a, Arc<Entry>>,
     way: Way<'a>,
-    stopped: Option<Stop<'a>>,
-) -> Begun<'a> {
-    let (report, again) = (Report::default(), Vec::new());
-    let matches = Matches::new(lists);
-    let mut dispatch = Dispatch { event, matches, way, failed: false, report, again };
-    let need = stopped.and_then(|stopped| dispatch.need(stopped));
-    let need = need.unwrap_or_else(|| dispatch.go());
-    Begun::Open(dispatch, need)
+    // Other lists that may want it: then they are to be merged.
+    lists: Option<Lists<'a>>,
+}
+
+impl<'a> Start<'a> {
+    #[inline]
+    pub(super) fn new(snapshot: &'a Snapshot, event: &'a Event) -> Self {
+        let lists = snapshot.broadcasts(event);
+        let (list, lists) = match lists.more.is_empty() {
+            true => (lists.first, None),
+            false => (&[][..], Some(lists)),
+        };
+        Self { event, list: list.iter(), way: Way::default(), lists }
+    }
+
+    /// Runs subscriptions until one does not simply succeed.
+    #[inline]
+    pub(super) fn go(&mut self) -> Stop<'a> {
+        let Self { event, list, way, .. } = self;
+        // One landing pad for the whole way: setting it up costs, a panic costs anyway.
+        within(event, || catch_unwind(AssertUnwindSafe(|| way.walk(list, event))))
+    }
+
+    /// Notes that the handler that had to be awaited succeeded.
+    #[inline]
+    pub(super) fn succeeded(&mut self) {
+        self.way.succeeded += 1;
+    }
+
+    /// Ends it, if that was all; returns how many succeeded.
+    #[inline]
+    pub(super) fn through(&self) -> Option<u64> {
+        self.lists.is_none().then_some(self.way.succeeded)
+    }
+
+    /// Goes on with what is not that simple.
+    #[inline(never)]
+    pub(super) fn resume(self, stopped: Stop<'a>) -> (Dispatch<'a>, Need<'a>) {
+        let Self { event, list, way, lists } = self;
+        let only = || Lists { first: list.as_slice(), ..Lists::default() };
+        let mut dispatch = Dispatch {
+            event,
+            matches: Matches::new(lists.unwrap_or_else(only)),
+            way,
+            failed: false,
+            report: Report::default(),
+            again: Vec::new(),
+        };
+        let need = dispatch.need(stopped).unwrap_or_else(|| dispatch.go());
+        (dispatch, need)
+    }
 }
 
 /// Runs `work` as a delivery of the event, and within a span if anyone looks at spans.
@@ -150,7 +166,6 @@ impl<'a> Dispatch<'a> {
         let event = self.event;
         within(event, || {
             loop {
-                // One landing pad for the whole way: setting it up costs, a panic costs anyway.
                 let walk = || self.way.walk(&mut self.matches, event);
                 match catch_unwind(AssertUnwindSafe(walk)) {
                     Ok(None) => return Need::Nothing,

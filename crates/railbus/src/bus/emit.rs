@@ -1,7 +1,7 @@
 //! Publishing without awaiting.
 
 use super::{
-    dispatch::{Begun, begin, count_through},
+    dispatch::{Start, count_through},
     open::{Bus, Inner},
     publish::may_publish,
     report::Report,
@@ -33,13 +33,16 @@ impl Bus {
         }
         let seat = seat();
         inner.counters.published.add_at(seat, 1);
-        match begin(&now, event) {
-            Begun::Through(succeeded) => {
-                count_through(&inner.counters, seat, succeeded);
-                Ok(Report { matched: succeeded as usize, ..Report::default() })
-            }
-            Begun::Open(dispatch, need) => Ok(self.go_on(dispatch, need, event, true)),
+        let mut start = Start::new(&now, event);
+        let stopped = start.go();
+        if let Ok(None) = stopped
+            && let Some(succeeded) = start.through()
+        {
+            count_through(&inner.counters, seat, succeeded);
+            return Ok(Report { matched: succeeded as usize, ..Report::default() });
         }
+        let (dispatch, need) = start.resume(stopped);
+        Ok(self.go_on(dispatch, need, event, true))
     }
 }
 

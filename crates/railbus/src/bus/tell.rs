@@ -1,7 +1,7 @@
 //! Running the broadcast subscriptions of this process, and telling them of what failed.
 
 use super::{
-    dispatch::{Again, Begun, Dispatch, Need, Running, begin, count_through},
+    dispatch::{Again, Dispatch, Need, Running, Start, count_through},
     failure::Failed,
     open::{Bus, Inner},
     report::Report,
@@ -12,6 +12,7 @@ use crate::{
     context::{self, Within},
     delivery::Outcome,
     event::{Event, Type},
+    handler::Called,
     instrument::seat,
 };
 use futures_util::FutureExt;
@@ -26,13 +27,22 @@ impl Bus {
     /// Runs the broadcast subscriptions that want the event.
     pub(super) async fn dispatch(&self, now: &Snapshot, event: &Event) -> Report {
         let counters = &self.0.counters;
-        let (mut dispatch, mut need) = match begin(now, event) {
-            Begun::Through(succeeded) => {
+        let mut start = Start::new(now, event);
+        let stopped = loop {
+            let stopped = start.go();
+            if let Ok(None) = stopped
+                && let Some(succeeded) = start.through()
+            {
                 count_through(counters, seat(), succeeded);
                 return Report { matched: succeeded as usize, ..Report::default() };
             }
-            Begun::Open(dispatch, need) => (dispatch, need),
+            let Ok(Some(Called::Later(running))) = stopped else { break stopped };
+            match outcome_of(running, event).await {
+                Outcome::Done => start.succeeded(),
+                outcome => break Ok(Some(Called::Now(outcome))),
+            }
         };
+        let (mut dispatch, mut need) = start.resume(stopped);
         loop {
             let failed = match need {
                 Need::Nothing => break,
@@ -91,7 +101,9 @@ impl Bus {
         if context::depth() >= DEPTH_MAX || now.phase == Phase::Closed {
             return;
         }
-        let Begun::Open(mut dispatch, mut need) = begin(&now, &event) else { return };
+        let mut start = Start::new(&now, &event);
+        let stopped = start.go();
+        let (mut dispatch, mut need) = start.resume(stopped);
         loop {
             let failed = match need {
                 Need::Nothing => break,
@@ -112,9 +124,10 @@ impl Bus {
     pub(crate) fn tell_now(&self, event: Event) {
         let now = self.0.table.now();
         if !now.is_heavy() {
-            if context::depth() < DEPTH_MAX
-                && let Begun::Open(dispatch, need) = begin(&now, &event)
-            {
+            if context::depth() < DEPTH_MAX {
+                let mut start = Start::new(&now, &event);
+                let stopped = start.go();
+                let (dispatch, need) = start.resume(stopped);
                 self.go_on(dispatch, need, &event, false);
             }
         } else if let Some(runtime) = self.0.runtime() {
