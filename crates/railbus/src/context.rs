@@ -287,6 +287,11 @@ where
     }
 }
 
+/// Runs a future in a context that was taken elsewhere, as no delivery.
+pub(crate) fn within<F: Future>(context: Context, work: F) -> Within<F> {
+    Within::new(context, 0, work)
+}
+
 pin_project_lite::pin_project! {
     /// A future that is polled in a context, and in a span that says so.
     pub(crate) struct Within<F> {

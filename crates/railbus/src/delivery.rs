@@ -201,7 +201,10 @@ impl FailurePolicy {
 
     /// Classifies an error; what makes the user's code panic is not tried again.
     fn class_of(&self, error: &(dyn StdError + 'static)) -> Class {
-        let classify = AssertUnwindSafe(|| (self.classify)(error));
+        let classify = AssertUnwindSafe(|| match self.retry.covers("error", error) {
+            true => (self.classify)(error),
+            false => Class::Permanent,
+        });
         catch_unwind(classify).unwrap_or(Class::Permanent)
     }
 
@@ -227,14 +230,10 @@ impl FailurePolicy {
 
 /// A step's [`Failure`] and a payload that can't be decoded stay as they are; all else may pass.
 fn classify_default(error: &(dyn StdError + 'static)) -> Class {
-    let mut next = Some(error);
-    while let Some(e) = next {
-        if e.is::<Failure>() {
-            return Class::Permanent;
-        }
-        next = e.source();
+    match Failure::find(error) {
+        Some(_) => Class::Permanent,
+        None => Class::Transient,
     }
-    Class::Transient
 }
 
 impl fmt::Debug for FailurePolicy {

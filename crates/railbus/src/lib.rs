@@ -17,6 +17,7 @@ pub mod context;
 pub mod options;
 pub mod codec;
 
+pub mod state;
 pub mod predicate;
 pub mod step;
 pub mod delivery;
@@ -27,10 +28,12 @@ pub mod capability;
 pub mod backend;
 pub mod handler;
 pub mod middleware;
+pub mod executor;
 pub mod input;
 
 pub mod middlewares;
 pub mod backends;
+pub mod executors;
 #[cfg(feature = "app")]
 pub mod inputs;
 #[cfg(feature = "app")]
@@ -51,9 +54,12 @@ pub use bus::{Bus, Report, Subscription, SubscriptionId};
 pub use context::Context;
 pub use error::{BoxError, Error, ErrorKind, Result};
 pub use event::{Event, EventBuilder, IntoEvent, Type};
-pub use handler::{AsyncHandler, Payload, State, SyncHandler};
+pub use handler::{AsyncHandler, Payload, SyncHandler};
+pub use pipeline::{IntoStep, Pipeline, PipelineBuilder, RunReport, Status, StepDef};
 pub use predicate::{
     Predicate, any, event_type, has_key, key_equals, source_is, source_starts_with, topic,
 };
 pub use retry::Retry;
 pub use serde_json::{Map, Value, json};
+pub use state::State;
+pub use step::{Failure, Flow, OrFail, StepResult, Store};

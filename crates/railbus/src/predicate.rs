@@ -112,6 +112,11 @@ impl Predicate {
         self.0.asks_closures()
     }
 
+    /// Tells whether an event of this type on this topic may be wanted.
+    pub(crate) fn may_want(&self, event_type: &str, topic: &str) -> bool {
+        self.0.may_want(event_type, topic)
+    }
+
     /// Tells whether it asks for nothing but one type, one topic, or anything at all.
     pub(crate) fn is_plain(&self) -> bool {
         match &self.0 {
@@ -163,6 +168,16 @@ impl Node {
             Self::Or(a, b) => a.matches(event) || b.matches(event),
             Self::Not(a) => !a.matches(event),
             Self::Closure(f) => f(event),
+        }
+    }
+
+    fn may_want(&self, event_type: &str, topic: &str) -> bool {
+        match self {
+            Self::Bare(pattern) | Self::Type(pattern) => pattern.matches(event_type),
+            Self::Topic(pattern) => pattern.matches(topic),
+            Self::And(a, b) => a.may_want(event_type, topic) && b.may_want(event_type, topic),
+            Self::Or(a, b) => a.may_want(event_type, topic) || b.may_want(event_type, topic),
+            _ => true,
         }
     }
 

@@ -1,6 +1,8 @@
 //! How often and how soon something that failed is tried again.
 
-use std::time::Duration;
+use crate::error::{Error, ErrorKind, Result, nearest};
+use serde_json::{Map, Value};
+use std::{any::type_name, error::Error as StdError, fmt, sync::Arc, time::Duration};
 
 /// A retry policy, the same type for subscriptions, publishers and steps.
 ///
@@ -13,6 +15,36 @@ pub struct Retry {
     factor: Duration,
     max_backoff: Duration,
     jitter: bool,
+    // Which errors are tried again: any of these, or all if there are none.
+    which: Vec<Which>,
+}
+
+/// A choice of errors.
+#[derive(Clone)]
+enum Which {
+    Kind(String),
+    Error(&'static str, Arc<Test>),
+}
+
+type Test = dyn Fn(&(dyn StdError + 'static)) -> bool + Send + Sync;
+
+impl PartialEq for Which {
+    fn eq(&self, other: &Self) -> bool {
+        match (self, other) {
+            (Self::Kind(a), Self::Kind(b)) => a == b,
+            (Self::Error(a, _), Self::Error(b, _)) => a == b,
+            _ => false,
+        }
+    }
+}
+
+impl fmt::Debug for Which {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Kind(name) => write!(f, "kind {name}"),
+            Self::Error(name, _) => f.write_str(name),
+        }
+    }
 }
 
 impl Default for Retry {
@@ -23,6 +55,7 @@ impl Default for Retry {
             factor: Duration::from_millis(500),
             max_backoff: Duration::from_secs(30),
             jitter: false,
+            which: Vec::new(),
         }
     }
 }
@@ -55,6 +88,43 @@ impl Retry {
         self
     }
 
+    /// Tries again only errors that are an `E` or were caused by one, beside others chosen so
+    /// (default: every error).
+    #[must_use]
+    pub fn on<E: StdError + 'static>(mut self) -> Self {
+        let is = |error: &(dyn StdError + 'static)| any_cause(error, |cause| cause.is::<E>());
+        self.which.push(Which::Error(type_name::<E>(), Arc::new(is)));
+        self
+    }
+
+    /// Tries again only exceptions of this kind, beside others chosen so: `timeout`, `exit`, or
+    /// what a step named (default: every error).
+    #[must_use]
+    pub fn on_kind(mut self, kind: impl Into<String>) -> Self {
+        self.which.push(Which::Kind(kind.into()));
+        self
+    }
+
+    /// Tries again only errors that `test` accepts, beside others chosen so (default: every error).
+    #[must_use]
+    pub fn on_error(
+        mut self,
+        test: impl Fn(&(dyn StdError + 'static)) -> bool + Send + Sync + 'static,
+    ) -> Self {
+        self.which.push(Which::Error("a test", Arc::new(test)));
+        self
+    }
+
+    /// Tells whether this error, an exception of that kind, is among those tried again.
+    #[must_use]
+    pub fn covers(&self, kind: &str, error: &(dyn StdError + 'static)) -> bool {
+        let covered = |which: &Which| match which {
+            Which::Kind(name) => name == kind,
+            Which::Error(_, test) => test(error),
+        };
+        self.which.is_empty() || self.which.iter().any(covered)
+    }
+
     /// Returns how many tries are allowed, the first one included.
     #[must_use]
     pub fn max_attempts(&self) -> u32 {
@@ -74,6 +144,87 @@ impl Retry {
         }
         Some(wait.mul_f64(0.5 + rand::random::<f64>() / 2.0))
     }
+}
+
+fn any_cause(
+    error: &(dyn StdError + 'static),
+    is: impl Fn(&(dyn StdError + 'static)) -> bool,
+) -> bool {
+    let mut next = Some(error);
+    while let Some(error) = next {
+        if is(error) {
+            return true;
+        }
+        next = error.source();
+    }
+    false
+}
+
+/// What says how often something is tried again: a [`Retry`], or a map with `max_attempts`,
+/// `backoff_factor` and `max_backoff` (in seconds), `jitter` and `on` (kinds).
+pub trait IntoRetry {
+    /// Makes it a policy.
+    ///
+    /// # Errors
+    /// Returns a config error that names a key that is unknown or of the wrong kind.
+    fn into_retry(self) -> Result<Retry>;
+}
+
+impl IntoRetry for Retry {
+    fn into_retry(self) -> Result<Retry> {
+        Ok(self)
+    }
+}
+
+impl IntoRetry for Value {
+    fn into_retry(self) -> Result<Retry> {
+        match self {
+            Value::Object(map) => map.into_retry(),
+            _ => Err(wrong("retry", "must be a map", "write {\"max_attempts\": 3}")),
+        }
+    }
+}
+
+impl IntoRetry for Map<String, Value> {
+    fn into_retry(self) -> Result<Retry> {
+        const KEYS: [&str; 5] = ["max_attempts", "backoff_factor", "max_backoff", "jitter", "on"];
+        let mut retry = Retry::default();
+        for (key, value) in self {
+            let seconds = || {
+                let seconds = value.as_f64().and_then(|s| Duration::try_from_secs_f64(s).ok());
+                seconds.ok_or_else(|| wrong(&key, "must be seconds", "write a number, such as 0.5"))
+            };
+            retry = match key.as_str() {
+                "max_attempts" => match value.as_u64().and_then(|n| u32::try_from(n).ok()) {
+                    Some(n @ 1..) => Retry { max_attempts: n, ..retry },
+                    _ => return Err(wrong(&key, "must be 1 or more", "the first try counts")),
+                },
+                "backoff_factor" => retry.backoff_factor(seconds()?),
+                "max_backoff" => retry.max_backoff(seconds()?),
+                "jitter" => match value.as_bool() {
+                    Some(jitter) => retry.jitter(jitter),
+                    None => return Err(wrong(&key, "must be true or false", "leave it out")),
+                },
+                "on" => match serde_json::from_value::<Vec<String>>(value) {
+                    Ok(kinds) => kinds.into_iter().fold(retry, Retry::on_kind),
+                    Err(_) => return Err(wrong(&key, "must be a list of kinds", "[\"timeout\"]")),
+                },
+                unknown => {
+                    let known = KEYS.join(", ");
+                    let hint = match nearest(unknown, KEYS) {
+                        Some(near) => format!("did you mean `{near}`? Known: {known}"),
+                        None => format!("known: {known}"),
+                    };
+                    return Err(wrong(unknown, "is not a key of a retry policy", &hint));
+                }
+            };
+        }
+        Ok(retry)
+    }
+}
+
+fn wrong(key: &str, why: &str, hint: &str) -> Error {
+    Error::new(ErrorKind::Config, "retry", format!("`{key}` {why}")).hint(hint)
 }
 
 #[cfg(test)]

@@ -11,7 +11,7 @@ use railbus::{
         text::{self, FlowError},
     },
     retry::Retry,
-    step::{Exception, Failure, Input, Step, StepError, StepResult},
+    step::{Exception, Failure, Flow, Input, Signature, Step, StepError, StepResult},
 };
 use serde_json::{Value, json};
 use std::{
@@ -35,6 +35,10 @@ impl<F> fmt::Debug for Do<F> {
 
 #[async_trait]
 impl<F: Fn(Input<'_>) -> StepResult + Send + Sync + 'static> Step for Do<F> {
+    fn signature(&self) -> Signature {
+        Signature::new("do")
+    }
+
     async fn run(&self, input: Input<'_>) -> StepResult {
         self.1.fetch_add(1, Ordering::SeqCst);
         tokio::task::yield_now().await;
@@ -68,7 +72,11 @@ fn event() -> Event {
 
 async fn run<const N: usize>(steps: [StepDef; N]) -> RunReport {
     let builder = steps.into_iter().fold(Pipeline::new("fulfil"), |b, step| b.step(step));
-    builder.build().unwrap().run(&event(), 1).await
+    builder.build().unwrap().run_event(&event(), 1).await
+}
+
+fn value(report: &RunReport, name: &str) -> Value {
+    report.store().value(name).and_then(|value| value.value()).cloned().unwrap()
 }
 
 fn statuses(report: &RunReport) -> Vec<(&str, StepStatus, u32)> {
@@ -77,16 +85,17 @@ fn statuses(report: &RunReport) -> Vec<(&str, StepStatus, u32)> {
 
 #[tokio::test]
 async fn steps_run_in_order_and_see_the_values_before_them() {
-    let (a, _) = step("a", |input| Ok(Some(input.event.get::<Value>("n").unwrap())));
-    let (b, _) = step("b", |_| Ok(None));
+    let (a, _) =
+        step("a", |input| Ok(Flow::next(input.event().unwrap().get::<Value>("n").unwrap())));
+    let (b, _) = step("b", |_| Ok(Flow::Next(None)));
     let (c, _) = step("c", |input| {
-        assert_eq!(input.store.get("b"), None);
-        Ok(Some(json!(input.store.get("a").unwrap().as_i64().unwrap() + 1)))
+        assert!(!input.store().has("b"));
+        Ok(Flow::next(json!(*input.get::<i64>("a").unwrap() + 1)))
     });
     let report = run([a, b, c]).await;
     assert_eq!(report.status(), Status::Success);
     assert!(report.error().is_none());
-    assert_eq!(Value::Object(report.store().as_map().clone()), json!({"a": 1, "c": 2}));
+    assert_eq!(Value::Object(report.store().as_map().unwrap()), json!({"a": 1, "c": 2}));
     let done = StepStatus::Success;
     assert_eq!(statuses(&report), [("a", done, 1), ("b", done, 1), ("c", done, 1)]);
     assert!(report.into_result().is_ok());
@@ -94,10 +103,10 @@ async fn steps_run_in_order_and_see_the_values_before_them() {
 
 #[tokio::test]
 async fn a_failure_ends_the_run_and_no_policy_tries_it_again() {
-    let (a, _) = step("a", |_| Ok(Some(json!(1))));
-    let no = || Failure { message: "card declined".into(), value: json!({"code": 51}) };
+    let (a, _) = step("a", |_| Ok(Flow::next(json!(1))));
+    let no = || Failure::new("card declined").value(json!({"code": 51}));
     let (b, b_calls) = step("b", move |_| Err(StepError::Failure(no())));
-    let (c, c_calls) = step("c", |_| Ok(None));
+    let (c, c_calls) = step("c", |_| Ok(Flow::Next(None)));
     let report = run([a, b.retry(retry(5)), c]).await;
     assert_eq!(report.status(), Status::Failure);
     assert_eq!((calls(&b_calls), calls(&c_calls)), (1, 0));
@@ -109,7 +118,7 @@ async fn a_failure_ends_the_run_and_no_policy_tries_it_again() {
             ("c", StepStatus::NotRun, 0)
         ]
     );
-    assert_eq!(report.store().get("a"), Some(&json!(1)));
+    assert_eq!(value(&report, "a"), json!(1));
     assert_eq!(report.steps()[1].error.as_deref(), Some("card declined"));
     let error = report.into_result().unwrap_err();
     assert_eq!(error.to_string(), "step b: card declined");
@@ -122,26 +131,26 @@ async fn a_failure_ends_the_run_and_no_policy_tries_it_again() {
 #[tokio::test(start_paused = true)]
 async fn an_exception_is_tried_again_with_doubling_waits_until_it_succeeds() {
     let start = Instant::now();
-    let (a, a_calls) = step("a", |input| match input.step_try {
+    let (a, a_calls) = step("a", |input| match input.step_try() {
         1 | 2 => exception("exit", "status 1"),
-        n => Ok(Some(json!([n, input.attempt]))),
+        n => Ok(Flow::next(json!([n, input.attempt()]))),
     });
     let pipeline = Pipeline::new("p").step(a.retry(retry(4))).build().unwrap();
-    let report = pipeline.run(&event(), 7).await;
+    let report = pipeline.run_event(&event(), 7).await;
     assert_eq!(report.status(), Status::Success);
     assert_eq!(start.elapsed(), Duration::from_secs(1 + 2));
     assert_eq!(calls(&a_calls), 3);
     assert_eq!(statuses(&report), [("a", StepStatus::Success, 3)]);
     assert_eq!(report.steps()[0].duration, Duration::from_secs(3));
     assert_eq!(report.steps()[0].error, None);
-    assert_eq!(report.store().get("a"), Some(&json!([3, 7])));
+    assert_eq!(value(&report, "a"), json!([3, 7]));
 }
 
 #[tokio::test(start_paused = true)]
 async fn the_last_try_is_not_waited_after_and_its_exception_ends_the_run() {
     let start = Instant::now();
-    let (a, _) = step("a", |input| exception("exit", &format!("status {}", input.step_try)));
-    let (b, b_calls) = step("b", |_| Ok(None));
+    let (a, _) = step("a", |input| exception("exit", &format!("status {}", input.step_try())));
+    let (b, b_calls) = step("b", |_| Ok(Flow::Next(None)));
     let report = run([a.retry(retry(3)), b]).await;
     assert_eq!(report.status(), Status::Exception);
     assert_eq!(start.elapsed(), Duration::from_secs(1 + 2));
@@ -158,7 +167,7 @@ async fn the_last_try_is_not_waited_after_and_its_exception_ends_the_run() {
 
 #[tokio::test(start_paused = true)]
 async fn a_failure_after_an_exception_is_not_tried_again() {
-    let (a, a_calls) = step("a", |input| match input.step_try {
+    let (a, a_calls) = step("a", |input| match input.step_try() {
         1 => exception("exit", "status 1"),
         _ => Err(StepError::Failure(Failure::new("no"))),
     });
@@ -176,11 +185,11 @@ async fn without_a_retry_a_step_runs_once() {
 
 #[tokio::test(start_paused = true)]
 async fn a_panic_is_an_exception_and_may_be_tried_again() {
-    let (a, _) = step("a", |input| match input.step_try {
+    let (a, _) = step("a", |input| match input.step_try() {
         1 => panic!("no {}", "luck"),
         2 => panic!("none at all"),
         3 => std::panic::panic_any(7),
-        _ => Ok(None),
+        _ => Ok(Flow::Next(None)),
     });
     let (def, counted) = (a.clone().retry(retry(4)), a);
     assert_eq!(run([def]).await.status(), Status::Success);
@@ -196,6 +205,10 @@ async fn a_panic_is_an_exception_and_may_be_tried_again() {
 struct Eager;
 
 impl Step for Eager {
+    fn signature(&self) -> Signature {
+        Signature::new("eager")
+    }
+
     fn run<'a, 'b, 'c>(
         &'a self,
         _: Input<'b>,
@@ -231,9 +244,9 @@ async fn an_error_with_causes_is_told_with_them_once() {
 
 #[tokio::test]
 async fn the_text_of_a_report_has_one_line_a_step_and_every_failure() {
-    let (a, _) = step("a", |_| Ok(None));
+    let (a, _) = step("a", |_| Ok(Flow::Next(None)));
     let (b, _) = step("b", |_| exception("exit", "status 1: line one\n\tline two\u{1b}[2J\n"));
-    let (c, _) = step("c", |_| Ok(None));
+    let (c, _) = step("c", |_| Ok(Flow::Next(None)));
     let text = run([a, b, c]).await.to_string();
     let lines: Vec<_> = text.lines().collect();
     assert_eq!(lines.len(), 4, "{text}");
@@ -248,20 +261,20 @@ async fn the_text_of_a_report_has_one_line_a_step_and_every_failure() {
 #[tokio::test]
 async fn runs_of_one_pipeline_share_no_values() {
     let (a, _) = step("a", |input| {
-        assert!(input.store.as_map().is_empty());
-        Ok(Some(input.event.get::<Value>("n").unwrap()))
+        assert!(input.store().is_empty());
+        Ok(Flow::next(input.event().unwrap().get::<Value>("n").unwrap()))
     });
     let pipeline = Pipeline::new("p").step(a).build().unwrap();
     let events = [1, 2, 3].map(|n| Event::new("t").payload(json!({ "n": n })));
-    let runs = events.iter().map(|event| pipeline.run(event, 1));
+    let runs = events.iter().map(|event| pipeline.run_event(event, 1));
     for (i, report) in futures_util::future::join_all(runs).await.into_iter().enumerate() {
-        assert_eq!(report.store().get("a"), Some(&json!(i + 1)));
+        assert_eq!(value(&report, "a"), json!(i + 1));
     }
 }
 
 #[test]
 fn a_pipeline_that_can_not_work_is_not_built() {
-    let nothing = |name: &str| step(name, |_| Ok(None)).0;
+    let nothing = |name: &str| step(name, |_| Ok(Flow::Next(None))).0;
     let cases = [
         (Pipeline::new("p"), "a pipeline needs a step"),
         (Pipeline::new("p").step(nothing("a")).step(nothing("a")), "step `a` comes twice"),

@@ -5,7 +5,7 @@
 use railbus::{
     error::ErrorKind,
     event::Event,
-    step::{Input, Step, StepError, StepResult, Store},
+    step::{Flow, Input, InputParts, Step, StepError, StepResult, Store},
     steps::command::CommandStep,
 };
 use serde_json::{Value, json};
@@ -19,6 +19,10 @@ use std::{
 /// Well below every `sleep` of the scripts, well above what a busy machine needs.
 const SOON: Duration = Duration::from_secs(30);
 
+fn parts(event: Event, attempt: u32, step_try: u32) -> InputParts {
+    InputParts::default().event(event).tries(attempt, step_try)
+}
+
 fn sh(script: &str) -> CommandStep {
     CommandStep::new(["/bin/sh", "-c", script]).unwrap()
 }
@@ -30,7 +34,7 @@ async fn run_with(step: &CommandStep, payload: Value) -> StepResult {
         .correlation("c-1")
         .payload(payload);
     let store = Store::default();
-    step.run(Input { event: &event, store: &store, attempt: 3, step_try: 2 }).await
+    step.run(Input::of(&store, &parts(event, 3, 2))).await
 }
 
 async fn run(step: &CommandStep) -> StepResult {
@@ -49,13 +53,13 @@ async fn exception(step: &CommandStep) -> (String, String) {
 async fn the_payload_goes_in_and_a_document_comes_out() {
     let payload = json!({"z": 1, "a": "ü \u{0} \"", "n": [1.5, null, true]});
     let out = run_with(&CommandStep::new(["cat"]).unwrap(), payload.clone()).await.unwrap();
-    assert_eq!(out, Some(payload));
+    assert_eq!(out, Flow::next(payload));
 }
 
 #[tokio::test]
 async fn nothing_or_whitespace_is_success_without_a_value() {
-    assert_eq!(run(&sh("exit 0")).await.unwrap(), None);
-    assert_eq!(run(&sh("printf ' \\n\\t '; echo noise >&2")).await.unwrap(), None);
+    assert_eq!(run(&sh("exit 0")).await.unwrap(), Flow::Next(None));
+    assert_eq!(run(&sh("printf ' \\n\\t '; echo noise >&2")).await.unwrap(), Flow::Next(None));
 }
 
 #[tokio::test]
@@ -67,7 +71,7 @@ async fn any_document_is_a_value() {
         (r#"[{"failure":"no"}]"#, json!([{"failure": "no"}])),
         (" {} \n", json!({})),
     ] {
-        assert_eq!(run(&sh(&format!("echo '{text}'"))).await.unwrap(), Some(value), "{text}");
+        assert_eq!(run(&sh(&format!("echo '{text}'"))).await.unwrap(), Flow::next(value), "{text}");
     }
 }
 
@@ -79,7 +83,7 @@ async fn a_sole_failure_is_a_failure() {
         (r#"{"failure":{"message":"no","value":{"a":1}}}"#, "no", json!({"a": 1})),
     ] {
         match run(&sh(&format!("echo '{text}'"))).await.unwrap_err() {
-            StepError::Failure(f) => assert_eq!((&*f.message, f.value), (message, value)),
+            StepError::Failure(f) => assert_eq!((f.message(), f.found()), (message, &value)),
             other => panic!("{other:?}"),
         }
     }
@@ -151,7 +155,7 @@ async fn a_flood_is_stopped() {
     assert!(message.contains("more than 100000 bytes") && message.ends_with("why"), "{message}");
     assert!(began.elapsed() < SOON);
     // A limit is what may be written, not one less.
-    assert_eq!(run(&sh("printf 1234").output_max(4)).await.unwrap(), Some(json!(1234)));
+    assert_eq!(run(&sh("printf 1234").output_max(4)).await.unwrap(), Flow::next(json!(1234)));
     assert_eq!(exception(&sh("printf 12345").output_max(4)).await.0, "output");
 }
 
@@ -159,14 +163,14 @@ async fn a_flood_is_stopped() {
 async fn megabytes_pass_both_ways() {
     let payload = json!("x".repeat(4_000_000));
     let out = run_with(&CommandStep::new(["cat"]).unwrap(), payload.clone()).await.unwrap();
-    assert_eq!(out, Some(payload));
+    assert_eq!(out, Flow::next(payload));
 }
 
 #[tokio::test]
 async fn stdin_need_not_be_read() {
     let payload = json!("x".repeat(4_000_000));
-    assert_eq!(run_with(&sh("echo 1"), payload.clone()).await.unwrap(), Some(json!(1)));
-    assert_eq!(run_with(&sh("exec 0<&-; echo 1"), payload).await.unwrap(), Some(json!(1)));
+    assert_eq!(run_with(&sh("echo 1"), payload.clone()).await.unwrap(), Flow::next(json!(1)));
+    assert_eq!(run_with(&sh("exec 0<&-; echo 1"), payload).await.unwrap(), Flow::next(json!(1)));
 }
 
 #[tokio::test]
@@ -209,8 +213,8 @@ async fn event_data_is_never_a_command() {
     let event = Event::new("$(touch touched)").id("; exit 9").payload("`exit 8`");
     let step = sh(r#"printf '"%s%s"' "$RAILBUS_EVENT_ID" "$RAILBUS_EVENT_TYPE""#);
     let store = Store::default();
-    let out = step.run(Input { event: &event, store: &store, attempt: 1, step_try: 1 }).await;
-    assert_eq!(out.unwrap(), Some(json!("; exit 9$(touch touched)")));
+    let out = step.run(Input::of(&store, &parts(event, 1, 1))).await;
+    assert_eq!(out.unwrap(), Flow::next(json!("; exit 9$(touch touched)")));
 }
 
 #[tokio::test]
@@ -247,7 +251,7 @@ async fn a_command_starts_from_its_folder() {
     fs::set_permissions(&path, fs::Permissions::from_mode(0o755)).unwrap();
     let step = CommandStep::new(["./here.sh"]).unwrap().cwd(folder.path());
     let real = folder.path().canonicalize().unwrap();
-    assert_eq!(run(&step).await.unwrap(), Some(json!(real)));
+    assert_eq!(run(&step).await.unwrap(), Flow::next(json!(real)));
 }
 
 #[tokio::test]
@@ -263,7 +267,7 @@ async fn a_program_that_is_being_written_is_waited_for() {
         tokio::time::sleep(Duration::from_millis(30)).await;
         drop(open);
     });
-    assert_eq!(out.unwrap(), Some(json!({"n": 1})));
+    assert_eq!(out.unwrap(), Flow::next(json!({"n": 1})));
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -272,6 +276,6 @@ async fn a_hundred_at_once() {
         tokio::spawn(async move { run_with(&CommandStep::new(["cat"]).unwrap(), json!(n)).await })
     });
     for (n, done) in all.collect::<Vec<_>>().into_iter().enumerate() {
-        assert_eq!(done.await.unwrap().unwrap(), Some(json!(n)));
+        assert_eq!(done.await.unwrap().unwrap(), Flow::next(json!(n)));
     }
 }

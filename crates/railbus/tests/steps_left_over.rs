@@ -4,7 +4,7 @@
 
 use railbus::{
     event::Event,
-    step::{Input, Step, StepError, StepResult, Store},
+    step::{Flow, Input, InputParts, Step, StepError, StepResult, Store},
     steps::command::CommandStep,
 };
 use serde_json::json;
@@ -20,13 +20,17 @@ use tempfile::TempDir;
 /// Well below every `sleep` of the scripts, well above what a busy machine needs.
 const SOON: Duration = Duration::from_secs(30);
 
+fn parts(event: Event, attempt: u32, step_try: u32) -> InputParts {
+    InputParts::default().event(event).tries(attempt, step_try)
+}
+
 fn sh(script: &str) -> CommandStep {
     CommandStep::new(["/bin/sh", "-c", script]).unwrap()
 }
 
 async fn run(step: &CommandStep) -> StepResult {
     let (event, store) = (Event::new("order.placed").payload(1), Store::default());
-    step.run(Input { event: &event, store: &store, attempt: 1, step_try: 1 }).await
+    step.run(Input::of(&store, &parts(event, 1, 1))).await
 }
 
 /// A pipe in the file system: scripts hold it open, so its end tells that all of them are gone.
@@ -102,7 +106,7 @@ async fn left_over_grandchildren_neither_hang_the_step_nor_live_on() {
     let step = sh(&lingering(&witness.path, "echo 7"));
     let began = Instant::now();
     let (out, pipe) = tokio::join!(run(&step), witness.hear());
-    assert_eq!(out.unwrap(), Some(json!(7)));
+    assert_eq!(out.unwrap(), Flow::next(json!(7)));
     assert!(began.elapsed() < SOON);
     Witness::gone(pipe).await;
     // One that let go of the pipes is killed as well.
@@ -110,7 +114,7 @@ async fn left_over_grandchildren_neither_hang_the_step_nor_live_on() {
     let quiet = format!("exec 8>&1 >/dev/null 2>&1; {}", lingering(&witness.path, "echo 8 >&8"));
     let quiet = quiet.replace("sleep 1000)", "exec 8>&-; sleep 1000)");
     let (out, pipe) = tokio::join!(async { run(&sh(&quiet)).await }, witness.hear());
-    assert_eq!(out.unwrap(), Some(json!(8)));
+    assert_eq!(out.unwrap(), Flow::next(json!(8)));
     Witness::gone(pipe).await;
 }
 
@@ -118,7 +122,7 @@ async fn left_over_grandchildren_neither_hang_the_step_nor_live_on() {
 async fn a_process_that_left_the_group_does_not_hang_the_step() {
     let step = sh("setsid sleep 20 & echo 9");
     let began = Instant::now();
-    assert_eq!(run(&step).await.unwrap(), Some(json!(9)));
+    assert_eq!(run(&step).await.unwrap(), Flow::next(json!(9)));
     assert!(began.elapsed() < Duration::from_secs(15));
 }
 

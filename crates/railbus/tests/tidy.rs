@@ -25,6 +25,7 @@ const FLOORS: &[(&str, &[&str])] = &[
     (
         "contracts",
         &[
+            "state",
             "predicate",
             "step",
             "delivery",

@@ -296,10 +296,7 @@ fn opening(
     let runs = Arc::clone(runs);
     on.run(async move |delivery: Delivery| {
         runs.one();
-        let report = pipeline.run(delivery.event(), delivery.attempt()).await;
-        if report.steps().iter().any(|step| step.tries > 1) {
-            delivery.note_retry();
-        }
+        let report = pipeline.run_for(&delivery).await;
         report.into_result().map_err(|e: BoxError| e)
     })
 }

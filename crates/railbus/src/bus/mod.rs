@@ -16,6 +16,7 @@ mod emit;
 mod subscription;
 mod subscribe;
 
+pub(crate) use open::WeakBus;
 pub use open::{Bus, Draining};
 pub use report::{HandlerFailure, Report};
 pub use subscribe::{On, Opening};

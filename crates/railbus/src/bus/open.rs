@@ -15,7 +15,7 @@ use crate::{
 use std::{
     any::Any,
     fmt,
-    sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError, atomic::AtomicU64},
+    sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError, Weak, atomic::AtomicU64},
     time::{Duration, Instant},
 };
 use tokio::{runtime::Handle, sync::watch, time::timeout};
@@ -212,11 +212,36 @@ impl Bus {
         self.0.phase()
     }
 
+    /// Tells whether a broadcast subscription here may want events of this type.
+    pub(crate) fn hears(&self, event_type: &str) -> bool {
+        self.0.table.now().hears(event_type)
+    }
+
+    pub(crate) fn downgrade(&self) -> WeakBus {
+        WeakBus(Arc::downgrade(&self.0))
+    }
+
     pub(super) fn check_open(&self, operation: &'static str) -> Result<()> {
         match self.phase() {
             Phase::Open => Ok(()),
             _ => Err(Error::new(ErrorKind::Closed, operation, "the bus is closed")),
         }
+    }
+}
+
+/// A bus that is not kept alive.
+#[derive(Clone)]
+pub(crate) struct WeakBus(Weak<Inner>);
+
+impl WeakBus {
+    pub(crate) fn upgrade(&self) -> Option<Bus> {
+        self.0.upgrade().map(Bus)
+    }
+}
+
+impl fmt::Debug for WeakBus {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("WeakBus")
     }
 }
 

@@ -150,10 +150,7 @@ impl Table {
         let now = self.now.load();
         let all = now.of_group(group);
         let matching: Vec<_> = all.iter().filter(|e| e.wants(event)).cloned().collect();
-        let interested = |e: &Arc<Entry>| {
-            e.predicate.interest().compile().matches(event.event_type(), event.topic())
-        };
-        // Interest is compiled only for the few events that nobody here wants.
+        let interested = |e: &Arc<Entry>| e.predicate.may_want(event.event_type(), event.topic());
         let known = !matching.is_empty() || all.iter().any(interested);
         known.then_some(matching)
     }
@@ -211,5 +208,5 @@ impl Snapshot {
 }
 
 fn interested(entry: &Entry, event_type: &str) -> bool {
-    entry.predicate.interest().compile().matches(event_type, event_type)
+    entry.predicate.may_want(event_type, event_type)
 }

@@ -2,14 +2,13 @@
 
 use crate::{
     delivery::{Delivery, Lease, Marks},
-    error::{Error, ErrorKind, Result},
+    error::Result,
     event::Event,
+    state::{State, States},
 };
 use std::{
-    any::{Any, TypeId, type_name},
-    collections::HashMap,
+    any::Any,
     fmt,
-    ops::Deref,
     sync::{Arc, Weak},
 };
 
@@ -88,7 +87,7 @@ impl fmt::Debug for Call<'_> {
 /// What a bus was given for its handlers, as it was when their subscription opened.
 #[derive(Clone, Default)]
 pub(crate) struct World {
-    states: HashMap<TypeId, Arc<dyn Any + Send + Sync>>,
+    states: States,
     // Weak: a subscription must not keep alive the bus that owns it.
     bus: Option<Weak<dyn Any + Send + Sync>>,
 }
@@ -103,60 +102,10 @@ impl World {
     }
 
     pub(crate) fn provide<T: Send + Sync + 'static>(&mut self, state: T) {
-        self.states.insert(TypeId::of::<T>(), Arc::new(state));
+        self.states.provide(state);
     }
 
-    /// Returns the state of that type.
-    ///
-    /// # Errors
-    /// Returns a config error that says how to provide it.
     pub(crate) fn state<T: Send + Sync + 'static>(&self) -> Result<State<T>> {
-        let state = self.states.get(&TypeId::of::<T>()).cloned();
-        state.and_then(|state| state.downcast().ok()).map(State).ok_or_else(|| {
-            let wanted = type_name::<T>();
-            let why = format!("the handler takes State<{wanted}>, but the bus has none");
-            Error::new(ErrorKind::Config, "subscribe", why)
-                .hint("give it to the bus before subscribing: bus.state(value)")
-        })
-    }
-}
-
-/// What the program gave to its bus for handlers to use: a client, a pool, a cache.
-///
-/// # Examples
-/// ```
-/// use railbus::{Bus, Event, State};
-/// use std::sync::atomic::{AtomicU32, Ordering};
-///
-/// let bus = Bus::new().state(AtomicU32::new(0));
-/// bus.on("tick").run(|count: State<AtomicU32>| { count.fetch_add(1, Ordering::Relaxed); }).now()?;
-/// assert_eq!(bus.emit(Event::new("tick"))?.matched, 1);
-/// # Ok::<(), railbus::Error>(())
-/// ```
-pub struct State<T>(Arc<T>);
-
-impl<T> State<T> {
-    /// Wraps a value, for calling a handler or a step by hand.
-    pub fn new(value: T) -> Self {
-        Self(Arc::new(value))
-    }
-}
-
-impl<T> Clone for State<T> {
-    fn clone(&self) -> Self {
-        Self(Arc::clone(&self.0))
-    }
-}
-
-impl<T> Deref for State<T> {
-    type Target = T;
-    fn deref(&self) -> &T {
-        &self.0
-    }
-}
-
-impl<T: fmt::Debug> fmt::Debug for State<T> {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "State({:?})", self.0)
+        self.states.get()
     }
 }

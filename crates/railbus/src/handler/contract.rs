@@ -17,7 +17,7 @@ pub enum Called<'a> {
 /// is a [`SyncHandler`](super::SyncHandler) or [`AsyncHandler`](super::AsyncHandler).
 ///
 /// A function's arguments are extractors ([`Event`](crate::Event), [`Payload`](super::Payload),
-/// [`State`](super::State), [`Context`](crate::Context), [`Bus`](crate::Bus),
+/// [`State`](crate::State), [`Context`](crate::Context), [`Bus`](crate::Bus),
 /// [`Delivery`](crate::delivery::Delivery), [`Lease`](crate::delivery::Lease)), at most four, or
 /// one `&Event`; it returns nothing, a `Result` with any error, or an
 /// [`Outcome`](crate::delivery::Outcome).

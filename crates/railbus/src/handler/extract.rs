@@ -1,15 +1,13 @@
 //! What can be an argument of a handler.
 
-use super::{
-    call::{Call, State},
-    contract::Ready,
-};
+use super::{call::Call, contract::Ready};
 use crate::{
     context::{self, Context},
     delivery::{Delivery, Lease, of_event},
     error::{BoxError, Error, ErrorKind, Result},
     event::Event,
     payload::Shared,
+    state::State,
 };
 use serde::de::DeserializeOwned;
 use std::{fmt, ops::Deref};

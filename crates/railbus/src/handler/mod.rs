@@ -7,8 +7,8 @@ mod functions;
 mod objects;
 mod erased;
 
+pub use call::Call;
 pub(crate) use call::World;
-pub use call::{Call, State};
 pub use contract::{Called, Handler};
 pub(crate) use erased::{AnyHandler, erase};
 pub use extract::{FromDelivery, Payload};

@@ -1,67 +1,87 @@
 //! Building a pipeline: steps in a line, checked before anything runs.
 
-use super::text::is_name;
-use crate::{
-    error::{Error, ErrorKind, Result},
-    retry::Retry,
-    step::Step,
+use super::{
+    check::{Given, check},
+    def::{IntoStep, StepDef},
+    observe::Observer,
 };
-use std::sync::Arc;
-
-/// A step as a pipeline holds it: its name, the work, and how often that is tried.
-#[derive(Clone, Debug)]
-pub struct StepDef {
-    pub(super) name: Arc<str>,
-    pub(super) step: Arc<dyn Step>,
-    pub(super) retry: Option<Retry>,
-}
-
-impl StepDef {
-    /// Names a step; it runs once unless [`StepDef::retry`] says otherwise.
-    pub fn new(name: impl Into<Arc<str>>, step: Arc<dyn Step>) -> Self {
-        Self { name: name.into(), step, retry: None }
-    }
-
-    /// Sets how often an exception is tried again; a failure never is.
-    #[must_use]
-    pub fn retry(mut self, retry: Retry) -> Self {
-        self.retry = Some(retry);
-        self
-    }
-
-    /// Returns the step's name, under which its value is stored.
-    #[must_use]
-    pub fn name(&self) -> &str {
-        &self.name
-    }
-}
+use crate::{bus::Bus, error::Result, state::States, step::Kind};
+use std::{fmt, sync::Arc};
 
 /// Steps and the flow between them: one after another, until one does not succeed.
 ///
 /// A clone is cheap and means the same pipeline; runs share nothing but the steps.
-#[derive(Clone, Debug)]
-pub struct Pipeline {
+///
+/// # Examples
+/// ```
+/// use railbus::{Pipeline, Status, StepDef, store};
+///
+/// # tokio::runtime::Builder::new_current_thread().build().unwrap().block_on(async {
+/// let double = StepDef::fallible("double", |input| {
+///     Ok(railbus::step::Flow::next(*input.get::<i32>("n")? * 2))
+/// });
+/// let pipeline = Pipeline::new("sums").input::<i32>("n").step(double).build()?;
+/// let report = pipeline.run(store! { "n" => 4 }).await;
+/// assert_eq!(report.status(), Status::Success);
+/// assert_eq!(*report.store().get::<i32>("double")?, 8);
+/// # Ok::<(), railbus::Error>(()) }).unwrap();
+/// ```
+#[derive(Clone)]
+pub struct Pipeline(pub(super) Arc<Plan>);
+
+/// What all runs of a pipeline share.
+#[derive(Debug)]
+pub(super) struct Plan {
     pub(super) name: Arc<str>,
-    pub(super) steps: Arc<[StepDef]>,
+    pub(super) nodes: Vec<Node>,
+    pub(super) inputs: Vec<Given>,
+    pub(super) states: Arc<States>,
+    pub(super) lenient: bool,
+    pub(super) observer: Option<Observer>,
+}
+
+/// A step and what comes after it.
+#[derive(Debug)]
+pub(super) struct Node {
+    pub(super) def: StepDef,
+    pub(super) next: Option<usize>,
 }
 
 impl Pipeline {
     /// Starts a pipeline; [`PipelineBuilder::build`] ends it.
     #[allow(clippy::new_ret_no_self)]
     pub fn new(name: impl Into<Arc<str>>) -> PipelineBuilder {
-        PipelineBuilder { name: name.into(), steps: Vec::new() }
+        PipelineBuilder {
+            name: name.into(),
+            steps: Vec::new(),
+            inputs: Vec::new(),
+            states: States::default(),
+            lenient: false,
+            bus: None,
+            values: false,
+        }
     }
 
     /// Returns the pipeline's name.
     #[must_use]
     pub fn name(&self) -> &str {
-        &self.name
+        &self.0.name
     }
 
-    /// Returns the steps in their order.
-    #[must_use]
-    pub fn steps(&self) -> &[StepDef] {
-        &self.steps
+    /// Returns the names of the steps, in their order.
+    pub fn steps(&self) -> impl Iterator<Item = &str> {
+        self.0.nodes.iter().map(|node| node.def.name())
+    }
+
+    /// Returns the names of the values that a run must be given.
+    pub fn inputs(&self) -> impl Iterator<Item = &str> {
+        self.0.inputs.iter().map(|given| given.name.as_str())
+    }
+}
+
+impl fmt::Debug for Pipeline {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Pipeline({}: {})", self.name(), self.steps().collect::<Vec<_>>().join(" -> "))
     }
 }
 
@@ -71,38 +91,74 @@ impl Pipeline {
 pub struct PipelineBuilder {
     name: Arc<str>,
     steps: Vec<StepDef>,
+    inputs: Vec<Given>,
+    states: States,
+    lenient: bool,
+    bus: Option<Bus>,
+    values: bool,
 }
 
 impl PipelineBuilder {
-    /// Adds a step after those before it.
-    pub fn step(mut self, step: StepDef) -> Self {
-        self.steps.push(step);
+    /// Adds a step after those before it: a function with `#[step]`, a struct that is a step, or
+    /// a [`StepDef`].
+    pub fn step<M>(mut self, step: impl IntoStep<M>) -> Self {
+        self.steps.push(step.into_step());
+        self
+    }
+
+    /// Declares a value that a run is given. Where one is declared, all must be; where none is,
+    /// whatever no step leaves for a later one becomes one.
+    pub fn input<T: 'static>(mut self, name: impl Into<String>) -> Self {
+        self.inputs.push(Given { name: name.into(), kind: Some(Kind::of::<T>()) });
+        self
+    }
+
+    /// Gives the pipeline a value that steps can take as [`State<T>`](crate::State).
+    pub fn state<T: Send + Sync + 'static>(mut self, state: T) -> Self {
+        self.states.provide(state);
+        self
+    }
+
+    /// Goes on after a failure or an exception, unless the step itself says otherwise (default: it
+    /// ends the run). The report tells of it all the same.
+    pub fn lenient(mut self) -> Self {
+        self.lenient = true;
+        self
+    }
+
+    /// Tells the bus what happens in each run: `pipeline_start`, `step_start`, `step_end`,
+    /// `step_error`, `step_retry`, `step_skipped`, `pipeline_end`, `pipeline_error`, in this
+    /// process only.
+    ///
+    /// The events' sources are `pipeline` and `pipeline.step`. Nothing is built for what nobody
+    /// subscribed to. The bus is not kept alive.
+    pub fn observe(mut self, bus: &Bus) -> Self {
+        self.bus = Some(bus.clone());
+        self
+    }
+
+    /// Tells the bus also what goes into each step and what comes out of it (default: not).
+    pub fn observe_values(mut self) -> Self {
+        self.values = true;
         self
     }
 
     /// Ends the pipeline.
     ///
     /// # Errors
-    /// Returns a config error if there is no step, if a step's name comes twice, or if a name is
-    /// not made of ASCII letters, digits, `_` and `-`, a letter or `_` first.
+    /// Returns a config error if there is no step, a name comes twice or is none (ASCII letters,
+    /// digits, `_` and `-`, a letter or `_` first), a step needs what nothing leaves or what is of
+    /// another type, a binding is of a value that the step doesn't need, a state is missing, or a
+    /// retry policy has a wrong key.
     pub fn build(self) -> Result<Pipeline> {
-        let refuse = |why: String, hint: &str| {
-            let error = Error::new(ErrorKind::Config, "pipeline", why);
-            Err(error.with("pipeline", self.name.escape_debug()).hint(hint))
-        };
-        if self.steps.is_empty() {
-            return refuse("a pipeline needs a step".into(), "add one with .step(..)");
-        }
-        let names = || self.steps.iter().map(|step| &*step.name);
-        if let Some(name) = std::iter::once(&*self.name).chain(names()).find(|n| !is_name(n)) {
-            let why = format!("`{}` is not a name", name.escape_debug());
-            return refuse(why, "use ASCII letters, digits, `_` and `-`, a letter or `_` first");
-        }
-        let twice = names().enumerate().find(|(i, name)| names().take(*i).any(|n| n == *name));
-        if let Some((_, name)) = twice {
-            let why = format!("step `{name}` comes twice");
-            return refuse(why, "its value goes by its name; give one of the two another");
-        }
-        Ok(Pipeline { name: self.name, steps: self.steps.into() })
+        let Self { name, steps, inputs, states, lenient, bus, values } = self;
+        let inputs = check(&name, &steps, inputs, &states)?;
+        let last = steps.len() - 1;
+        let node = |(i, def)| Node { def, next: (i < last).then_some(i + 1) };
+        let nodes: Vec<Node> = steps.into_iter().enumerate().map(node).collect();
+        let names = nodes.iter().map(|node| node.def.name());
+        let observer = bus.map(|bus| Observer::new(&bus, &name, names, values));
+        let states = Arc::new(states);
+        Ok(Pipeline(Arc::new(Plan { name, nodes, inputs, states, lenient, observer })))
     }
 }

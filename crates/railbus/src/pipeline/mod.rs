@@ -1,9 +1,16 @@
-//! Pipelines: steps, the flow between them, and the report of a run.
+//! Pipelines: steps, the flow between them, and what a run came to.
 
 pub mod text;
-pub mod report;
-pub mod build;
-pub mod run;
+mod report;
+mod def;
+mod check;
+mod observe;
+mod build;
+mod one;
+mod run;
+mod handle;
 
-pub use build::{Pipeline, PipelineBuilder, StepDef};
-pub use report::{RunError, RunReport, Status, StepReport, StepStatus};
+pub use build::{Pipeline, PipelineBuilder};
+pub use def::{IntoStep, IsDef, IsMaker, IsStep, StepDef, step_name};
+pub use handle::IsPipeline;
+pub use report::{RunError, RunReport, Status, StepReport, StepStatus, StopReason};

@@ -1,9 +1,11 @@
 //! The report of a run: what became of every step, and of the whole.
 
 use crate::{
-    error::{BoxError, chain},
-    step::{StepError, Store},
+    error::{BoxError, Error, chain},
+    payload::Shared,
+    step::{Flow, StepError, StepResult, Store},
 };
+use serde::de::DeserializeOwned;
 use std::{error::Error as StdError, fmt, sync::Arc, time::Duration};
 
 /// What a run came to.
@@ -52,6 +54,8 @@ pub enum StepStatus {
     Failure,
     /// An error befell it, on its last try.
     Exception,
+    /// It had nothing to do: what came was passed on.
+    Skipped,
     /// The run ended before it.
     NotRun,
 }
@@ -64,7 +68,20 @@ impl StepStatus {
             Self::Success => "success",
             Self::Failure => "failure",
             Self::Exception => "exception",
+            Self::Skipped => "skipped",
             Self::NotRun => "not_run",
+        }
+    }
+}
+
+impl StepStatus {
+    /// Returns what a step came to.
+    pub(super) fn of(came: &StepResult) -> Self {
+        match came {
+            Ok(Flow::Skip) => Self::Skipped,
+            Ok(_) => Self::Success,
+            Err(StepError::Failure(_)) => Self::Failure,
+            Err(StepError::Exception(_)) => Self::Exception,
         }
     }
 }
@@ -92,6 +109,11 @@ pub struct StepReport {
 }
 
 impl StepReport {
+    /// Puts down how a step ended.
+    pub(super) fn ends(&mut self, tries: u32, duration: Duration, status: StepStatus) {
+        (self.tries, self.duration, self.status) = (tries, duration, status);
+    }
+
     pub(super) fn not_run(name: &Arc<str>) -> Self {
         let (status, tries, duration) = (StepStatus::NotRun, 0, Duration::ZERO);
         Self { name: Arc::clone(name), status, tries, duration, error: None }
@@ -116,14 +138,43 @@ impl fmt::Display for StepReport {
 /// The report of a run: every step of the pipeline in its order, the values, and how it ended.
 ///
 /// Its status is read off what ended the run, so that a failure can't be hidden.
+///
+/// # Examples
+/// ```
+/// use railbus::{Failure, Pipeline, Status, StepDef, pipeline::StopReason, store};
+///
+/// # tokio::runtime::Builder::new_current_thread().build().unwrap().block_on(async {
+/// let check = StepDef::fallible("check", |_| Err(Failure::new("sold out").into()));
+/// let report = Pipeline::new("orders").step(check).build()?.run(store! {}).await;
+/// assert_eq!(report.status(), Status::Failure);
+/// assert_eq!(report.stopped(), Some(("check", StopReason::Failure)));
+/// assert!(report.to_string().contains("check: failure, 1 try"));
+/// # Ok::<(), railbus::Error>(()) }).unwrap();
+/// ```
 #[must_use = "a run that failed says so in its report alone"]
 #[derive(Debug)]
 pub struct RunReport {
     pub(super) pipeline: Arc<str>,
     pub(super) steps: Vec<StepReport>,
-    pub(super) store: Store,
-    // The step that ended the run before its end, and how.
-    pub(super) ended: Option<(Arc<str>, StepError)>,
+    pub(super) store: Arc<Store>,
+    // The worst that became of a step, the first one if there are several.
+    pub(super) failed: Option<(Arc<str>, StepError)>,
+    // The step that ended the run before its end, and why.
+    pub(super) stopped: Option<(Arc<str>, StopReason)>,
+}
+
+/// Why a run ended before its last step, or with it.
+#[non_exhaustive]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum StopReason {
+    /// A step succeeded whose success ends the run.
+    Success,
+    /// A step said no.
+    Failure,
+    /// An error befell a step.
+    Exception,
+    /// A step said that the run is to end, by [`Flow::Stop`](crate::step::Flow::Stop).
+    Asked,
 }
 
 impl RunReport {
@@ -136,11 +187,30 @@ impl RunReport {
     /// Returns what the run came to.
     #[must_use]
     pub fn status(&self) -> Status {
-        match &self.ended {
-            None => Status::Success,
-            Some((_, StepError::Failure(_))) => Status::Failure,
-            Some((_, StepError::Exception(_))) => Status::Exception,
+        match (&self.failed, &self.stopped) {
+            (None, None) => Status::Success,
+            (None, Some(_)) => Status::Stopped,
+            (Some((_, StepError::Failure(_))), _) => Status::Failure,
+            (Some((_, StepError::Exception(_))), _) => Status::Exception,
         }
+    }
+
+    /// Returns which step ended the run before its end, and why; none if it went to its end, be it
+    /// past failures, as a lenient pipeline does.
+    #[must_use]
+    pub fn stopped(&self) -> Option<(&str, StopReason)> {
+        self.stopped.as_ref().map(|(step, reason)| (&**step, *reason))
+    }
+
+    /// Returns a value of the run as a `T`.
+    ///
+    /// # Errors
+    /// As [`Store::get`].
+    pub fn get<T: DeserializeOwned + Send + Sync + 'static>(
+        &self,
+        name: &str,
+    ) -> Result<Shared<T>, Error> {
+        self.store.get(name)
     }
 
     /// Returns the values of the steps that succeeded, by name.
@@ -149,10 +219,11 @@ impl RunReport {
         &self.store
     }
 
-    /// Returns what ended the run, unless it is a success.
+    /// Returns what went wrong, unless nothing did: the exception that befell a step, else the
+    /// failure of one, the first of its kind.
     #[must_use]
     pub fn error(&self) -> Option<&StepError> {
-        self.ended.as_ref().map(|(_, error)| error)
+        self.failed.as_ref().map(|(_, error)| error)
     }
 
     /// Returns what became of every step of the pipeline, in the pipeline's order.
@@ -167,7 +238,7 @@ impl RunReport {
     /// Returns a [`RunError`]. If the step said no, its source is the step's own
     /// [`Failure`](crate::step::Failure), which no policy tries again; an exception may be.
     pub fn into_result(self) -> Result<(), BoxError> {
-        match self.ended {
+        match self.failed {
             None => Ok(()),
             Some((step, error)) => {
                 let (kind, source) = match error {

@@ -1,92 +1,165 @@
 //! Running a pipeline.
 
 use super::{
-    build::{Pipeline, StepDef},
-    report::{RunReport, StepReport, StepStatus},
+    build::{Pipeline, Plan},
+    one::{Came, Cause, One},
+    report::{RunReport, StepReport, StopReason},
 };
 use crate::{
+    delivery::Delivery,
+    error::{Error, ErrorKind},
     event::Event,
-    step::{Exception, Input, StepError, StepResult, Store},
+    payload::RawPayload,
+    step::{Exception, Flow, StepError, Store},
 };
-use futures_util::FutureExt;
-use serde_json::Value;
-use std::{any::Any, panic::AssertUnwindSafe, sync::Arc};
-use tokio::time::{Instant, sleep};
+use std::sync::Arc;
+use tokio::time::Instant;
 
 impl Pipeline {
-    /// Runs the steps for `event`, of whose deliveries this is number `attempt`, from 1.
+    /// Runs the steps with the values of `store`.
     ///
-    /// A value is stored under its step's name, for the steps after it. The first step that says
-    /// no ends the run, and so does the first whose exception outlasts its tries. A panic is an
-    /// exception of kind `panic`. Needs a tokio runtime with time where a step has a retry.
+    /// A step's value is stored under the name of its output, for the steps after it. The first
+    /// step that says no ends the run, and so does the first whose exception outlasts its tries,
+    /// unless the step or the pipeline says otherwise. A panic is an exception of kind `panic`.
+    /// Needs a tokio runtime only where a step has a retry or an executor.
     ///
     /// # Cancel safety
     /// A run that is dropped drops the step it is at, and leaves no report.
-    pub async fn run(&self, event: &Event, attempt: u32) -> RunReport {
-        let mut report = RunReport {
-            pipeline: Arc::clone(&self.name),
-            steps: self.steps.iter().map(|def| StepReport::not_run(&def.name)).collect(),
-            store: Store::default(),
-            ended: None,
-        };
-        for (def, line) in self.steps.iter().zip(&mut report.steps) {
-            let input = Input { event, store: &report.store, attempt, step_try: 1 };
-            match run_step(&self.name, def, input, line).await {
-                Ok(Some(value)) => report.store.set(&*def.name, value),
-                Ok(None) => {}
-                Err(error) => {
-                    report.ended = Some((Arc::clone(&def.name), error));
-                    break;
+    pub async fn run(&self, store: Store) -> RunReport {
+        self.start(store, Cause { event: None, attempt: 1 }).await
+    }
+
+    /// Runs the steps for an event: its payload is the value of the pipeline's single input, or
+    /// has the values of several as fields.
+    ///
+    /// # Cancel safety
+    /// As [`Pipeline::run`].
+    pub async fn run_for(&self, delivery: &Delivery) -> RunReport {
+        let (event, attempt) = (delivery.event(), delivery.attempt());
+        let report = self.start(self.store_of(event), Cause { event: Some(event), attempt }).await;
+        if report.steps().iter().any(|step| step.tries > 1) {
+            delivery.note_retry();
+        }
+        report
+    }
+
+    /// Runs the steps for an event that was not delivered, as if this were try `attempt` of it,
+    /// from 1: for tests.
+    ///
+    /// # Cancel safety
+    /// As [`Pipeline::run`].
+    pub async fn run_event(&self, event: &Event, attempt: u32) -> RunReport {
+        self.start(self.store_of(event), Cause { event: Some(event), attempt }).await
+    }
+
+    fn store_of(&self, event: &Event) -> Store {
+        let mut store = Store::new();
+        match &self.0.inputs[..] {
+            [] => {}
+            [only] => store.keep(&only.name, event.raw_payload().clone()),
+            several => {
+                for given in several {
+                    if let Some(value) = event.raw_payload().at(&given.name) {
+                        store.keep(&given.name, RawPayload::of(value.clone()));
+                    }
                 }
             }
         }
+        store
+    }
+
+    async fn start(&self, store: Store, cause: Cause<'_>) -> RunReport {
+        let plan = &*self.0;
+        let mut run = Run::new(plan, store, cause);
+        let Some(observer) = &plan.observer else {
+            run.go().await;
+            return run.report;
+        };
+        let start = Instant::now();
+        observer.started().await;
+        run.go().await;
+        let report = run.report;
+        let line = report.error().map(StepError::line).unwrap_or_default();
+        let failed = report.failed.as_ref();
+        let error = failed.map(|(step, error)| (&**step, error.kind(), line.as_str()));
+        observer.ended(report.status().name(), start.elapsed(), error).await;
         report
     }
 }
 
-/// Runs one step as often as its policy allows, and notes what it came to.
-async fn run_step(
-    pipeline: &str,
-    def: &StepDef,
-    mut input: Input<'_>,
-    line: &mut StepReport,
-) -> Result<Option<Value>, StepError> {
-    let start = Instant::now();
-    let result = loop {
-        let result = run_once(def, input).await;
-        let Err(StepError::Exception(exception)) = &result else { break result };
-        let wait = def.retry.as_ref().and_then(|retry| retry.wait_after(input.step_try));
-        let Some(wait) = wait else { break result };
-        let (step, kind, step_try) = (def.name(), &exception.kind, input.step_try);
-        let error = &exception.error;
-        tracing::warn!(pipeline, step, step_try, kind, error, ?wait, "a step is tried again");
-        sleep(wait).await;
-        input.step_try += 1;
-    };
-    line.tries = input.step_try;
-    line.duration = start.elapsed();
-    (line.status, line.error) = match &result {
-        Ok(_) => (StepStatus::Success, None),
-        Err(e @ StepError::Failure(_)) => (StepStatus::Failure, Some(e.line())),
-        Err(e @ StepError::Exception(x)) => {
-            (StepStatus::Exception, Some(format!("{}: {}", x.kind, e.line())))
-        }
-    };
-    result
+/// A run under way.
+struct Run<'a> {
+    plan: &'a Plan,
+    cause: Cause<'a>,
+    report: RunReport,
 }
 
-/// Runs a step once; a panic stays inside.
-async fn run_once(def: &StepDef, input: Input<'_>) -> StepResult {
-    // The step itself sees to what a panic leaves behind; the run uses nothing of it afterwards.
-    let run = AssertUnwindSafe(async { def.step.run(input).await });
-    match run.catch_unwind().await {
-        Ok(result) => result,
-        Err(panic) => Err(StepError::Exception(Exception::new("panic", message(&*panic)))),
+impl<'a> Run<'a> {
+    fn new(plan: &'a Plan, store: Store, cause: Cause<'a>) -> Self {
+        let report = RunReport {
+            pipeline: Arc::clone(&plan.name),
+            steps: plan.nodes.iter().map(|node| StepReport::not_run(&node.def.name)).collect(),
+            store: Arc::new(store),
+            failed: None,
+            stopped: None,
+        };
+        Self { plan, cause, report }
     }
-}
 
-fn message(panic: &(dyn Any + Send)) -> String {
-    let text = panic.downcast_ref::<&str>().map(|text| (*text).to_owned());
-    let text = text.or_else(|| panic.downcast_ref::<String>().cloned());
-    text.unwrap_or_else(|| "a panic without a message".into())
+    /// Follows the flow from its first step to where it ends.
+    async fn go(&mut self) {
+        if let Err(error) = self.check_inputs() {
+            self.report.failed = Some((Arc::clone(&self.plan.name), error));
+            return;
+        }
+        let mut at = Some(0);
+        while let Some(index) = at {
+            let one = One { plan: self.plan, index, cause: self.cause };
+            let came = one.run(&mut self.report.store, &mut self.report.steps[index]).await;
+            at = self.after(index, came);
+        }
+    }
+
+    /// Checks that the values which must be given were.
+    fn check_inputs(&self) -> Result<(), StepError> {
+        let missing = self.plan.inputs.iter().find(|given| !self.report.store.has(&given.name));
+        let Some(given) = missing else { return Ok(()) };
+        let why = format!("the input `{}` is missing", given.name);
+        let error =
+            Error::new(ErrorKind::NotFound, "pipeline", why).with("pipeline", &self.plan.name);
+        let error = error.hint("give it to run(..), or as the event's payload");
+        Err(StepError::Exception(Exception::new("input", error)))
+    }
+
+    /// Decides where the run goes after a step.
+    fn after(&mut self, index: usize, came: Came) -> Option<usize> {
+        let node = &self.plan.nodes[index];
+        let (name, stops, strict) = (&node.def.name, node.def.stops, !self.plan.lenient);
+        let (stop, reason) = match came {
+            Ok(Flow::Stop(_)) => (true, StopReason::Asked),
+            Ok(Flow::Skip) => (false, StopReason::Success),
+            Ok(_) => (stops.success.unwrap_or(false), StopReason::Success),
+            Err(error) => {
+                let (stop, reason) = match &error {
+                    StepError::Failure(_) => (stops.error, StopReason::Failure),
+                    StepError::Exception(_) => (stops.exception, StopReason::Exception),
+                };
+                let worse = match &self.report.failed {
+                    None => true,
+                    Some((_, known)) => {
+                        matches!(known, StepError::Failure(_)) && reason == StopReason::Exception
+                    }
+                };
+                if worse {
+                    self.report.failed = Some((Arc::clone(name), error));
+                }
+                (stop.unwrap_or(strict), reason)
+            }
+        };
+        if stop {
+            self.report.stopped = Some((Arc::clone(name), reason));
+            return None;
+        }
+        node.next
+    }
 }

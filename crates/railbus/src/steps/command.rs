@@ -3,7 +3,9 @@
 use super::child::{Child, End, Heard, Limits};
 use crate::{
     error::{Error, ErrorKind, Result},
-    step::{Exception, Failure, Input, Step, StepError, StepResult},
+    event::Event,
+    payload::RawPayload,
+    step::{Exception, Failure, Flow, Input, Signature, Step, StepError, StepResult},
 };
 use async_trait::async_trait;
 use serde_json::{Map, Value};
@@ -117,12 +119,14 @@ impl CommandStep {
                 command.env_remove(key);
             }
         }
-        command.env("RAILBUS_EVENT_ID", input.event.id());
-        command.env("RAILBUS_EVENT_TYPE", input.event.event_type());
-        command.env("RAILBUS_TOPIC", input.event.topic());
-        command.env("RAILBUS_CORRELATION_ID", input.event.correlation_id());
-        command.env("RAILBUS_ATTEMPT", input.attempt.to_string());
-        command.env("RAILBUS_TRY", input.step_try.to_string());
+        if let Some(event) = input.event() {
+            command.env("RAILBUS_EVENT_ID", event.id());
+            command.env("RAILBUS_EVENT_TYPE", event.event_type());
+            command.env("RAILBUS_TOPIC", event.topic());
+            command.env("RAILBUS_CORRELATION_ID", event.correlation_id());
+        }
+        command.env("RAILBUS_ATTEMPT", input.attempt().to_string());
+        command.env("RAILBUS_TRY", input.step_try().to_string());
         command
     }
 
@@ -188,8 +192,13 @@ impl CommandStep {
 
 #[async_trait]
 impl Step for CommandStep {
+    fn signature(&self) -> Signature {
+        Signature::new("command")
+    }
+
     async fn run(&self, input: Input<'_>) -> StepResult {
-        let payload = input.event.raw_payload().text();
+        let null = RawPayload::null();
+        let payload = input.event().map_or(&null, Event::raw_payload).text();
         let payload = payload.map_err(|e| StepError::Exception(Exception::new("encode", e)))?;
         let child = Child::spawn(&mut self.command(&input)).await;
         let child = child.map_err(|e| self.not_started(&e))?;
@@ -204,18 +213,18 @@ fn ended_by(status: ExitStatus) -> &'static str {
 /// Reads what a command that exited with 0 wrote; the error says why it means nothing.
 fn read(stdout: &[u8]) -> Result<StepResult, String> {
     if stdout.iter().all(u8::is_ascii_whitespace) {
-        return Ok(Ok(None));
+        return Ok(Ok(Flow::Next(None)));
     }
     let value: Value = serde_json::from_slice(stdout).map_err(|e| {
         let head = String::from_utf8_lossy(&stdout[..stdout.len().min(80)]);
         format!("wrote to stdout what is not one JSON document: {e}; it starts {head:?}")
     })?;
-    let Value::Object(map) = &value else { return Ok(Ok(Some(value))) };
+    let Value::Object(map) = &value else { return Ok(Ok(Flow::next(value))) };
     let sole = if map.len() == 1 { map.iter().next() } else { None };
     match sole {
         Some((key, said)) if key == "failure" => failure(said),
         Some((key, said)) if key == "exception" => exception(said),
-        _ => return Ok(Ok(Some(value))),
+        _ => return Ok(Ok(Flow::next(value))),
     }
     .map(Err)
 }
@@ -224,10 +233,7 @@ fn failure(said: &Value) -> Result<StepError, String> {
     let failure = match said {
         Value::String(message) => Some(Failure::new(message)),
         Value::Object(map) if has_only(map, &["message", "value"]) => {
-            text(map, "message").map(|message| Failure {
-                message,
-                value: map.get("value").cloned().unwrap_or_default(),
-            })
+            text(map, "message").map(|m| Failure::new(m).value(map.get("value")))
         }
         _ => None,
     };

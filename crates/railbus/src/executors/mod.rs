@@ -1,0 +1,5 @@
+//! Executors: where steps run.
+
+mod blocking;
+
+pub use blocking::Blocking;

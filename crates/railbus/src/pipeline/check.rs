@@ -1,0 +1,117 @@
+//! What is checked when a pipeline is built: names, and that every step will find what it needs.
+
+use super::{def::StepDef, text::is_name};
+use crate::{
+    error::{Error, ErrorKind, Result, nearest},
+    state::{States, missing},
+    step::Kind,
+};
+use std::collections::HashMap;
+
+/// A value that must be there before the first step.
+#[derive(Clone, Debug, PartialEq)]
+pub(super) struct Given {
+    pub(super) name: String,
+    pub(super) kind: Option<Kind>,
+}
+
+/// Who leaves a value, and as what.
+struct Left<'a> {
+    by: Option<&'a str>,
+    kind: Option<Kind>,
+}
+
+/// Checks a pipeline; returns the values it must be given.
+///
+/// # Errors
+/// Returns a config error that names the step and what is wrong with it.
+pub(super) fn check(
+    pipeline: &str,
+    steps: &[StepDef],
+    declared: Vec<Given>,
+    states: &States,
+) -> Result<Vec<Given>> {
+    check_names(pipeline, steps).map_err(|e| e.with("pipeline", pipeline.escape_debug()))?;
+    let mut inputs = declared;
+    // Where inputs are declared, they are all there are.
+    let closed = !inputs.is_empty();
+    let mut left: HashMap<String, Left<'_>> = HashMap::new();
+    for given in &inputs {
+        left.insert(given.name.clone(), Left { by: None, kind: given.kind });
+    }
+    for def in steps {
+        let refuse = |why: String, hint: String| {
+            let error = Error::new(ErrorKind::Config, "pipeline", why);
+            Err(error.with("pipeline", pipeline).with("step", &def.name).hint(hint))
+        };
+        if let Some((_, wanted)) = def.signature.states.iter().find(|(of, _)| !states.has(*of)) {
+            return Err(missing(wanted).with("pipeline", pipeline).with("step", &def.name));
+        }
+        if let Some((local, _)) =
+            def.bindings.pairs().find(|(local, _)| !def.signature.has_need(local))
+        {
+            let known = def.signature.all_needs().iter().map(|need| need.name.as_str());
+            let known = known.collect::<Vec<_>>().join(", ");
+            let hint = format!("it needs: {}", if known.is_empty() { "nothing" } else { &known });
+            return refuse(format!("`{local}` is bound, but the step needs no `{local}`"), hint);
+        }
+        for need in def.signature.all_needs() {
+            let key = def.bindings.key(&need.name);
+            match left.get(key) {
+                Some(Left { by, kind: Some(kind) }) if !kind.fits(need.kind) => {
+                    let by = by.map_or("an input".into(), |by| format!("step `{by}`"));
+                    let why = format!(
+                        "`{key}` is a {} of {by}, but is needed as a {}",
+                        kind.name, need.kind.name
+                    );
+                    return refuse(why, "make the types the same, or bind another value".into());
+                }
+                Some(_) => {}
+                None if need.optional => {}
+                None if closed => {
+                    let known = left.keys().map(String::as_str);
+                    let near = nearest(key, known).map(|near| format!("did you mean `{near}`? "));
+                    let hint = format!(
+                        "{}declare it with .input::<..>(\"{key}\"), or add a step before that leaves it",
+                        near.unwrap_or_default()
+                    );
+                    return refuse(format!("nothing leaves `{key}`, which it needs"), hint);
+                }
+                None => {
+                    inputs.push(Given { name: key.into(), kind: Some(need.kind) });
+                    left.insert(key.into(), Left { by: None, kind: Some(need.kind) });
+                }
+            }
+        }
+        let kind = def.signature.output_kind();
+        left.insert((*def.output).into(), Left { by: Some(&def.name), kind });
+    }
+    Ok(inputs)
+}
+
+fn check_names(pipeline: &str, steps: &[StepDef]) -> Result<()> {
+    let refuse =
+        |why: String, hint: &str| Err(Error::new(ErrorKind::Config, "pipeline", why).hint(hint));
+    if let Some(error) =
+        steps.iter().find_map(|step| step.problem.clone().map(|e| e.with("step", &step.name)))
+    {
+        return Err(error);
+    }
+    if steps.is_empty() {
+        return refuse("a pipeline needs a step".into(), "add one with .step(..)");
+    }
+    let names = || steps.iter().map(|step| &*step.name);
+    if let Some(name) = std::iter::once(pipeline).chain(names()).find(|n| !is_name(n)) {
+        let why = format!("`{}` is not a name", name.escape_debug());
+        return refuse(why, "use ASCII letters, digits, `_` and `-`, a letter or `_` first");
+    }
+    let mut seen = HashMap::new();
+    for (what, name) in steps.iter().flat_map(|s| [("step", &s.name), ("value", &s.output)]) {
+        let twice = seen.insert((what, name), ()).is_some();
+        if twice && what == "step" {
+            let why = format!("step `{name}` comes twice");
+            return refuse(why, "give one of the two another name: .named(..)");
+        }
+    }
+    Ok(())
+}

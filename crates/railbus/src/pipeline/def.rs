@@ -1,0 +1,272 @@
+//! A step as a pipeline holds it.
+
+use crate::{
+    error::Error,
+    executor::Executor,
+    executors::Blocking,
+    retry::{IntoRetry, Retry},
+    step::{Bindings, Input, IntoFlow, Ran, Signature, Step, StepResult},
+};
+use async_trait::async_trait;
+use std::{any::type_name, sync::Arc};
+
+/// A step as a pipeline holds it: the work, its names, how often it is tried, where it runs, and
+/// what ends the run.
+#[derive(Clone, Debug)]
+pub struct StepDef {
+    pub(super) name: Arc<str>,
+    pub(super) step: Arc<dyn Step>,
+    pub(super) signature: Signature,
+    pub(super) output: Arc<str>,
+    pub(super) bindings: Arc<Bindings>,
+    pub(super) retry: Option<Retry>,
+    pub(super) executor: Option<Arc<dyn Executor>>,
+    pub(super) stops: Stops,
+    // What building the pipeline will say.
+    pub(super) problem: Option<Error>,
+}
+
+/// What ends a run, where a step says so.
+#[derive(Clone, Copy, Debug, Default)]
+pub(super) struct Stops {
+    pub(super) success: Option<bool>,
+    pub(super) error: Option<bool>,
+    pub(super) exception: Option<bool>,
+}
+
+impl StepDef {
+    /// Holds a step under its own name; it runs once unless [`StepDef::retry`] says otherwise.
+    pub fn of(step: impl Step) -> Self {
+        Self::shared(Arc::new(step))
+    }
+
+    /// Holds a step under another name.
+    pub fn new(name: impl Into<String>, step: Arc<dyn Step>) -> Self {
+        Self::shared(step).named(name)
+    }
+
+    /// Makes a step of a closure that leaves what it returns.
+    pub fn value<M: 'static, T: IntoFlow<M> + 'static>(
+        name: impl Into<String>,
+        work: impl Fn(Input<'_>) -> T + Send + Sync + 'static,
+    ) -> Self {
+        Self::of(Closure {
+            name: name.into(),
+            work: move |input: Input<'_>| Ok(work(input).into_flow()),
+        })
+    }
+
+    /// Makes a step of a closure that may fail.
+    pub fn fallible(
+        name: impl Into<String>,
+        work: impl Fn(Input<'_>) -> StepResult + Send + Sync + 'static,
+    ) -> Self {
+        Self::of(Closure { name: name.into(), work })
+    }
+
+    fn shared(step: Arc<dyn Step>) -> Self {
+        let signature = step.signature();
+        Self {
+            name: signature.name().into(),
+            output: signature.output_name().into(),
+            signature,
+            step,
+            bindings: Arc::default(),
+            retry: None,
+            executor: None,
+            stops: Stops::default(),
+            problem: None,
+        }
+    }
+
+    /// Names it; its value goes by that name too, unless it has a name of its own.
+    #[must_use]
+    pub fn named(mut self, name: impl Into<String>) -> Self {
+        let name: Arc<str> = name.into().into();
+        if self.output == self.name {
+            self.output = Arc::clone(&name);
+        }
+        self.name = name;
+        self
+    }
+
+    /// Sets the name its value is stored under (default: the one of its signature, else its own).
+    #[must_use]
+    pub fn output(mut self, name: impl Into<String>) -> Self {
+        self.output = name.into().into();
+        self
+    }
+
+    /// Takes what the step calls `local` from what the store calls `key`; if `local` is the name
+    /// of its value, stores that under `key`.
+    #[must_use]
+    pub fn bind(mut self, local: impl Into<String>, key: impl Into<String>) -> Self {
+        let (local, key) = (local.into(), key.into());
+        if self.signature.output_name() == local && !self.signature.has_need(&local) {
+            self.output = key.into();
+        } else {
+            Arc::make_mut(&mut self.bindings).bind(local, key);
+        }
+        self
+    }
+
+    /// Sets how often an exception is tried again, by a [`Retry`] or a map; a failure never is.
+    #[must_use]
+    pub fn retry(mut self, retry: impl IntoRetry) -> Self {
+        match retry.into_retry() {
+            Ok(retry) => self.retry = Some(retry),
+            Err(error) => self.problem = self.problem.or(Some(error)),
+        }
+        self
+    }
+
+    /// Runs it by an executor (default: in the task that runs the pipeline).
+    #[must_use]
+    pub fn executor(mut self, executor: impl Executor) -> Self {
+        self.executor = Some(Arc::new(executor));
+        self
+    }
+
+    /// Runs it on the runtime's threads for blocking work.
+    #[must_use]
+    pub fn blocking(self) -> Self {
+        self.executor(Blocking)
+    }
+
+    /// Sets whether its success ends the run (default: not).
+    #[must_use]
+    pub fn stop_on_success(mut self, stop: bool) -> Self {
+        self.stops.success = Some(stop);
+        self
+    }
+
+    /// Sets whether its failure ends the run (default: as the pipeline says, which is yes).
+    #[must_use]
+    pub fn stop_on_error(mut self, stop: bool) -> Self {
+        self.stops.error = Some(stop);
+        self
+    }
+
+    /// Sets whether its exception ends the run (default: as the pipeline says, which is yes).
+    #[must_use]
+    pub fn stop_on_exception(mut self, stop: bool) -> Self {
+        self.stops.exception = Some(stop);
+        self
+    }
+
+    /// Returns the step's name.
+    #[must_use]
+    pub fn name(&self) -> &str {
+        &self.name
+    }
+}
+
+/// A step made of a closure.
+struct Closure<F> {
+    name: String,
+    work: F,
+}
+
+#[async_trait]
+impl<F: Fn(Input<'_>) -> StepResult + Send + Sync + 'static> Step for Closure<F> {
+    fn signature(&self) -> Signature {
+        Signature::new(self.name.clone())
+    }
+
+    async fn run(&self, input: Input<'_>) -> StepResult {
+        (self.work)(input)
+    }
+
+    fn call<'a>(&'a self, input: Input<'a>) -> Ran<'a> {
+        Ran::Now((self.work)(input))
+    }
+}
+
+/// What can be a step of a pipeline: a [`StepDef`], a function with `#[step]`, or a struct that is
+/// a [`Step`].
+#[diagnostic::on_unimplemented(
+    message = "`{Self}` is not a step",
+    note = "a step is a function or an impl block with `#[step]`, a struct that implements Step, or a StepDef"
+)]
+pub trait IntoStep<Marker>: Sized {
+    /// Makes it a step as pipelines hold them.
+    fn into_step(self) -> StepDef;
+
+    /// As [`StepDef::named`].
+    fn named(self, name: impl Into<String>) -> StepDef {
+        self.into_step().named(name)
+    }
+
+    /// As [`StepDef::bind`].
+    fn bind(self, local: impl Into<String>, key: impl Into<String>) -> StepDef {
+        self.into_step().bind(local, key)
+    }
+
+    /// As [`StepDef::retry`].
+    fn retry(self, retry: impl IntoRetry) -> StepDef {
+        self.into_step().retry(retry)
+    }
+
+    /// As [`StepDef::executor`].
+    fn executor(self, executor: impl Executor) -> StepDef {
+        self.into_step().executor(executor)
+    }
+
+    /// As [`StepDef::stop_on_success`].
+    fn stop_on_success(self, stop: bool) -> StepDef {
+        self.into_step().stop_on_success(stop)
+    }
+
+    /// As [`StepDef::stop_on_error`].
+    fn stop_on_error(self, stop: bool) -> StepDef {
+        self.into_step().stop_on_error(stop)
+    }
+
+    /// As [`StepDef::stop_on_exception`].
+    fn stop_on_exception(self, stop: bool) -> StepDef {
+        self.into_step().stop_on_exception(stop)
+    }
+}
+
+/// Marks steps as pipelines hold them.
+#[derive(Debug)]
+pub struct IsDef;
+/// Marks functions that make a step.
+#[derive(Debug)]
+pub struct IsMaker;
+/// Marks structs that are steps.
+#[derive(Debug)]
+pub struct IsStep;
+
+impl IntoStep<IsDef> for StepDef {
+    fn into_step(self) -> StepDef {
+        self
+    }
+}
+
+impl<F: FnOnce() -> StepDef> IntoStep<IsMaker> for F {
+    fn into_step(self) -> StepDef {
+        self()
+    }
+}
+
+impl<S: Step> IntoStep<IsStep> for S {
+    fn into_step(self) -> StepDef {
+        StepDef::of(self)
+    }
+}
+
+/// Returns the name of a type as a step's name: without its path, in snake case.
+#[must_use]
+pub fn step_name<T>() -> String {
+    let path = type_name::<T>();
+    let name = path.split('<').next().unwrap_or(path).rsplit("::").next().unwrap_or(path);
+    let mut snake = String::new();
+    for (i, c) in name.chars().enumerate() {
+        if c.is_uppercase() && i > 0 {
+            snake.push('_');
+        }
+        snake.extend(c.to_lowercase());
+    }
+    snake
+}

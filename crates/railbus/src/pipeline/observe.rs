@@ -1,0 +1,148 @@
+//! Telling a bus what happens in a run.
+
+use crate::{
+    bus::{Bus, WeakBus},
+    event::{Event, Type},
+    step::{Input, Store},
+};
+use serde_json::{Map, Value, json};
+use std::{sync::Arc, time::Duration};
+
+/// Tells a bus of runs; builds nothing for what nobody subscribed to.
+#[derive(Debug)]
+pub(super) struct Observer {
+    // Weak: a pipeline may be a handler on the very bus that it tells.
+    bus: WeakBus,
+    pipeline: Arc<str>,
+    // `pipeline.step`, one a step.
+    sources: Vec<Arc<str>>,
+    values: bool,
+}
+
+/// What a step came to, as an observer tells it.
+pub(super) struct Told<'a> {
+    pub(super) index: usize,
+    pub(super) attempt: u32,
+    pub(super) duration: Duration,
+    pub(super) status: &'static str,
+    pub(super) error: Option<(&'a str, &'a str)>,
+}
+
+impl Observer {
+    pub(super) fn new<'a>(
+        bus: &Bus,
+        pipeline: &Arc<str>,
+        steps: impl Iterator<Item = &'a str>,
+        values: bool,
+    ) -> Self {
+        let source = |step| format!("{pipeline}.{step}").into();
+        let (bus, pipeline) = (bus.downgrade(), Arc::clone(pipeline));
+        Self { bus, sources: steps.map(source).collect(), pipeline, values }
+    }
+
+    async fn tell(
+        &self,
+        event_type: &'static str,
+        source: &Arc<str>,
+        payload: impl FnOnce() -> Value,
+    ) {
+        if let Some(bus) = self.bus.upgrade().filter(|bus| bus.hears(event_type)) {
+            bus.tell(Event::new(event_type).source(source).payload(payload())).await;
+        }
+    }
+
+    pub(super) async fn started(&self) {
+        self.tell(Type::PIPELINE_START, &self.pipeline, || json!({ "pipeline": &*self.pipeline }))
+            .await;
+    }
+
+    /// Tells how a run ended; `error` is a step's name, a kind and a message.
+    pub(super) async fn ended(
+        &self,
+        status: &'static str,
+        duration: Duration,
+        error: Option<(&str, &str, &str)>,
+    ) {
+        let event_type = match error {
+            Some(_) => Type::PIPELINE_ERROR,
+            None => Type::PIPELINE_END,
+        };
+        let payload = || {
+            let mut map = Map::new();
+            map.insert("pipeline".into(), (*self.pipeline).into());
+            map.insert("status".into(), status.into());
+            map.insert("duration".into(), duration.as_secs_f64().into());
+            if let Some((step, kind, message)) = error {
+                map.insert("step".into(), step.into());
+                map.insert("error_kind".into(), kind.into());
+                map.insert("error".into(), message.into());
+            }
+            Value::Object(map)
+        };
+        self.tell(event_type, &self.pipeline, payload).await;
+    }
+
+    pub(super) async fn step_started(&self, index: usize, input: &Input<'_>, needs: &[&str]) {
+        let payload = || {
+            let mut map = Map::new();
+            map.insert("index".into(), index.into());
+            map.insert("attempt".into(), input.step_try().into());
+            if self.values {
+                let inputs = needs.iter().filter_map(|need| {
+                    let value = input.value(need)?.value().cloned()?;
+                    Some(((*need).to_owned(), value))
+                });
+                map.insert("inputs".into(), Value::Object(inputs.collect()));
+            }
+            Value::Object(map)
+        };
+        self.tell(Type::STEP_START, &self.sources[index], payload).await;
+    }
+
+    /// Tells what became of a step that ran; `output` is the name its value is stored under.
+    pub(super) async fn step_ended(&self, told: Told<'_>, store: &Store, output: &str) {
+        let event_type = match told.error {
+            Some(_) => Type::STEP_ERROR,
+            None => Type::STEP_END,
+        };
+        let payload = || {
+            let mut map = told.map();
+            if self.values && told.error.is_none() {
+                let value = store.value(output).and_then(|value| value.value()).cloned();
+                let outputs = value.map(|value| (output.to_owned(), value)).into_iter().collect();
+                map.insert("outputs".into(), Value::Object(outputs));
+            }
+            Value::Object(map)
+        };
+        self.tell(event_type, &self.sources[told.index], payload).await;
+    }
+
+    pub(super) async fn step_retried(&self, told: Told<'_>, wait: Duration) {
+        let payload = || {
+            let mut map = told.map();
+            map.insert("again_in".into(), wait.as_secs_f64().into());
+            Value::Object(map)
+        };
+        self.tell(Type::STEP_RETRY, &self.sources[told.index], payload).await;
+    }
+
+    pub(super) async fn step_skipped(&self, index: usize, reason: &'static str) {
+        let payload = || json!({ "index": index, "reason": reason });
+        self.tell(Type::STEP_SKIPPED, &self.sources[index], payload).await;
+    }
+}
+
+impl Told<'_> {
+    fn map(&self) -> Map<String, Value> {
+        let mut map = Map::new();
+        map.insert("index".into(), self.index.into());
+        map.insert("attempt".into(), self.attempt.into());
+        map.insert("duration".into(), self.duration.as_secs_f64().into());
+        map.insert("status".into(), self.status.into());
+        if let Some((kind, message)) = self.error {
+            map.insert("error".into(), message.into());
+            map.insert("error_kind".into(), kind.into());
+        }
+        map
+    }
+}

@@ -1,0 +1,198 @@
+//! Running one step of a pipeline: its tries, its value, and telling of it.
+
+use super::{
+    build::Plan,
+    def::StepDef,
+    observe::Told,
+    report::{StepReport, StepStatus},
+};
+use crate::{
+    context,
+    event::Event,
+    executor::Task,
+    step::{Exception, Flow, Input, Ran, StepError, StepResult, Store},
+};
+use futures_util::FutureExt;
+use std::{
+    any::Any,
+    panic::{AssertUnwindSafe, catch_unwind},
+    sync::Arc,
+    time::Duration,
+};
+use tokio::time::Instant;
+
+/// What a step came to, after all its tries.
+pub(super) type Came = StepResult;
+
+/// What a run is for.
+#[derive(Clone, Copy)]
+pub(super) struct Cause<'a> {
+    pub(super) event: Option<&'a Event>,
+    pub(super) attempt: u32,
+}
+
+/// One step of a run.
+pub(super) struct One<'a> {
+    pub(super) plan: &'a Plan,
+    pub(super) index: usize,
+    pub(super) cause: Cause<'a>,
+}
+
+impl One<'_> {
+    fn def(&self) -> &StepDef {
+        &self.plan.nodes[self.index].def
+    }
+
+    fn input<'s>(&'s self, store: &'s Store, step_try: u32) -> Input<'s> {
+        let Cause { event, attempt } = self.cause;
+        let (bindings, states) = (&*self.def().bindings, &*self.plan.states);
+        Input { event, store, bindings, states, attempt, step_try }
+    }
+
+    /// Runs the step as often as its policy allows, keeps its value, and notes what it came to.
+    pub(super) async fn run(self, store: &mut Arc<Store>, line: &mut StepReport) -> Came {
+        let observer = self.plan.observer.as_ref();
+        if self.can_bypass(store) {
+            self.pass_on(store);
+            line.ends(0, Duration::ZERO, StepStatus::Skipped);
+            if let Some(observer) = observer {
+                observer.step_skipped(self.index, "bypassed").await;
+            }
+            return Ok(Flow::Skip);
+        }
+        if let Some(observer) = observer {
+            let needs = self.def().signature.all_needs().iter();
+            let needs: Vec<_> = needs.map(|need| need.name.as_str()).collect();
+            observer.step_started(self.index, &self.input(store, 1), &needs).await;
+        }
+        let start = Instant::now();
+        let (came, tries) = self.tries(store).await;
+        let came = came.and_then(|flow| self.keep(flow, store));
+        line.ends(tries, start.elapsed(), StepStatus::of(&came));
+        line.error = came.as_ref().err().map(said);
+        if let Some(observer) = observer {
+            let message = came.as_ref().err().map(StepError::line).unwrap_or_default();
+            let error = came.as_ref().err().map(|error| (error.kind(), message.as_str()));
+            let status = line.status.name();
+            let (index, duration) = (self.index, line.duration);
+            let told = Told { index, attempt: tries, duration, status, error };
+            observer.step_ended(told, store, &self.def().output).await;
+        }
+        came
+    }
+
+    fn can_bypass(&self, store: &Arc<Store>) -> bool {
+        let asked = || self.def().step.can_bypass(&self.input(store, 1));
+        // One that panics is run: then it can fail.
+        catch_unwind(AssertUnwindSafe(asked)).unwrap_or(false)
+    }
+
+    /// Passes on what came to a step that is bypassed, if it is one value.
+    fn pass_on(&self, store: &mut Arc<Store>) {
+        let def = self.def();
+        if let [need] = def.signature.all_needs()
+            && let Some(value) = store.value(def.bindings.key(&need.name)).cloned()
+        {
+            Arc::make_mut(store).keep(&def.output, value);
+        }
+    }
+
+    /// Keeps the value of a step that succeeded.
+    fn keep(&self, flow: Flow, store: &mut Arc<Store>) -> Came {
+        let unknown = |what: &str| {
+            let why = format!("{what}, but this pipeline is a line of steps");
+            Err(StepError::Exception(Exception::new("flow", why)))
+        };
+        match &flow {
+            Flow::Next(Some(value)) | Flow::Stop(Some(value)) => {
+                Arc::make_mut(store).keep(&self.def().output, value.clone());
+            }
+            Flow::Goto(goto) => return unknown(&format!("it jumps to `{}`", goto.to)),
+            Flow::Branch(branch) => return unknown(&format!("it takes branch `{}`", branch.label)),
+            Flow::Next(None) | Flow::Stop(None) | Flow::Skip => {}
+        }
+        Ok(flow)
+    }
+
+    /// Tries the step until it does not end in an exception that is tried again.
+    async fn tries(&self, store: &Arc<Store>) -> (Came, u32) {
+        let def = self.def();
+        let mut step_try = 1;
+        loop {
+            let start = Instant::now();
+            let came = self.once(store, step_try).await;
+            let Err(StepError::Exception(exception)) = &came else { return (came, step_try) };
+            let Exception { kind, error } = exception;
+            let retry = def.retry.as_ref().filter(|retry| retry.covers(kind, &**error));
+            let Some(wait) = retry.and_then(|retry| retry.wait_after(step_try)) else {
+                return (came, step_try);
+            };
+            let (pipeline, step) = (&*self.plan.name, def.name());
+            tracing::warn!(pipeline, step, step_try, kind, error, ?wait, "a step is tried again");
+            if let Some(observer) = &self.plan.observer {
+                let message = crate::error::chain(&**error);
+                let told = Told {
+                    index: self.index,
+                    attempt: step_try,
+                    duration: start.elapsed(),
+                    status: "exception",
+                    error: Some((kind, &message)),
+                };
+                observer.step_retried(told, wait).await;
+            }
+            tokio::time::sleep(wait).await;
+            step_try += 1;
+        }
+    }
+
+    /// Runs the step once; a panic stays inside.
+    async fn once(&self, store: &Arc<Store>, step_try: u32) -> Came {
+        // The step itself sees to what a panic leaves behind; the run uses nothing of it.
+        let ended = match &self.def().executor {
+            Some(executor) => {
+                let task = self.task(store, step_try);
+                AssertUnwindSafe(executor.execute(task)).catch_unwind().await
+            }
+            None => {
+                let call = || self.def().step.call(self.input(store, step_try));
+                match catch_unwind(AssertUnwindSafe(call)) {
+                    Ok(Ran::Now(came)) => Ok(came),
+                    Ok(Ran::Later(running)) => AssertUnwindSafe(running).catch_unwind().await,
+                    Err(panic) => Err(panic),
+                }
+            }
+        };
+        ended.unwrap_or_else(|panic| {
+            Err(StepError::Exception(Exception::new("panic", message(&*panic))))
+        })
+    }
+
+    fn task(&self, store: &Arc<Store>, step_try: u32) -> Task {
+        let def = self.def();
+        Task {
+            name: Arc::clone(&def.name),
+            step: Arc::clone(&def.step),
+            event: self.cause.event.cloned(),
+            store: Arc::clone(store),
+            bindings: Arc::clone(&def.bindings),
+            states: Arc::clone(&self.plan.states),
+            attempt: self.cause.attempt,
+            step_try,
+            context: context::current(),
+        }
+    }
+}
+
+/// Returns what went wrong as a report has it.
+fn said(error: &StepError) -> String {
+    match error {
+        StepError::Failure(_) => error.line(),
+        StepError::Exception(exception) => format!("{}: {}", exception.kind, error.line()),
+    }
+}
+
+fn message(panic: &(dyn Any + Send)) -> String {
+    let text = panic.downcast_ref::<&str>().map(|text| (*text).to_owned());
+    let text = text.or_else(|| panic.downcast_ref::<String>().cloned());
+    text.unwrap_or_else(|| "a panic without a message".into())
+}

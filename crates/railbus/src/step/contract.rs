@@ -1,0 +1,69 @@
+//! The contract of a step.
+
+use super::{input::Input, result::StepResult, signature::Signature};
+use async_trait::async_trait;
+use std::{fmt, future::Future, pin::Pin};
+
+/// What running a step gives: what it came to, or a future of that.
+#[non_exhaustive]
+pub enum Ran<'a> {
+    /// The step is through.
+    Now(StepResult),
+    /// The step goes on when polled.
+    Later(Pin<Box<dyn Future<Output = StepResult> + Send + 'a>>),
+}
+
+/// A unit of work in a pipeline. May be run by many tasks at once.
+///
+/// # Examples
+/// ```
+/// use railbus::{Pipeline, StepResult, step::{Flow, Input, Signature, Step}, store};
+///
+/// struct Sum;
+///
+/// #[async_trait::async_trait]
+/// impl Step for Sum {
+///     fn signature(&self) -> Signature {
+///         Signature::new("Sum").needs::<Vec<i64>>("data").output::<i64>("sum")
+///     }
+///
+///     async fn run(&self, input: Input<'_>) -> StepResult {
+///         Ok(Flow::next(input.get::<Vec<i64>>("data")?.iter().sum::<i64>()))
+///     }
+/// }
+///
+/// # tokio::runtime::Builder::new_current_thread().build().unwrap().block_on(async {
+/// let pipeline = Pipeline::new("numbers").step(Sum).build()?;
+/// let report = pipeline.run(store! { "data" => vec![1i64, 2, 3] }).await;
+/// assert_eq!(*report.store().get::<i64>("sum")?, 6);
+/// # Ok::<(), railbus::Error>(()) }).unwrap();
+/// ```
+#[async_trait]
+pub trait Step: Send + Sync + 'static {
+    /// Returns the step's name, what it needs and what it leaves. Must always be the same.
+    fn signature(&self) -> Signature;
+
+    /// Tells whether the step has nothing to do here: then it is not run, and the value that came
+    /// is passed on as it is (default: never).
+    fn can_bypass(&self, input: &Input<'_>) -> bool {
+        let _ = input;
+        false
+    }
+
+    /// Runs the step once.
+    ///
+    /// # Cancel safety
+    /// If it is dropped, the work is given up and leaves nothing behind.
+    async fn run(&self, input: Input<'_>) -> StepResult;
+
+    /// Runs the step once, without a future if it needs none (default: by [`Step::run`]).
+    fn call<'a>(&'a self, input: Input<'a>) -> Ran<'a> {
+        Ran::Later(self.run(input))
+    }
+}
+
+impl fmt::Debug for dyn Step {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Step({})", self.signature().name())
+    }
+}
