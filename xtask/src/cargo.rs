@@ -42,16 +42,21 @@ pub(crate) fn done(command: &mut Command) -> Outcome {
 /// Builds the program and returns where it is. It is started from there and not by `cargo run`,
 /// which would mix the compiler's warnings into what the program says.
 pub(crate) fn program() -> Result<PathBuf, String> {
-    let format = "--message-format=json-render-diagnostics";
-    let mut build = command(&["build", "--package", "railbus-cli", format]);
+    let built = executables(&["build", "--package", "railbus-cli"])?;
+    built.into_iter().next().ok_or_else(|| "the build named no executable".into())
+}
+
+/// Builds, and returns the executables that came of it.
+pub(crate) fn executables(args: &[&str]) -> Result<Vec<PathBuf>, String> {
+    let mut build = command(args);
+    build.arg("--message-format=json-render-diagnostics");
     let output = build.stderr(Stdio::inherit()).output();
     let output = output.map_err(|e| format!("{}: {e}", line(&build)))?;
     if !output.status.success() {
         return Err(format!("`{}`: {}", line(&build), output.status));
     }
     let messages = String::from_utf8_lossy(&output.stdout);
-    let built = messages.lines().find_map(executable);
-    built.ok_or_else(|| format!("`{}` named no executable", line(&build)))
+    Ok(messages.lines().filter_map(executable).collect())
 }
 
 /// Returns the executable that one of cargo's messages names.

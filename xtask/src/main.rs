@@ -1,10 +1,13 @@
-//! The project's own tasks: `cargo xtask test`, `ci`, `stress` and `fuzz`.
+//! The project's own tasks: `cargo xtask test`, `ci`, `stress`, `counts` and `fuzz`.
 #![allow(clippy::print_stdout, clippy::print_stderr)]
 
 mod cargo;
+mod counts;
 mod fuzz;
+mod numbered;
 mod orders;
 mod stages;
+mod valgrind;
 
 use cargo::Outcome;
 use std::{env, process::ExitCode};
@@ -14,9 +17,12 @@ Usage: cargo xtask TASK
 
   test [ARGS]     build the program and run all tests; ARGS go to `cargo test`
   ci [STAGE..]    what every change must pass, stage by stage, with times:
-                  fmt clippy docs features test examples
+                  fmt clippy docs features test examples counts
   stress [ARGS]   the stress tests in full, in release, one after another, with their output;
                   ARGS go to the tests
+  counts [--bless]
+                  instructions and allocations of the hot paths, held against what they were;
+                  --bless makes them what is held against
   fuzz [TARGET..] [SECONDS]
                   what reads bytes from outside, for 60 seconds a target; not part of test or ci";
 
@@ -31,6 +37,7 @@ fn main() -> ExitCode {
         },
         "stress" => stress(rest),
         "fuzz" => fuzz::run(rest),
+        "counts" => counts::run(rest),
         "help" | "-h" | "--help" => {
             println!("{USAGE}");
             Ok(())

@@ -2,7 +2,7 @@
 
 use crate::{
     cargo::{self, Outcome},
-    orders, test,
+    counts, numbered, orders, test,
 };
 use std::{
     fs,
@@ -12,13 +12,14 @@ use std::{
 /// A stage: its name, and what it does.
 pub(crate) type Stage = (&'static str, fn() -> Outcome);
 
-const STAGES: [Stage; 6] = [
+const STAGES: [Stage; 7] = [
     ("fmt", || cargo::run(&["fmt", "--all", "--check"])),
     ("clippy", clippy),
     ("docs", docs),
     ("features", features),
     ("test", || test(&[])),
-    ("examples", orders::run),
+    ("examples", || numbered::run().and_then(|()| orders::run())),
+    ("counts", || counts::run(&[])),
 ];
 
 /// Returns the stages of those names, in their order; all if none is named.

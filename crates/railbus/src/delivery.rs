@@ -125,6 +125,34 @@ impl<E: Into<BoxError>> IntoOutcome for Result<Outcome, E> {
     }
 }
 
+/// What a handler returns that uses `?` on different errors.
+///
+/// # Examples
+/// ```
+/// use railbus::{Bus, Event, done};
+///
+/// let bus = Bus::new();
+/// bus.on("number")
+///     .run(|event: &Event| {
+///         let text: String = event.payload()?;
+///         let _number: u32 = text.parse()?;
+///         done()
+///     })
+///     .now()?;
+/// let report = bus.emit(Event::new("number").payload("x"))?;
+/// assert_eq!(report.failures[0].error, "invalid digit found in string");
+/// # Ok::<(), railbus::Error>(())
+/// ```
+pub type Handled = Result<(), BoxError>;
+
+/// Ends a handler well: an `Ok(())` whose error type need not be told.
+///
+/// # Errors
+/// Never.
+pub fn done() -> Handled {
+    Ok(())
+}
+
 /// What is done with an event that failed for good.
 #[non_exhaustive]
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]

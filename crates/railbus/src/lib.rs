@@ -52,6 +52,7 @@ pub mod conformance;
 
 pub use bus::{Bus, Report, Subscription, SubscriptionId};
 pub use context::Context;
+pub use delivery::{Handled, done};
 pub use error::{BoxError, Error, ErrorKind, Result};
 pub use event::{Event, EventBuilder, IntoEvent, Type};
 pub use handler::{AsyncHandler, Payload, SyncHandler};
