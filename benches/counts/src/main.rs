@@ -3,10 +3,11 @@
 //! Prints how many allocations it made. Run it twice with different numbers, and the difference is
 //! what the work itself costs.
 
-use railbus::{Bus, Event, Payload, Report, event_type, json, key_equals};
+use railbus::{Bus, Error, ErrorKind, Event, Payload, Report, event_type, json, key_equals};
 use serde::{Deserialize, Serialize};
+use stats_alloc::{INSTRUMENTED_SYSTEM, StatsAlloc};
 use std::{
-    alloc::{GlobalAlloc, Layout, System},
+    alloc::System,
     future::Future,
     hint::black_box,
     pin::pin,
@@ -15,25 +16,8 @@ use std::{
     task::{Context, Poll, Waker},
 };
 
-/// Counts allocations; hands on everything else.
-struct Counting;
-
-static ALLOCATIONS: AtomicU64 = AtomicU64::new(0);
-
-// SAFETY: every call is handed on to the system's allocator as it is.
-unsafe impl GlobalAlloc for Counting {
-    unsafe fn alloc(&self, layout: Layout) -> *mut u8 {
-        ALLOCATIONS.fetch_add(1, Relaxed);
-        unsafe { System.alloc(layout) }
-    }
-
-    unsafe fn dealloc(&self, place: *mut u8, layout: Layout) {
-        unsafe { System.dealloc(place, layout) }
-    }
-}
-
 #[global_allocator]
-static ALLOCATOR: Counting = Counting;
+static ALLOCATOR: &StatsAlloc<System> = &INSTRUMENTED_SYSTEM;
 
 #[derive(Serialize, Deserialize)]
 struct Order {
@@ -144,7 +128,8 @@ fn with<'a>(
 /// A group in memory, from publish to settled.
 fn group(times: u64) -> railbus::Result<u64> {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_time().build();
-    let runtime = runtime.expect("a runtime starts");
+    let failed = |e| Error::new(ErrorKind::Internal, "counts", "no runtime").because(e);
+    let runtime = runtime.map_err(failed)?;
     runtime.block_on(async {
         let bus = Bus::new();
         bus.on("order.placed").group("g").run(handle_typed).await?;
@@ -165,7 +150,7 @@ fn main() -> ExitCode {
     };
     match run(scenario, times) {
         Ok(Some(expected)) if expected == HANDLED.load(Relaxed) => {
-            println!("allocations {}", ALLOCATIONS.load(Relaxed));
+            println!("allocations {}", ALLOCATOR.stats().allocations);
             ExitCode::SUCCESS
         }
         Ok(Some(expected)) => {

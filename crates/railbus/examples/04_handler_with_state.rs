@@ -62,11 +62,7 @@ fn main() -> railbus::Result<()> {
     for (event_type, step, payload) in [
         ("pipeline_start", "Start", json!({ "timestamp": "2024-01-15T10:00:00" })),
         ("step_start", "LoadData", json!({ "step_index": 1 })),
-        (
-            "step_end",
-            "LoadData",
-            json!({ "step_index": 1, "duration": 2.1, "status": "success" }),
-        ),
+        ("step_end", "LoadData", json!({ "step_index": 1, "duration": 2.1, "status": "success" })),
         ("step_start", "ValidateData", json!({ "step_index": 2 })),
         ("error", "ValidateData", json!({ "message": "Missing required column 'target'" })),
         (
@@ -75,11 +71,7 @@ fn main() -> railbus::Result<()> {
             json!({ "step_index": 2, "duration": 0.5, "status": "failed" }),
         ),
         ("step_start", "CleanData", json!({ "step_index": 3 })),
-        (
-            "step_end",
-            "CleanData",
-            json!({ "step_index": 3, "duration": 1.8, "status": "success" }),
-        ),
+        ("step_end", "CleanData", json!({ "step_index": 3, "duration": 1.8, "status": "success" })),
         ("pipeline_end", "End", json!({ "total_duration": 4.4 })),
     ] {
         let source = format!("DataProcessing.{step}");

@@ -4,8 +4,9 @@ use super::{LINES_MAX, LONG_FILES, Violation, source::Source, source::is_name, s
 
 const FUNCTION_MAX: usize = 70;
 const LIST_MAX: usize = 80;
-/// What `railbus` prints goes through the first; xtask and examples speak for themselves.
-const PRINTERS: [&str; 3] = ["crates/railbus-cli/src/output.rs", "xtask/", "/examples/"];
+/// What `railbus` prints goes through the first; tasks, examples and benches speak for themselves.
+const PRINTERS: [&str; 4] =
+    ["crates/railbus-cli/src/output.rs", "xtask/", "/examples/", "benches/"];
 
 fn rust(sources: &[Source]) -> impl Iterator<Item = &Source> {
     sources.iter().filter(|s| s.path.ends_with(".rs"))
