@@ -93,6 +93,12 @@ pub enum Outcome {
 }
 
 /// What a handler may return: nothing, a `Result` with any error, or an [`Outcome`].
+#[diagnostic::on_unimplemented(
+    message = "a handler can't return `{Self}`",
+    label = "not an outcome",
+    note = "it returns (), Result<(), E> or Result<Outcome, E> with any error, or Outcome",
+    note = "nobody would take a value: end with `;`, or publish it as an event"
+)]
 pub trait IntoOutcome {
     /// Turns the value into an outcome.
     fn into_outcome(self) -> Outcome;
@@ -101,6 +107,25 @@ pub trait IntoOutcome {
 impl IntoOutcome for () {
     fn into_outcome(self) -> Outcome {
         Outcome::Done
+    }
+}
+
+/// What a function returns: a way to name `!`, which has no name of its own yet.
+#[doc(hidden)]
+pub trait Returns {
+    /// What it returns.
+    type Returned;
+}
+
+impl<R> Returns for fn() -> R {
+    type Returned = R;
+}
+
+/// A handler that is still a `todo!()`, or ends in a panic or a loop.
+#[diagnostic::do_not_recommend]
+impl IntoOutcome for <fn() -> ! as Returns>::Returned {
+    fn into_outcome(self) -> Outcome {
+        self
     }
 }
 

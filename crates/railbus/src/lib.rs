@@ -49,6 +49,8 @@ pub mod pipeline;
 pub mod app;
 
 pub mod conformance;
+mod runtime;
+pub mod testing;
 
 pub use bus::{Bus, Report, Subscription, SubscriptionId};
 pub use context::Context;
@@ -60,7 +62,17 @@ pub use pipeline::{IntoStep, Pipeline, PipelineBuilder, RunReport, Status, StepD
 pub use predicate::{
     Predicate, any, event_type, has_key, key_equals, source_is, source_starts_with, topic,
 };
+pub use railbus_macros::{Event, main, test};
 pub use retry::Retry;
 pub use serde_json::{Map, Value, json};
 pub use state::State;
 pub use step::{Failure, Flow, OrFail, StepResult, Store};
+
+/// What the expansions of the macros name; no part of the interface.
+#[doc(hidden)]
+pub mod __private {
+    pub use crate::{
+        runtime::{Runtime, run_main},
+        testing::{Failed, run_test},
+    };
+}

@@ -44,7 +44,7 @@ const FLOORS: &[(&str, &[&str])] = &[
     ("consumer", &["consumer"]),
     ("bus", &["bus"]),
     ("pipeline", &["pipeline"]),
-    ("doors", &["app", "telemetry", "dashboard", "conformance", "testing"]),
+    ("doors", &["app", "telemetry", "dashboard", "conformance", "runtime", "testing"]),
 ];
 
 const LINES_MAX: usize = 400;

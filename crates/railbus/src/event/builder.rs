@@ -106,6 +106,14 @@ impl EventBuilder {
         self.raw_payload(RawPayload::of(payload))
     }
 
+    /// Gives it the payload without ending it: what `#[derive(Event)]` starts with.
+    #[doc(hidden)]
+    #[inline]
+    pub fn with_payload<T: Serialize + Send + Sync + 'static>(mut self, payload: T) -> Self {
+        self.0.payload = RawPayload::of(payload);
+        self
+    }
+
     /// Ends the event with a payload as another event carried it.
     #[inline]
     pub fn raw_payload(mut self, payload: RawPayload) -> Event {
@@ -145,8 +153,9 @@ fn is_valid(envelope: &Envelope) -> bool {
 /// `#[derive(Event)]`.
 #[diagnostic::on_unimplemented(
     message = "`{Self}` can't be published",
+    label = "not an event",
     note = "publish an Event, such as `Event::new(\"order.placed\").payload(order)`",
-    note = "or a struct with `#[derive(Serialize, Deserialize, Event)] #[event(\"order.placed\")]`"
+    note = "or a type with `#[derive(Serialize, Deserialize, Event)] #[event(\"order.placed\")]`"
 )]
 pub trait IntoEvent {
     /// The event, or a reference to it.

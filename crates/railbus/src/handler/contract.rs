@@ -16,16 +16,18 @@ pub enum Called<'a> {
 /// What runs for an event: a function, a closure, an async closure that captures, or a struct that
 /// is a [`SyncHandler`](super::SyncHandler) or [`AsyncHandler`](super::AsyncHandler).
 ///
-/// A function's arguments are extractors ([`Event`](crate::Event), [`Payload`](super::Payload),
+/// A function's arguments are extractors ([`Event`](struct@crate::Event), [`Payload`](super::Payload),
 /// [`State`](crate::State), [`Context`](crate::Context), [`Bus`](crate::Bus),
 /// [`Delivery`](crate::delivery::Delivery), [`Lease`](crate::delivery::Lease)), at most four, or
 /// one `&Event`; it returns nothing, a `Result` with any error, or an
 /// [`Outcome`](crate::delivery::Outcome).
 #[diagnostic::on_unimplemented(
     message = "`{Self}` is not a handler",
-    note = "a handler is a closure or function whose arguments are `&Event` (sync only), or up to four of `Event`, `Payload<T>`, `State<T>`, `Context`, `Bus`, `Delivery` and `Lease`",
-    note = "it returns (), Result<(), E> or Outcome; annotate the closure's arguments: `|event: &Event| ..`, `async |order: Payload<Order>| ..`",
-    note = "a struct is one if it implements SyncHandler or AsyncHandler"
+    label = "its arguments, what it returns or what it captures don't fit",
+    note = "a sync handler takes one `&Event`, or up to four of `Event`, `Payload<T>`, `State<T>`, `Context`, `Bus`, `Delivery` and `Lease`: `|event: &Event| ..`",
+    note = "an async handler takes the same by value, `Event` instead of `&Event`: `async |order: Payload<Order>| ..`; what it captures is Clone",
+    note = "it returns (), Result<(), E> with any error, or Outcome; a `T` in its arguments is Send, Sync and 'static, that of Payload<T> implements Deserialize",
+    note = "a struct is a handler if it implements SyncHandler or AsyncHandler"
 )]
 pub trait Handler<Marker>: Send + Sync + 'static {
     /// Whether it must be polled, so that `emit` can refuse it before anything ran.

@@ -34,7 +34,9 @@ use std::{fmt, ops::Deref};
 /// ```
 #[diagnostic::on_unimplemented(
     message = "`{Self}` can't be an argument of a handler",
-    note = "use `Event`, `Payload<T>` (T: Deserialize), `State<T>`, `Context`, `Bus`, `Delivery` or `Lease`, or implement FromDelivery"
+    label = "not taken from a delivery",
+    note = "use `Event`, `Payload<T>` (T: Deserialize), `State<T>`, `Context`, `Bus`, `Delivery` or `Lease`",
+    note = "or implement FromDelivery for it"
 )]
 pub trait FromDelivery: Sized + Send {
     /// Whether taking it means settling by hand.

@@ -10,6 +10,7 @@ use crate::{
 #[derive(Debug)]
 pub struct IsPipeline;
 
+#[diagnostic::do_not_recommend]
 impl Handler<IsPipeline> for Pipeline {
     const ASYNC: bool = true;
 

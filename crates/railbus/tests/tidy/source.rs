@@ -191,7 +191,7 @@ pub(crate) fn project() -> io::Result<Vec<Source>> {
             let entry = entry?;
             let name = entry.file_name().to_string_lossy().into_owned();
             if entry.file_type()?.is_dir() {
-                if !matches!(&*name, "target" | ".git" | "data") {
+                if !matches!(&*name, "target" | ".git" | "data" | "compile_fail") {
                     folders.push(entry.path());
                 }
             } else if is_text(&entry.path()) {
