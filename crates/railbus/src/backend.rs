@@ -1,8 +1,9 @@
 //! The contract of a backend: how events travel, and what it can guarantee.
 
-use crate::error::Result;
+use crate::{error::Result, predicate::Interest};
 use async_trait::async_trait;
 use std::{fmt, sync::Arc, time::Duration};
+use tokio::time::{sleep, timeout};
 
 pub use crate::{
     accounts::{Accounts, Advance, Position, RunMark, Tally},
@@ -12,6 +13,9 @@ pub use crate::{
         Leased, Outgoing, Receipt, Settle, SharedFilter, Start, Subscribe, Undecodable, Verdict,
     },
 };
+
+/// How often a backend that can't tell is asked whether groups are through.
+const LOOK_EVERY: Duration = Duration::from_millis(100);
 
 /// How events travel. Cheap to share; every method may be called from many tasks at once.
 ///
@@ -33,6 +37,31 @@ pub trait Backend: Send + Sync + fmt::Debug + 'static {
     /// Tells whether events are to be encoded even where they stay in process.
     fn encodes(&self) -> bool {
         false
+    }
+
+    /// Waits until each of these groups has settled all that is of interest beside its name, whoever
+    /// holds it, events that are held back included; a group that is not there has.
+    ///
+    /// Unless a backend can tell by itself, its accounts are asked ten times a second, or where it
+    /// has none, whether its groups have anything unsettled at all. Cancel safe.
+    async fn settled(&self, groups: &[(String, Interest)]) -> Result<()> {
+        loop {
+            if let Some(accounts) = self.accounts() {
+                if accounts.is_idle(groups).await? {
+                    return Ok(());
+                }
+                // A change may come between looking and waiting; looking again bounds that.
+                let _ = timeout(LOOK_EVERY, accounts.changed()).await;
+                continue;
+            }
+            let Some(keeper) = self.keeper() else { return Ok(()) };
+            let all = keeper.groups().await?;
+            let named = |info: &GroupInfo| groups.iter().any(|(name, _)| *name == info.name);
+            if all.iter().all(|info| info.lag == 0 || !named(info)) {
+                return Ok(());
+            }
+            sleep(LOOK_EVERY).await;
+        }
     }
 
     /// Tells whether the backend answers, within its own timeout.

@@ -3,6 +3,7 @@
 #![allow(clippy::unwrap_used, clippy::expect_used)]
 
 use railbus::{
+    backend::Start,
     backends,
     bus::Bus,
     delivery::Then,
@@ -382,8 +383,8 @@ async fn what_a_backend_cannot_do_is_refused_naming_one_that_can() {
     let folder = tempfile::tempdir().unwrap();
     let (memory, url) = (Bus::new(), format!("sqlite:{}/a.db", folder.path().display()));
     let held = || Event::new("later").delay(Duration::from_secs(3600)).payload(1);
-    let refused = memory.keeper().err().unwrap();
-    says(&refused, "keeps neither groups nor dead letters", "use a backend that does: sqlite");
+    let refused = memory.keeper().unwrap().replay("g", Start::Oldest).await.unwrap_err();
+    says(&refused, "keeps no events that are settled", "use a backend that does: sqlite");
 
     let stored = Bus::open(url).await.unwrap();
     stored.publish(held()).await.unwrap();

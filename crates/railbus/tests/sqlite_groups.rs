@@ -328,8 +328,7 @@ async fn a_handler_may_close_its_own_bus() {
         let bus = Bus::open(&url).await.unwrap();
         let inner = bus.clone();
         let (seen, mut all) = mpsc::unbounded_channel();
-        let on = bus.on("a");
-        let on = if url == "memory:" { on } else { on.group("g") };
+        let on = bus.on("a").group("g");
         on.run(async move |_: Event| {
             inner.close().await.unwrap();
             seen.send(()).unwrap();

@@ -53,6 +53,12 @@ const KEPT: &str = "876000h";
 pub(super) async fn existing(options: &Options, operation: &'static str) -> Result<Bus> {
     let row = backends::find(options)?;
     (row.check)(options)?;
+    if !row.capability.durable {
+        let why = format!("{}: what it keeps ends with the process that keeps it", row.scheme);
+        let able = TABLE.iter().filter(|row| row.capability.durable).map(|row| row.example);
+        let hint = format!("name a store: {}", able.collect::<Vec<_>>().join(", "));
+        return Err(Error::new(ErrorKind::Unsupported, operation, why).hint(hint));
+    }
     if let Some(path) = file(options) {
         let missing = |why: &'static str| {
             Error::new(ErrorKind::NotFound, operation, why).with("file", path.display()).hint(

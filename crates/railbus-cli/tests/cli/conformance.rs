@@ -22,7 +22,7 @@ fn sqlite_passes_every_case_and_the_seed_is_told() {
 }
 
 #[test]
-fn memory_refuses_what_it_does_not_claim_in_one_document() {
+fn memory_shows_what_one_process_can_in_one_document() {
     let scene = Scene::new();
     let ran = scene.run(&["conformance", "memory:", "--json", "--control", "./control.sh"]);
     assert_eq!(ran.code, 0, "{}", ran.err);
@@ -32,10 +32,9 @@ fn memory_refuses_what_it_does_not_claim_in_one_document() {
     let cases = document["cases"].as_array().unwrap();
     assert_eq!(cases.len(), CASES);
     for case in cases {
-        let refused = ["nack delay", "lease expiry", "extension", "stale ack", "kill -9"];
-        let refused = refused.contains(&text(case, "name")) || case["name"] == "dead letter";
-        assert_eq!(text(case, "status"), if refused { "refused" } else { "passed" }, "{case}");
-        assert!(!refused || text(case, "why").contains("sqlite"), "{case}");
+        let not_run = ["kill -9", "poison"].contains(&text(case, "name"));
+        assert_eq!(text(case, "status"), if not_run { "not_run" } else { "passed" }, "{case}");
+        assert_eq!(case["why"].is_null(), !not_run, "{case}");
     }
 }
 

@@ -81,7 +81,7 @@ fn memory_has_less_to_look_at() {
     let (code, document) = doctor(&Scene::new(), "memory:");
     assert_eq!(code, 0);
     assert_eq!(names(&document), ["version", "limits", "options", "backend", "open", "ping"]);
-    finds(&document, "backend", "ok", &["broadcast: inside the process", "groups: no"]);
+    finds(&document, "backend", "ok", &["broadcast: inside the process", "groups: yes"]);
 }
 
 #[test]

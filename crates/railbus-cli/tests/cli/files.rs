@@ -62,7 +62,7 @@ fn looking_at_an_empty_file_leaves_it_empty() {
 fn memory_keeps_nothing_to_look_at() {
     let scene = Scene::new();
     for command in LOOKS {
-        refused(&scene, &look(command, "memory:"), "keeps neither groups nor dead letters");
+        refused(&scene, &look(command, "memory:"), "ends with the process that keeps it");
     }
 }
 

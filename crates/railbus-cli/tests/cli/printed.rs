@@ -10,9 +10,10 @@ fn the_backends_are_listed_with_what_they_guarantee() {
     let schemes: Vec<_> = backends.iter().map(|backend| text(backend, "scheme")).collect();
     assert_eq!(schemes, ["memory", "sqlite"]);
     let [memory, sqlite] = &backends[..] else { panic!("{backends:?}") };
-    assert_eq!((&memory["groups"], &sqlite["groups"]), (&json!(false), &json!(true)));
+    assert_eq!((&memory["groups"], &sqlite["groups"]), (&json!(true), &json!(true)));
     assert_eq!(sqlite["payload_max_bytes"], 16 << 20);
-    assert_eq!((&memory["delay"], &sqlite["delay"]), (&json!(false), &json!("unlimited")));
+    assert_eq!((&memory["durable"], &sqlite["durable"]), (&json!(false), &json!(true)));
+    assert_eq!((&memory["delay"], &sqlite["delay"]), (&json!("unlimited"), &json!("unlimited")));
     let keys: Vec<_> =
         sqlite["settings"].as_array().unwrap().iter().map(|s| text(s, "key")).collect();
     assert!(keys.contains(&"retention"), "{keys:?}");

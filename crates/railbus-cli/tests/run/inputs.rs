@@ -172,7 +172,7 @@ fn memory_broadcasts_and_refuses_a_group() {
     let app = APP.replace("sqlite:events.db", "memory:");
     let refused = Scene::new(&app, lines(0, 2), NOTE).run();
     assert_eq!(refused.code, Some(1));
-    assert!(refused.said.contains("memory has no groups"), "{refused:?}");
+    assert!(refused.said.contains("groups of memory end with the process"), "{refused:?}");
     assert!(refused.said.contains("sqlite"), "{refused:?}");
     let app = app.replace("group = \"g\"\n", "").replace("type = \"*\"", "type = \"a\"");
     let text = format!("{}nonsense\n{{\"type\":\"b\"}}\n", lines(0, 2));

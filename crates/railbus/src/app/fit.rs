@@ -42,12 +42,14 @@ fn check_settings(root: &Table<'_>, bus: &Said, row: &Row) {
     }
 }
 
-/// Notes each group that the backend does not have.
+/// Notes each group that the backend does not keep: an app accounts for every event of its groups,
+/// also after a crash.
 fn check_groups(root: &Table<'_>, row: &Row) {
-    if row.capability.groups {
+    let keeps = |row: &Row| row.capability.groups && row.capability.durable;
+    if keeps(row) {
         return;
     }
-    let able: Vec<_> = TABLE.iter().filter(|r| r.capability.groups).map(|r| r.example).collect();
+    let able: Vec<_> = TABLE.iter().filter(|row| keeps(row)).map(|row| row.example).collect();
     let hint = (!able.is_empty())
         .then(|| format!("use a bus that has them, such as {}", able.join(" or ")));
     let on = root.fields().iter().find(|field| field.key == "on");
@@ -55,7 +57,10 @@ fn check_groups(root: &Table<'_>, row: &Row) {
         let group = table.fields().iter().find(|field| field.key == "group");
         // A group without a name has been told.
         if let Some(group) = group.filter(|group| group.named().is_ok()) {
-            let why = format!("{} has no groups", row.scheme);
+            let why = match row.capability.groups {
+                true => format!("the groups of {} end with the process", row.scheme),
+                false => format!("{} has no groups", row.scheme),
+            };
             root.notes.add(group.span.clone(), why, hint.clone());
         }
     }

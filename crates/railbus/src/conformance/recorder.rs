@@ -7,6 +7,7 @@ use crate::{
         Backend, Capability, Keeper, Leased, Outgoing, Receipt, Settle, Source, Subscribe, Verdict,
     },
     error::Result,
+    predicate::Interest,
 };
 use async_trait::async_trait;
 use std::{
@@ -67,6 +68,14 @@ impl Backend for Recorded {
         self.members.lock().unwrap_or_else(PoisonError::into_inner).push(number);
         let history = self.history.clone();
         Ok(Arc::new(RecordedSource { inner, history, number, group, lease }))
+    }
+
+    fn encodes(&self) -> bool {
+        self.inner.encodes()
+    }
+
+    async fn settled(&self, groups: &[(String, Interest)]) -> Result<()> {
+        self.inner.settled(groups).await
     }
 
     async fn ping(&self) -> Result<()> {

@@ -1,12 +1,19 @@
 //! What the suite runs on: how to reach the store, and what else its owner can do.
 
 use crate::{
-    backends::{self, Opening},
+    backend::Backend,
+    backends::{self, Opening, memory::Memory},
     error::Result,
     options::Options,
 };
 use bytes::Bytes;
-use std::{fmt, future::Future, pin::Pin, process::Command, sync::Arc};
+use std::{
+    fmt,
+    future::{Future, ready},
+    pin::Pin,
+    process::Command,
+    sync::Arc,
+};
 
 /// A store to run the suite on.
 ///
@@ -26,7 +33,7 @@ type Injecting = Pin<Box<dyn Future<Output = Result<()>> + Send>>;
 impl Target {
     /// Describes a store by what opens a fresh connection to it.
     ///
-    /// Where nothing is shared between connections, as on memory, each is a store of its own.
+    /// Where nothing is shared between connections, each is a store of its own.
     pub fn new(open: impl Fn() -> Opening + Send + Sync + 'static) -> Self {
         Self { open: Arc::new(open), member: None, inject: None }
     }
@@ -37,6 +44,13 @@ impl Target {
     /// Returns a config error for a URL, backend or setting that is unknown.
     pub fn url(url: &str) -> Result<Self> {
         let options = Options::parse(url)?;
+        if options.backend() == "memory" {
+            let memory = Memory::of(&options)?;
+            return Ok(Self::new(move || {
+                let connection: Arc<dyn Backend> = Arc::new(memory.connect());
+                Box::pin(ready(Ok(connection)))
+            }));
+        }
         let again = options.clone();
         let target = Self::new(move || Box::pin(backends::open(again.clone())));
         #[cfg(feature = "sqlite")]

@@ -16,7 +16,7 @@ fn what_the_backend_refuses_is_told_with_its_place() {
         ),
         ("bus = { url = \"sqlite:x\", retenton = \"1h\" }", (1, 27), "`retenton`", "`retention`"),
         ("bus = { url = \"sqlite:x\", synchronous = \"off\" }", (1, 41), "`off`", "allowed: full"),
-        ("bus.url = \"memory:\"", (9, 9), "memory has no groups", "sqlite:PATH"),
+        ("bus.url = \"memory:\"", (9, 9), "groups of memory end with the process", "sqlite:PATH"),
     ] {
         let problems = folder.problems(&format!("{bus}\n{REST}"), &[]);
         let [problem] = problems.list() else { panic!("{problems}") };

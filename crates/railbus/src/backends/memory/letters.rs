@@ -1,0 +1,94 @@
+//! Dead letters: the latest, as many as memory keeps.
+
+use crate::{
+    backend::{Letter, LetterFilter, LetterId},
+    event::Event,
+    topic::Pattern,
+};
+use std::collections::BTreeMap;
+
+/// How many dead letters are kept, of all groups together: the latest.
+pub(super) const LETTERS_MAX: usize = 10_000;
+
+/// The dead letters, by number.
+#[derive(Debug, Default)]
+pub(super) struct Letters {
+    made: u64,
+    kept: BTreeMap<u64, Letter>,
+}
+
+impl Letters {
+    /// Keeps a letter under an id of its own; the oldest gives way.
+    pub(super) fn add(&mut self, make: impl FnOnce(LetterId) -> Letter) {
+        self.made += 1;
+        self.kept.insert(self.made, make(LetterId::new(self.made.to_string())));
+        if self.kept.len() > LETTERS_MAX
+            && let Some((_, letter)) = self.kept.pop_first()
+        {
+            tracing::warn!(
+                event = letter.event_id,
+                group = letter.group,
+                subscription = letter.subscription,
+                reason = letter.reason,
+                "a dead letter gave way to a later one: memory keeps {LETTERS_MAX}"
+            );
+        }
+    }
+
+    /// Returns the letters that `filter` takes, oldest first.
+    pub(super) fn list(&self, filter: &LetterFilter) -> Vec<Letter> {
+        let same = |wanted: &Option<String>, found: Option<&str>| {
+            wanted.is_none() || wanted.as_deref() == found
+        };
+        let pattern = |text: &Option<String>| text.as_deref().map(Pattern::new);
+        let (types, topics) = (pattern(&filter.event_type), pattern(&filter.topic));
+        let matches = |p: &Option<Pattern>, name: &str| p.as_ref().is_none_or(|p| p.matches(name));
+        let takes = |letter: &&Letter| {
+            filter.id.as_ref().is_none_or(|id| *id == letter.id)
+                && same(&filter.event_id, Some(&letter.event_id))
+                && same(&filter.group, letter.group.as_deref())
+                && same(&filter.subscription, Some(&letter.subscription))
+                && filter.reason.as_ref().is_none_or(|part| letter.reason.contains(part))
+                && filter.since.is_none_or(|since| letter.at >= since)
+                && matches(&types, &letter.event_type)
+                && matches(&topics, &letter.topic)
+        };
+        let limit = filter.limit.map_or(usize::MAX, |n| usize::try_from(n).unwrap_or(usize::MAX));
+        self.kept.values().filter(takes).take(limit).cloned().collect()
+    }
+
+    /// Takes out a letter that can be handed back: the group, the subscription and the event.
+    pub(super) fn take(
+        &mut self,
+        id: &LetterId,
+        can: impl FnOnce(&str) -> bool,
+    ) -> Option<(String, String, Event)> {
+        let number = number(id)?;
+        let letter = self.kept.get(&number)?;
+        let (group, event) = (letter.group.clone()?, letter.event.clone()?);
+        if !can(&group) {
+            return None;
+        }
+        self.kept.remove(&number).map(|letter| (group, letter.subscription, event))
+    }
+
+    /// Deletes a letter; tells whether it was there.
+    pub(super) fn delete(&mut self, id: &LetterId) -> bool {
+        number(id).is_some_and(|number| self.kept.remove(&number).is_some())
+    }
+
+    /// Forgets the letters of a group.
+    pub(super) fn forget(&mut self, group: &str) {
+        self.kept.retain(|_, letter| letter.group.as_deref() != Some(group));
+    }
+
+    /// Counts the letters of a group.
+    pub(super) fn count(&self, group: &str) -> u64 {
+        self.kept.values().filter(|letter| letter.group.as_deref() == Some(group)).count() as u64
+    }
+}
+
+/// Returns the number of a letter; what is no number is no letter of this memory.
+fn number(id: &LetterId) -> Option<u64> {
+    id.as_str().parse().ok()
+}

@@ -1,0 +1,283 @@
+//! What a group has not settled: new, held back, leased.
+//!
+//! New events are a plain queue; what was delivered before, is held back or was left by a member
+//! that does not want it waits in order of its time. A lease costs no entry in any order: when the
+//! earliest one may have run out, all are looked at.
+
+use super::record::Record;
+use crate::{
+    backend::{Leased, Receipt, Settle, Verdict},
+    clock::Timestamp,
+    delivery::{End, Try},
+    event::Event,
+    predicate::Filter,
+};
+use std::{
+    collections::{BTreeMap, VecDeque},
+    time::Duration,
+};
+use tokio::time::Instant;
+
+/// The unsettled events of a group.
+#[derive(Debug, Default)]
+pub(super) struct Queue {
+    // Counts the events, for their order.
+    made: u64,
+    new: VecDeque<(u64, Event)>,
+    // By the time from which it may be fetched; none comes before all times.
+    waiting: BTreeMap<(Option<Instant>, u64), Again>,
+    slots: Vec<Slot>,
+    free: Vec<usize>,
+    // No lease runs out before this; none if there is no lease.
+    earliest_end: Option<Instant>,
+}
+
+/// An event that is not new.
+#[derive(Debug)]
+struct Again {
+    event: Event,
+    // How often it was delivered so far.
+    attempt: u32,
+    lost: bool,
+    record: Option<Box<Record>>,
+}
+
+/// A place that a leased event is in; `fence` counts all leases that were here.
+#[derive(Debug, Default)]
+struct Slot {
+    fence: u64,
+    held: Option<Held>,
+}
+
+#[derive(Debug)]
+struct Held {
+    number: u64,
+    until: Instant,
+    again: Again,
+}
+
+/// A subscription's failure for good.
+#[derive(Debug)]
+pub(super) struct Dead {
+    pub(super) event: Event,
+    pub(super) subscription: String,
+    pub(super) reason: String,
+    pub(super) attempts: u32,
+    pub(super) history: Vec<Try>,
+}
+
+/// What a settlement came to.
+#[derive(Debug, Default)]
+pub(super) struct Settled {
+    pub(super) dead: Vec<Dead>,
+    /// The event that comes again, and whether it is held back.
+    pub(super) again: Option<(Event, bool)>,
+}
+
+impl Queue {
+    /// Returns how many events are not settled.
+    pub(super) fn len(&self) -> usize {
+        self.new.len() + self.waiting.len() + self.leased()
+    }
+
+    /// Returns how many events are leased.
+    pub(super) fn leased(&self) -> usize {
+        self.slots.len() - self.free.len()
+    }
+
+    /// Returns the time before which no lease runs out; none if there is no lease.
+    pub(super) fn earliest_end(&self) -> Option<Instant> {
+        self.earliest_end
+    }
+
+    /// Tells whether an event of interest is not settled.
+    pub(super) fn has(&self, wanted: &Filter) -> bool {
+        let held = self.slots.iter().filter_map(|slot| slot.held.as_ref());
+        let events = self.new.iter().map(|(_, event)| event);
+        let events = events.chain(self.waiting.values().map(|again| &again.event));
+        let mut events = events.chain(held.map(|held| &held.again.event));
+        events.any(|event| wanted.matches(event.event_type(), event.topic()))
+    }
+
+    /// Adds an event that was published.
+    pub(super) fn push(&mut self, event: Event) {
+        self.made += 1;
+        match event.delay() {
+            None => self.new.push_back((self.made, event)),
+            Some(delay) => {
+                let due = Some(after(Instant::now(), delay));
+                let again = Again { event, attempt: 0, lost: false, record: None };
+                self.waiting.insert((due, self.made), again);
+            }
+        }
+    }
+
+    /// Adds an event that one subscription gets anew.
+    pub(super) fn redrive(&mut self, event: Event, subscription: String) {
+        self.made += 1;
+        let record = Record { only: Some(subscription), ..Record::default() };
+        let again = Again { event, attempt: 0, lost: false, record: Some(Box::new(record)) };
+        self.waiting.insert((None, self.made), again);
+    }
+
+    /// Leases up to `max` events that are wanted: first those that are due again, then new ones.
+    pub(super) fn claim(&mut self, wanted: &Filter, lease: Duration, max: usize) -> Vec<Leased> {
+        if self.new.is_empty() && self.waiting.is_empty() && self.earliest_end.is_none() {
+            return Vec::new();
+        }
+        let now = Instant::now();
+        self.end_leases(now);
+        let wants = |event: &Event| wanted.matches(event.event_type(), event.topic());
+        let ready = self.waiting.range(..=(Some(now), u64::MAX));
+        let ready = ready.filter(|(_, again)| wants(&again.event)).take(max);
+        let ready: Vec<_> = ready.map(|(key, _)| *key).collect();
+        let mut leased = Vec::with_capacity(max.min(ready.len() + self.new.len()));
+        let until = after(now, lease);
+        for key in ready {
+            if let Some(mut again) = self.waiting.remove(&key) {
+                again.attempt = again.attempt.saturating_add(1);
+                leased.push(self.lease(key.1, until, again));
+            }
+        }
+        while leased.len() < max
+            && let Some((number, event)) = self.new.pop_front()
+        {
+            if wants(&event) {
+                let again = Again { event, attempt: 1, lost: false, record: None };
+                leased.push(self.lease(number, until, again));
+            } else {
+                // For another member; from here on it is in nobody's way.
+                let again = Again { event, attempt: 0, lost: false, record: None };
+                self.waiting.insert((None, number), again);
+            }
+        }
+        if !leased.is_empty() {
+            self.earliest_end = Some(self.earliest_end.map_or(until, |end| end.min(until)));
+        }
+        leased
+    }
+
+    fn lease(&mut self, number: u64, until: Instant, again: Again) -> Leased {
+        let place = self.free.pop().unwrap_or_else(|| {
+            self.slots.push(Slot::default());
+            self.slots.len() - 1
+        });
+        let slot = &mut self.slots[place];
+        slot.fence += 1;
+        let record = again.record.as_deref();
+        let leased = Leased {
+            receipt: Receipt { place: place as u64, fence: slot.fence, token: None },
+            event: Ok(again.event.clone()),
+            attempt: again.attempt,
+            lost: again.lost,
+            finished: record.map(|r| r.finished.clone()).unwrap_or_default(),
+            only: record.and_then(|r| r.only.clone()),
+        };
+        slot.held = Some(Held { number, until, again });
+        leased
+    }
+
+    /// Takes back what was leased until now or before.
+    fn end_leases(&mut self, now: Instant) {
+        if self.earliest_end.is_none_or(|end| end > now) {
+            return;
+        }
+        self.earliest_end = None;
+        for (place, slot) in self.slots.iter_mut().enumerate() {
+            let Some(held) = &slot.held else { continue };
+            if held.until > now {
+                let end = self.earliest_end.map_or(held.until, |end| end.min(held.until));
+                self.earliest_end = Some(end);
+                continue;
+            }
+            let Some(Held { number, until, mut again }) = slot.held.take() else { continue };
+            self.free.push(place);
+            again.lost = true;
+            again.record.get_or_insert_default().lengthen([Try {
+                attempt: again.attempt,
+                at: Timestamp::now(),
+                subscription: String::new(),
+                reason: "the lease ran out unsettled: the handler hung".into(),
+            }]);
+            self.waiting.insert((Some(until), number), again);
+        }
+    }
+
+    /// Returns when there may be something to claim after a claim that found nothing; none if
+    /// nothing comes by itself.
+    pub(super) fn next_due(&self, wanted: &Filter) -> Option<Instant> {
+        let wants = |again: &Again| wanted.matches(again.event.event_type(), again.event.topic());
+        let due =
+            self.waiting.iter().find(|(_, again)| wants(again)).and_then(|((due, _), _)| *due);
+        [due, self.earliest_end].into_iter().flatten().min()
+    }
+
+    /// Settles one lease; none if it was lost.
+    pub(super) fn settle(&mut self, settle: &Settle, lease: Duration) -> Option<Settled> {
+        let place = usize::try_from(settle.receipt.place).ok()?;
+        let slot = self.slots.get_mut(place)?;
+        let held = slot.held.as_mut().filter(|_| slot.fence == settle.receipt.fence)?;
+        let mut settled = Settled::default();
+        let acked = settle.verdict == Verdict::Ack;
+        if !(acked && is_plain(settle)) {
+            settled.dead = note(&mut held.again, settle);
+        }
+        if let Verdict::Extend { tries } = settle.verdict {
+            held.again.attempt = held.again.attempt.saturating_add(tries);
+            held.until = after(Instant::now(), lease);
+            return Some(settled);
+        }
+        let Held { number, mut again, .. } = slot.held.take()?;
+        self.free.push(place);
+        again.lost = false;
+        let due = match settle.verdict {
+            Verdict::Nack { delay } => Some(after(Instant::now(), delay)),
+            Verdict::Release { delay } => {
+                again.attempt = again.attempt.saturating_sub(1);
+                // Before all times, so that it comes before what was never delivered.
+                (!delay.is_zero()).then(|| after(Instant::now(), delay))
+            }
+            Verdict::Ack | Verdict::Extend { .. } => return Some(settled),
+        };
+        settled.again = Some((again.event.clone(), due.is_some()));
+        self.waiting.insert((due, number), again);
+        Some(settled)
+    }
+}
+
+/// Tells whether nothing is worth remembering: nobody failed.
+fn is_plain(settle: &Settle) -> bool {
+    let well = |(_, end): &(String, End)| matches!(end, End::Done | End::Unmatched);
+    settle.failed.is_empty() && settle.ended.iter().all(well)
+}
+
+/// Remembers what a settlement tells; returns who gave the event up.
+fn note(again: &mut Again, settle: &Settle) -> Vec<Dead> {
+    if settle.failed.is_empty() && settle.ended.is_empty() {
+        return Vec::new();
+    }
+    let record = again.record.get_or_insert_default();
+    record.lengthen(settle.failed.iter().cloned());
+    record.finish(&settle.ended);
+    let dead = settle.ended.iter().filter_map(|(subscription, end)| match end {
+        End::Dead(reason) => Some((subscription, reason)),
+        _ => None,
+    });
+    dead.map(|(subscription, reason)| {
+        let history = record.tries_of(subscription);
+        Dead {
+            event: again.event.clone(),
+            subscription: subscription.clone(),
+            reason: reason.clone(),
+            attempts: history.last().map_or(again.attempt, |t| t.attempt),
+            history,
+        }
+    })
+    .collect()
+}
+
+/// Returns the time after a delay, which may be too long for any clock.
+fn after(now: Instant, delay: Duration) -> Instant {
+    const FAR: Duration = Duration::from_secs(60 * 60 * 24 * 365 * 30);
+    now.checked_add(delay).unwrap_or(now + FAR)
+}

@@ -1,0 +1,291 @@
+//! All groups of one memory, under one lock that is never held while anything waits.
+
+use super::{
+    group::{Found, Group, Member},
+    letters::Letters,
+    line::{Line, Ways},
+    queue::Dead,
+    settings::Settings,
+};
+use crate::{
+    backend::{GroupInfo, Letter, LetterId, Outgoing, Settle, SharedFilter},
+    clock::Timestamp,
+    error::{Error, ErrorKind, Result},
+    event::Event,
+    predicate::Interest,
+};
+use std::{
+    collections::BTreeMap,
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    time::Duration,
+};
+use tokio::sync::{Notify, oneshot};
+
+/// What all connections to one memory share.
+#[derive(Debug)]
+pub(super) struct Store {
+    pub(super) settings: Settings,
+    state: Mutex<State>,
+    /// Told when something was settled while someone asks.
+    pub(super) quiet: Notify,
+}
+
+#[derive(Debug)]
+pub(super) struct State {
+    made: u64,
+    queue_max: usize,
+    groups: BTreeMap<u64, Group>,
+    pub(super) letters: Letters,
+    line: Line,
+    /// How many wait for groups to be through.
+    pub(super) asking: usize,
+}
+
+/// What became of an event that is to be published.
+pub(super) enum Offer {
+    Taken,
+    /// It waits for room: the number to leave by, and where the result comes.
+    Waits(u64, oneshot::Receiver<Result<()>>),
+}
+
+impl Store {
+    pub(super) fn new(settings: Settings) -> Self {
+        let state = State {
+            made: 0,
+            queue_max: settings.queue,
+            groups: BTreeMap::new(),
+            letters: Letters::default(),
+            line: Line::default(),
+            asking: 0,
+        };
+        Self { settings, state: Mutex::new(state), quiet: Notify::new() }
+    }
+
+    pub(super) fn lock(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl State {
+    pub(super) fn number(&mut self) -> u64 {
+        self.made += 1;
+        self.made
+    }
+
+    pub(super) fn group_mut(&mut self, number: u64) -> Option<&mut Group> {
+        self.groups.get_mut(&number)
+    }
+
+    pub(super) fn number_of(&self, name: &str) -> Option<u64> {
+        self.groups.iter().find(|(_, group)| *group.name == *name).map(|(number, _)| *number)
+    }
+
+    /// Makes a source a member of a group, which begins with it if it is new; returns the numbers
+    /// of the group and of the member.
+    pub(super) fn join(
+        &mut self,
+        connection: u64,
+        name: &str,
+        interest: Interest,
+        wants: SharedFilter,
+        wake: Arc<Notify>,
+    ) -> (u64, u64) {
+        let member = self.number();
+        let number = self.number_of(name).unwrap_or_else(|| self.number());
+        let group = self.groups.entry(number).or_insert_with(|| Group::new(name));
+        group.join(Member::new(member, connection, interest, wants, wake));
+        (number, member)
+    }
+
+    /// Ends memberships; who waits for room that nobody can make any more is told.
+    pub(super) fn leave(&mut self, group: Option<u64>, leaves: impl Fn(u64, u64) -> bool) {
+        let all = self.groups.iter_mut();
+        for (_, group) in all.filter(|(number, _)| group.is_none_or(|group| group == **number)) {
+            group.leave(&leaves);
+        }
+        if self.line.is_empty() {
+            return;
+        }
+        let (groups, most) = (&self.groups, self.queue_max);
+        let hopeless = |way: &u64| groups.get(way).is_some_and(|g| g.is_hopeless(most));
+        for waiter in self.line.remove(|waiter| waiter.ways.iter().any(hopeless)) {
+            let full = waiter.ways.iter().find(|way| hopeless(way)).and_then(|w| groups.get(w));
+            let error = full.map_or_else(closed, |group| group.overloaded(most, &waiter.event));
+            // Who does not wait any more has left the line, or is about to.
+            let _ = waiter.told.send(Err(error));
+        }
+        self.admit();
+    }
+
+    /// Puts an event into the queues of all groups that want it, or into none of them. Where one
+    /// is full it waits in line if `patient`.
+    pub(super) fn offer(
+        &mut self,
+        connection: u64,
+        outgoing: &Outgoing,
+        patient: bool,
+    ) -> Result<Offer> {
+        let event = &outgoing.event;
+        if let Some(reason) = &outgoing.rejected {
+            let input = outgoing.position.as_ref().map_or("", |p| &*p.input);
+            self.letters.add(|id| letter_of_input(id, event, input, reason));
+            return Ok(Offer::Taken);
+        }
+        let (mut ways, most) = (Ways::new(), self.queue_max);
+        let mut full = false;
+        for (number, group) in &self.groups {
+            if group.wants(event) {
+                ways.push(*number);
+                if group.is_full(most) && (!patient || group.is_hopeless(most)) {
+                    return Err(group.overloaded(most, event));
+                }
+                full |= group.is_full(most);
+            }
+        }
+        if full || (patient && !self.line.is_empty() && self.line.is_before(&ways)) {
+            let (number, result) = self.line.join(connection, event.clone(), ways);
+            return Ok(Offer::Waits(number, result));
+        }
+        enter(&mut self.groups, event, &ways);
+        Ok(Offer::Taken)
+    }
+
+    /// Lets in who waits, as far as there is room.
+    pub(super) fn admit(&mut self) {
+        if self.line.is_empty() {
+            return;
+        }
+        let (groups, most) = (&mut self.groups, self.queue_max);
+        self.line.admit(|event, ways| {
+            let full = |way: &u64| groups.get(way).is_some_and(|group| group.is_full(most));
+            let enters = !ways.iter().any(full);
+            if enters {
+                enter(groups, event, ways);
+            }
+            enters
+        });
+    }
+
+    /// Takes publishers out of the line; those of a connection that closes are told.
+    pub(super) fn give_up(&mut self, leaves: impl Fn(u64, u64) -> bool) {
+        for waiter in self.line.remove(|waiter| leaves(waiter.number, waiter.connection)) {
+            // Who does not wait any more need not be told.
+            let _ = waiter.told.send(Err(closed()));
+        }
+        self.admit();
+    }
+
+    /// Leases to a member what it wants, or says how long there is nothing.
+    pub(super) fn claim(&mut self, group: u64, member: u64, lease: Duration, max: usize) -> Found {
+        match self.groups.get_mut(&group) {
+            Some(group) => group.claim(member, lease, max),
+            None => Found::Gone,
+        }
+    }
+
+    /// Settles a batch of a group; false for each lease that was lost.
+    pub(super) fn settle(&mut self, group: u64, lease: Duration, batch: &[Settle]) -> Vec<bool> {
+        let Some(of) = self.groups.get_mut(&group) else { return vec![false; batch.len()] };
+        let kept = batch.iter().map(|settle| {
+            let Some(settled) = of.queue.settle(settle, lease) else { return false };
+            for dead in settled.dead {
+                self.letters.add(|id| letter(id, &of.name, dead));
+            }
+            if let Some((event, held_back)) = settled.again {
+                of.wake(&event, held_back);
+            }
+            true
+        });
+        let kept = kept.collect();
+        self.admit();
+        kept
+    }
+
+    /// Tells whether these groups have settled all that is of interest beside them.
+    pub(super) fn is_settled(&self, groups: &[(String, Interest)]) -> bool {
+        let unsettled = |(name, interest): &(String, Interest)| {
+            let group = self.groups.values().find(|group| *group.name == **name);
+            group.is_some_and(|g| g.queue.len() > 0 && g.queue.has(&interest.compile()))
+        };
+        !groups.iter().any(unsettled)
+    }
+
+    /// Lists the groups by name.
+    pub(super) fn list(&self) -> Vec<GroupInfo> {
+        let info = |group: &Group| group.info(self.letters.count(&group.name));
+        let mut all: Vec<_> = self.groups.values().map(info).collect();
+        all.sort_by(|a, b| a.name.cmp(&b.name));
+        all
+    }
+
+    /// Forgets a group with all it has; false if there is none of that name.
+    pub(super) fn prune(&mut self, name: &str) -> bool {
+        let group = self.number_of(name).and_then(|number| self.groups.remove(&number));
+        let Some(group) = group else { return false };
+        group.end();
+        self.letters.forget(name);
+        self.admit();
+        true
+    }
+
+    /// Hands letters back to the subscriptions they failed in; tells how many.
+    pub(super) fn redrive(&mut self, ids: &[LetterId]) -> u64 {
+        let mut redriven = 0;
+        for id in ids {
+            let groups = &self.groups;
+            let known = |name: &str| groups.values().any(|group| *group.name == *name);
+            let Some((name, subscription, event)) = self.letters.take(id, known) else { continue };
+            let group = self.groups.values_mut().find(|group| *group.name == *name);
+            let Some(group) = group else { continue };
+            group.queue.redrive(event.clone(), subscription);
+            group.wake(&event, false);
+            redriven += 1;
+        }
+        redriven
+    }
+}
+
+fn enter(groups: &mut BTreeMap<u64, Group>, event: &Event, ways: &[u64]) {
+    for way in ways {
+        let Some(group) = groups.get_mut(way) else { continue };
+        group.queue.push(event.clone());
+        group.wake(event, event.delay().is_some());
+    }
+}
+
+pub(super) fn closed() -> Error {
+    Error::new(ErrorKind::Closed, "memory", "the bus is closed")
+}
+
+fn letter(id: LetterId, group: &str, dead: Dead) -> Letter {
+    Letter {
+        id,
+        event_id: dead.event.id().into(),
+        event_type: dead.event.event_type().into(),
+        topic: dead.event.topic().into(),
+        event: Some(dead.event),
+        group: Some(group.into()),
+        subscription: dead.subscription,
+        reason: dead.reason,
+        attempts: dead.attempts,
+        at: Timestamp::now(),
+        history: dead.history,
+    }
+}
+
+/// Keeps a line of an input that never became an event.
+fn letter_of_input(id: LetterId, event: &Event, input: &str, reason: &str) -> Letter {
+    Letter {
+        id,
+        event_id: event.id().into(),
+        event_type: event.event_type().into(),
+        topic: event.topic().into(),
+        event: Some(event.clone()),
+        group: None,
+        subscription: input.into(),
+        reason: reason.into(),
+        attempts: 0,
+        at: Timestamp::now(),
+        history: Vec::new(),
+    }
+}
