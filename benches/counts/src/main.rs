@@ -136,7 +136,7 @@ fn group(times: u64) -> railbus::Result<u64> {
         for _ in 0..times {
             bus.publish(Event::new("order.placed").payload(order())).await?;
         }
-        // IDLE
+        bus.idle().await?;
         bus.close().await?;
         Ok(times)
     })

@@ -13,6 +13,7 @@ mod tell;
 mod join;
 mod publish;
 mod emit;
+mod idle;
 mod subscription;
 mod subscribe;
 
