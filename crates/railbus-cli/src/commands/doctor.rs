@@ -95,7 +95,11 @@ async fn look(options: &Options, checks: &mut Vec<Check>) {
         return;
     }
     let began = Instant::now();
-    match store::existing(options, "doctor").await {
+    let opened = match row.capability.durable {
+        true => store::existing(options, "doctor").await,
+        false => Bus::open(options.clone()).await,
+    };
+    match opened {
         Ok(bus) => {
             checks.push(Check::ok("open", format!("opened in {:.1?}", began.elapsed())));
             ask(&bus, checks).await;
