@@ -1,5 +1,4 @@
 //! The project's own tasks: `cargo xtask test`, `ci`, `stress`, `counts` and `fuzz`.
-#![allow(clippy::print_stdout, clippy::print_stderr)]
 
 mod cargo;
 mod counts;

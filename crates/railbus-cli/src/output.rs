@@ -1,5 +1,4 @@
 //! Everything the program prints: data on stdout, all else on stderr.
-#![allow(clippy::print_stdout, clippy::print_stderr)]
 
 use anstream::{eprintln, stdout};
 use comfy_table::{ContentArrangement, Table, presets::UTF8_BORDERS_ONLY};

@@ -22,8 +22,9 @@ async fn main() -> railbus::Result<()> {
         json!({ "url": "memory:?wire=sometimes" }),
         json!({ "wire": "always" }),
     ] {
-        let error = Bus::open(mistake).await.expect_err("a mistake");
-        println!("{error}\n  {}", error.advice().unwrap_or_default());
+        if let Err(error) = Bus::open(mistake).await {
+            println!("{error}\n  {}", error.advice().unwrap_or_default());
+        }
     }
     Ok(())
 }

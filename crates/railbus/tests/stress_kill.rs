@@ -1,7 +1,7 @@
 //! Processes killed with SIGKILL at random points: what was confirmed is handled, nothing else is,
 //! and the file stays sound. `RAILBUS_STRESS=1` makes it 200 kills, `RAILBUS_SEED` repeats a run.
 #![cfg(feature = "sqlite")]
-#![allow(clippy::unwrap_used, clippy::expect_used, clippy::print_stderr)]
+#![allow(clippy::unwrap_used, clippy::expect_used)]
 
 use railbus::{bus::Bus, event::Event};
 use serde_json::json;

@@ -80,7 +80,8 @@ fn a_store_that_works_is_told_in_all_its_parts() {
 fn memory_has_less_to_look_at() {
     let (code, document) = doctor(&Scene::new(), "memory:");
     assert_eq!(code, 0);
-    assert_eq!(names(&document), ["version", "limits", "options", "backend", "open", "ping"]);
+    let all = ["version", "limits", "options", "backend", "open", "ping", "groups", "dead_letters"];
+    assert_eq!(names(&document), all);
     finds(&document, "backend", "ok", &["broadcast: inside the process", "groups: yes"]);
 }
 

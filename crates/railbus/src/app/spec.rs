@@ -2,6 +2,7 @@
 
 use crate::{
     delivery::{FailurePolicy, Then},
+    event::Type,
     options::Options,
     predicate::{self, Predicate},
     retry::Retry,
@@ -145,12 +146,18 @@ pub struct SubscriptionSpec {
 }
 
 impl SubscriptionSpec {
-    /// Returns which events it wants: type, topic and payload must all match.
+    /// Returns which events it wants: type, topic and payload must all match. What the bus itself
+    /// tells of failures only one that names that type wants: a catch-all is for the app's events.
     #[must_use]
     pub fn predicate(&self) -> Predicate {
+        let wanted = self.event_type.as_deref();
+        let named = wanted == Some(Type::HANDLER_ERROR);
+        let others =
+            (self.group.is_none() && !named).then(|| !predicate::event_type(Type::HANDLER_ERROR));
         let parts = [
-            self.event_type.as_deref().map(predicate::event_type),
+            wanted.map(predicate::event_type),
             self.topic.as_deref().map(predicate::topic),
+            others,
         ];
         let values = self.payload.iter().map(|(path, v)| predicate::key_equals(path, v.clone()));
         let all = parts.into_iter().flatten().chain(values);

@@ -262,19 +262,22 @@ pub(super) struct Again {
 }
 
 impl Again {
-    /// Makes the further tries, all subscriptions at once, each until it is through.
+    /// Makes the further tries, all subscriptions at once, each until it is through. Counted
+    /// unless it is one of Railbus's own events.
     pub(super) async fn run(
         self,
         event: Event,
-        counters: Arc<Counters>,
+        counters: Option<&Counters>,
         tell: impl Fn(Failed) + Sync,
     ) {
         let tries = self.tries.into_iter();
-        let tries = tries.map(|(e, wait)| settle(e, &event, wait, &counters, &tell));
+        let tries = tries.map(|(e, wait)| settle(e, &event, wait, counters, &tell));
         let ended = futures_util::future::join_all(tries).await;
         let worst = ended.into_iter().map(|d| Worst::of(&d)).fold(self.worst, Worst::max);
-        counters.broadcasts.retried.one();
-        worst.count(&counters, seat());
+        if let Some(counters) = counters {
+            counters.broadcasts.retried.one();
+            worst.count(counters, seat());
+        }
     }
 }
 

@@ -91,7 +91,7 @@ pub(super) async fn settle(
     entry: Arc<Entry>,
     event: &Event,
     wait: Duration,
-    counters: &Counters,
+    counters: Option<&Counters>,
     tell: &(dyn Fn(Failed) + Sync),
 ) -> Decision {
     let (mut attempt, mut wait) = (1, wait);
@@ -106,7 +106,9 @@ pub(super) async fn settle(
         let decision = entry.policy.decide(run_entry(&entry, &delivery).await, attempt);
         let (reason, again) = match &decision {
             Decision::End(End::Done) => {
-                counters.succeeded.one();
+                if let Some(counters) = counters {
+                    counters.succeeded.one();
+                }
                 return decision;
             }
             Decision::End(End::Unmatched) => return decision,

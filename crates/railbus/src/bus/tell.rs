@@ -16,7 +16,7 @@ use crate::{
     instrument::seat,
 };
 use futures_util::FutureExt;
-use std::{panic::AssertUnwindSafe, sync::Arc, time::Duration};
+use std::{panic::AssertUnwindSafe, time::Duration};
 use tokio::runtime::Handle;
 
 /// How deep publishing inside handlers may go: far more than a design needs, few enough for any
@@ -49,14 +49,14 @@ impl Bus {
                 Need::Await(running) => dispatch.ended(outcome_of(running, event).await),
                 Need::Tell(failed) => Some(failed),
             };
-            if let Some(event) = failed.and_then(|failed| self.0.failed_event(failed)) {
+            if let Some(event) = failed.and_then(|failed| self.0.event_of(failed, true)) {
                 Box::pin(self.tell(event)).await;
             }
             need = dispatch.go();
         }
         let (report, again) = dispatch.finish(Some(counters));
         if let Some(again) = again {
-            self.try_again(again, event);
+            self.try_again(again, event, true);
         }
         report
     }
@@ -76,11 +76,7 @@ impl Bus {
                 // Not one that says it is async, or it would not have come here.
                 Need::Await(running) => drop(running),
                 Need::Tell(failed) => {
-                    let told = match counted {
-                        true => self.0.failed_event(failed),
-                        false => self.0.told_event(failed),
-                    };
-                    if let Some(event) = told {
+                    if let Some(event) = self.0.event_of(failed, counted) {
                         self.tell_now(event);
                     }
                 }
@@ -89,7 +85,7 @@ impl Bus {
         }
         let (report, again) = dispatch.finish(counted.then_some(&self.0.counters));
         if let Some(again) = again {
-            self.try_again(again, event);
+            self.try_again(again, event, counted);
         }
         report
     }
@@ -110,13 +106,13 @@ impl Bus {
                 Need::Await(running) => dispatch.ended(outcome_of(running, &event).await),
                 Need::Tell(failed) => Some(failed),
             };
-            if let Some(event) = failed.and_then(|failed| self.0.told_event(failed)) {
+            if let Some(event) = failed.and_then(|failed| self.0.event_of(failed, false)) {
                 Box::pin(self.tell(event)).await;
             }
             need = dispatch.go();
         }
         if let (_, Some(again)) = dispatch.finish(None) {
-            self.try_again(again, &event);
+            self.try_again(again, &event, false);
         }
     }
 
@@ -153,7 +149,7 @@ impl Bus {
     }
 
     #[cold]
-    fn try_again(&self, again: Again, event: &Event) {
+    fn try_again(&self, again: Again, event: &Event, counted: bool) {
         let Some(runtime) = self.0.runtime() else {
             tracing::error!(event = event.id(), "not tried again: there is no runtime");
             return;
@@ -162,13 +158,13 @@ impl Bus {
         let tell = {
             let bus = self.clone();
             move |failed| {
-                if let Some(event) = bus.0.failed_event(Box::new(failed)) {
+                if let Some(event) = bus.0.event_of(Box::new(failed), counted) {
                     bus.tell_now(event);
                 }
             }
         };
         self.0.retries.spawn_on(
-            async move { again.run(event, Arc::clone(&bus.0.counters), tell).await },
+            async move { again.run(event, counted.then_some(&*bus.0.counters), tell).await },
             &runtime,
         );
     }
@@ -182,14 +178,12 @@ async fn outcome_of(running: Running<'_>, event: &Event) -> Outcome {
 }
 
 impl Inner {
-    /// Counts and logs a failure; returns the event that tells of it, if anyone listens.
-    pub(super) fn failed_event(&self, failed: Box<Failed>) -> Option<Event> {
-        failed.count(&self.counters);
-        self.told_event(failed)
-    }
-
-    /// Logs a failure; returns the event that tells of it, if anyone listens.
-    fn told_event(&self, failed: Box<Failed>) -> Option<Event> {
+    /// Logs a failure, and counts it unless it is of one of Railbus's own events; returns the event
+    /// that tells of it, if anyone listens.
+    pub(super) fn event_of(&self, failed: Box<Failed>, counted: bool) -> Option<Event> {
+        if counted {
+            failed.count(&self.counters);
+        }
         failed.log();
         let heard = !failed.is_of_failure() && self.table.now().hears(Type::HANDLER_ERROR);
         heard.then(|| failed.into_event())
