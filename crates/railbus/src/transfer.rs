@@ -102,7 +102,7 @@ pub struct Settle {
     /// What becomes of it.
     pub verdict: Verdict,
     /// The subscriptions that got through with it since the last settle, and how.
-    pub ended: Vec<(String, End)>,
+    pub ended: Vec<(Arc<str>, End)>,
     /// The tries that failed since the last settle.
     pub failed: Vec<Try>,
     /// Whether anything in it was tried more than once, be it a step within a run.

@@ -210,7 +210,7 @@ impl<'a> Dispatch<'a> {
             Decision::End(End::Failed(reason) | End::Dead(reason)) | Decision::Stop(reason) => {
                 self.failed = true;
                 let failure =
-                    HandlerFailure { subscription: entry.name.clone(), error: reason.clone() };
+                    HandlerFailure { subscription: entry.name.to_string(), error: reason.clone() };
                 self.report.failures.push(failure);
                 (reason, None)
             }

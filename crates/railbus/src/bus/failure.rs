@@ -29,7 +29,7 @@ impl Failed {
         again: Option<Duration>,
     ) -> Self {
         Self {
-            subscription: entry.name.clone(),
+            subscription: entry.name.to_string(),
             event_id: event.id().into(),
             event_type: event.event_type().into(),
             correlation_id: event.correlation_id().into(),

@@ -80,7 +80,7 @@ impl Bus {
                 let first = entries.as_ref().and_then(|entries| entries.first());
                 first.map_or_else(
                     || (String::new(), FailurePolicy::for_group()),
-                    |entry| (entry.name.clone(), entry.policy.clone()),
+                    |entry| (entry.name.to_string(), entry.policy.clone()),
                 )
             }),
             lease: terms.lease,

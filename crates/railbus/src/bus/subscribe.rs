@@ -199,7 +199,7 @@ impl Opening {
         // Outcomes are kept under the name, so in a group it must mean the same to nobody else.
         let unnamed = || on.group.as_ref().map_or_else(String::new, |_| new_id());
         let name = on.name.unwrap_or_else(unnamed);
-        let mut entry = Entry::new(name, on.predicate, group, policy, handler);
+        let mut entry = Entry::new(name.into(), on.predicate, group, policy, handler);
         entry.priority = on.priority;
         entry.world = on.bus.0.world().clone();
         entry.handler.check(&entry.world)?;

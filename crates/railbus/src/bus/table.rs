@@ -6,6 +6,7 @@ use super::{
 };
 use crate::{consumer::Entry, event::Event};
 use arc_swap::{ArcSwap, Guard};
+use smallvec::SmallVec;
 use std::{
     collections::HashMap,
     sync::{Arc, Mutex, MutexGuard, PoisonError},
@@ -81,7 +82,7 @@ impl Table {
         let mut next = Snapshot::clone(&self.now.load());
         entry.number = changing.made + 1;
         if entry.name.is_empty() {
-            entry.name = format!("#{}", entry.number);
+            entry.name = format!("#{}", entry.number).into();
         }
         let entry = match entry.group.clone() {
             None => {
@@ -146,10 +147,10 @@ impl Table {
 
     /// Returns the subscriptions of `group` that want the event; `None` if none of them is
     /// interested in events of its type and topic, so that another member may be.
-    pub(super) fn member(&self, group: &str, event: &Event) -> Option<Vec<Arc<Entry>>> {
+    pub(super) fn member(&self, group: &str, event: &Event) -> Option<SmallVec<[Arc<Entry>; 2]>> {
         let now = self.now.load();
         let all = now.of_group(group);
-        let matching: Vec<_> = all.iter().filter(|e| e.wants(event)).cloned().collect();
+        let matching: SmallVec<_> = all.iter().filter(|e| e.wants(event)).cloned().collect();
         let interested = |e: &Arc<Entry>| e.predicate.may_want(event.event_type(), event.topic());
         let known = !matching.is_empty() || all.iter().any(interested);
         known.then_some(matching)

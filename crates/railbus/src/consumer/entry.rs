@@ -7,6 +7,7 @@ use crate::{
     handler::{AnyHandler, World},
     predicate::Predicate,
 };
+use smallvec::SmallVec;
 use std::{
     panic::{AssertUnwindSafe, catch_unwind},
     sync::{
@@ -17,7 +18,7 @@ use std::{
 
 /// Returns a group's subscriptions that want an event, in the order they run; none at all if this
 /// member has nobody any more for events of its type and topic.
-pub(crate) type Matching = Arc<dyn Fn(&Event) -> Option<Vec<Arc<Entry>>> + Send + Sync>;
+pub(crate) type Matching = Arc<dyn Fn(&Event) -> Option<SmallVec<[Arc<Entry>; 2]>> + Send + Sync>;
 
 /// Returns the name and policy for bytes that are no event, and so are nobody's in particular.
 pub(crate) type Fallback = Arc<dyn Fn() -> (String, FailurePolicy) + Send + Sync>;
@@ -27,7 +28,7 @@ pub(crate) struct Entry {
     /// Counts the subscriptions of its bus, from 1.
     pub(crate) number: u64,
     /// Keys its outcomes and its dead letters within the group.
-    pub(crate) name: String,
+    pub(crate) name: Arc<str>,
     pub(crate) predicate: Predicate,
     /// Whether it comes after those of its priority that pin a type or a topic.
     catch_all: bool,
@@ -50,7 +51,7 @@ pub(crate) type Order = (i32, bool, u64);
 
 impl Entry {
     pub(crate) fn new(
-        name: String,
+        name: Arc<str>,
         predicate: Predicate,
         group: Option<Arc<str>>,
         policy: FailurePolicy,

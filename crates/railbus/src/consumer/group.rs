@@ -1,8 +1,10 @@
 //! A member of a group: fetches what it has room for, runs it, drains.
 
 use super::{
+    batch::Batch,
     entry::{Fallback, Matching},
     leases::Leases,
+    pace::Pace,
     settler::Settler,
     work::{After, Shared, work},
 };
@@ -11,13 +13,15 @@ use crate::{
     error::{Error, ErrorKind},
     instrument::Counters,
 };
-use futures_util::future::join_all;
-use std::{sync::Arc, time::Duration};
+use futures_util::{FutureExt, future::join_all};
+use smallvec::smallvec;
+use std::{panic::AssertUnwindSafe, sync::Arc, time::Duration};
 use tokio::{
     sync::{Mutex, OwnedSemaphorePermit, Semaphore, watch},
     task::{JoinHandle, JoinSet},
     time::timeout,
 };
+use tokio_util::task::AbortOnDropHandle;
 
 /// The waits after a fetch that failed, the last one for ever.
 const BACKOFF: [Duration; 4] = [
@@ -70,17 +74,18 @@ impl Group {
             leases: leases.clone(),
             lease,
             draining: drained,
+            pace: Pace::default(),
             counters,
         });
         let failed = Arc::new(watch::Sender::new(None));
-        let renewing = leases.clone().renew(settler.clone(), lease);
+        // A task of its own: handlers that run where they were fetched must not hold it up.
+        let renewing = tokio::spawn(leases.clone().renew(settler.clone(), lease));
+        let renewing = AbortOnDropHandle::new(renewing);
         let fetching =
             Fetching { shared, source: Arc::clone(&source), failed: Arc::clone(&failed) };
         let running = tokio::spawn(async move {
-            tokio::select! {
-                () = renewing => {}
-                () = fetching.run(limit, aborted) => {}
-            }
+            fetching.run(limit, aborted).await;
+            drop(renewing);
         });
         let running = Mutex::new(Some(running));
         Self { source, leases, settler, draining, aborting, running, failed }
@@ -176,7 +181,9 @@ impl Fetching {
                 Ok(leased) if leased.is_empty() => return,
                 Ok(leased) => {
                     failures = 0;
-                    self.begin(&room, permit, leased, tasks).await;
+                    if let Err(reason) = self.begin(&room, permit, leased, tasks).await {
+                        return self.stopped(reason);
+                    }
                 }
                 Err(e) if e.kind() == ErrorKind::Closed => return,
                 Err(e) if !e.is_retryable() => return self.fail(e),
@@ -217,38 +224,78 @@ impl Fetching {
         Some(permit)
     }
 
-    /// Starts a task for each delivery, or gives them back if the group began to drain meanwhile.
+    /// Runs deliveries here while they are quick, and starts a task for each of the others. An
+    /// error is the reason why the group must stop.
     async fn begin(
         &self,
         room: &Arc<Semaphore>,
         permit: OwnedSemaphorePermit,
         leased: Vec<Leased>,
         tasks: &mut JoinSet<After>,
-    ) {
-        let mut first = Some(permit);
-        // Held from here on: what waits for room is renewed, and given back if all is aborted.
-        let held = leased.into_iter().map(|l| (self.shared.leases.hold(l.receipt.clone()), l));
-        for (held, leased) in held.collect::<Vec<_>>() {
-            if *self.shared.draining.borrow() {
-                let release = Verdict::Release { delay: Duration::ZERO };
-                let _ = self.shared.settler.settle(Settle::new(leased.receipt, release)).await;
-                continue;
+    ) -> Result<(), String> {
+        let mut permit = permit;
+        let more = u32::try_from(leased.len().saturating_sub(1)).unwrap_or(u32::MAX);
+        if more > 0 {
+            // It does not wait, unless a source gave more than it was asked for.
+            match Arc::clone(room).acquire_many_owned(more).await {
+                Ok(more) => permit.merge(more),
+                Err(_) => return Ok(()),
             }
-            let permit = match first.take() {
-                Some(permit) => permit,
-                // A source gave more than it was asked for.
-                None => match Arc::clone(room).acquire_owned().await {
-                    Ok(permit) => permit,
-                    Err(_) => return,
-                },
-            };
+        }
+        if self.shared.pace.is_quick() {
+            let ran = AssertUnwindSafe(self.run_here(permit, leased, tasks)).catch_unwind().await;
+            return ran.unwrap_or_else(|_| {
+                // Of the user's code only what is dropped is not looked after before.
+                let group = &*self.shared.group;
+                tracing::error!(
+                    group,
+                    "a payload panicked as it was dropped: its batch may come again"
+                );
+                Ok(())
+            });
+        }
+        // Held from here on: what waits for its turn is renewed, and given back if all is aborted.
+        let held = leased.into_iter().map(|leased| {
+            let held = self.shared.leases.hold(smallvec![leased.receipt.clone()]);
+            (held, permit.split(1), leased)
+        });
+        for (held, room, leased) in held.collect::<Vec<_>>() {
             let shared = Arc::clone(&self.shared);
             tasks.spawn(async move {
-                let after = work(&shared, leased).await;
-                drop((held, permit));
+                let after = work(&shared, leased, held).await;
+                drop(room);
                 after
             });
         }
+        Ok(())
+    }
+
+    async fn run_here(
+        &self,
+        room: OwnedSemaphorePermit,
+        leased: Vec<Leased>,
+        tasks: &mut JoinSet<After>,
+    ) -> Result<(), String> {
+        let receipts = leased.iter().map(|leased| leased.receipt.clone());
+        let held = self.shared.leases.hold(receipts.collect());
+        let (settles, events) =
+            (Vec::with_capacity(leased.len()), Vec::with_capacity(leased.len()));
+        let shared = &self.shared;
+        let mut batch = Batch { shared, tasks, room, held, settles, events };
+        let mut leased = leased.into_iter();
+        let ran = batch.run(&mut leased).await;
+        for rest in leased {
+            let receipt = rest.receipt.clone();
+            batch.leave(&receipt, |shared, held| async move { work(&shared, rest, held).await });
+        }
+        batch.end().await;
+        ran
+    }
+
+    fn stopped(&self, reason: String) {
+        let why = "the failure policy said stop";
+        let error = Error::new(ErrorKind::Handler, "consume", why);
+        self.fail(error.with("group", &self.shared.group).with("reason", reason));
     }
 
     /// Looks at how a delivery ended; false if the group must stop.
@@ -256,12 +303,7 @@ impl Fetching {
         match ended {
             Ok(After::GoOn) => true,
             Ok(After::Stop(reason)) => {
-                let why = "the failure policy said stop";
-                self.fail(
-                    Error::new(ErrorKind::Handler, "consume", why)
-                        .with("group", &self.shared.group)
-                        .with("reason", reason),
-                );
+                self.stopped(reason);
                 false
             }
             Err(e) => {

@@ -2,46 +2,69 @@
 
 use super::settler::Settler;
 use crate::backend::{Receipt, Settle, Verdict};
+use smallvec::{SmallVec, smallvec};
 use std::{
     collections::HashMap,
     sync::{Arc, Mutex, MutexGuard, PoisonError},
     time::{Duration, Instant},
 };
 
-/// The deliveries in flight, each with the time its lease was last renewed.
+/// The deliveries in flight.
 #[derive(Clone, Default)]
-pub(super) struct Leases(Arc<Mutex<HashMap<Receipt, Instant>>>);
+pub(super) struct Leases(Arc<Mutex<All>>);
 
-/// A lease that is kept alive until this is dropped.
+#[derive(Default)]
+struct All {
+    made: u64,
+    kept: HashMap<u64, Kept>,
+}
+
+/// Leases that are kept together, and when they were last renewed.
+struct Kept {
+    receipts: SmallVec<[Receipt; 1]>,
+    renewed: Instant,
+}
+
+/// Leases that are kept alive until this is dropped.
 pub(super) struct Held {
     leases: Leases,
-    receipt: Receipt,
+    number: u64,
 }
 
 impl Drop for Held {
     fn drop(&mut self) {
-        self.leases.end(&self.receipt);
+        let kept = self.leases.lock().kept.remove(&self.number);
+        drop(kept);
+    }
+}
+
+impl Held {
+    /// Keeps one of them by itself.
+    pub(super) fn part(&self, receipt: &Receipt) -> Self {
+        if let Some(kept) = self.leases.lock().kept.get_mut(&self.number) {
+            kept.receipts.retain(|other| other != receipt);
+        }
+        self.leases.hold(smallvec![receipt.clone()])
     }
 }
 
 impl Leases {
-    fn lock(&self) -> MutexGuard<'_, HashMap<Receipt, Instant>> {
+    fn lock(&self) -> MutexGuard<'_, All> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Keeps a lease alive, even if what it was taken for panics.
-    pub(super) fn hold(&self, receipt: Receipt) -> Held {
-        self.lock().insert(receipt.clone(), Instant::now());
-        Held { leases: self.clone(), receipt }
-    }
-
-    pub(super) fn end(&self, receipt: &Receipt) {
-        self.lock().remove(receipt);
+    /// Keeps leases alive, even if what they were taken for panics.
+    pub(super) fn hold(&self, receipts: SmallVec<[Receipt; 1]>) -> Held {
+        let mut all = self.lock();
+        all.made += 1;
+        let number = all.made;
+        all.kept.insert(number, Kept { receipts, renewed: Instant::now() });
+        Held { leases: self.clone(), number }
     }
 
     /// Returns all deliveries that are held.
     pub(super) fn all(&self) -> Vec<Receipt> {
-        self.lock().keys().cloned().collect()
+        self.lock().kept.values().flat_map(|kept| kept.receipts.iter().cloned()).collect()
     }
 
     /// Renews each lease after a third of its time, so that two renewals may fail; never returns.
@@ -49,12 +72,12 @@ impl Leases {
         let third = lease / 3;
         loop {
             tokio::time::sleep(third / 4).await;
-            for receipt in self.due(third) {
+            for (number, receipt) in self.due(third) {
                 let (leases, settler) = (self.clone(), settler.clone());
                 tokio::spawn(async move {
                     let extend = Settle::new(receipt.clone(), Verdict::Extend { tries: 0 });
                     if let Err(error) = settler.settle(extend).await
-                        && leases.lock().remove(&receipt).is_some()
+                        && leases.lost(number, &receipt)
                     {
                         tracing::warn!(%error, "a lease could not be renewed");
                     }
@@ -63,15 +86,24 @@ impl Leases {
         }
     }
 
-    fn due(&self, third: Duration) -> Vec<Receipt> {
+    /// Forgets a lease that could not be renewed; tells whether it was still held.
+    fn lost(&self, number: u64, receipt: &Receipt) -> bool {
+        let mut all = self.lock();
+        let Some(kept) = all.kept.get_mut(&number) else { return false };
+        let before = kept.receipts.len();
+        kept.receipts.retain(|other| other != receipt);
+        kept.receipts.len() < before
+    }
+
+    fn due(&self, third: Duration) -> Vec<(u64, Receipt)> {
         let now = Instant::now();
-        let mut leases = self.lock();
+        let mut all = self.lock();
         // Looked at four times a third: what is due before the next look is due now.
-        let due = |renewed: &Instant| now.duration_since(*renewed) >= third * 3 / 4;
-        let due = leases.iter_mut().filter(|(_, renewed)| due(renewed));
-        due.map(|(receipt, renewed)| {
-            *renewed = now;
-            receipt.clone()
+        let due = |kept: &Kept| now.duration_since(kept.renewed) >= third * 3 / 4;
+        let due = all.kept.iter_mut().filter(|(_, kept)| due(kept));
+        due.flat_map(|(number, kept)| {
+            kept.renewed = now;
+            kept.receipts.iter().map(|receipt| (*number, receipt.clone()))
         })
         .collect()
     }

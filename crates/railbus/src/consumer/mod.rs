@@ -5,7 +5,9 @@ mod entry;
 mod call;
 mod settler;
 mod leases;
+mod pace;
 mod work;
+mod batch;
 mod group;
 
 pub(crate) use call::{panicked, run_entry};

@@ -52,28 +52,40 @@ impl Settler {
 async fn run(source: Arc<dyn Source>, mut queue: mpsc::UnboundedReceiver<Job>) {
     let mut jobs = Vec::new();
     while queue.recv_many(&mut jobs, BATCH_MAX).await > 0 {
-        settle_all(&*source, std::mem::take(&mut jobs)).await;
+        let jobs = jobs.drain(..).map(|job| (job.settle, job.reply));
+        let (batch, replies): (Vec<_>, Vec<_>) = jobs.unzip();
+        let mut replies: Vec<_> = replies.into_iter().map(Some).collect();
+        let reply = |at: usize, result| {
+            // Nobody waits for some, such as renewals of what is settled by now.
+            let reply = replies.get_mut(at).and_then(Option::take);
+            drop(reply.map(|reply: oneshot::Sender<_>| reply.send(result)));
+        };
+        settle_all(&*source, batch, reply).await;
     }
 }
 
-/// Settles a batch; what fails for reasons that may pass is tried again.
-async fn settle_all(source: &dyn Source, jobs: Vec<Job>) {
-    let mut open = jobs;
+/// Settles a batch and tells what came of each, by its place; what fails for reasons that may pass
+/// is tried again.
+pub(super) async fn settle_all(
+    source: &dyn Source,
+    mut batch: Vec<Settle>,
+    mut tell: impl FnMut(usize, Result<()>),
+) {
+    // None: as it came.
+    let mut places: Option<Vec<usize>> = None;
     for patience in PATIENCE.iter().map(Some).chain([None]) {
-        let (batch, replies): (Vec<_>, Vec<_>) =
-            open.into_iter().map(|job| (job.settle, job.reply)).unzip();
         let results = source.settle(&batch).await;
-        open = Vec::new();
-        for ((settle, reply), result) in batch.into_iter().zip(replies).zip(results) {
+        let mut open = Vec::new();
+        for (i, result) in results.into_iter().enumerate() {
+            let place = places.as_ref().and_then(|places| places.get(i)).map_or(i, |at| *at);
             match (result, patience) {
-                (Err(e), Some(_)) if e.is_retryable() => open.push(Job { settle, reply }),
-                // Nobody waits for some, such as renewals of what is settled by now.
-                (result, _) => drop(reply.send(result)),
+                (Err(e), Some(_)) if e.is_retryable() => open.push((i, place)),
+                (result, _) => tell(place, result),
             }
         }
-        match patience {
-            Some(wait) if !open.is_empty() => tokio::time::sleep(*wait).await,
-            _ => return,
-        }
+        let (Some(wait), false) = (patience, open.is_empty()) else { return };
+        batch = open.iter().filter_map(|(i, _)| batch.get(*i).cloned()).collect();
+        places = Some(open.into_iter().map(|(_, place)| place).collect());
+        tokio::time::sleep(*wait).await;
     }
 }

@@ -3,17 +3,19 @@
 use super::{
     call::run_entry,
     entry::{Entry, Fallback, Matching},
-    leases::Leases,
+    leases::{Held, Leases},
+    pace::Pace,
     settler::Settler,
 };
 use crate::{
     backend::{Leased, Receipt, Settle, Source, Undecodable, Verdict},
     clock::Timestamp,
-    delivery::{ByHand, Decision, Delivery, End, Lease, Marks, Nack, Outcome, Try},
-    error::ErrorKind,
+    delivery::{ByHand, Decision, Delivery, End, Lease, Nack, Outcome, Try},
+    error::{ErrorKind, Result},
     event::Event,
     instrument::Counters,
 };
+use smallvec::SmallVec;
 use std::{
     sync::{Arc, PoisonError, atomic::Ordering::Relaxed},
     time::Duration,
@@ -33,7 +35,15 @@ pub(super) struct Shared {
     pub(super) leases: Leases,
     pub(super) lease: Duration,
     pub(super) draining: watch::Receiver<bool>,
+    pub(super) pace: Pace,
     pub(super) counters: Arc<Counters>,
+}
+
+impl Shared {
+    /// Tells whether nothing new may start.
+    pub(super) fn is_draining(&self) -> bool {
+        *self.draining.borrow()
+    }
 }
 
 /// What the group does after a delivery.
@@ -44,161 +54,208 @@ pub(super) enum After {
     Stop(String),
 }
 
-/// A delivery under way: what is still to run, and what is known but not yet settled.
-struct Work<'a> {
-    shared: &'a Shared,
-    event: Event,
-    receipt: Receipt,
-    attempt: u32,
-    // Whether the lease before this one ran out unsettled.
-    lost: bool,
-    open: Vec<Arc<Entry>>,
-    // Whether a subscription was cancelled before it was through: the others' to handle.
-    skipped: bool,
-    ended: Vec<(String, End)>,
-    failed: Vec<Try>,
-    marks: Arc<Marks>,
+/// How a delivery begins.
+pub(super) enum Begun {
+    /// With subscriptions to run.
+    Run(Work),
+    /// It is settled without running anything.
+    Settled(Settle),
+    /// It stays unsettled: a policy said stop, for this reason.
+    Stop(String),
 }
 
-/// Runs a leased event through the group's subscriptions and settles it.
-pub(super) async fn work(shared: &Shared, leased: Leased) -> After {
-    let receipt = leased.receipt.clone();
+/// A delivery under way: what is still to run, and what is known but not yet settled.
+pub(super) struct Work {
+    delivery: Delivery,
+    receipt: Receipt,
+    // Whether the lease before this one ran out unsettled.
+    lost: bool,
+    open: SmallVec<[Arc<Entry>; 2]>,
+    // Whether a subscription was cancelled before it was through: the others' to handle.
+    skipped: bool,
+    ended: Vec<(Arc<str>, End)>,
+    failed: Vec<Try>,
+}
+
+/// What one call of each open subscription came to.
+pub(super) enum Round {
+    Through,
+    Again(Duration),
+    Stop(String),
+}
+
+/// Begins the delivery of a leased event.
+pub(super) fn begin(shared: &Shared, leased: Leased) -> Begun {
     shared.counters.delivered.one();
-    match leased.event {
-        Ok(event) => {
-            let Some(mut open) = (shared.matching)(&event) else {
-                give_back(shared, receipt).await;
-                return After::GoOn;
-            };
-            open.retain(|entry| match &leased.only {
-                Some(only) => entry.name == *only,
-                None => !leased.finished.contains(&entry.name),
-            });
-            if leased.only.is_some() && open.is_empty() {
-                give_back(shared, receipt).await;
-                return After::GoOn;
-            }
-            let work = Work {
-                shared,
-                event,
-                receipt: receipt.clone(),
-                attempt: leased.attempt,
-                lost: leased.lost,
-                open,
-                skipped: false,
-                ended: Vec::new(),
-                failed: Vec::new(),
-                marks: Arc::default(),
-            };
-            work.run().await
+    let Leased { receipt, event, attempt, lost, finished, only } = leased;
+    let event = match event {
+        Ok(event) => event,
+        Err(undecodable) => return poison(shared, receipt, attempt, &undecodable),
+    };
+    let Some(mut open) = (shared.matching)(&event) else { return give_back(receipt) };
+    if let Some(only) = &only {
+        open.retain(|entry| *entry.name == **only);
+        if open.is_empty() {
+            return give_back(receipt);
         }
-        Err(undecodable) => poison(shared, &receipt, leased.attempt, &undecodable).await,
+    } else if !finished.is_empty() {
+        open.retain(|entry| !finished.iter().any(|name| **name == *entry.name));
     }
+    let mut ended = Vec::new();
+    if open.is_empty() {
+        shared.counters.unmatched.one();
+        ended.push(("".into(), End::Unmatched));
+    }
+    let (group, marks) = (Some(Arc::clone(&shared.group)), Arc::default());
+    let delivery = Delivery { event, attempt, group, marks };
+    Begun::Run(Work { delivery, receipt, lost, open, skipped: false, ended, failed: Vec::new() })
 }
 
 /// Gives back an event whose subscription was cancelled after it was fetched.
-async fn give_back(shared: &Shared, receipt: Receipt) {
-    shared.leases.end(&receipt);
-    let settle = Settle::new(receipt, Verdict::Release { delay: UNROUTED });
-    tell(shared, None, shared.settler.settle(settle).await);
+fn give_back(receipt: Receipt) -> Begun {
+    Begun::Settled(Settle::new(receipt, Verdict::Release { delay: UNROUTED }))
 }
 
 /// Settles bytes that are no event: no try will ever make one of them.
-async fn poison(
-    shared: &Shared,
-    receipt: &Receipt,
-    attempt: u32,
-    undecodable: &Undecodable,
-) -> After {
+fn poison(shared: &Shared, receipt: Receipt, attempt: u32, undecodable: &Undecodable) -> Begun {
     let (name, policy) = (shared.policy)();
     let reason = undecodable.error.to_string();
     tracing::error!(group = &*shared.group, %reason, "what was stored is not an event");
     let failed =
         Try { attempt, at: Timestamp::now(), subscription: name.clone(), reason: reason.clone() };
     match policy.last(reason) {
-        Decision::Stop(reason) => {
-            shared.source.stop();
-            After::Stop(reason)
-        }
         Decision::End(end) => {
             match &end {
                 End::Dead(_) => shared.counters.dead_lettered.one(),
                 _ => shared.counters.failed.one(),
             }
-            let ended = vec![(name, end)];
-            let mut settle = Settle::new(receipt.clone(), Verdict::Ack);
-            (settle.ended, settle.failed) = (ended, vec![failed]);
-            tell(shared, None, shared.settler.settle(settle).await);
-            After::GoOn
+            let mut settle = Settle::new(receipt, Verdict::Ack);
+            (settle.ended, settle.failed) = (vec![(name.into(), end)], vec![failed]);
+            Begun::Settled(settle)
         }
-        Decision::Again(..) => After::GoOn,
+        Decision::Stop(reason) | Decision::Again(_, reason) => Begun::Stop(reason),
     }
 }
 
-impl Work<'_> {
-    async fn run(mut self) -> After {
-        if self.open.is_empty() {
-            self.shared.counters.unmatched.one();
-            self.ended.push((String::new(), End::Unmatched));
+/// Runs a leased event through the group's subscriptions and settles it.
+pub(super) async fn work(shared: &Shared, leased: Leased, held: Held) -> After {
+    match begin(shared, leased) {
+        Begun::Run(mut work) => {
+            let first = shared.pace.measure(work.round(shared)).await;
+            work.go_on(shared, first, held).await
         }
+        Begun::Settled(settle) => {
+            drop(held);
+            tell(shared, "", shared.settler.settle(settle).await);
+            After::GoOn
+        }
+        Begun::Stop(reason) => {
+            shared.source.stop();
+            After::Stop(reason)
+        }
+    }
+}
+
+impl Work {
+    /// Returns the event.
+    pub(super) fn event(&self) -> &Event {
+        &self.delivery.event
+    }
+
+    /// Takes the event out, once the rest is told.
+    pub(super) fn into_event(self) -> Event {
+        self.delivery.event
+    }
+
+    /// Returns what settles it.
+    pub(super) fn receipt(&self) -> &Receipt {
+        &self.receipt
+    }
+
+    /// Tells whether a round never waits for anything.
+    pub(super) fn is_sync(&self) -> bool {
+        self.open.iter().all(|entry| !entry.manual && !entry.handler.is_async())
+    }
+
+    /// Returns how a delivery is settled that all subscriptions are through with.
+    pub(super) fn through(&mut self) -> Settle {
+        self.take(match self.skipped {
+            true => Verdict::Release { delay: UNROUTED },
+            false => Verdict::Ack,
+        })
+    }
+
+    /// Goes on after a round, until it is settled.
+    pub(super) async fn go_on(mut self, shared: &Shared, first: Round, held: Held) -> After {
+        let (mut round, mut held) = (first, Some(held));
         loop {
-            let wait = match self.round().await {
+            let wait = match round {
                 Round::Through => {
-                    let verdict = match self.skipped {
-                        true => Verdict::Release { delay: UNROUTED },
-                        false => Verdict::Ack,
-                    };
-                    self.settle(verdict).await;
+                    let settle = self.through();
+                    self.end(shared, &mut held, settle).await;
                     return After::GoOn;
                 }
                 Round::Again(wait) => wait,
                 Round::Stop(reason) => {
                     // First, or the fetch under way takes the event up again.
-                    self.shared.source.stop();
-                    self.settle(Verdict::Nack { delay: Duration::ZERO }).await;
+                    shared.source.stop();
+                    let settle = self.take(Verdict::Nack { delay: Duration::ZERO });
+                    self.end(shared, &mut held, settle).await;
                     return After::Stop(reason);
                 }
             };
-            if wait >= self.shared.lease / 3 || !self.wait_here(wait).await {
-                self.settle(Verdict::Nack { delay: wait }).await;
+            if wait >= shared.lease / 3 || !wait_here(shared, wait).await {
+                let settle = self.take(Verdict::Nack { delay: wait });
+                self.end(shared, &mut held, settle).await;
                 return After::GoOn;
             }
-            self.attempt = self.attempt.saturating_add(1);
+            self.delivery.attempt = self.delivery.attempt.saturating_add(1);
             self.lost = false;
             // Counted before it starts, as a delivery is: a crash in it is a try.
-            if !self.settle(Verdict::Extend { tries: 1 }).await {
+            let extend = self.take(Verdict::Extend { tries: 1 });
+            let extended = shared.settler.settle(extend).await;
+            if !tell(shared, self.event().id(), extended) {
                 return After::GoOn;
             }
+            round = self.round(shared).await;
         }
     }
 
-    /// Waits with the lease kept; false if the group drains meanwhile.
-    async fn wait_here(&self, wait: Duration) -> bool {
-        let mut draining = self.shared.draining.clone();
-        tokio::select! {
-            () = tokio::time::sleep(wait) => true,
-            _ = draining.wait_for(|draining| *draining) => false,
+    async fn end(&self, shared: &Shared, held: &mut Option<Held>, settle: Settle) {
+        // No renewal may overtake the end.
+        *held = None;
+        tell(shared, self.event().id(), shared.settler.settle(settle).await);
+    }
+
+    /// Returns the settlement of what is known so far.
+    fn take(&mut self, verdict: Verdict) -> Settle {
+        Settle {
+            receipt: self.receipt.clone(),
+            verdict,
+            ended: std::mem::take(&mut self.ended),
+            failed: std::mem::take(&mut self.failed),
+            retried: self.delivery.marks.retried.load(Relaxed),
         }
     }
 
     /// Runs each subscription that is not through yet, once, in order.
-    async fn round(&mut self) -> Round {
+    pub(super) async fn round(&mut self, shared: &Shared) -> Round {
         let mut again: Option<Duration> = None;
         for entry in std::mem::take(&mut self.open) {
             if entry.is_cancelled() {
                 self.skipped = true;
                 continue;
             }
-            if self.lost && entry.policy.is_exhausted(self.attempt) {
-                self.exhausted(&entry);
+            if self.lost && entry.policy.is_exhausted(self.delivery.attempt) {
+                self.exhausted(shared, &entry);
                 continue;
             }
             let outcome = self.call(&entry).await;
-            let decision = entry.policy.decide(outcome, self.attempt);
+            let decision = entry.policy.decide(outcome, self.delivery.attempt);
             match decision {
-                Decision::End(end) => self.end(&entry, end),
+                Decision::End(end) => self.ended(shared, &entry, end),
                 Decision::Again(wait, reason) => {
-                    self.shared.counters.retried.one();
+                    shared.counters.retried.one();
                     self.note(&entry, &reason, &format!("again in {wait:?}"));
                     // The longest, since each is the least its subscription wants to wait.
                     again = Some(again.map_or(wait, |other| other.max(wait)));
@@ -215,19 +272,20 @@ impl Work<'_> {
 
     /// Gives up an event whose tries were used up without any of them being settled. This
     /// delivery is no try: the history ends with the last lease that ran out.
-    fn exhausted(&mut self, entry: &Entry) {
-        let tries = self.attempt - 1;
+    fn exhausted(&mut self, shared: &Shared, entry: &Entry) {
+        let tries = self.delivery.attempt - 1;
         let reason =
             format!("delivered {tries} times, never settled: the process died or hung each time");
-        tracing::warn!(event = self.event.id(), subscription = entry.name, reason, "given up");
+        let (event, subscription) = (self.event().id(), &*entry.name);
+        tracing::warn!(event, subscription, reason, "given up");
         if let Decision::End(end) = entry.policy.last(reason) {
-            self.count(&end);
+            count(shared, &end);
             self.ended.push((entry.name.clone(), end));
         }
     }
 
-    fn end(&mut self, entry: &Entry, end: End) {
-        self.count(&end);
+    fn ended(&mut self, shared: &Shared, entry: &Entry, end: End) {
+        count(shared, &end);
         match &end {
             End::Failed(reason) => self.note(entry, reason, "let go"),
             End::Dead(reason) => self.note(entry, reason, "dead letter"),
@@ -236,75 +294,54 @@ impl Work<'_> {
         self.ended.push((entry.name.clone(), end));
     }
 
-    fn count(&self, end: &End) {
-        let counters = &self.shared.counters;
-        match end {
-            End::Done => counters.succeeded.one(),
-            End::Unmatched => counters.unmatched.one(),
-            End::Failed(_) => counters.failed.one(),
-            End::Dead(_) => counters.dead_lettered.one(),
-        }
-    }
-
     fn note(&mut self, entry: &Entry, reason: &str, next: &str) {
         tracing::warn!(
-            event = self.event.id(),
-            r#type = self.event.event_type(),
-            subscription = entry.name,
-            attempt = self.attempt,
+            event = self.event().id(),
+            r#type = self.event().event_type(),
+            subscription = &*entry.name,
+            attempt = self.delivery.attempt,
             reason,
             next,
             "a handler failed"
         );
         self.failed.push(Try {
-            attempt: self.attempt,
+            attempt: self.delivery.attempt,
             at: Timestamp::now(),
-            subscription: entry.name.clone(),
+            subscription: entry.name.to_string(),
             reason: reason.into(),
         });
     }
 
     async fn call(&self, entry: &Entry) -> Outcome {
-        let settled = entry.manual.then(|| {
-            let (lease, settled) = Lease::new();
-            *self.marks.lease.lock().unwrap_or_else(PoisonError::into_inner) = Some(lease);
-            settled
-        });
-        let delivery = Delivery {
-            event: self.event.clone(),
-            attempt: self.attempt,
-            group: Some(Arc::clone(&self.shared.group)),
-            marks: Arc::clone(&self.marks),
-        };
-        let outcome = run_entry(entry, &delivery).await;
-        let Some(settled) = settled else { return outcome };
-        // A lease that the handler did not take must not be waited for.
-        drop(delivery.take_lease());
-        by_hand(settled, outcome).await
-    }
-
-    /// Settles what is known so far; false if the lease was lost.
-    async fn settle(&mut self, verdict: Verdict) -> bool {
-        let settle = Settle {
-            receipt: self.receipt.clone(),
-            verdict,
-            ended: std::mem::take(&mut self.ended),
-            failed: std::mem::take(&mut self.failed),
-            retried: self.marks.retried.load(Relaxed),
-        };
-        let ends = !matches!(settle.verdict, Verdict::Extend { .. });
-        if ends {
-            // No renewal may overtake the end.
-            self.shared.leases.end(&self.receipt);
+        if !entry.manual {
+            return run_entry(entry, &self.delivery).await;
         }
-        tell(self.shared, Some(&self.event), self.shared.settler.settle(settle).await)
+        let (lease, settled) = Lease::new();
+        *self.delivery.marks.lease.lock().unwrap_or_else(PoisonError::into_inner) = Some(lease);
+        let outcome = run_entry(entry, &self.delivery).await;
+        // A lease that the handler did not take must not be waited for.
+        drop(self.delivery.take_lease());
+        by_hand(settled, outcome).await
     }
 }
 
-enum Round {
-    Through,
-    Again(Duration),
-    Stop(String),
+fn count(shared: &Shared, end: &End) {
+    let counters = &shared.counters;
+    match end {
+        End::Done => counters.succeeded.one(),
+        End::Unmatched => counters.unmatched.one(),
+        End::Failed(_) => counters.failed.one(),
+        End::Dead(_) => counters.dead_lettered.one(),
+    }
+}
+
+/// Waits with the lease kept; false if the group drains meanwhile.
+async fn wait_here(shared: &Shared, wait: Duration) -> bool {
+    let mut draining = shared.draining.clone();
+    tokio::select! {
+        () = tokio::time::sleep(wait) => true,
+        _ = draining.wait_for(|draining| *draining) => false,
+    }
 }
 
 /// Waits until the lease was settled by hand; what was decided so wins over the outcome.
@@ -319,13 +356,14 @@ async fn by_hand(settled: oneshot::Receiver<ByHand>, outcome: Outcome) -> Outcom
     }
 }
 
-fn tell(shared: &Shared, event: Option<&Event>, result: crate::error::Result<()>) -> bool {
+/// Tells of a settlement that failed; false if it did.
+pub(super) fn tell(shared: &Shared, event: &str, result: Result<()>) -> bool {
     let Err(error) = result else { return true };
-    let event = event.map_or("", Event::id);
+    let group = &*shared.group;
     if error.kind() == ErrorKind::Stale {
-        tracing::warn!(event, group = &*shared.group, "the lease ran out: the event comes again");
+        tracing::warn!(event, group, "the lease ran out: the event comes again");
     } else {
-        tracing::error!(event, group = &*shared.group, %error, "not settled: the event comes again");
+        tracing::error!(event, group, %error, "not settled: the event comes again");
     }
     false
 }

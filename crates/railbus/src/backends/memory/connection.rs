@@ -4,7 +4,7 @@ use super::{
     line::Ways,
     settings::{CAPABILITY, Settings, Wire},
     source::GroupSource,
-    store::{Offer, Store, closed},
+    store::{Offer, State, Store, closed},
 };
 use crate::{
     backend::{
@@ -73,7 +73,7 @@ impl Memory {
     }
 
     fn on(store: Arc<Store>) -> Self {
-        let number = store.lock().number();
+        let number = store.with(State::number);
         Self { store, number, closed: Arc::default() }
     }
 
@@ -114,10 +114,10 @@ impl Memory {
         if self.closed.swap(true, Relaxed) {
             return;
         }
-        let mut state = self.store.lock();
-        state.give_up(|_, connection| connection == self.number);
-        state.leave(None, |_, connection| connection == self.number);
-        drop(state);
+        self.store.with(|state| {
+            state.give_up(|_, connection| connection == self.number);
+            state.leave(None, |_, connection| connection == self.number);
+        });
         self.store.quiet.notify_waiters();
     }
 }
@@ -133,7 +133,7 @@ impl Drop for Waiting<'_> {
     /// Who does not wait any more makes way for those behind.
     fn drop(&mut self) {
         if !self.numbers.is_empty() {
-            self.store.lock().give_up(|number, _| self.numbers.contains(&number));
+            self.store.with(|state| state.give_up(|number, _| self.numbers.contains(&number)));
         }
     }
 }
@@ -148,8 +148,7 @@ impl Backend for Memory {
         let patient = context::depth() == 0;
         let mut waiting = Waiting { store: &self.store, numbers: Ways::new(), results: Vec::new() };
         let mut results = Vec::with_capacity(batch.len());
-        {
-            let mut state = self.store.lock();
+        self.store.with(|state| {
             for (at, outgoing) in batch.iter().enumerate() {
                 let checked = self.check().and_then(|()| outgoing.event.check());
                 let offered = checked.and_then(|()| state.offer(self.number, outgoing, patient));
@@ -160,7 +159,7 @@ impl Backend for Memory {
                     }
                 }));
             }
-        }
+        });
         for (at, result) in std::mem::take(&mut waiting.results) {
             results[at] = result.await.unwrap_or_else(|_| Err(closed()));
         }
@@ -179,8 +178,9 @@ impl Backend for Memory {
             return Err(CAPABILITY.refuse("subscribe", "can't start at a time", able));
         }
         let (wake, wants) = (Arc::new(Notify::new()), Arc::new(request.interest.compile()));
-        let (group, member) =
-            self.store.lock().join(self.number, &name, request.interest, wants, Arc::clone(&wake));
+        let (group, member) = self.store.with(|state| {
+            state.join(self.number, &name, request.interest, wants, Arc::clone(&wake))
+        });
         Ok(Arc::new(GroupSource {
             store: Arc::clone(&self.store),
             closed: Arc::clone(&self.closed),
@@ -207,7 +207,7 @@ impl Backend for Memory {
             // From here on no settlement is missed.
             changed.as_mut().enable();
             self.check()?;
-            if asking.0.lock().is_settled(groups) {
+            if asking.0.with(|state| state.is_settled(groups)) {
                 return Ok(());
             }
             changed.await;
@@ -229,14 +229,14 @@ struct Asking<'a>(&'a Store);
 
 impl<'a> Asking<'a> {
     fn new(store: &'a Store) -> Self {
-        store.lock().asking += 1;
+        store.with(|state| state.asking += 1);
         Self(store)
     }
 }
 
 impl Drop for Asking<'_> {
     fn drop(&mut self) {
-        self.0.lock().asking -= 1;
+        self.0.with(|state| state.asking -= 1);
     }
 }
 
@@ -244,12 +244,12 @@ impl Drop for Asking<'_> {
 impl Keeper for Memory {
     async fn groups(&self) -> Result<Vec<GroupInfo>> {
         self.check()?;
-        Ok(self.store.lock().list())
+        Ok(self.store.with(|state| state.list()))
     }
 
     async fn prune(&self, group: &str) -> Result<()> {
         self.check()?;
-        if !self.store.lock().prune(group) {
+        if !self.store.with(|state| state.prune(group)) {
             let why = format!("there is no group `{group}`");
             return Err(Error::new(ErrorKind::NotFound, "prune", why));
         }
@@ -264,17 +264,16 @@ impl Keeper for Memory {
 
     async fn letters(&self, filter: &LetterFilter) -> Result<Vec<Letter>> {
         self.check()?;
-        Ok(self.store.lock().letters.list(filter))
+        Ok(self.store.with(|state| state.letters.list(filter)))
     }
 
     async fn redrive(&self, ids: &[LetterId]) -> Result<u64> {
         self.check()?;
-        Ok(self.store.lock().redrive(ids))
+        Ok(self.store.with(|state| state.redrive(ids)))
     }
 
     async fn purge(&self, ids: &[LetterId]) -> Result<u64> {
         self.check()?;
-        let letters = &mut self.store.lock().letters;
-        Ok(ids.iter().filter(|id| letters.delete(id)).count() as u64)
+        Ok(self.store.with(|state| state.purge(ids)))
     }
 }

@@ -77,9 +77,11 @@ impl Group {
         self.queue.len() >= most
     }
 
-    /// Tells whether it is full and nobody is there who could make room.
+    /// Tells whether it is full and nobody is there who could make room: who wants nothing of what
+    /// is in it can't, and holds nothing either.
     pub(super) fn is_hopeless(&self, most: usize) -> bool {
-        self.members.is_empty() && self.is_full(most)
+        let helps = || self.queue.leased() > 0 || self.queue.has(&self.wanted);
+        self.is_full(most) && (self.members.is_empty() || !helps())
     }
 
     pub(super) fn join(&mut self, member: Member) {
@@ -118,7 +120,7 @@ impl Group {
     }
 
     /// Tells all members that the group is no more.
-    pub(super) fn end(self) {
+    pub(super) fn end(&self) {
         self.members.iter().for_each(|member| member.wake.notify_one());
     }
 
@@ -184,8 +186,10 @@ impl Group {
     /// Builds the error for an event that has no room here.
     pub(super) fn overloaded(&self, most: usize, event: &Event) -> Error {
         let why = format!("the group `{}` is full: {most} events are not settled", self.name);
-        let hint = match self.members.is_empty() {
-            true => "nobody handles them: subscribe to the group again, or prune it",
+        let hint = match self.is_hopeless(most) {
+            true => {
+                "nobody handles them any more: subscribe to what is in the group again, or prune it"
+            }
             false => {
                 "inside a handler publish does not wait for room: publish less there, or give the \
                  memory longer queues, such as memory:?queue=100000"

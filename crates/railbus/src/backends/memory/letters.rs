@@ -18,21 +18,12 @@ pub(super) struct Letters {
 }
 
 impl Letters {
-    /// Keeps a letter under an id of its own; the oldest gives way.
-    pub(super) fn add(&mut self, make: impl FnOnce(LetterId) -> Letter) {
+    /// Keeps a letter under an id of its own; returns the oldest if it gives way.
+    pub(super) fn add(&mut self, make: impl FnOnce(LetterId) -> Letter) -> Option<Letter> {
         self.made += 1;
         self.kept.insert(self.made, make(LetterId::new(self.made.to_string())));
-        if self.kept.len() > LETTERS_MAX
-            && let Some((_, letter)) = self.kept.pop_first()
-        {
-            tracing::warn!(
-                event = letter.event_id,
-                group = letter.group,
-                subscription = letter.subscription,
-                reason = letter.reason,
-                "a dead letter gave way to a later one: memory keeps {LETTERS_MAX}"
-            );
-        }
+        let full = self.kept.len() > LETTERS_MAX;
+        full.then(|| self.kept.pop_first()).flatten().map(|(_, letter)| letter)
     }
 
     /// Returns the letters that `filter` takes, oldest first.
@@ -72,14 +63,17 @@ impl Letters {
         self.kept.remove(&number).map(|letter| (group, letter.subscription, event))
     }
 
-    /// Deletes a letter; tells whether it was there.
-    pub(super) fn delete(&mut self, id: &LetterId) -> bool {
-        number(id).is_some_and(|number| self.kept.remove(&number).is_some())
+    /// Deletes a letter and returns it if it was there.
+    pub(super) fn delete(&mut self, id: &LetterId) -> Option<Letter> {
+        self.kept.remove(&number(id)?)
     }
 
-    /// Forgets the letters of a group.
-    pub(super) fn forget(&mut self, group: &str) {
-        self.kept.retain(|_, letter| letter.group.as_deref() != Some(group));
+    /// Takes out the letters of a group.
+    pub(super) fn of_group(&mut self, group: &str) -> Vec<Letter> {
+        self.kept
+            .extract_if(.., |_, letter| letter.group.as_deref() == Some(group))
+            .map(|(_, letter)| letter)
+            .collect()
     }
 
     /// Counts the letters of a group.

@@ -14,6 +14,7 @@ use crate::{
 };
 use std::{
     collections::{BTreeMap, VecDeque},
+    sync::Arc,
     time::Duration,
 };
 use tokio::time::Instant;
@@ -72,6 +73,8 @@ pub(super) struct Settled {
     pub(super) dead: Vec<Dead>,
     /// The event that comes again, and whether it is held back.
     pub(super) again: Option<(Event, bool)>,
+    /// The event that is through.
+    pub(super) through: Option<Event>,
 }
 
 impl Queue {
@@ -237,7 +240,10 @@ impl Queue {
                 // Before all times, so that it comes before what was never delivered.
                 (!delay.is_zero()).then(|| after(Instant::now(), delay))
             }
-            Verdict::Ack | Verdict::Extend { .. } => return Some(settled),
+            Verdict::Ack | Verdict::Extend { .. } => {
+                settled.through = Some(again.event);
+                return Some(settled);
+            }
         };
         settled.again = Some((again.event.clone(), due.is_some()));
         self.waiting.insert((due, number), again);
@@ -247,7 +253,7 @@ impl Queue {
 
 /// Tells whether nothing is worth remembering: nobody failed.
 fn is_plain(settle: &Settle) -> bool {
-    let well = |(_, end): &(String, End)| matches!(end, End::Done | End::Unmatched);
+    let well = |(_, end): &(Arc<str>, End)| matches!(end, End::Done | End::Unmatched);
     settle.failed.is_empty() && settle.ended.iter().all(well)
 }
 
@@ -267,7 +273,7 @@ fn note(again: &mut Again, settle: &Settle) -> Vec<Dead> {
         let history = record.tries_of(subscription);
         Dead {
             event: again.event.clone(),
-            subscription: subscription.clone(),
+            subscription: subscription.to_string(),
             reason: reason.clone(),
             attempts: history.last().map_or(again.attempt, |t| t.attempt),
             history,

@@ -4,6 +4,7 @@ use crate::{
     backend::HISTORY_MAX,
     delivery::{End, Try},
 };
+use std::sync::Arc;
 
 /// What became of an event so far: who is through with it, and what failed.
 #[derive(Debug, Default)]
@@ -25,10 +26,10 @@ impl Record {
     }
 
     /// Adds subscriptions that are through with it.
-    pub(super) fn finish(&mut self, ended: &[(String, End)]) {
+    pub(super) fn finish(&mut self, ended: &[(Arc<str>, End)]) {
         for (name, _) in ended {
-            if !self.finished.contains(name) {
-                self.finished.push(name.clone());
+            if !self.finished.iter().any(|known| **known == **name) {
+                self.finished.push(name.to_string());
             }
         }
     }

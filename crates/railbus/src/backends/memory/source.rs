@@ -2,7 +2,7 @@
 
 use super::{
     group::Found,
-    store::{Store, closed},
+    store::{State, Store, closed},
 };
 use crate::{
     backend::{Leased, Settle, Source},
@@ -55,9 +55,11 @@ struct Dropped<'a>(&'a GroupSource);
 
 impl Drop for Dropped<'_> {
     fn drop(&mut self) {
-        if let Some(group) = self.0.store.lock().group_mut(self.0.group) {
-            group.stopped_waiting(self.0.member);
-        }
+        self.0.store.with(|state| {
+            if let Some(group) = state.group_mut(self.0.group) {
+                group.stopped_waiting(self.0.member);
+            }
+        });
     }
 }
 
@@ -65,7 +67,8 @@ impl Drop for Dropped<'_> {
 impl Source for GroupSource {
     async fn fetch(&self, max: usize) -> Result<Vec<Leased>> {
         loop {
-            let found = self.store.lock().claim(self.group, self.member, self.lease, max);
+            let claim = |state: &mut State| state.claim(self.group, self.member, self.lease, max);
+            let found = self.store.with(claim);
             match found {
                 Found::Events(events) => return Ok(events),
                 Found::Nothing(until) => self.wait(until).await,
@@ -84,10 +87,8 @@ impl Source for GroupSource {
         if self.closed.load(Relaxed) {
             return vec![Err(closed()); batch.len()];
         }
-        let (kept, asked) = {
-            let mut state = self.store.lock();
-            (state.settle(self.group, self.lease, batch), state.asking > 0)
-        };
+        let settle = |state: &mut State| state.settle(self.group, self.lease, batch);
+        let (kept, asked) = self.store.with(|state| (settle(state), state.asking > 0));
         if asked {
             self.store.quiet.notify_waiters();
         }
@@ -95,7 +96,8 @@ impl Source for GroupSource {
     }
 
     fn stop(&self) {
-        self.store.lock().leave(Some(self.group), |member, _| member == self.member);
+        let leave = |state: &mut State| state.leave(Some(self.group), |m, _| m == self.member);
+        self.store.with(leave);
     }
 
     async fn close(&self) -> Result<()> {

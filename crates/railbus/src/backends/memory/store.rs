@@ -2,8 +2,8 @@
 
 use super::{
     group::{Found, Group, Member},
-    letters::Letters,
-    line::{Line, Ways},
+    letters::{LETTERS_MAX, Letters},
+    line::{Line, Way, Ways},
     queue::Dead,
     settings::Settings,
 };
@@ -16,7 +16,8 @@ use crate::{
 };
 use std::{
     collections::BTreeMap,
-    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    mem,
+    sync::{Arc, Mutex, PoisonError},
     time::Duration,
 };
 use tokio::sync::{Notify, oneshot};
@@ -39,6 +40,18 @@ pub(super) struct State {
     line: Line,
     /// How many wait for groups to be through.
     pub(super) asking: usize,
+    gone: Gone,
+}
+
+/// What is let go of once the lock is open: payloads are the user's, and so is what their drops do,
+/// and who reads the log.
+#[derive(Debug, Default)]
+struct Gone {
+    events: Vec<Event>,
+    letters: Vec<Letter>,
+    groups: Vec<Group>,
+    // Letters that gave way to later ones.
+    gave_way: Vec<Letter>,
 }
 
 /// What became of an event that is to be published.
@@ -57,12 +70,40 @@ impl Store {
             letters: Letters::default(),
             line: Line::default(),
             asking: 0,
+            gone: Gone::default(),
         };
         Self { settings, state: Mutex::new(state), quiet: Notify::new() }
     }
 
-    pub(super) fn lock(&self) -> MutexGuard<'_, State> {
-        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    /// Does something under the lock; what it lets go of is dropped after it.
+    pub(super) fn with<R>(&self, work: impl FnOnce(&mut State) -> R) -> R {
+        let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
+        let result = work(&mut state);
+        let gone = (!state.gone.is_empty()).then(|| mem::take(&mut state.gone));
+        drop(state);
+        gone.iter().for_each(Gone::tell);
+        result
+    }
+}
+
+impl Gone {
+    fn is_empty(&self) -> bool {
+        self.events.is_empty()
+            && self.letters.is_empty()
+            && self.groups.is_empty()
+            && self.gave_way.is_empty()
+    }
+
+    fn tell(&self) {
+        for letter in &self.gave_way {
+            tracing::warn!(
+                event = letter.event_id,
+                group = letter.group,
+                subscription = letter.subscription,
+                reason = letter.reason,
+                "a dead letter gave way to a later one: memory keeps {LETTERS_MAX}"
+            );
+        }
     }
 }
 
@@ -103,17 +144,6 @@ impl State {
         for (_, group) in all.filter(|(number, _)| group.is_none_or(|group| group == **number)) {
             group.leave(&leaves);
         }
-        if self.line.is_empty() {
-            return;
-        }
-        let (groups, most) = (&self.groups, self.queue_max);
-        let hopeless = |way: &u64| groups.get(way).is_some_and(|g| g.is_hopeless(most));
-        for waiter in self.line.remove(|waiter| waiter.ways.iter().any(hopeless)) {
-            let full = waiter.ways.iter().find(|way| hopeless(way)).and_then(|w| groups.get(w));
-            let error = full.map_or_else(closed, |group| group.overloaded(most, &waiter.event));
-            // Who does not wait any more has left the line, or is about to.
-            let _ = waiter.told.send(Err(error));
-        }
         self.admit();
     }
 
@@ -128,7 +158,8 @@ impl State {
         let event = &outgoing.event;
         if let Some(reason) = &outgoing.rejected {
             let input = outgoing.position.as_ref().map_or("", |p| &*p.input);
-            self.letters.add(|id| letter_of_input(id, event, input, reason));
+            let gave_way = self.letters.add(|id| letter_of_input(id, event, input, reason));
+            self.gone.gave_way.extend(gave_way);
             return Ok(Offer::Taken);
         }
         let (mut ways, most) = (Ways::new(), self.queue_max);
@@ -150,20 +181,24 @@ impl State {
         Ok(Offer::Taken)
     }
 
-    /// Lets in who waits, as far as there is room.
+    /// Lets in who waits, as far as there is room, and tells those for whom there never will be.
     pub(super) fn admit(&mut self) {
         if self.line.is_empty() {
             return;
         }
         let (groups, most) = (&mut self.groups, self.queue_max);
-        self.line.admit(|event, ways| {
-            let full = |way: &u64| groups.get(way).is_some_and(|group| group.is_full(most));
-            let enters = !ways.iter().any(full);
-            if enters {
-                enter(groups, event, ways);
+        let out = self.line.admit(|event, ways| {
+            let mut of = ways.iter().filter_map(|way| groups.get(way));
+            if let Some(group) = of.clone().find(|group| group.is_hopeless(most)) {
+                return Way::Never(group.overloaded(most, event));
             }
-            enters
+            if of.any(|group| group.is_full(most)) {
+                return Way::Full;
+            }
+            enter(groups, event, ways);
+            Way::Free
         });
+        self.gone.events.extend(out);
     }
 
     /// Takes publishers out of the line; those of a connection that closes are told.
@@ -171,6 +206,7 @@ impl State {
         for waiter in self.line.remove(|waiter| leaves(waiter.number, waiter.connection)) {
             // Who does not wait any more need not be told.
             let _ = waiter.told.send(Err(closed()));
+            self.gone.events.push(waiter.event);
         }
         self.admit();
     }
@@ -189,8 +225,9 @@ impl State {
         let kept = batch.iter().map(|settle| {
             let Some(settled) = of.queue.settle(settle, lease) else { return false };
             for dead in settled.dead {
-                self.letters.add(|id| letter(id, &of.name, dead));
+                self.gone.gave_way.extend(self.letters.add(|id| letter(id, &of.name, dead)));
             }
+            self.gone.events.extend(settled.through);
             if let Some((event, held_back)) = settled.again {
                 of.wake(&event, held_back);
             }
@@ -223,9 +260,17 @@ impl State {
         let group = self.number_of(name).and_then(|number| self.groups.remove(&number));
         let Some(group) = group else { return false };
         group.end();
-        self.letters.forget(name);
+        self.gone.groups.push(group);
+        self.gone.letters.append(&mut self.letters.of_group(name));
         self.admit();
         true
+    }
+
+    /// Deletes letters; tells how many.
+    pub(super) fn purge(&mut self, ids: &[LetterId]) -> u64 {
+        let before = self.gone.letters.len();
+        self.gone.letters.extend(ids.iter().filter_map(|id| self.letters.delete(id)));
+        (self.gone.letters.len() - before) as u64
     }
 
     /// Hands letters back to the subscriptions they failed in; tells how many.

@@ -7,7 +7,7 @@ use crate::{
     delivery::End,
 };
 use rusqlite::{OptionalExtension, Transaction, params};
-use std::time::Duration;
+use std::{sync::Arc, time::Duration};
 
 /// Settles leases of a group; false for each that was lost.
 pub(super) fn settle(
@@ -30,7 +30,7 @@ pub(super) fn settle(
 }
 
 /// Whether nothing is worth keeping but the outcome: one subscription, through without failure.
-fn plain(ended: &[(String, End)]) -> bool {
+fn plain(ended: &[(Arc<str>, End)]) -> bool {
     matches!(ended, [] | [(_, End::Done | End::Unmatched)])
 }
 
@@ -111,13 +111,13 @@ fn settle_fully(
     let Some(row) = row else { return Ok(false) };
     let history = lengthen(row.history.as_deref(), &settle.failed);
     let mut ends = row.finished.as_deref().map(ends).unwrap_or_default();
-    ends.extend(settle.ended.iter().cloned());
+    ends.extend(settle.ended.iter().map(|(name, end)| (name.to_string(), end.clone())));
     let outcome = settle.ended.iter().map(|(_, end)| outcome_of(end)).fold(row.outcome, i64::max);
     for (subscription, end) in &settle.ended {
         if let End::Dead(reason) = end {
             let (tries, latest) = tries_of(history.as_deref(), subscription);
             let attempts = latest.unwrap_or(row.attempt);
-            let letter = (seq, group, subscription, reason, attempts, tries, now.as_micros());
+            let letter = (seq, group, &**subscription, &**reason, attempts, tries, now.as_micros());
             insert_letter(transaction, letter)?;
         }
     }
@@ -157,7 +157,7 @@ fn settle_fully(
     Ok(true)
 }
 
-type NewLetter<'a> = (i64, i64, &'a String, &'a String, u32, Option<String>, i64);
+type NewLetter<'a> = (i64, i64, &'a str, &'a str, u32, Option<String>, i64);
 
 fn insert_letter(transaction: &Transaction<'_>, letter: NewLetter<'_>) -> rusqlite::Result<()> {
     let (seq, group, subscription, reason, attempts, history, at) = letter;
