@@ -1,6 +1,6 @@
 //! The contract of a backend: how events travel, and what it can guarantee.
 
-use crate::{error::Result, predicate::Interest};
+use crate::{error::Result, event::Event, predicate::Interest};
 use async_trait::async_trait;
 use std::{fmt, sync::Arc, time::Duration};
 use tokio::time::{sleep, timeout};
@@ -30,6 +30,19 @@ pub trait Backend: Send + Sync + fmt::Debug + 'static {
     /// `Ok` means that the backend has confirmed it. Whether the batch is atomic is
     /// [`Capability::batch`]. Not cancelled: it runs to its end even if the caller is dropped.
     async fn publish(&self, batch: &[Outgoing]) -> Vec<Result<()>>;
+
+    /// Takes an event without awaiting, if it can; else it is published by [`Backend::publish`]
+    /// (default: never).
+    fn publish_now(&self, event: &Event) -> Option<Result<()>> {
+        let _ = event;
+        None
+    }
+
+    /// Tells whether a group may want what is published. Asked where broadcasts are delivered
+    /// inside publish: what no group wants need not go by way of the backend (default: yes).
+    fn collects(&self) -> bool {
+        true
+    }
 
     /// Opens a source of events; what the backend can't do is refused here.
     async fn subscribe(&self, request: Subscribe) -> Result<Arc<dyn Source>>;

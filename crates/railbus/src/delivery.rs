@@ -13,7 +13,7 @@ use std::{
     fmt,
     panic::{AssertUnwindSafe, catch_unwind},
     sync::{
-        Arc, Mutex, PoisonError,
+        Arc, Mutex, OnceLock, PoisonError,
         atomic::{AtomicBool, Ordering::Relaxed},
     },
     time::Duration,
@@ -26,21 +26,43 @@ pub struct Delivery {
     pub(crate) event: Event,
     pub(crate) attempt: u32,
     pub(crate) group: Option<Arc<str>>,
-    pub(crate) marks: Arc<Marks>,
+    pub(crate) marks: Marks,
 }
 
-/// What a handler may leave behind on its delivery.
+/// What a handler may leave behind on its delivery: the same for all copies of it. Made when it is
+/// first asked for, which most handlers never do.
 #[derive(Debug, Default)]
-pub(crate) struct Marks {
+pub(crate) struct Marks(OnceLock<Arc<Made>>);
+
+#[derive(Debug, Default)]
+struct Made {
     // What settles it by hand; the handler that asks for the lease takes it.
-    pub(crate) lease: Mutex<Option<Lease>>,
+    lease: Mutex<Option<Lease>>,
     // Whether a part of the work was tried more than once.
-    pub(crate) retried: AtomicBool,
+    retried: AtomicBool,
+}
+
+impl Clone for Marks {
+    fn clone(&self) -> Self {
+        Self(Arc::clone(self.made()).into())
+    }
 }
 
 impl Marks {
+    fn made(&self) -> &Arc<Made> {
+        self.0.get_or_init(Arc::default)
+    }
+
+    pub(crate) fn leave_lease(&self, lease: Lease) {
+        *self.made().lease.lock().unwrap_or_else(PoisonError::into_inner) = Some(lease);
+    }
+
     pub(crate) fn take_lease(&self) -> Option<Lease> {
-        self.lease.lock().unwrap_or_else(PoisonError::into_inner).take()
+        self.0.get()?.lease.lock().unwrap_or_else(PoisonError::into_inner).take()
+    }
+
+    pub(crate) fn retried(&self) -> bool {
+        self.0.get().is_some_and(|made| made.retried.load(Relaxed))
     }
 }
 
@@ -59,7 +81,7 @@ impl Delivery {
 
     /// Notes that a part of the work was tried more than once, so that the event counts as retried.
     pub fn note_retry(&self) {
-        self.marks.retried.store(true, Relaxed);
+        self.marks.made().retried.store(true, Relaxed);
     }
 
     pub(crate) fn take_lease(&self) -> Option<Lease> {

@@ -101,7 +101,8 @@ pub struct Settle {
     pub receipt: Receipt,
     /// What becomes of it.
     pub verdict: Verdict,
-    /// The subscriptions that got through with it since the last settle, and how.
+    /// The subscriptions that got through with it since the last settle, and how. An
+    /// [`Verdict::Ack`] without any says that all were done.
     pub ended: Vec<(Arc<str>, End)>,
     /// The tries that failed since the last settle.
     pub failed: Vec<Try>,

@@ -4,10 +4,11 @@
 use railbus::{
     Bus, ErrorKind, Event, Retry,
     backend::{Backend, GroupInfo, Letter, LetterFilter, Start},
-    backends,
+    backends::{self, memory::Memory},
     delivery::{Delivery, Lease, Nack, Outcome, Then},
     options::Options,
     predicate::Interest,
+    testing::Recorder,
 };
 use serde::Serialize;
 use std::{
@@ -345,4 +346,22 @@ async fn dropping_the_bus_frees_what_is_queued() {
     while Arc::strong_count(&count) > 1 {
         tokio::task::yield_now().await;
     }
+}
+
+#[railbus::test]
+async fn a_bus_without_groups_publishes_to_those_of_others_on_its_memory() {
+    let memory = Memory::default();
+    let (one, two) = (Bus::over(Arc::new(memory.connect())), Bus::over(Arc::new(memory)));
+    let seen = Recorder::new();
+    let subscription = two.on("a").group("g").run(seen.clone()).await.unwrap();
+    one.publish(Event::new("a").id("published")).await.unwrap();
+    one.emit(Event::new("a").id("emitted")).unwrap();
+    two.idle().await.unwrap();
+    // Nobody is there any more: it is kept for who comes next.
+    subscription.cancel();
+    two.publish(Event::new("a").id("kept")).await.unwrap();
+    let _again = two.on("a").group("g").run(seen.clone()).await.unwrap();
+    two.idle().await.unwrap();
+    let ids: Vec<_> = seen.events().iter().map(|event| event.id().to_owned()).collect();
+    assert_eq!(ids, ["published", "emitted", "kept"]);
 }

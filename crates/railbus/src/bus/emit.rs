@@ -28,8 +28,9 @@ impl Bus {
         given.check()?;
         let made = inner.made_of(given)?;
         let event = made.as_ref().unwrap_or(given);
-        if !inner.inline || now.has_groups() || now.is_heavy() || event.delay().is_some() {
+        if inner.carries() || now.is_heavy() || event.delay().is_some() {
             inner.may_emit(&now, event)?;
+            inner.emit_now(event)?;
         }
         let seat = seat();
         inner.counters.published.add_at(seat, 1);
@@ -47,6 +48,19 @@ impl Bus {
 }
 
 impl Inner {
+    /// Hands an event to the groups of others in this process.
+    fn emit_now(&self, event: &Event) -> Result<()> {
+        let full = || {
+            let why = "a group that wants the event has no room, and emit does not wait";
+            let error = Error::new(ErrorKind::Overloaded, "emit", why).with("event", event.id());
+            error.hint("await publish(..) instead")
+        };
+        if !self.carries() {
+            return Ok(());
+        }
+        self.take_now(event).unwrap_or_else(|| Err(full()))
+    }
+
     fn may_emit(&self, now: &Snapshot, event: &Event) -> Result<()> {
         let refuse = |why: String| {
             let error = Error::new(ErrorKind::Unsupported, "emit", why).with("event", event.id());
@@ -61,7 +75,7 @@ impl Inner {
         if event.delay().is_some() {
             return refuse("the event is to be held back".into());
         }
-        if now.has_groups() && now.grouped(event) > 0 {
+        if now.grouped(event) > 0 {
             return refuse("a subscription that wants the event has a group".into());
         }
         if !now.is_heavy() {

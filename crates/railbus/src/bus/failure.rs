@@ -2,7 +2,7 @@
 
 use crate::{
     consumer::{Entry, run_entry},
-    delivery::{Decision, Delivery, End},
+    delivery::{Decision, Delivery, End, Marks},
     event::{Event, Type},
     instrument::Counters,
 };
@@ -102,7 +102,7 @@ pub(super) async fn settle(
             return Decision::End(End::Failed("cancelled".into()));
         }
         let delivery =
-            Delivery { event: event.clone(), attempt, group: None, marks: Arc::default() };
+            Delivery { event: event.clone(), attempt, group: None, marks: Marks::default() };
         let decision = entry.policy.decide(run_entry(&entry, &delivery).await, attempt);
         let (reason, again) = match &decision {
             Decision::End(End::Done) => {

@@ -48,11 +48,18 @@ impl Bus {
         given.check()?;
         let made = inner.made_of(given)?;
         let event = made.as_ref().unwrap_or(given);
-        if inner.carries(&now) || event.delay().is_some() {
-            return Box::pin(self.carry(event)).await;
+        let mut grouped = 0;
+        if inner.carries() || event.delay().is_some() {
+            match inner.take_now(event) {
+                Some(taken) => taken?,
+                None => return Box::pin(self.carry(event)).await,
+            }
+            grouped = now.grouped(event);
         }
         inner.counters.published.one();
-        Ok(self.dispatch(&now, event).await)
+        let mut report = self.dispatch(&now, event).await;
+        report.matched += grouped;
+        Ok(report)
     }
 
     /// Publishes a batch and returns one result an event, in order.
@@ -174,8 +181,15 @@ impl Inner {
     }
 
     /// Tells whether publishing goes by way of the backend.
-    fn carries(&self, now: &Snapshot) -> bool {
-        !self.inline || now.has_groups()
+    #[inline]
+    pub(super) fn carries(&self) -> bool {
+        !self.inline || self.backend.collects()
+    }
+
+    /// Hands an event to the backend without awaiting, if all that is left is to dispatch it here.
+    pub(super) fn take_now(&self, event: &Event) -> Option<Result<()>> {
+        let now = self.inline && event.delay().is_none();
+        now.then(|| self.backend.publish_now(event)).flatten()
     }
 
     fn check_delay(&self, event: &Event) -> Result<()> {

@@ -6,6 +6,7 @@ use super::{
 };
 use crate::{consumer::Entry, event::Event};
 use arc_swap::{ArcSwap, Guard};
+use foldhash::fast::FixedState;
 use smallvec::SmallVec;
 use std::{
     collections::HashMap,
@@ -37,7 +38,7 @@ pub(super) struct Table {
 pub(super) struct Snapshot {
     pub(super) phase: Phase,
     broadcasts: Index,
-    groups: Arc<HashMap<Arc<str>, List>>,
+    groups: Arc<HashMap<Arc<str>, List, FixedState>>,
     /// How many broadcast subscriptions may need a runtime when they run.
     heavy: usize,
     _token: Option<TaskTrackerToken>,
@@ -187,10 +188,6 @@ impl Snapshot {
     /// Tells whether a group has a subscription for events of this type on their default topic.
     pub(super) fn collects(&self, event_type: &str) -> bool {
         self.groups.values().flat_map(|list| list.iter()).any(|e| interested(e, event_type))
-    }
-
-    pub(super) fn has_groups(&self) -> bool {
-        !self.groups.is_empty()
     }
 
     /// Tells whether running a broadcast may need a runtime.

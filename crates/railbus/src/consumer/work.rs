@@ -10,16 +10,13 @@ use super::{
 use crate::{
     backend::{Leased, Receipt, Settle, Source, Undecodable, Verdict},
     clock::Timestamp,
-    delivery::{ByHand, Decision, Delivery, End, Lease, Nack, Outcome, Try},
+    delivery::{ByHand, Decision, Delivery, End, Lease, Marks, Nack, Outcome, Try},
     error::{ErrorKind, Result},
     event::Event,
     instrument::Counters,
 };
 use smallvec::SmallVec;
-use std::{
-    sync::{Arc, PoisonError, atomic::Ordering::Relaxed},
-    time::Duration,
-};
+use std::{sync::Arc, time::Duration};
 use tokio::sync::{oneshot, watch};
 
 /// How long an event that this member can't handle any more is left to the others.
@@ -70,12 +67,18 @@ pub(super) struct Work {
     receipt: Receipt,
     // Whether the lease before this one ran out unsettled.
     lost: bool,
-    open: SmallVec<[Arc<Entry>; 2]>,
+    open: Entries,
     // Whether a subscription was cancelled before it was through: the others' to handle.
     skipped: bool,
+    // Whether nothing was settled of it before.
+    fresh: bool,
+    done: Entries,
     ended: Vec<(Arc<str>, End)>,
     failed: Vec<Try>,
 }
+
+/// Subscriptions; mostly there is one.
+type Entries = SmallVec<[Arc<Entry>; 2]>;
 
 /// What one call of each open subscription came to.
 pub(super) enum Round {
@@ -93,6 +96,7 @@ pub(super) fn begin(shared: &Shared, leased: Leased) -> Begun {
         Err(undecodable) => return poison(shared, receipt, attempt, &undecodable),
     };
     let Some(mut open) = (shared.matching)(&event) else { return give_back(receipt) };
+    let fresh = attempt == 1 && finished.is_empty() && only.is_none();
     if let Some(only) = &only {
         open.retain(|entry| *entry.name == **only);
         if open.is_empty() {
@@ -106,9 +110,10 @@ pub(super) fn begin(shared: &Shared, leased: Leased) -> Begun {
         shared.counters.unmatched.one();
         ended.push(("".into(), End::Unmatched));
     }
-    let (group, marks) = (Some(Arc::clone(&shared.group)), Arc::default());
+    let (group, marks) = (Some(Arc::clone(&shared.group)), Marks::default());
     let delivery = Delivery { event, attempt, group, marks };
-    Begun::Run(Work { delivery, receipt, lost, open, skipped: false, ended, failed: Vec::new() })
+    let (done, failed) = (SmallVec::new(), Vec::new());
+    Begun::Run(Work { delivery, receipt, lost, open, skipped: false, fresh, done, ended, failed })
 }
 
 /// Gives back an event whose subscription was cancelled after it was fetched.
@@ -229,12 +234,19 @@ impl Work {
 
     /// Returns the settlement of what is known so far.
     fn take(&mut self, verdict: Verdict) -> Settle {
+        let mut ended = std::mem::take(&mut self.ended);
+        let plain = self.fresh && ended.is_empty() && self.failed.is_empty();
+        self.fresh = false;
+        // That all are done need not be said of each.
+        if !(plain && verdict == Verdict::Ack) {
+            ended.extend(self.done.drain(..).map(|entry| (Arc::clone(&entry.name), End::Done)));
+        }
         Settle {
             receipt: self.receipt.clone(),
             verdict,
-            ended: std::mem::take(&mut self.ended),
+            ended,
             failed: std::mem::take(&mut self.failed),
-            retried: self.delivery.marks.retried.load(Relaxed),
+            retried: self.delivery.marks.retried(),
         }
     }
 
@@ -253,6 +265,10 @@ impl Work {
             let outcome = self.call(&entry).await;
             let decision = entry.policy.decide(outcome, self.delivery.attempt);
             match decision {
+                Decision::End(End::Done) => {
+                    shared.counters.succeeded.one();
+                    self.done.push(entry);
+                }
                 Decision::End(end) => self.ended(shared, &entry, end),
                 Decision::Again(wait, reason) => {
                     shared.counters.retried.one();
@@ -317,7 +333,7 @@ impl Work {
             return run_entry(entry, &self.delivery).await;
         }
         let (lease, settled) = Lease::new();
-        *self.delivery.marks.lease.lock().unwrap_or_else(PoisonError::into_inner) = Some(lease);
+        self.delivery.marks.leave_lease(lease);
         let outcome = run_entry(entry, &self.delivery).await;
         // A lease that the handler did not take must not be waited for.
         drop(self.delivery.take_lease());

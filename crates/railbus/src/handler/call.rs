@@ -20,7 +20,7 @@ pub struct Call<'a> {
     event: &'a Event,
     attempt: u32,
     group: Option<&'a Arc<str>>,
-    marks: Option<&'a Arc<Marks>>,
+    marks: Option<&'a Marks>,
     world: &'a World,
 }
 

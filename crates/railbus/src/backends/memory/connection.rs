@@ -13,6 +13,7 @@ use crate::{
     },
     context,
     error::{Error, ErrorKind, Result},
+    event::Event,
     options::Options,
     predicate::Interest,
 };
@@ -165,6 +166,19 @@ impl Backend for Memory {
         }
         waiting.numbers.clear();
         results
+    }
+
+    fn publish_now(&self, event: &Event) -> Option<Result<()>> {
+        let patient = context::depth() == 0;
+        let checked = self.check().and_then(|()| event.check());
+        if checked.is_err() {
+            return Some(checked);
+        }
+        self.store.with(|state| state.offer_now(event, patient))
+    }
+
+    fn collects(&self) -> bool {
+        self.store.has_groups()
     }
 
     async fn subscribe(&self, request: Subscribe) -> Result<Arc<dyn Source>> {

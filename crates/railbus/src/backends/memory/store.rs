@@ -17,7 +17,13 @@ use crate::{
 use std::{
     collections::BTreeMap,
     mem,
-    sync::{Arc, Mutex, PoisonError},
+    sync::{
+        Arc, Mutex, PoisonError,
+        atomic::{
+            AtomicUsize,
+            Ordering::{Acquire, Release},
+        },
+    },
     time::Duration,
 };
 use tokio::sync::{Notify, oneshot};
@@ -27,6 +33,8 @@ use tokio::sync::{Notify, oneshot};
 pub(super) struct Store {
     pub(super) settings: Settings,
     state: Mutex<State>,
+    // How many groups there are, for those who need not wait for the lock to know.
+    groups: AtomicUsize,
     /// Told when something was settled while someone asks.
     pub(super) quiet: Notify,
 }
@@ -72,17 +80,24 @@ impl Store {
             asking: 0,
             gone: Gone::default(),
         };
-        Self { settings, state: Mutex::new(state), quiet: Notify::new() }
+        let (state, groups) = (Mutex::new(state), AtomicUsize::new(0));
+        Self { settings, state, groups, quiet: Notify::new() }
     }
 
     /// Does something under the lock; what it lets go of is dropped after it.
     pub(super) fn with<R>(&self, work: impl FnOnce(&mut State) -> R) -> R {
         let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
         let result = work(&mut state);
+        self.groups.store(state.groups.len(), Release);
         let gone = (!state.gone.is_empty()).then(|| mem::take(&mut state.gone));
         drop(state);
         gone.iter().for_each(Gone::tell);
         result
+    }
+
+    /// Tells whether there is any group.
+    pub(super) fn has_groups(&self) -> bool {
+        self.groups.load(Acquire) > 0
     }
 }
 
@@ -162,6 +177,29 @@ impl State {
             self.gone.gave_way.extend(gave_way);
             return Ok(Offer::Taken);
         }
+        let (ways, waits) = self.ways(event, patient)?;
+        if waits {
+            let (number, result) = self.line.join(connection, event.clone(), ways);
+            return Ok(Offer::Waits(number, result));
+        }
+        enter(&mut self.groups, event, &ways);
+        Ok(Offer::Taken)
+    }
+
+    /// As [`State::offer`], but none if it would have to wait.
+    pub(super) fn offer_now(&mut self, event: &Event, patient: bool) -> Option<Result<()>> {
+        match self.ways(event, patient) {
+            Ok((_, true)) => None,
+            Ok((ways, false)) => {
+                enter(&mut self.groups, event, &ways);
+                Some(Ok(()))
+            }
+            Err(error) => Some(Err(error)),
+        }
+    }
+
+    /// Returns the groups that want an event, and whether it must wait for one of them.
+    fn ways(&self, event: &Event, patient: bool) -> Result<(Ways, bool)> {
         let (mut ways, most) = (Ways::new(), self.queue_max);
         let mut full = false;
         for (number, group) in &self.groups {
@@ -173,12 +211,8 @@ impl State {
                 full |= group.is_full(most);
             }
         }
-        if full || (patient && !self.line.is_empty() && self.line.is_before(&ways)) {
-            let (number, result) = self.line.join(connection, event.clone(), ways);
-            return Ok(Offer::Waits(number, result));
-        }
-        enter(&mut self.groups, event, &ways);
-        Ok(Offer::Taken)
+        let waits = full || (patient && !self.line.is_empty() && self.line.is_before(&ways));
+        Ok((ways, waits))
     }
 
     /// Lets in who waits, as far as there is room, and tells those for whom there never will be.

@@ -49,7 +49,8 @@ fn ack_plain(
     now: Timestamp,
     run: i64,
 ) -> rusqlite::Result<bool> {
-    let outcome = settle.ended.first().map_or(1, |(_, end)| outcome_of(end));
+    let outcome =
+        settle.ended.first().map_or_else(|| outcome_of(&End::Done), |(_, end)| outcome_of(end));
     let changed = transaction
         .prepare_cached(
             "UPDATE deliveries SET state = 1, leased = 0, outcome = max(outcome, ?4),
