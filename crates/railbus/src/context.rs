@@ -14,6 +14,7 @@ use std::{
     sync::Arc,
     task::{Poll, ready},
 };
+use tracing::level_filters::LevelFilter;
 
 scoped_thread_local! {
     /// What caused what runs on this thread now.
@@ -169,10 +170,11 @@ pub(crate) fn is_outside() -> bool {
     !CAUSE.is_set()
 }
 
-/// Runs `work` as a delivery of `event`.
+/// Runs `work` as a delivery of `event`; `outside` if it is known that nothing caused what runs
+/// here.
 #[inline]
-pub(crate) fn deliver<R>(event: &Event, work: impl FnOnce() -> R) -> R {
-    if CAUSE.is_set() { inside(event).with(work) } else { CAUSE.set(event, work) }
+pub(crate) fn deliver<R>(event: &Event, outside: bool, work: impl FnOnce() -> R) -> R {
+    if outside { CAUSE.set(event, work) } else { inside(event).with(work) }
 }
 
 /// Returns the context of a delivery of `event` within what runs here.
@@ -307,12 +309,6 @@ impl<F> Within<F> {
         context.around.depth = depth;
         Self { span: span(&context.event), context, work }
     }
-
-    /// Polls `work` as a delivery of `event` within what runs here.
-    pub(crate) fn delivery(event: &Event, work: F) -> Self {
-        let context = inside(event);
-        Self { span: span(event), context, work }
-    }
 }
 
 impl<F: Future> Future for Within<F> {
@@ -322,6 +318,41 @@ impl<F: Future> Future for Within<F> {
         let this = self.project();
         let _in_span = this.span.enter();
         Poll::Ready(ready!(this.context.with(|| this.work.poll(cx))))
+    }
+}
+
+pin_project_lite::pin_project! {
+    /// A future that is polled as the delivery of an event, and in a span that says so.
+    pub(crate) struct Delivering<'a, F> {
+        event: &'a Event,
+        // None for a delivery outside of everything.
+        context: Option<Context>,
+        // None while nobody looks at spans.
+        span: Option<tracing::Span>,
+        #[pin]
+        work: F,
+    }
+}
+
+impl<'a, F> Delivering<'a, F> {
+    /// Makes `work` a delivery of `event` within what runs here.
+    pub(crate) fn new(event: &'a Event, work: F) -> Self {
+        let context = (!is_outside()).then(|| inside(event));
+        let span = (LevelFilter::current() != LevelFilter::OFF).then(|| span(event));
+        Self { event, context, span, work }
+    }
+}
+
+impl<F: Future> Future for Delivering<'_, F> {
+    type Output = F::Output;
+
+    fn poll(self: Pin<&mut Self>, cx: &mut std::task::Context<'_>) -> Poll<F::Output> {
+        let this = self.project();
+        let _in_span = this.span.as_ref().map(tracing::Span::enter);
+        match this.context {
+            None => CAUSE.set(this.event, || this.work.poll(cx)),
+            Some(context) => context.with(|| this.work.poll(cx)),
+        }
     }
 }
 

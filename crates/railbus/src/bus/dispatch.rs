@@ -5,7 +5,6 @@ use super::{
     index::Lists,
     matches::Matches,
     report::{HandlerFailure, Report},
-    table::Snapshot,
 };
 use crate::{
     consumer::{Entry, panicked},
@@ -67,27 +66,21 @@ pub(super) struct Start<'a> {
     event: &'a Event,
     list: slice::Iter<'a, Arc<Entry>>,
     way: Way<'a>,
-    // Other lists that may want it: then they are to be merged.
-    lists: Option<Lists<'a>>,
 }
 
 impl<'a> Start<'a> {
     #[inline]
-    pub(super) fn new(snapshot: &'a Snapshot, event: &'a Event) -> Self {
-        let lists = snapshot.broadcasts(event);
-        let (list, lists) = match lists.more.is_empty() {
-            true => (lists.first, None),
-            false => (&[][..], Some(lists)),
-        };
-        Self { event, list: list.iter(), way: Way::default(), lists }
+    pub(super) fn new(event: &'a Event, list: &'a [Arc<Entry>]) -> Self {
+        Self { event, list: list.iter(), way: Way::default() }
     }
 
-    /// Runs subscriptions until one does not simply succeed.
+    /// Runs subscriptions until one does not simply succeed; `outside` if it is known that nothing
+    /// caused what runs here.
     #[inline]
-    pub(super) fn go(&mut self) -> Stop<'a> {
-        let Self { event, list, way, .. } = self;
+    pub(super) fn go(&mut self, outside: bool) -> Stop<'a> {
+        let Self { event, list, way } = self;
         // One landing pad for the whole way: setting it up costs, a panic costs anyway.
-        within(event, || catch_unwind(AssertUnwindSafe(|| way.walk(list, event))))
+        within(event, outside, || catch_unwind(AssertUnwindSafe(|| way.walk(list, event))))
     }
 
     /// Notes that the handler that had to be awaited succeeded.
@@ -96,25 +89,18 @@ impl<'a> Start<'a> {
         self.way.succeeded += 1;
     }
 
-    /// Ends it, if that was all; returns how many succeeded.
+    /// Ends it; returns how many succeeded.
     #[inline]
-    pub(super) fn through(&self) -> Option<u64> {
-        self.lists.is_none().then_some(self.way.succeeded)
+    pub(super) fn through(&self) -> u64 {
+        self.way.succeeded
     }
 
     /// Goes on with what is not that simple.
     #[inline(never)]
     pub(super) fn resume(self, stopped: Stop<'a>) -> (Dispatch<'a>, Need<'a>) {
-        let Self { event, list, way, lists } = self;
-        let only = || Lists { first: list.as_slice(), ..Lists::default() };
-        let mut dispatch = Dispatch {
-            event,
-            matches: Matches::new(lists.unwrap_or_else(only)),
-            way,
-            failed: false,
-            report: Report::default(),
-            again: Vec::new(),
-        };
+        let Self { event, list, way } = self;
+        let only = Lists { first: list.as_slice(), ..Lists::default() };
+        let mut dispatch = Dispatch::new(event, only, way);
         let need = dispatch.need(stopped).unwrap_or_else(|| dispatch.go());
         (dispatch, need)
     }
@@ -122,8 +108,8 @@ impl<'a> Start<'a> {
 
 /// Runs `work` as a delivery of the event, and within a span if anyone looks at spans.
 #[inline]
-fn within<R>(event: &Event, work: impl FnOnce() -> R) -> R {
-    let work = || context::deliver(event, work);
+fn within<R>(event: &Event, outside: bool, work: impl FnOnce() -> R) -> R {
+    let work = || context::deliver(event, outside, work);
     match LevelFilter::current() == LevelFilter::OFF {
         true => work(),
         false => context::span(event).in_scope(work),
@@ -151,20 +137,36 @@ impl<'a> Way<'a> {
                 }
                 self.asking = false;
             }
-            match entry.handler.call(Call::broadcast(event, 1, &entry.world)) {
-                Called::Now(Outcome::Done) => self.succeeded += 1,
-                called => return Some(called),
+            let called = entry.handler.call(Call::broadcast(event, 1, &entry.world));
+            if !matches!(called, Called::Now(Outcome::Done)) {
+                return Some(called);
             }
+            // There is nothing in it to drop, and finding that out costs a call for each handler.
+            std::mem::forget(called);
+            self.succeeded += 1;
         }
         None
     }
 }
 
 impl<'a> Dispatch<'a> {
+    /// Begins a dispatch to several lists.
+    #[inline(never)]
+    pub(super) fn begin(event: &'a Event, lists: Option<Lists<'a>>) -> (Self, Need<'a>) {
+        let mut dispatch = Self::new(event, lists.unwrap_or_default(), Way::default());
+        let need = dispatch.go();
+        (dispatch, need)
+    }
+
+    fn new(event: &'a Event, lists: Lists<'a>, way: Way<'a>) -> Self {
+        let (matches, report) = (Matches::new(lists), Report::default());
+        Self { event, matches, way, failed: false, report, again: Vec::new() }
+    }
+
     /// Runs subscriptions until one of them needs something.
     pub(super) fn go(&mut self) -> Need<'a> {
         let event = self.event;
-        within(event, || {
+        within(event, context::is_outside(), || {
             loop {
                 let walk = || self.way.walk(&mut self.matches, event);
                 match catch_unwind(AssertUnwindSafe(walk)) {

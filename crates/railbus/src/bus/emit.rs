@@ -1,16 +1,16 @@
 //! Publishing without awaiting.
 
 use super::{
-    dispatch::{Start, count_through},
+    dispatch::{Dispatch, Start},
     open::{Bus, Inner},
     publish::may_publish,
     report::Report,
     table::Snapshot,
 };
 use crate::{
+    context,
     error::{Error, ErrorKind, Result},
     event::{Event, IntoEvent},
-    instrument::seat,
 };
 use std::borrow::Borrow;
 
@@ -23,26 +23,27 @@ impl Bus {
     pub fn emit(&self, event: impl IntoEvent) -> Result<Report> {
         let held = event.into_event();
         let (inner, given) = (&*self.0, held.borrow());
-        let now = inner.table.now();
-        may_publish(&now)?;
+        let (now, outside) = (inner.table.now(), context::is_outside());
+        may_publish(&now, outside)?;
         given.check()?;
-        let made = inner.made_of(given)?;
+        let made = inner.made_of(given, outside)?;
         let event = made.as_ref().unwrap_or(given);
         if inner.carries() || now.is_heavy() || event.delay().is_some() {
             inner.may_emit(&now, event)?;
             inner.emit_now(event)?;
         }
-        let seat = seat();
-        inner.counters.published.add_at(seat, 1);
-        let mut start = Start::new(&now, event);
-        let stopped = start.go();
-        if let Ok(None) = stopped
-            && let Some(succeeded) = start.through()
-        {
-            count_through(&inner.counters, seat, succeeded);
-            return Ok(Report { matched: succeeded as usize, ..Report::default() });
-        }
-        let (dispatch, need) = start.resume(stopped);
+        inner.counters.published.one();
+        let mut several = None;
+        let (dispatch, need) = match now.one(event, &mut several) {
+            Some(list) => {
+                let mut start = Start::new(event, list);
+                match start.go(outside) {
+                    Ok(None) => return Ok(self.through(start.through())),
+                    stopped => start.resume(stopped),
+                }
+            }
+            None => Dispatch::begin(event, several),
+        };
         Ok(self.go_on(dispatch, need, event, true))
     }
 }

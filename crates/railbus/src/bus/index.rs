@@ -125,19 +125,16 @@ impl Index {
         }
     }
 
-    /// Returns the lists of those that may want the event; each is to be asked.
+    /// Returns those that may want the event, if everything is found by its exact type.
     #[inline]
-    pub(super) fn candidates(&self, event: &Event) -> Lists<'_> {
-        let mut lists = Lists::default();
-        if self.only_types {
-            let exact = self.types.exact(event.event_type(), event.type_hash());
-            lists.first = exact.unwrap_or_default();
-            return lists;
-        }
-        self.all_candidates(event, lists)
+    pub(super) fn only(&self, event: &Event) -> Option<&[Arc<Entry>]> {
+        let exact = || self.types.exact(event.event_type(), event.type_hash());
+        self.only_types.then(|| exact().unwrap_or_default())
     }
 
-    fn all_candidates<'a>(&'a self, event: &Event, mut lists: Lists<'a>) -> Lists<'a> {
+    /// Returns the lists of those that may want the event; each is to be asked.
+    pub(super) fn candidates(&self, event: &Event) -> Lists<'_> {
+        let mut lists = Lists::default();
         self.types.candidates(event.event_type(), event.type_hash(), &mut lists);
         if !self.topics.is_empty() {
             self.topics.candidates(event.topic(), event.topic_hash(), &mut lists);

@@ -43,10 +43,10 @@ impl Bus {
     pub async fn publish(&self, event: impl IntoEvent) -> Result<Report> {
         let held = event.into_event();
         let (inner, given) = (&*self.0, held.borrow());
-        let now = inner.table.now();
-        may_publish(&now)?;
+        let (now, outside) = (inner.table.now(), context::is_outside());
+        may_publish(&now, outside)?;
         given.check()?;
-        let made = inner.made_of(given)?;
+        let made = inner.made_of(given, outside)?;
         let event = made.as_ref().unwrap_or(given);
         let mut grouped = 0;
         if inner.carries() || event.delay().is_some() {
@@ -68,7 +68,7 @@ impl Bus {
     /// Each result is as of [`Bus::publish`].
     pub async fn publish_all(&self, batch: &[Outgoing]) -> Vec<Result<Report>> {
         let inner = &*self.0;
-        if let Err(e) = may_publish(&inner.table.now()) {
+        if let Err(e) = may_publish(&inner.table.now(), context::is_outside()) {
             return vec![Err(e); batch.len()];
         }
         let mut results = Vec::with_capacity(batch.len());
@@ -144,8 +144,8 @@ impl Bus {
 }
 
 #[inline]
-pub(super) fn may_publish(now: &Snapshot) -> Result<()> {
-    if context::is_outside() && now.phase == Phase::Open {
+pub(super) fn may_publish(now: &Snapshot, outside: bool) -> Result<()> {
+    if outside && now.phase == Phase::Open {
         return Ok(());
     }
     may_publish_inside(now)
@@ -169,8 +169,8 @@ fn may_publish_inside(now: &Snapshot) -> Result<()> {
 impl Inner {
     /// Returns the event as it goes out, if it is not the one given.
     #[inline]
-    pub(super) fn made_of(&self, given: &Event) -> Result<Option<Event>> {
-        if context::is_outside() && !self.encodes {
+    pub(super) fn made_of(&self, given: &Event, outside: bool) -> Result<Option<Event>> {
+        if outside && !self.encodes {
             return Ok(None);
         }
         let stamped = context::stamp(given);

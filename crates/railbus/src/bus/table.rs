@@ -168,6 +168,25 @@ impl Table {
 }
 
 impl Snapshot {
+    /// Returns the broadcast subscriptions that may want the event, if they are in one list; else
+    /// none, and the lists are left in `several`.
+    #[inline]
+    pub(super) fn one<'a>(
+        &'a self,
+        event: &Event,
+        several: &mut Option<Lists<'a>>,
+    ) -> Option<&'a [Arc<Entry>]> {
+        self.broadcasts.only(event).or_else(|| {
+            let lists = self.broadcasts(event);
+            let first = lists.first;
+            if lists.more.is_empty() {
+                return Some(first);
+            }
+            *several = Some(lists);
+            None
+        })
+    }
+
     /// Returns the broadcast subscriptions that may want the event.
     #[inline]
     pub(super) fn broadcasts(&self, event: &Event) -> Lists<'_> {

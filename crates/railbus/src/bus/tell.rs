@@ -9,7 +9,7 @@ use super::{
 };
 use crate::{
     consumer::panicked,
-    context::{self, Within},
+    context::{self, Delivering},
     delivery::Outcome,
     event::{Event, Type},
     handler::Called,
@@ -26,37 +26,66 @@ pub(super) const DEPTH_MAX: usize = 64;
 impl Bus {
     /// Runs the broadcast subscriptions that want the event.
     pub(super) async fn dispatch(&self, now: &Snapshot, event: &Event) -> Report {
-        let counters = &self.0.counters;
-        let mut start = Start::new(now, event);
-        let stopped = loop {
-            let stopped = start.go();
-            if let Ok(None) = stopped
-                && let Some(succeeded) = start.through()
-            {
-                count_through(counters, seat(), succeeded);
-                return Report { matched: succeeded as usize, ..Report::default() };
-            }
-            let Ok(Some(Called::Later(running))) = stopped else { break stopped };
-            match outcome_of(running, event).await {
-                Outcome::Done => start.succeeded(),
-                outcome => break Ok(Some(Called::Now(outcome))),
+        let (outside, mut several) = (context::is_outside(), None);
+        let (dispatch, need) = match now.one(event, &mut several) {
+            None => Dispatch::begin(event, several),
+            Some(list) => {
+                let mut start = Start::new(event, list);
+                let stopped = loop {
+                    match start.go(outside) {
+                        Ok(None) => return self.through(start.through()),
+                        Ok(Some(Called::Later(running))) => {
+                            match outcome_of(running, event).await {
+                                Outcome::Done => start.succeeded(),
+                                outcome => break Ok(Some(Called::Now(outcome))),
+                            }
+                        }
+                        stopped => break stopped,
+                    }
+                };
+                start.resume(stopped)
             }
         };
-        let (mut dispatch, mut need) = start.resume(stopped);
+        match need {
+            Need::Nothing => self.ended(dispatch, event, true),
+            // In a box, so that the future of a publish that needs none of this is small.
+            need => Box::pin(self.go_on_awaiting(dispatch, need, event, true)).await,
+        }
+    }
+
+    /// Counts a dispatch that needed nothing.
+    #[inline]
+    pub(super) fn through(&self, succeeded: u64) -> Report {
+        count_through(&self.0.counters, seat(), succeeded);
+        Report { matched: succeeded as usize, ..Report::default() }
+    }
+
+    /// Goes on with a dispatch.
+    async fn go_on_awaiting<'a>(
+        &self,
+        mut dispatch: Dispatch<'a>,
+        mut need: Need<'a>,
+        event: &'a Event,
+        counted: bool,
+    ) -> Report {
         loop {
             let failed = match need {
-                Need::Nothing => break,
+                Need::Nothing => return self.ended(dispatch, event, counted),
                 Need::Await(running) => dispatch.ended(outcome_of(running, event).await),
                 Need::Tell(failed) => Some(failed),
             };
-            if let Some(event) = failed.and_then(|failed| self.0.event_of(failed, true)) {
+            if let Some(event) = failed.and_then(|failed| self.0.event_of(failed, counted)) {
                 Box::pin(self.tell(event)).await;
             }
             need = dispatch.go();
         }
-        let (report, again) = dispatch.finish(Some(counters));
+    }
+
+    /// Ends a dispatch, and sees to what is to be tried again.
+    fn ended(&self, dispatch: Dispatch<'_>, event: &Event, counted: bool) -> Report {
+        let (report, again) = dispatch.finish(counted.then_some(&self.0.counters));
         if let Some(again) = again {
-            self.try_again(again, event, true);
+            self.try_again(again, event, counted);
         }
         report
     }
@@ -72,7 +101,7 @@ impl Bus {
     ) -> Report {
         loop {
             match need {
-                Need::Nothing => break,
+                Need::Nothing => return self.ended(dispatch, event, counted),
                 // Not one that says it is async, or it would not have come here.
                 Need::Await(running) => drop(running),
                 Need::Tell(failed) => {
@@ -83,11 +112,6 @@ impl Bus {
             }
             need = dispatch.go();
         }
-        let (report, again) = dispatch.finish(counted.then_some(&self.0.counters));
-        if let Some(again) = again {
-            self.try_again(again, event, counted);
-        }
-        report
     }
 
     /// Tells the broadcast subscriptions here something that Railbus itself has to say: never
@@ -97,23 +121,8 @@ impl Bus {
         if context::depth() >= DEPTH_MAX || now.phase == Phase::Closed {
             return;
         }
-        let mut start = Start::new(&now, &event);
-        let stopped = start.go();
-        let (mut dispatch, mut need) = start.resume(stopped);
-        loop {
-            let failed = match need {
-                Need::Nothing => break,
-                Need::Await(running) => dispatch.ended(outcome_of(running, &event).await),
-                Need::Tell(failed) => Some(failed),
-            };
-            if let Some(event) = failed.and_then(|failed| self.0.event_of(failed, false)) {
-                Box::pin(self.tell(event)).await;
-            }
-            need = dispatch.go();
-        }
-        if let (_, Some(again)) = dispatch.finish(None) {
-            self.try_again(again, &event, false);
-        }
+        let (dispatch, need) = begin(&now, &event);
+        drop(self.go_on_awaiting(dispatch, need, &event, false).await);
     }
 
     /// As [`Bus::tell`], where nothing can be awaited: async subscriptions hear it soon.
@@ -121,9 +130,7 @@ impl Bus {
         let now = self.0.table.now();
         if !now.is_heavy() {
             if context::depth() < DEPTH_MAX {
-                let mut start = Start::new(&now, &event);
-                let stopped = start.go();
-                let (dispatch, need) = start.resume(stopped);
+                let (dispatch, need) = begin(&now, &event);
                 self.go_on(dispatch, need, &event, false);
             }
         } else if let Some(runtime) = self.0.runtime() {
@@ -170,10 +177,23 @@ impl Bus {
     }
 }
 
+/// Begins a dispatch that is not to be counted.
+fn begin<'a>(now: &'a Snapshot, event: &'a Event) -> (Dispatch<'a>, Need<'a>) {
+    let mut several = None;
+    match now.one(event, &mut several) {
+        Some(list) => {
+            let mut start = Start::new(event, list);
+            let stopped = start.go(context::is_outside());
+            start.resume(stopped)
+        }
+        None => Dispatch::begin(event, several),
+    }
+}
+
 /// Awaits a handler; a panic stays inside.
 async fn outcome_of(running: Running<'_>, event: &Event) -> Outcome {
     let running = AssertUnwindSafe(running).catch_unwind();
-    let outcome = Within::delivery(event, running).await;
+    let outcome = Delivering::new(event, running).await;
     outcome.unwrap_or_else(|panic| panicked("panicked", &*panic))
 }
 

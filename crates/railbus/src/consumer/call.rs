@@ -2,7 +2,7 @@
 
 use super::entry::Entry;
 use crate::{
-    context::{self, Within},
+    context::{self, Delivering},
     delivery::{Delivery, Outcome},
     error::{Error, ErrorKind},
     handler::{Call, Called},
@@ -27,10 +27,10 @@ pub(crate) async fn run_entry(entry: &Entry, delivery: &Delivery) -> Outcome {
     let event = delivery.event();
     let call = Call::of(delivery, &entry.world);
     let call = AssertUnwindSafe(|| entry.handler.call(call));
-    match context::deliver(event, || catch_unwind(call)) {
+    match context::deliver(event, context::is_outside(), || catch_unwind(call)) {
         Ok(Called::Now(outcome)) => outcome,
         Ok(Called::Later(running)) => {
-            let running = Within::delivery(event, AssertUnwindSafe(running).catch_unwind());
+            let running = Delivering::new(event, AssertUnwindSafe(running).catch_unwind());
             running.await.unwrap_or_else(|panic| panicked("panicked", &*panic))
         }
         Err(panic) => panicked("panicked", &*panic),
