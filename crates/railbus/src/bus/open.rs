@@ -25,6 +25,25 @@ use tokio_util::{sync::CancellationToken, task::TaskTracker};
 const CLOSE_WITHIN: Duration = Duration::from_secs(30);
 
 /// Publish and subscribe: a table of subscriptions over one backend. Cheap to clone.
+///
+/// # Examples
+/// ```
+/// use railbus::{Bus, Event, State, backends::memory::Memory};
+/// use std::{sync::Arc, time::Duration};
+///
+/// # tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap().block_on(async {
+/// let bus = Bus::over(Arc::new(Memory::default())).state(String::from("north"));
+/// bus.on("tick").run(|tenant: State<String>| assert_eq!(*tenant, "north")).await?;
+/// bus.publish(Event::new("tick")).await?;
+/// assert!(bus.is_quiet().await? && bus.ping().await.is_ok());
+/// assert_eq!((bus.capability().name, bus.counters().published.get()), ("memory", 1));
+/// assert!(bus.keeper()?.groups().await?.is_empty());
+/// let keeps_runs = bus.accounts().is_some();
+/// bus.close_within(Duration::from_secs(5)).await?;
+/// bus.close().await?; // again is fine
+/// assert!(bus.publish(Event::new("tick")).await.is_err());
+/// # Ok::<(), railbus::Error>(()) }).unwrap();
+/// ```
 #[derive(Clone)]
 pub struct Bus(pub(super) Arc<Inner>);
 
@@ -155,6 +174,19 @@ impl Bus {
     /// Waits until a group ends by itself, be it because its policy said stop or because it was
     /// pruned, and returns why.
     ///
+    /// # Examples
+    /// ```
+    /// use railbus::{Bus, Event, Retry, delivery::Then};
+    ///
+    /// # tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap().block_on(async {
+    /// let bus = Bus::open("memory:").await?;
+    /// let on = bus.on("tick").group("g").retry(Retry::attempts(1)).then(Then::Stop);
+    /// on.run(async |_: Event| Err::<(), _>("the disk is full")).await?;
+    /// bus.publish(Event::new("tick")).await?;
+    /// assert!(bus.failed().await.to_string().contains("the disk is full"));
+    /// # Ok::<(), railbus::Error>(()) }).unwrap();
+    /// ```
+    ///
     /// # Cancel safety
     /// Nothing is lost if it is dropped.
     pub async fn failed(&self) -> Error {
@@ -278,6 +310,21 @@ fn closed() -> Error {
 }
 
 /// A bus that stopped fetching.
+///
+/// # Examples
+/// ```
+/// use railbus::{Bus, Event, bus::Draining};
+/// use std::time::Duration;
+///
+/// # tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap().block_on(async {
+/// let bus = Bus::open("memory:").await?;
+/// let draining: Draining = bus.drain();
+/// assert!(bus.publish(Event::new("tick")).await.is_err(), "nothing new begins");
+/// let settled = draining.settle(Duration::from_secs(5)).await;
+/// let groups = bus.keeper()?.groups().await?; // what it keeps can still be asked
+/// settled.finish(Duration::from_secs(5)).await?;
+/// # Ok::<(), railbus::Error>(()) }).unwrap();
+/// ```
 #[derive(Debug)]
 #[must_use = "draining goes on when finished"]
 pub struct Draining(Bus);

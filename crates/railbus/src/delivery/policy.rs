@@ -1,184 +1,31 @@
-//! Deliveries: an event as handed to a handler, and what becomes of it.
+//! What follows when a handler fails.
 
-use crate::{
-    clock::Timestamp,
-    error::{BoxError, Error},
-    event::Event,
-    retry::Retry,
-    step::Failure,
-};
+use super::outcome::Outcome;
+use crate::{clock::Timestamp, retry::Retry, step::Failure};
 use serde::{Deserialize, Serialize};
 use std::{
     error::Error as StdError,
     fmt,
     panic::{AssertUnwindSafe, catch_unwind},
-    sync::{
-        Arc, Mutex, PoisonError,
-        atomic::{AtomicBool, Ordering::Relaxed},
-    },
     time::Duration,
 };
-use tokio::sync::oneshot;
 
-/// An event as handed to a handler. Only the engine makes one.
-#[derive(Clone, Debug)]
-pub struct Delivery {
-    pub(crate) event: Event,
-    pub(crate) attempt: u32,
-    pub(crate) group: Option<Arc<str>>,
-    pub(crate) marks: Arc<Marks>,
-}
-
-/// What a handler may leave behind on its delivery.
-#[derive(Debug, Default)]
-pub(crate) struct Marks {
-    // What settles it by hand; the handler that asks for the lease takes it.
-    pub(crate) lease: Mutex<Option<Lease>>,
-    // Whether a part of the work was tried more than once.
-    pub(crate) retried: AtomicBool,
-}
-
-impl Marks {
-    pub(crate) fn take_lease(&self) -> Option<Lease> {
-        self.lease.lock().unwrap_or_else(PoisonError::into_inner).take()
-    }
-}
-
-impl Delivery {
-    /// Returns the event.
-    #[must_use]
-    pub fn event(&self) -> &Event {
-        &self.event
-    }
-
-    /// Returns which try this is, from 1: deliveries so far and tries in place together.
-    #[must_use]
-    pub fn attempt(&self) -> u32 {
-        self.attempt
-    }
-
-    /// Notes that a part of the work was tried more than once, so that the event counts as retried.
-    pub fn note_retry(&self) {
-        self.marks.retried.store(true, Relaxed);
-    }
-
-    pub(crate) fn take_lease(&self) -> Option<Lease> {
-        self.marks.take_lease()
-    }
-
-    /// Returns the group the event was delivered to; none for a broadcast.
-    #[must_use]
-    pub fn group(&self) -> Option<&str> {
-        self.group.as_deref()
-    }
-}
-
-/// What a handler decided about a delivery.
-#[non_exhaustive]
-#[derive(Debug)]
-pub enum Outcome {
-    /// Handled.
-    Done,
-    /// Not for this handler after all; counts as unmatched, never as a failure.
-    Skip,
-    /// Failed; the policy decides what follows.
-    Failed(BoxError),
-    /// Wants to be called again after this time, whatever the policy's waits; the policy's number
-    /// of attempts still holds.
-    Retry(Duration),
-    /// Was given back by hand: comes again after the delay, for the reason given.
-    Nacked(Nack),
-    /// Can never succeed: goes to the dead letters for this reason.
-    DeadLetter(String),
-}
-
-/// What a handler may return: nothing, a `Result` with any error, or an [`Outcome`].
-#[diagnostic::on_unimplemented(
-    message = "a handler can't return `{Self}`",
-    label = "not an outcome",
-    note = "it returns (), Result<(), E> or Result<Outcome, E> with any error, or Outcome",
-    note = "nobody would take a value: end with `;`, or publish it as an event"
-)]
-pub trait IntoOutcome {
-    /// Turns the value into an outcome.
-    fn into_outcome(self) -> Outcome;
-}
-
-impl IntoOutcome for () {
-    fn into_outcome(self) -> Outcome {
-        Outcome::Done
-    }
-}
-
-/// What a function returns: a way to name `!`, which has no name of its own yet.
-#[doc(hidden)]
-pub trait Returns {
-    /// What it returns.
-    type Returned;
-}
-
-impl<R> Returns for fn() -> R {
-    type Returned = R;
-}
-
-/// A handler that is still a `todo!()`, or ends in a panic or a loop.
-#[diagnostic::do_not_recommend]
-impl IntoOutcome for <fn() -> ! as Returns>::Returned {
-    fn into_outcome(self) -> Outcome {
-        self
-    }
-}
-
-impl IntoOutcome for Outcome {
-    fn into_outcome(self) -> Outcome {
-        self
-    }
-}
-
-impl<E: Into<BoxError>> IntoOutcome for Result<(), E> {
-    fn into_outcome(self) -> Outcome {
-        match self {
-            Ok(()) => Outcome::Done,
-            Err(e) => Outcome::Failed(e.into()),
-        }
-    }
-}
-
-impl<E: Into<BoxError>> IntoOutcome for Result<Outcome, E> {
-    fn into_outcome(self) -> Outcome {
-        self.unwrap_or_else(|e| Outcome::Failed(e.into()))
-    }
-}
-
-/// What a handler returns that uses `?` on different errors.
+/// What is done with an event that failed for good.
 ///
 /// # Examples
 /// ```
-/// use railbus::{Bus, Event, done};
+/// use railbus::{Bus, Event, Retry, delivery::Then};
 ///
-/// let bus = Bus::new();
-/// bus.on("number")
-///     .run(|event: &Event| {
-///         let text: String = event.payload()?;
-///         let _number: u32 = text.parse()?;
-///         done()
-///     })
-///     .now()?;
-/// let report = bus.emit(Event::new("number").payload("x"))?;
-/// assert_eq!(report.failures[0].error, "invalid digit found in string");
-/// # Ok::<(), railbus::Error>(())
+/// # tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap().block_on(async {
+/// let bus = Bus::open("memory:").await?;
+/// let fails = async |_: Event| Err::<(), _>("no");
+/// let on = bus.on("tick").group("g").retry(Retry::attempts(1)).then(Then::Drop);
+/// on.run(fails).await?;
+/// bus.publish(Event::new("tick")).await?;
+/// bus.idle().await?;
+/// assert!(bus.keeper()?.letters(&Default::default()).await?.is_empty());
+/// # Ok::<(), railbus::Error>(()) }).unwrap();
 /// ```
-pub type Handled = Result<(), BoxError>;
-
-/// Ends a handler well: an `Ok(())` whose error type need not be told.
-///
-/// # Errors
-/// Never.
-pub fn done() -> Handled {
-    Ok(())
-}
-
-/// What is done with an event that failed for good.
 #[non_exhaustive]
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Then {
@@ -192,6 +39,28 @@ pub enum Then {
 }
 
 /// What follows when a handler fails: first whether, then how often, then what is left.
+///
+/// # Examples
+/// ```
+/// use railbus::{Retry, delivery::{Class, Decision, End, FailurePolicy, Outcome, Then}};
+///
+/// let policy = FailurePolicy {
+///     retry: Retry::attempts(2),
+///     then: Then::DeadLetter,
+///     classify: |error| match error.is::<std::num::ParseIntError>() {
+///         true => Class::Permanent,
+///         false => Class::Transient,
+///     },
+/// };
+/// let failed = |error: &str| Outcome::Failed(error.into());
+/// assert!(matches!(policy.decide(failed("busy"), 1), Decision::Again(_, why) if why == "busy"));
+/// assert_eq!(policy.decide(failed("busy"), 2), Decision::End(End::Dead("busy".into())));
+/// assert_eq!(policy.last("gone".into()), Decision::End(End::Dead("gone".into())));
+/// assert!(!policy.is_exhausted(2) && policy.is_exhausted(3));
+///
+/// assert_eq!(FailurePolicy::for_group().retry.max_attempts(), 5);
+/// assert_eq!(FailurePolicy::for_broadcast().then, Then::Drop);
+/// ```
 #[derive(Clone)]
 pub struct FailurePolicy {
     /// How often and how soon it is tried again.
@@ -323,6 +192,25 @@ pub enum End {
 }
 
 /// One failed try, as a dead letter's history keeps it.
+///
+/// # Examples
+/// ```
+/// use railbus::{Bus, Event, Retry, delivery::Try};
+/// use std::time::Duration;
+///
+/// # tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap().block_on(async {
+/// let bus = Bus::open("memory:").await?;
+/// let twice = Retry::attempts(2).backoff_factor(Duration::from_millis(1));
+/// let on = bus.on("tick").group("g").named("fails").retry(twice);
+/// on.run(async |_: Event| Err::<(), _>("no")).await?;
+/// bus.publish(Event::new("tick")).await?;
+/// bus.idle().await?;
+/// let letters = bus.keeper()?.letters(&Default::default()).await?;
+/// let tries: Vec<(u32, &str)> =
+///     letters[0].history.iter().map(|t: &Try| (t.attempt, t.reason.as_str())).collect();
+/// assert_eq!(tries, [(1, "no"), (2, "no")]);
+/// # Ok::<(), railbus::Error>(()) }).unwrap();
+/// ```
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Try {
     /// Which try it was, from 1.
@@ -347,48 +235,4 @@ mod micros {
     pub(super) fn deserialize<'de, D: Deserializer<'de>>(d: D) -> Result<Timestamp, D::Error> {
         String::deserialize(d)?.parse().map_err(serde::de::Error::custom)
     }
-}
-
-/// How a delivery ended that was settled by hand.
-#[derive(Debug)]
-pub(crate) enum ByHand {
-    Ack,
-    Nack(Nack),
-}
-
-/// An explicit "not handled": when to try again, and why.
-#[derive(Clone, Debug, Default, PartialEq)]
-pub struct Nack {
-    /// How long the event is held back (default none).
-    pub delay: Duration,
-    /// Why, for the history of a dead letter.
-    pub reason: String,
-}
-
-/// The right to settle one delivery by hand; dropped unsettled, it is a nack "unsettled".
-#[derive(Debug)]
-pub struct Lease(oneshot::Sender<ByHand>);
-
-impl Lease {
-    pub(crate) fn new() -> (Self, oneshot::Receiver<ByHand>) {
-        let (settle, settled) = oneshot::channel();
-        (Self(settle), settled)
-    }
-
-    /// Settles the delivery as handled.
-    pub fn ack(self) {
-        // The engine stopped listening only if the lease was lost: nothing is left to settle.
-        let _ = self.0.send(ByHand::Ack);
-    }
-
-    /// Gives the event back, to be tried again.
-    pub fn nack(self, nack: Nack) {
-        let _ = self.0.send(ByHand::Nack(nack));
-    }
-}
-
-/// An error of a handler, told with the event it happened to.
-#[must_use]
-pub(crate) fn of_event(error: Error, event: &Event) -> BoxError {
-    Box::new(error.with("event", event.id()))
 }
