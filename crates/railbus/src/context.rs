@@ -204,7 +204,7 @@ pub(crate) fn inside(event: &Event) -> Context {
 /// # tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap().block_on(async {
 /// let (bus, work) = (Bus::new(), context::scope("import").id("i-1").metadata("tenant", "north"));
 /// bus.on("tick").run(|event: &Event| {
-///     assert_eq!((event.causation_id(), event.metadata()["tenant"].as_str()), (Some("i-1"), "north"));
+///     assert_eq!((event.causation_id(), &*event.metadata()["tenant"]), (Some("i-1"), "north"));
 /// }).await?;
 /// work.run(async { bus.publish(Event::new("tick")).await }).await?;
 /// # Ok::<(), railbus::Error>(()) }).unwrap();

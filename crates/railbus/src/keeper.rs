@@ -11,7 +11,8 @@ use std::{fmt, sync::Arc};
 ///
 /// # Examples
 /// ```
-/// use railbus::{Bus, Event, Retry, backend::{GroupInfo, HISTORY_MAX, Letter, LetterFilter, LetterId}};
+/// use railbus::backend::{GroupInfo, HISTORY_MAX, Letter, LetterFilter, LetterId};
+/// use railbus::{Bus, Event, Retry};
 ///
 /// # tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap().block_on(async {
 /// let bus = Bus::open("memory:").await?;

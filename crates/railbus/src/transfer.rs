@@ -19,7 +19,8 @@ use std::{sync::Arc, time::Duration};
 ///
 /// # tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap().block_on(async {
 /// let bus = Bus::new();
-/// let broken = Outgoing { rejected: Some("not JSON".into()), ..Event::new("line").payload(1).into() };
+/// let line = Outgoing::from(Event::new("line").payload("{"));
+/// let broken = Outgoing { rejected: Some("not JSON".into()), ..line };
 /// let results = bus.publish_all(&[Event::new("tick").payload(1).into(), broken]).await;
 /// assert!(results.iter().all(Result::is_ok));
 /// # Ok::<(), railbus::Error>(()) }).unwrap();

@@ -28,20 +28,16 @@ const CLOSE_WITHIN: Duration = Duration::from_secs(30);
 ///
 /// # Examples
 /// ```
-/// use railbus::{Bus, Event, State, backends::memory::Memory};
-/// use std::{sync::Arc, time::Duration};
+/// use railbus::{Bus, Event, Payload, State};
 ///
 /// # tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap().block_on(async {
-/// let bus = Bus::over(Arc::new(Memory::default())).state(String::from("north"));
-/// bus.on("tick").run(|tenant: State<String>| assert_eq!(*tenant, "north")).await?;
-/// bus.publish(Event::new("tick")).await?;
-/// assert!(bus.is_quiet().await? && bus.ping().await.is_ok());
-/// assert_eq!((bus.capability().name, bus.counters().published.get()), ("memory", 1));
-/// assert!(bus.keeper()?.groups().await?.is_empty());
-/// let keeps_runs = bus.accounts().is_some();
-/// bus.close_within(Duration::from_secs(5)).await?;
-/// bus.close().await?; // again is fine
-/// assert!(bus.publish(Event::new("tick")).await.is_err());
+/// let bus = Bus::open("memory:").await?.state(String::from("north"));
+/// let tell = async |lines: Payload<u32>, tenant: State<String>| println!("{}: {lines}", *tenant);
+/// bus.on("order.placed").group("billing").run(tell).await?;
+/// bus.publish(Event::new("order.placed").payload(2_u32)).await?;
+/// bus.idle().await?; // everything published so far is through
+/// assert_eq!((bus.capability().name, bus.counters().succeeded.get()), ("memory", 1));
+/// bus.close().await?;
 /// # Ok::<(), railbus::Error>(()) }).unwrap();
 /// ```
 #[derive(Clone)]
@@ -103,6 +99,23 @@ impl Bus {
     }
 
     /// Opens a bus over a backend of the caller's.
+    ///
+    /// # Examples
+    /// ```
+    /// use railbus::{Bus, Event, backends::memory::Memory};
+    /// use std::{sync::Arc, time::Duration};
+    ///
+    /// # tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap().block_on(async {
+    /// let memory = Memory::default();
+    /// let bus = Bus::over(Arc::new(memory));
+    /// assert!(bus.ping().await.is_ok() && bus.is_quiet().await?);
+    /// assert!(bus.keeper()?.groups().await?.is_empty());
+    /// assert!(bus.accounts().is_none(), "memory keeps no accounts of runs");
+    /// bus.close_within(Duration::from_secs(5)).await?;
+    /// bus.close().await?; // again is fine
+    /// assert!(bus.publish(Event::new("tick")).await.is_err());
+    /// # Ok::<(), railbus::Error>(()) }).unwrap();
+    /// ```
     #[must_use]
     pub fn over(backend: Arc<dyn Backend>) -> Self {
         let tasks = TaskTracker::new();

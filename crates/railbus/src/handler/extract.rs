@@ -108,7 +108,7 @@ impl FromDelivery for Lease {
 /// use railbus::{Bus, Event, Payload};
 ///
 /// let bus = Bus::new();
-/// bus.on("number").run(|n: Payload<u32>| assert_eq!((*n + 1, n.to_string()), (8, "7".into()))).now()?;
+/// bus.on("number").run(|n: Payload<u32>| assert_eq!((*n + 1, &*n.to_string()), (8, "7"))).now()?;
 /// bus.on("number").run(|n: Payload<u32>| assert_eq!(n.into_inner(), 7)).now()?;
 /// let report = bus.emit(Event::new("number").payload(7_u32))?;
 /// assert!(report.failures.is_empty());

@@ -40,14 +40,16 @@ const AHEAD: usize = 2;
 /// # tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap().block_on(async {
 /// let folder = tempfile::tempdir().unwrap();
 /// let path = folder.path().join("orders.ndjson");
-/// std::fs::write(&path, "{\"event\": \"order.placed\", \"order\": {\"lines\": 2}}\nno JSON\n").unwrap();
+/// let line = r#"{"event": "order.placed", "order": {"lines": 2}}"#;
+/// std::fs::write(&path, format!("{line}\nno JSON\n")).unwrap();
 ///
 /// let input = Ndjson::new(&path)?.type_field("event").payload_field("order");
 /// let mut input = input.topic("shop:{event}")?;
 /// assert!(input.can_resume());
 /// input.resume(None).await?;
 /// let lines = input.next().await?;
-/// assert_eq!((lines[0].event.topic(), lines[0].event.get("lines")), ("shop:order.placed", Some(2)));
+/// let order = &lines[0].event;
+/// assert_eq!((order.topic(), order.get("lines")), ("shop:order.placed", Some(2)));
 /// assert_eq!(lines[1].event.event_type(), REJECTED);
 /// assert!(lines[1].event.get::<&str>("head").unwrap().len() < HEAD_MAX && HEAD_MAX < LINE_MAX);
 /// # Ok::<(), railbus::Error>(()) }).unwrap();

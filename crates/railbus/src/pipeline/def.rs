@@ -224,7 +224,8 @@ impl<F: Fn(Input<'_>) -> StepResult + Send + Sync + 'static> Step for Closure<F>
 ///     StepDef::value("ping", |_| "pong")
 /// }
 ///
-/// let pipeline = Pipeline::new("p").step(ping).step(ping.named("again").retry(json!({}))).build()?;
+/// let again = ping.named("again").retry(json!({"max_attempts": 2}));
+/// let pipeline = Pipeline::new("p").step(ping).step(again).build()?;
 /// assert_eq!(pipeline.steps().collect::<Vec<_>>(), ["ping", "again"]);
 /// # Ok::<(), railbus::Error>(())
 /// ```

@@ -141,8 +141,8 @@ impl fmt::Display for StepReport {
 ///
 /// # Examples
 /// ```
-/// use railbus::{Failure, Pipeline, Status, StepDef, pipeline::{StepReport, StepStatus, StopReason}};
-/// use railbus::store;
+/// use railbus::pipeline::{StepReport, StepStatus, StopReason};
+/// use railbus::{Failure, Pipeline, Status, StepDef, store};
 ///
 /// # tokio::runtime::Builder::new_current_thread().build().unwrap().block_on(async {
 /// let check = StepDef::fallible("check", |_| Err(Failure::new("sold out").into()));

@@ -41,7 +41,8 @@ impl Pipeline {
     ///     Ok(railbus::Flow::next(input.get::<Vec<u8>>("order")?.len()))
     /// });
     /// let pipeline = Pipeline::new("p").input::<Vec<u8>>("order").step(count).build()?;
-    /// let report = pipeline.run_event(&Event::new("order.placed").payload(vec![1_u8, 2]), 1).await;
+    /// let order = Event::new("order.placed").payload(vec![1_u8, 2]);
+    /// let report = pipeline.run_event(&order, 1).await;
     /// assert_eq!(*report.get::<usize>("count")?, 2);
     ///
     /// let bus = Bus::new();

@@ -29,14 +29,14 @@ pub type StepResult<T = Flow> = Result<T, StepError>;
 ///
 /// # Examples
 /// ```
-/// use railbus::{Failure, json, step::{Exception, StepError}};
+/// use railbus::{Error, ErrorKind, Failure, json, step::{Exception, StepError}};
 ///
 /// let no = Failure::new("the card was refused").value(json!({"code": 51})).because("no money");
 /// assert_eq!((no.message(), no.found()), ("the card was refused", &json!({"code": 51})));
 /// assert_eq!(no.to_string(), "the card was refused: no money");
 ///
 /// // Whatever wraps it, it stays the step's own decision.
-/// let wrapped = railbus::Error::new(railbus::ErrorKind::Handler, "charge", "no").because(no.clone());
+/// let wrapped = Error::new(ErrorKind::Handler, "charge", "no").because(no.clone());
 /// assert_eq!(Failure::find(&wrapped), Some(no));
 /// assert_eq!(StepError::from(wrapped).kind(), "failure");
 ///
