@@ -6,6 +6,18 @@ use serde::{Deserialize, Serialize};
 use std::sync::Arc;
 
 /// What `railbus run` must know of a store to account for every event.
+///
+/// # Examples
+/// ```
+/// use railbus::backend::{Accounts, Position, RunMark, Tally};
+///
+/// /// Tells how a run stands: what became of its events, and how far its input was read.
+/// async fn told(accounts: &dyn Accounts, run: RunMark) -> railbus::Result<(Tally, u64)> {
+///     let position: Option<Position> = accounts.position("orders.ndjson").await?;
+///     Ok((accounts.tally(run).await?, position.map_or(0, |p| p.offset)))
+/// }
+/// # Ok::<(), railbus::Error>(())
+/// ```
 #[async_trait]
 pub trait Accounts: Send + Sync {
     /// Begins a run of an app with these groups.
@@ -35,6 +47,15 @@ pub struct RunMark {
 }
 
 /// What became of a run's events: distinct ids, each by its worst outcome.
+///
+/// # Examples
+/// ```
+/// use railbus::backend::Tally;
+///
+/// let one = Tally { published: 1, succeeded: 1, ..Tally::default() };
+/// let all = one + Tally { published: 1, dead_lettered: 1, ..Tally::default() };
+/// assert_eq!((all.published, all.succeeded, all.dead_lettered), (2, 1, 1));
+/// ```
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Tally {
     /// Published by this run, or by anyone who is not a run, since it began.
@@ -81,6 +102,16 @@ pub struct Position {
 }
 
 /// A step of an input from one position to the next.
+///
+/// # Examples
+/// ```
+/// use railbus::{Event, backend::{Advance, Outgoing, Position}};
+///
+/// let to = Position { offset: 64, fingerprint: 7 };
+/// let step = Advance { input: "orders.ndjson".into(), from: 0, to };
+/// let line = Outgoing { position: Some(step), ..Event::new("order.placed").payload(1).into() };
+/// assert_eq!(line.position.unwrap().to.offset, 64);
+/// ```
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Advance {
     /// The name of the input.

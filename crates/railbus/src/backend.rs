@@ -20,6 +20,51 @@ const LOOK_EVERY: Duration = Duration::from_millis(100);
 /// How events travel. Cheap to share; every method may be called from many tasks at once.
 ///
 /// After `close` every method returns a `Closed` error, `close` itself `Ok`.
+///
+/// # Examples
+/// ```
+/// use railbus::{
+///     Bus, Event, Result,
+///     backend::{Backend, Capability, Outgoing, Source, Subscribe},
+/// };
+/// use std::{sync::Arc, time::Duration};
+///
+/// # tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap().block_on(async {
+/// const PLAIN: Capability = Capability::inline("plain");
+///
+/// /// Delivers inside publish, and keeps nothing.
+/// #[derive(Debug)]
+/// struct Plain;
+///
+/// #[async_trait::async_trait]
+/// impl Backend for Plain {
+///     fn capability(&self) -> &Capability {
+///         &PLAIN
+///     }
+///
+///     async fn publish(&self, batch: &[Outgoing]) -> Vec<Result<()>> {
+///         batch.iter().map(|outgoing| outgoing.event.check()).collect()
+///     }
+///
+///     async fn subscribe(&self, _: Subscribe) -> Result<Arc<dyn Source>> {
+///         Err(PLAIN.refuse("subscribe", "has no groups", &["memory", "sqlite"]))
+///     }
+///
+///     async fn ping(&self) -> Result<()> {
+///         Ok(())
+///     }
+///
+///     async fn close(&self, _: Duration) -> Result<()> {
+///         Ok(())
+///     }
+/// }
+///
+/// let bus = Bus::over(Arc::new(Plain));
+/// bus.on("tick").run(|_: &Event| {}).await?;
+/// assert_eq!(bus.publish(Event::new("tick")).await?.matched, 1);
+/// assert!(bus.on("tick").group("g").run(|_: &Event| {}).await.is_err());
+/// # Ok::<(), railbus::Error>(()) }).unwrap();
+/// ```
 #[async_trait]
 pub trait Backend: Send + Sync + fmt::Debug + 'static {
     /// Returns what this backend guarantees.
@@ -95,6 +140,27 @@ pub trait Backend: Send + Sync + fmt::Debug + 'static {
 }
 
 /// An open subscription on a backend.
+///
+/// # Examples
+/// ```
+/// use railbus::backend::{Settle, Source, Verdict};
+///
+/// /// Takes all there is until the source is stopped, and settles it unseen.
+/// async fn skip(source: &dyn Source) -> railbus::Result<()> {
+///     loop {
+///         let leased = source.fetch(100).await?;
+///         if leased.is_empty() {
+///             return source.close().await;
+///         }
+///         let acks: Vec<_> =
+///             leased.into_iter().map(|one| Settle::new(one.receipt, Verdict::Ack)).collect();
+///         for settled in source.settle(&acks).await {
+///             settled?;
+///         }
+///     }
+/// }
+/// # Ok::<(), railbus::Error>(())
+/// ```
 #[async_trait]
 pub trait Source: Send + Sync + 'static {
     /// Waits until there is an event and leases up to `max`; empty only after `stop`.

@@ -4,6 +4,34 @@ use crate::error::{Error, ErrorKind};
 use std::time::Duration;
 
 /// What a backend guarantees: stated once, shown by `backends`, tested by the conformance suite.
+///
+/// # Examples
+/// ```
+/// use railbus::{
+///     Bus,
+///     backend::{Batch, Broadcast, Capability, Fencing, Ordering, Release, Replay},
+/// };
+///
+/// // What a bus can rely on:
+/// let bus = Bus::new();
+/// let memory: &Capability = bus.capability();
+/// assert_eq!((memory.broadcast, memory.ordering), (Broadcast::Inline, Ordering::Total));
+/// assert!(memory.groups && !memory.durable);
+///
+/// // What a backend of one's own says of itself:
+/// const QUEUE: Capability = {
+///     let mut queue = Capability::inline("queue");
+///     queue.groups = true;
+///     queue.fencing = Fencing::Deadline;
+///     queue.release = Release::CountsAsAttempt;
+///     queue.batch = Batch::BestEffort;
+///     queue.replay = Replay::None;
+///     queue
+/// };
+/// let refused = QUEUE.refuse("subscribe", "can't start at a time", &["sqlite"]);
+/// assert_eq!(refused.to_string(), "subscribe: queue can't start at a time");
+/// assert_eq!(refused.advice(), Some("use a backend that does: sqlite"));
+/// ```
 #[derive(Clone, Debug)]
 #[non_exhaustive]
 pub struct Capability {

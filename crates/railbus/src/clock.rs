@@ -8,6 +8,20 @@ use std::{
 };
 
 /// A point in time in UTC, in whole microseconds.
+///
+/// # Examples
+/// ```
+/// use railbus::clock::Timestamp;
+/// use std::time::Duration;
+///
+/// let start: Timestamp = "2026-01-01T00:00:00Z".parse()?;
+/// let end = start.after(Duration::from_millis(1500));
+/// assert_eq!(end.to_string(), "2026-01-01T00:00:01.500000Z");
+/// assert_eq!(end.since(start), Duration::from_millis(1500));
+/// assert_eq!(Timestamp::from_micros(start.as_micros()), start);
+/// assert!(Timestamp::now() > Timestamp::from_micros(0));
+/// # Ok::<(), railbus::Error>(())
+/// ```
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Default)]
 pub struct Timestamp(i64);
 
@@ -72,6 +86,16 @@ impl FromStr for Timestamp {
 }
 
 /// Reads a duration as people write it: `30s`, `1h30m`, `250ms`.
+///
+/// # Examples
+/// ```
+/// use railbus::clock::parse_duration;
+/// use std::time::Duration;
+///
+/// assert_eq!(parse_duration("1m30s")?, Duration::from_secs(90));
+/// assert!(parse_duration("soon").is_err() && parse_duration("-1s").is_err());
+/// # Ok::<(), railbus::Error>(())
+/// ```
 ///
 /// # Errors
 /// Returns a config error that names the text if it is not a duration or is negative.

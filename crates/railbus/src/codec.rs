@@ -49,6 +49,17 @@ const NO_SOURCE: &str = "urn:railbus:nobody";
 
 /// Writes `event` as one structured CloudEvent.
 ///
+/// # Examples
+/// ```
+/// use railbus::{Event, codec};
+///
+/// let event = Event::new("order.placed").topic("shop").payload(7);
+/// let text = codec::encode(&event)?;
+/// assert!(String::from_utf8_lossy(&text).starts_with(r#"{"specversion":"1.0""#));
+/// assert_eq!(codec::decode(&text.into())?, event);
+/// # Ok::<(), railbus::Error>(())
+/// ```
+///
 /// # Errors
 /// Returns an encode error if the payload can't be encoded.
 pub fn encode(event: &Event) -> Result<Vec<u8>> {
@@ -80,6 +91,14 @@ pub fn encode(event: &Event) -> Result<Vec<u8>> {
 }
 
 /// Reads one structured CloudEvent.
+///
+/// # Examples
+/// ```
+/// use railbus::{ErrorKind, codec};
+///
+/// let error = codec::decode(&"{\"specversion\":\"1.0\"}".into()).unwrap_err();
+/// assert_eq!(error.kind(), ErrorKind::Decode);
+/// ```
 ///
 /// # Errors
 /// Returns a decode error that says what is missing or malformed.

@@ -50,6 +50,8 @@ struct Around {
 /// work.run(async {
 ///     let context = context::current().expect("inside of a scope");
 ///     assert_eq!((context.correlation_id(), context.event_type()), ("req_123", "user.created"));
+///     assert_eq!((context.id(), context.causation_id()), (context.event().id(), None));
+///     assert!(context.parent().is_none() && context.data().text().unwrap() == "null");
 /// })
 /// .await;
 /// assert!(context::current().is_none());
@@ -127,6 +129,18 @@ impl fmt::Debug for Context {
 }
 
 /// Returns what caused what runs here; none outside of deliveries and scopes.
+///
+/// # Examples
+/// ```
+/// use railbus::{Bus, Event, context};
+///
+/// let bus = Bus::new();
+/// let tell = || assert_eq!(context::current().map(|c| c.id().to_owned()).as_deref(), Some("e-1"));
+/// bus.on("tick").run(tell).now()?;
+/// bus.emit(Event::new("tick").id("e-1"))?;
+/// assert!(context::current().is_none());
+/// # Ok::<(), railbus::Error>(())
+/// ```
 #[must_use]
 pub fn current() -> Option<Context> {
     CAUSE.is_set().then(|| Context { event: CAUSE.with(Event::clone), around: around() })
@@ -184,11 +198,39 @@ pub(crate) fn inside(event: &Event) -> Context {
 }
 
 /// Starts a scope: a context for work of the program's own, named like a type of events.
+///
+/// # Examples
+/// ```
+/// use railbus::{Bus, Event, context};
+///
+/// # tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap().block_on(async {
+/// let (bus, work) = (Bus::new(), context::scope("import").id("i-1").metadata("tenant", "north"));
+/// bus.on("tick").run(|event: &Event| {
+///     assert_eq!((event.causation_id(), &*event.metadata()["tenant"]), (Some("i-1"), "north"));
+/// }).await?;
+/// work.run(async { bus.publish(Event::new("tick")).await }).await?;
+/// # Ok::<(), railbus::Error>(()) }).unwrap();
+/// ```
 pub fn scope(event_type: impl AsRef<str>) -> Scope {
     Scope { parent: current(), given: Given::default(), event_type: event_type.as_ref().into() }
 }
 
 /// A scope in the making; [`Scope::run`] runs work in it.
+///
+/// # Examples
+/// ```
+/// use railbus::context::{self, Scope};
+///
+/// let outer: Scope = context::scope("import").id("i-1").data(vec![1, 2]);
+/// outer.run_sync(|| {
+///     let around = context::current();
+///     assert_eq!(around.as_ref().unwrap().data().get::<Vec<u8>>().unwrap(), [1, 2]);
+///     context::scope("line").parent(around).run_sync(|| {
+///         let line = context::current().unwrap();
+///         assert_eq!((line.causation_id(), line.parent().unwrap().id()), (Some("i-1"), "i-1"));
+///     });
+/// });
+/// ```
 #[derive(Debug)]
 #[must_use = "a scope does nothing until something runs in it"]
 pub struct Scope {
@@ -276,6 +318,19 @@ impl Scope {
 /// Spawns a task that goes on in the current context; outside of one it is a plain task.
 ///
 /// The task is no delivery: closing a bus does not wait for it.
+///
+/// # Examples
+/// ```
+/// use railbus::context;
+///
+/// # tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap().block_on(async {
+/// let work = context::scope("import").run(async {
+///     let type_here = || context::current().map(|c| c.event_type().to_owned());
+///     context::spawn(async move { type_here() }).await
+/// });
+/// assert_eq!(work.await.unwrap().as_deref(), Some("import"));
+/// # Ok::<(), railbus::Error>(()) }).unwrap();
+/// ```
 ///
 /// # Panics
 /// Panics outside of a tokio runtime, as [`tokio::spawn`] does.

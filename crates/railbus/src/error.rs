@@ -3,12 +3,46 @@
 use std::{borrow::Cow, error::Error as StdError, fmt};
 
 /// Any error a handler, a step or a source may return.
+///
+/// # Examples
+/// ```
+/// use railbus::BoxError;
+///
+/// fn read(text: &str) -> Result<u32, BoxError> {
+///     match text.parse()? {
+///         0 => Err("nothing".into()),
+///         n => Ok(n),
+///     }
+/// }
+/// assert_eq!(read("0").unwrap_err().to_string(), "nothing");
+/// ```
 pub type BoxError = Box<dyn StdError + Send + Sync + 'static>;
 
 /// The result of every Railbus call that can fail.
+///
+/// # Examples
+/// ```
+/// # tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap().block_on(async {
+/// async fn open() -> railbus::Result<railbus::Bus> {
+///     railbus::Bus::open("memory:").await
+/// }
+/// assert!(open().await.is_ok());
+/// # Ok::<(), railbus::Error>(()) }).unwrap();
+/// ```
 pub type Result<T, E = Error> = std::result::Result<T, E>;
 
 /// What kind of thing went wrong; new kinds may be added.
+///
+/// # Examples
+/// ```
+/// use railbus::{Bus, Error, ErrorKind};
+///
+/// # tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap().block_on(async {
+/// let error: Error = Bus::open("memroy:").await.unwrap_err();
+/// assert_eq!((error.kind(), error.kind().name()), (ErrorKind::Config, "config"));
+/// assert!(error.advice().unwrap().starts_with("did you mean `memory`?"));
+/// # Ok::<(), railbus::Error>(()) }).unwrap();
+/// ```
 #[non_exhaustive]
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum ErrorKind {
@@ -84,6 +118,19 @@ impl ErrorKind {
 ///
 /// `Display` says what failed, in which operation, with the values that matter, followed by the
 /// chain of causes; [`Error::hint`] says what to do about it.
+///
+/// # Examples
+/// ```
+/// use railbus::{Error, ErrorKind};
+///
+/// let error = Error::new(ErrorKind::Unavailable, "connect", "nobody answers")
+///     .with("host", "db-1")
+///     .hint("start the server")
+///     .because("refused");
+/// assert_eq!(error.to_string(), "connect: nobody answers (host: db-1): refused");
+/// assert_eq!((error.operation(), error.message()), ("connect", "nobody answers"));
+/// assert_eq!((error.advice(), error.is_retryable()), (Some("start the server"), true));
+/// ```
 #[derive(Clone)]
 pub struct Error(Box<Inner>);
 
@@ -200,6 +247,14 @@ impl StdError for Error {
 }
 
 /// Joins an error and its causes into one line, each cause once.
+///
+/// # Examples
+/// ```
+/// use railbus::{Error, ErrorKind, error::chain};
+///
+/// let error = Error::new(ErrorKind::Handler, "charge", "no card").because("it was refused");
+/// assert_eq!(chain(&error), "charge: no card: it was refused");
+/// ```
 #[must_use]
 pub fn chain(error: &(dyn StdError + 'static)) -> String {
     let mut line = error.to_string();
@@ -216,6 +271,14 @@ pub fn chain(error: &(dyn StdError + 'static)) -> String {
 }
 
 /// Returns the known name nearest to `name`, if one is near enough to be a slip.
+///
+/// # Examples
+/// ```
+/// use railbus::error::nearest;
+///
+/// assert_eq!(nearest("retntion", ["retention", "max_size"]), Some("retention"));
+/// assert_eq!(nearest("colour", ["retention", "max_size"]), None);
+/// ```
 #[must_use]
 pub fn nearest<'a>(name: &str, known: impl IntoIterator<Item = &'a str>) -> Option<&'a str> {
     known

@@ -21,6 +21,15 @@ thread_local! {
 ///
 /// Within a millisecond, and while the clock stands behind the last id, the bits below the time
 /// count on from a random place. Source: RFC 9562, sections 5.7 and 6.2 (method 2).
+///
+/// # Examples
+/// ```
+/// use railbus::id::new_id;
+///
+/// let (first, second) = (new_id(), new_id());
+/// assert!(first < second, "ids of a thread are in the order of time");
+/// assert_eq!(first.len(), 36);
+/// ```
 #[must_use]
 pub fn new_id() -> String {
     let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
@@ -50,6 +59,14 @@ fn seed() -> u128 {
 ///
 /// File inputs derive the id of a line from the file's path and the line's offset, so that reading
 /// the line again does not make another event of it. Source: RFC 9562, section 5.5.
+///
+/// # Examples
+/// ```
+/// use railbus::id::derived_id;
+///
+/// assert_eq!(derived_id("orders.ndjson", "892"), derived_id("orders.ndjson", "892"));
+/// assert_ne!(derived_id("orders.ndjson", "892"), derived_id("orders.ndjson", "893"));
+/// ```
 #[must_use]
 pub fn derived_id(space: &str, name: &str) -> String {
     let space = Uuid::new_v5(&Uuid::NAMESPACE_URL, space.as_bytes());

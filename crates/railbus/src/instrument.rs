@@ -9,6 +9,25 @@ use std::sync::{
 };
 
 /// What a bus in this process did since it opened.
+///
+/// # Examples
+/// ```
+/// use railbus::{Bus, Event, instrument::{Broadcasts, Counter, Counters}};
+///
+/// let bus = Bus::new();
+/// bus.on("tick").run(|_: &Event| {}).now()?;
+/// bus.emit(Event::new("tick"))?;
+/// bus.emit(Event::new("tock"))?;
+/// let counters: &Counters = bus.counters();
+/// let broadcasts: &Broadcasts = &counters.broadcasts;
+/// assert_eq!((counters.published.get(), broadcasts.unmatched.get()), (2, 1));
+///
+/// let own = Counter::default();
+/// own.one();
+/// own.add(2);
+/// assert_eq!(own.get(), 3);
+/// # Ok::<(), railbus::Error>(())
+/// ```
 #[derive(Debug, Default)]
 pub struct Counters {
     /// Events confirmed by the backend.

@@ -8,6 +8,32 @@ use async_trait::async_trait;
 use std::{fmt, sync::Arc};
 
 /// What a durable backend keeps beyond the events.
+///
+/// # Examples
+/// ```
+/// use railbus::backend::{GroupInfo, HISTORY_MAX, Letter, LetterFilter, LetterId};
+/// use railbus::{Bus, Event, Retry};
+///
+/// # tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap().block_on(async {
+/// let bus = Bus::open("memory:").await?;
+/// let fails = async |_: Event| Err::<(), _>("no card");
+/// bus.on("order.placed").group("billing").retry(Retry::attempts(1)).run(fails).await?;
+/// bus.publish(Event::new("order.placed").id("e-1")).await?;
+/// bus.idle().await?;
+///
+/// let keeper = bus.keeper()?;
+/// let groups: Vec<GroupInfo> = keeper.groups().await?;
+/// assert_eq!((&*groups[0].name, groups[0].lag, groups[0].dead_letters), ("billing", 0, 1));
+///
+/// let wanted = LetterFilter { reason: Some("card".into()), ..LetterFilter::default() };
+/// let letters: Vec<Letter> = keeper.letters(&wanted).await?;
+/// assert_eq!((&*letters[0].event_id, letters[0].attempts), ("e-1", 1));
+/// assert!(letters[0].history.len() <= HISTORY_MAX);
+///
+/// let id = LetterId::new(letters[0].id.as_str());
+/// assert_eq!(keeper.purge(&[id]).await?, 1);
+/// # Ok::<(), railbus::Error>(()) }).unwrap();
+/// ```
 #[async_trait]
 pub trait Keeper: Send + Sync {
     /// Returns the groups, by name.

@@ -1,4 +1,4 @@
-//! Railbus: one event bus and one pipeline API, in process or on an embedded store.
+#![doc = include_str!("../README.md")]
 
 #[cfg(not(unix))]
 compile_error!("railbus runs on Linux (macOS: best effort); Windows is not supported");

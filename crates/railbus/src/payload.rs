@@ -14,6 +14,22 @@ use std::{
 
 /// What an event carries, and what a step leaves: a value of any serialisable type, or JSON text
 /// that came from outside. Cheap to clone: clones share the value.
+///
+/// # Examples
+/// ```
+/// use railbus::payload::{RawPayload, Shared};
+///
+/// let payload = RawPayload::of(vec![1_u8, 2, 3]);
+/// let shared: Shared<Vec<u8>> = payload.shared()?; // the value itself
+/// assert_eq!(payload.given::<Vec<u8>>().map(Vec::as_ptr), Some(shared.as_ptr()));
+/// assert_eq!(payload.get::<Vec<u64>>()?, [1, 2, 3]); // another type is decoded
+/// assert_eq!(payload.text()?, "[1,2,3]");
+///
+/// let text = RawPayload::from_json_text(r#"{"order": {"lines": [4]}}"#.into());
+/// assert_eq!(text.at("order.lines.0"), Some(&4.into()));
+/// assert!(text.value().is_some() && RawPayload::null().text()? == "null");
+/// # Ok::<(), railbus::Error>(())
+/// ```
 #[derive(Clone)]
 pub struct RawPayload(
     // None: null, which needs no room.
@@ -170,7 +186,7 @@ fn encode(carried: &dyn Carried) -> Result<Bytes> {
     }
 }
 
-/// A value shared with the payload it came from, or decoded from it.
+/// A value shared with the payload it came from, or decoded from it. It displays as its `T` does.
 pub struct Shared<T>(Held<T>);
 
 enum Held<T> {
@@ -198,6 +214,12 @@ impl<T> Clone for Shared<T> {
     }
 }
 
+impl<T: fmt::Display> fmt::Display for Shared<T> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        T::fmt(self, f)
+    }
+}
+
 impl<T: fmt::Debug> fmt::Debug for Shared<T> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         T::fmt(self, f)
@@ -205,6 +227,15 @@ impl<T: fmt::Debug> fmt::Debug for Shared<T> {
 }
 
 /// Looks `path` up in `value`: the whole path as one key first, then key by key at the dots.
+///
+/// # Examples
+/// ```
+/// use railbus::{json, payload::find};
+///
+/// let value = json!({"a": {"b": [1, 2]}, "a.b": "literal"});
+/// assert_eq!(find(&value, "a.b"), Some(&json!("literal")));
+/// assert_eq!(find(&value, "a.b.1"), Some(&json!(2)));
+/// ```
 #[must_use]
 pub fn find<'a>(value: &'a Value, path: &str) -> Option<&'a Value> {
     if let Value::Object(map) = value

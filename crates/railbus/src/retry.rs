@@ -9,6 +9,24 @@ use std::{any::type_name, error::Error as StdError, fmt, sync::Arc, time::Durati
 /// The first try counts: `attempts(3)` runs a thing at most three times. The wait before try
 /// n + 1 is `backoff_factor * 2^(n-1)` seconds, at most `max_backoff`; there is none after the
 /// last try.
+///
+/// # Examples
+/// ```
+/// use railbus::Retry;
+/// use std::{io, time::Duration};
+///
+/// let retry = Retry::attempts(4)
+///     .backoff_factor(Duration::from_secs(1))
+///     .max_backoff(Duration::from_secs(3))
+///     .jitter(false)
+///     .on::<io::Error>()
+///     .on_kind("timeout")
+///     .on_error(|error| error.to_string().contains("busy"));
+/// assert_eq!((retry.max_attempts(), retry.wait_after(4)), (4, None));
+/// assert_eq!([1, 2, 3].map(|n| retry.wait_after(n).unwrap().as_secs()), [1, 2, 3]);
+/// assert!(retry.covers("error", &io::Error::other("gone")));
+/// assert!(!retry.covers("error", &std::fmt::Error));
+/// ```
 #[derive(Clone, Debug, PartialEq)]
 pub struct Retry {
     max_attempts: u32,
@@ -162,6 +180,17 @@ fn any_cause(
 
 /// What says how often something is tried again: a [`Retry`], or a map with `max_attempts`,
 /// `backoff_factor` and `max_backoff` (in seconds), `jitter` and `on` (kinds).
+///
+/// # Examples
+/// ```
+/// use railbus::{Retry, json, retry::IntoRetry};
+///
+/// let retry = json!({"max_attempts": 5, "backoff_factor": 0.5, "on": ["timeout"]}).into_retry()?;
+/// assert_eq!(retry, Retry::attempts(5).on_kind("timeout"));
+/// let error = json!({"attempts": 5}).into_retry().unwrap_err();
+/// assert!(error.to_string().contains("`attempts` is not a key of a retry policy"));
+/// # Ok::<(), railbus::Error>(())
+/// ```
 pub trait IntoRetry {
     /// Makes it a policy.
     ///

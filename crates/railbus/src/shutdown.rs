@@ -4,6 +4,22 @@ use crate::error::{Error, ErrorKind, Result};
 use tokio::signal::unix::{Signal, SignalKind, signal as listen};
 
 /// SIGINT and SIGTERM, listened to from the moment this is made.
+///
+/// # Examples
+/// ```no_run
+/// use railbus::{Bus, shutdown::Signals};
+///
+/// #[railbus::main]
+/// async fn main() -> railbus::Result<()> {
+///     let mut signals = Signals::listen()?;
+///     let bus = Bus::new();
+///     println!("{}: draining; once more to stop at once", signals.next().await);
+///     tokio::select! {
+///         closed = bus.close() => closed,
+///         _ = signals.next() => Ok(()),
+///     }
+/// }
+/// ```
 #[derive(Debug)]
 pub struct Signals {
     interrupt: Signal,
@@ -37,6 +53,18 @@ impl Signals {
 }
 
 /// Waits for the first SIGINT or SIGTERM and returns its name.
+///
+/// # Examples
+/// ```no_run
+/// use railbus::{Bus, shutdown};
+///
+/// #[railbus::main]
+/// async fn main() -> railbus::Result<()> {
+///     let bus = Bus::new();
+///     shutdown::signal().await?;
+///     bus.close().await
+/// }
+/// ```
 ///
 /// # Errors
 /// Returns an error if the process may not install signal handlers.

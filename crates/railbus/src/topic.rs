@@ -12,6 +12,15 @@ pub const NAME_MAX: usize = 1024;
 
 /// Checks that `name` can be the `what` ("topic" or "type") of an event.
 ///
+/// # Examples
+/// ```
+/// use railbus::topic::{NAME_MAX, check_name};
+///
+/// assert!(check_name("topic", &"x".repeat(NAME_MAX)).is_ok());
+/// assert!(check_name("topic", &"x".repeat(NAME_MAX + 1)).is_err());
+/// assert!(check_name("type", "").is_err());
+/// ```
+///
 /// # Errors
 /// Refuses the empty name, names over [`NAME_MAX`] bytes and names with a NUL character.
 pub fn check_name(what: &'static str, name: &str) -> Result<()> {
@@ -45,6 +54,16 @@ pub(crate) fn name_hash(name: &str) -> u64 {
 /// `*` is any run of characters (also `:`, `.` and `/`), `?` any one, `[abc]`, `[a-z]` one of a
 /// set, `[!abc]` one outside it. A `[` that is never closed means itself; `[*]` is a literal star.
 /// Case counts. It means the same on every backend, because every backend asks this type.
+///
+/// # Examples
+/// ```
+/// use railbus::topic::Pattern;
+///
+/// let pattern = Pattern::new("registry:[!a]*");
+/// assert!(pattern.matches("registry:bots:config") && !pattern.matches("registry:agents"));
+/// assert_eq!((pattern.as_str(), pattern.is_exact()), ("registry:[!a]*", false));
+/// assert!(Pattern::new("[never closed").matches("[never closed"));
+/// ```
 #[derive(Clone, PartialEq, Eq, Hash)]
 pub struct Pattern {
     text: Arc<str>,

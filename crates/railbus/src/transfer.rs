@@ -12,6 +12,19 @@ use bytes::Bytes;
 use std::{sync::Arc, time::Duration};
 
 /// An event on its way out.
+///
+/// # Examples
+/// ```
+/// use railbus::{Bus, Event, backend::Outgoing};
+///
+/// # tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap().block_on(async {
+/// let bus = Bus::new();
+/// let line = Outgoing::from(Event::new("line").payload("{"));
+/// let broken = Outgoing { rejected: Some("not JSON".into()), ..line };
+/// let results = bus.publish_all(&[Event::new("tick").payload(1).into(), broken]).await;
+/// assert!(results.iter().all(Result::is_ok));
+/// # Ok::<(), railbus::Error>(()) }).unwrap();
+/// ```
 #[derive(Clone, Debug)]
 pub struct Outgoing {
     /// The event.
@@ -57,6 +70,41 @@ pub enum Start {
 }
 
 /// A leased event, as plain data.
+///
+/// # Examples
+/// ```
+/// use railbus::{
+///     ErrorKind, Event,
+///     backend::{
+///         Backend, Leased, Receipt, Settle, SharedFilter, Start, Subscribe, Undecodable, Verdict,
+///     },
+///     backends::memory::Memory, predicate::Interest,
+/// };
+/// use std::time::Duration;
+///
+/// # tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap().block_on(async {
+/// let memory = Memory::default();
+/// let source = memory.subscribe(Subscribe {
+///     group: Some("billing".into()),
+///     interest: Interest::all(),
+///     start: Start::default(),
+///     lease: Duration::from_secs(30),
+/// }).await?;
+/// memory.publish(&[Event::new("order.placed").payload(7).into()]).await;
+///
+/// let leased: Vec<Leased> = source.fetch(10).await?;
+/// let event: &Result<Event, Undecodable> = &leased[0].event;
+/// assert_eq!((event.as_ref().unwrap().payload::<u32>()?, leased[0].attempt), (7, 1));
+///
+/// let receipt: Receipt = leased[0].receipt.clone();
+/// assert!(source.settle(&[Settle::new(receipt.clone(), Verdict::Ack)]).await[0].is_ok());
+/// let again = source.settle(&[Settle::new(receipt, Verdict::Ack)]).await.remove(0);
+/// assert_eq!(again.unwrap_err().kind(), ErrorKind::Stale);
+///
+/// let filter: SharedFilter = Interest::all().compile().into();
+/// assert!(filter.matches("order.placed", "shop"));
+/// # Ok::<(), railbus::Error>(()) }).unwrap();
+/// ```
 #[derive(Debug)]
 pub struct Leased {
     /// What settles it.

@@ -1,11 +1,17 @@
 //! What the dataknobs document's code does, where it is right: `docs/differences.md` lists each.
 #![allow(clippy::unwrap_used, clippy::expect_used)]
 
-use railbus::{Bus, Event, Payload, Type, Value, json, topic};
+use railbus::{
+    Bus, ErrorKind, Event, Payload, Result, Type, Value,
+    backend::{Backend, Capability, Outgoing, Source, Subscribe},
+    json, topic,
+};
 use std::{
     collections::HashMap,
-    sync::{Arc, Mutex},
+    sync::{Arc, Mutex, OnceLock},
+    time::Duration,
 };
+use tokio::sync::{Notify, Semaphore};
 
 type Seen = Arc<Mutex<Vec<Event>>>;
 
@@ -191,4 +197,98 @@ async fn three_events_under_one_correlation_id_share_it() {
     let events = seen.lock().unwrap();
     assert!(events.iter().all(|event| event.correlation_id() == "c-1"));
     assert_eq!(events.len(), 3);
+}
+
+/// A backend as a program may bring one: it writes down what is published.
+#[derive(Debug, Default)]
+struct Written(Mutex<Vec<String>>);
+
+const WRITTEN: Capability = Capability::inline("written");
+
+#[async_trait::async_trait]
+impl Backend for Written {
+    fn capability(&self) -> &Capability {
+        &WRITTEN
+    }
+
+    async fn publish(&self, batch: &[Outgoing]) -> Vec<Result<()>> {
+        let mut lines = self.0.lock().unwrap();
+        batch.iter().map(|outgoing| outgoing.event.to_json().map(|json| lines.push(json))).collect()
+    }
+
+    async fn subscribe(&self, _: Subscribe) -> Result<Arc<dyn Source>> {
+        Err(WRITTEN.refuse("subscribe", "has no groups", &[]))
+    }
+
+    async fn ping(&self) -> Result<()> {
+        Ok(())
+    }
+
+    async fn close(&self, _: Duration) -> Result<()> {
+        Ok(())
+    }
+}
+
+#[tokio::test]
+async fn a_bus_works_over_a_backend_of_the_programs_own() {
+    let backend = Arc::new(Written::default());
+    let bus = Bus::over(Arc::<Written>::clone(&backend));
+    let seen = record(&bus, "t").await;
+    bus.publish_all(&[updated("t").into(), updated("u").into()]).await;
+    assert_eq!(count(&seen), 1);
+    assert_eq!(backend.0.lock().unwrap().len(), 2);
+    let refused = bus.on("a").group("g").run(|_: &Event| {}).await.unwrap_err();
+    assert_eq!(refused.to_string(), "subscribe: written has no groups");
+    bus.close().await.unwrap();
+}
+
+#[tokio::test]
+async fn while_a_bus_drains_subscribing_is_an_error() {
+    let bus = Bus::new();
+    let draining = bus.drain();
+    let refused = bus.on("a").run(|_: &Event| {}).await.unwrap_err();
+    assert_eq!(refused.kind(), ErrorKind::Closed);
+    draining.finish(Duration::from_secs(5)).await.unwrap();
+}
+
+#[tokio::test]
+async fn a_handler_may_close_its_own_bus() {
+    let bus = Bus::new();
+    let closed = Arc::new(OnceLock::new());
+    let keep = Arc::clone(&closed);
+    let close = async move |_: Event, bus: Bus| keep.set(bus.close().await.is_ok()).unwrap();
+    bus.on("stop").run(close).await.unwrap();
+    assert!(bus.publish(Event::new("stop")).await.unwrap().failures.is_empty());
+    assert_eq!(closed.get(), Some(&true));
+    bus.close().await.unwrap();
+    assert_eq!(bus.publish(Event::new("stop")).await.unwrap_err().kind(), ErrorKind::Closed);
+}
+
+#[tokio::test]
+async fn a_dispatch_begun_while_the_bus_drains_is_awaited_too() {
+    let bus = Bus::new();
+    let (outer, inner, through) =
+        (Arc::new(Notify::new()), Arc::new(Notify::new()), Arc::new(Semaphore::new(0)));
+    let (begun, go, done) = (Arc::clone(&outer), Arc::clone(&inner), Arc::clone(&through));
+    bus.on("first")
+        .run(async move |_: Event, bus: Bus| {
+            begun.notify_one();
+            go.notified().await;
+            bus.publish(Event::new("second")).await.map(drop)
+        })
+        .await
+        .unwrap();
+    let second = async move |_: Event| {
+        tokio::task::yield_now().await;
+        done.add_permits(1);
+    };
+    bus.on("second").run(second).await.unwrap();
+    let publisher = bus.clone();
+    let publishing = tokio::spawn(async move { publisher.publish(Event::new("first")).await });
+    outer.notified().await;
+    let draining = bus.drain();
+    inner.notify_one();
+    draining.finish(Duration::from_secs(30)).await.unwrap();
+    assert_eq!(through.available_permits(), 1, "close did not wait for the second dispatch");
+    assert!(publishing.await.unwrap().unwrap().failures.is_empty());
 }

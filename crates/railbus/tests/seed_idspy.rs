@@ -2,8 +2,10 @@
 #![allow(clippy::unwrap_used, clippy::expect_used)]
 
 use railbus::{
-    BoxError, Bus, Event, Predicate, Report, SyncHandler, any, event_type, has_key, json,
-    key_equals, source_is, source_starts_with,
+    BoxError, Bus, Event, Pipeline, Predicate, Report, StepDef, SyncHandler, any, event_type,
+    has_key, json, key_equals, source_is, source_starts_with,
+    step::{Flow, Input, Signature, Step, StepResult},
+    store,
 };
 use std::sync::{Arc, Mutex};
 
@@ -269,4 +271,54 @@ fn an_events_text_for_debugging_names_its_type_source_and_payload() {
     let text = format!("{:?}", Event::new("a").source("b").payload(json!({"k": 1})));
     assert!(text.contains(r#"type: "a""#) && text.contains(r#"source: "b""#), "{text}");
     assert!(text.contains(r#"{"k":1}"#), "{text}");
+}
+
+#[test]
+fn joining_no_predicates_at_all_begins_with_any_or_its_opposite() {
+    let event = Event::from(Event::new("a"));
+    let none = Vec::<Predicate>::new;
+    assert!(none().into_iter().fold(any(), |a, b| a & b).matches(&event));
+    assert!(!none().into_iter().fold(!any(), |a, b| a | b).matches(&event));
+}
+
+#[test]
+fn an_event_without_a_type_is_refused_and_unknown_is_a_type_like_others() {
+    let (bus, trace) = (Bus::new(), Trace::default());
+    trace.on(&bus, any(), "all");
+    trace.on(&bus, "unknown", "unknown");
+    let refused = bus.emit(Event::new("")).unwrap_err();
+    assert_eq!(refused.to_string(), "event: the type is empty (type: )");
+    assert_eq!(trace.take(), [""; 0]);
+    emit(&bus, "unknown");
+    assert_eq!(trace.take(), ["unknown", "all"]);
+}
+
+#[test]
+fn a_store_is_asked_for_one_name_at_a_time() {
+    let store = store! { "a" => 1, "b" => 2 };
+    assert!(["a", "b"].iter().all(|name| store.has(name)));
+    assert!(!["a", "c"].iter().all(|name| store.has(name)));
+    assert!(["c", "d"].iter().all(|name| !store.has(name)));
+}
+
+/// Adds what it takes under two names.
+struct Add;
+
+#[async_trait::async_trait]
+impl Step for Add {
+    fn signature(&self) -> Signature {
+        Signature::new("add").needs::<i64>("a").needs::<i64>("b")
+    }
+
+    async fn run(&self, input: Input<'_>) -> StepResult {
+        Ok(Flow::next(*input.get::<i64>("a")? + *input.get::<i64>("b")?))
+    }
+}
+
+#[tokio::test]
+async fn two_needs_of_a_step_may_be_one_value() {
+    let twice = StepDef::of(Add).bind("a", "n").bind("b", "n");
+    let pipeline = Pipeline::new("p").step(twice).build().unwrap();
+    let report = pipeline.run(store! { "n" => 21i64 }).await;
+    assert_eq!(*report.get::<i64>("add").unwrap(), 42);
 }

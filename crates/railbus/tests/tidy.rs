@@ -5,6 +5,8 @@
 
 #[path = "tidy/documents.rs"]
 mod documents;
+#[path = "tidy/examples.rs"]
+mod examples;
 #[path = "tidy/order.rs"]
 mod order;
 #[path = "tidy/rules.rs"]

@@ -45,6 +45,24 @@ impl Problem {
 /// Every mistake that was found in an app file, in the order of their places; never empty.
 ///
 /// `Display` writes `app.toml:12:8: message`, and a line with the hint below it.
+///
+/// # Examples
+/// ```
+/// use railbus::app::{AppSpec, LoadError, Place, Problem, Problems};
+///
+/// let folder = tempfile::tempdir().unwrap();
+/// let path = folder.path().join("app.toml");
+/// std::fs::write(&path, "bus.url = \"memroy:\"\n").unwrap();
+/// let Err(LoadError::Problems(problems)) = AppSpec::load(&path, std::iter::empty()) else {
+///     panic!("it loads");
+/// };
+/// let problems: Problems = problems;
+/// assert!(problems.file().ends_with("app.toml"));
+/// let backend = |problem: &&Problem| problem.message.contains("memroy");
+/// let problem = problems.list().iter().find(backend).unwrap();
+/// assert_eq!(problem.line_column(), Some((1, 11)));
+/// assert!(matches!(problem.place, Place::File { line: 1, .. }));
+/// ```
 #[derive(Clone, Debug)]
 pub struct Problems {
     file: String,

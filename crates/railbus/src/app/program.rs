@@ -36,6 +36,33 @@ const LOOK_EVERY: Duration = Duration::from_millis(100);
 const DRAIN_WITHIN: Duration = Duration::from_secs(30);
 
 /// An app at work: its subscriptions handle events; [`App::run`] reads its inputs.
+///
+/// # Examples
+/// ```
+/// use railbus::app::{App, AppSpec, Ended, LoadError, Progress, Summary};
+/// use tokio::sync::watch;
+///
+/// # tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap().block_on(async {
+/// let folder = tempfile::tempdir().unwrap();
+/// let path = folder.path().join("app.toml");
+/// std::fs::write(folder.path().join("orders.ndjson"), "{\"type\": \"order.placed\"}\n").unwrap();
+/// std::fs::write(&path, r#"
+///     bus.url = "memory:"
+///     input = [{ kind = "ndjson", path = "orders.ndjson" }]
+///     steps.check.command = ["cat"]
+///     pipelines.fulfil.flow = "check"
+///     on = [{ type = "order.*", pipeline = "fulfil" }]
+/// "#).unwrap();
+/// let spec = AppSpec::load(&path, std::iter::empty()).unwrap();
+/// let app = App::open(&spec).await?;
+/// assert_eq!(app.endless_input(), None);
+/// let (bus, (_stop, stopped)) = (app.bus().clone(), watch::channel(false));
+/// let (ended, summary): (Ended, Summary) = app.run(true, stopped).await?;
+/// assert!(matches!(ended, Ended::Idle) && !summary.has_failures());
+/// assert!(summary.left() == 0 && !summary.is_empty());
+/// assert_eq!(Progress::of(&bus).succeeded, 1);
+/// # Ok::<(), railbus::Error>(()) }).unwrap();
+/// ```
 #[derive(Debug)]
 pub struct App {
     bus: Bus,

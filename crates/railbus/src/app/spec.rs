@@ -11,6 +11,43 @@ use serde_json::Value;
 use std::{path::PathBuf, time::Duration};
 
 /// An app: its bus, its inputs, and what runs for which events.
+///
+/// # Examples
+/// ```
+/// use railbus::app::{AppSpec, InputSpec, IntervalSpec, NdjsonSpec, PipelineSpec, StepSpec};
+/// use railbus::app::SubscriptionSpec;
+///
+/// let folder = tempfile::tempdir().unwrap();
+/// let path = folder.path().join("app.toml");
+/// std::fs::write(&path, r#"
+///     bus.url = "memory:"
+///     steps.check.command = ["cat"]
+///     pipelines.look.flow = "check"
+///     on = [{ type = "tick", pipeline = "look" }]
+///     [[input]]
+///     kind = "interval"
+///     every = "1m"
+///     type = "tick"
+///     [[input]]
+///     kind = "ndjson"
+///     path = "-"
+/// "#).unwrap();
+/// let app = AppSpec::load(&path, std::iter::empty()).unwrap();
+/// let step: &StepSpec = app.step("check").unwrap();
+/// let pipeline: &PipelineSpec = app.pipeline("look").unwrap();
+/// assert_eq!(pipeline.steps, [step.name.as_str()]);
+/// let on: &SubscriptionSpec = &app.subscriptions[0];
+/// assert!(on.predicate().matches(&railbus::Event::new("tick").payload(1)));
+/// assert_eq!(on.policy().retry.max_attempts(), 1);
+/// for input in &app.inputs {
+///     println!("{}", input.name());
+///     match input {
+///         InputSpec::Interval(IntervalSpec { every, .. }) => assert_eq!(every.as_secs(), 60),
+///         InputSpec::Ndjson(NdjsonSpec { path, .. }) => assert!(path.is_none()),
+///         _ => {}
+///     }
+/// }
+/// ```
 #[non_exhaustive]
 #[derive(Clone, Debug)]
 pub struct AppSpec {

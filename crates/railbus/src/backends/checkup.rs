@@ -62,6 +62,20 @@ impl Check {
 }
 
 /// What looking at a backend's place came to.
+///
+/// # Examples
+/// ```
+/// use railbus::{Error, ErrorKind, backends::checkup::{Check, Checkup, Status}};
+///
+/// let mut found = Checkup::default();
+/// found.add("file", Ok(Check::ok("file", "orders.db, 4 KiB")));
+/// found.add("disk", Ok(Check::warn("disk", "3 % free", "make room")));
+/// found.add("schema", Err(Error::new(ErrorKind::Version, "open", "it is from a newer Railbus")));
+/// let worst = found.checks.iter().map(|check| check.status).max();
+/// assert_eq!(worst.map(Status::name), Some("fail"));
+/// let denied = Error::new(ErrorKind::Denied, "open", "it belongs to root");
+/// assert_eq!(Check::failed("file", &denied).status, Status::Fail);
+/// ```
 #[derive(Clone, Debug, Default)]
 pub struct Checkup {
     /// What was looked at, in order.

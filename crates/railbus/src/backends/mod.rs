@@ -14,9 +14,34 @@ use crate::{
 use std::{future::Future, pin::Pin, sync::Arc};
 
 /// What opening a backend gives.
+///
+/// # Examples
+/// ```
+/// use railbus::{backends::{Opening, memory}, options::Options};
+///
+/// /// What a row's `open` is.
+/// fn open(options: Options) -> Opening {
+///     Box::pin(memory::open(options))
+/// }
+/// ```
 pub type Opening = Pin<Box<dyn Future<Output = Result<Arc<dyn Backend>>> + Send>>;
 
 /// A backend as `open`, `backends`, `doctor` and the conformance suite see it.
+///
+/// # Examples
+/// ```
+/// use railbus::{backends::{Row, TABLE, checkup::Checkup, memory}, options::Options};
+///
+/// let row: &Row = TABLE.iter().find(|row| row.scheme == "memory").unwrap();
+/// assert_eq!((row.example, row.capability.name), ("memory:", memory::CAPABILITY.name));
+/// assert!(row.settings.iter().any(|setting| setting.key == memory::SETTINGS[0].key));
+///
+/// let options = Options::parse("memory:?wire=sometimes")?;
+/// assert!((row.check)(&options).is_err());
+/// let found: Checkup = (row.look)(&Options::parse("memory:")?);
+/// assert!(!found.begins);
+/// # Ok::<(), railbus::Error>(())
+/// ```
 #[derive(Debug)]
 pub struct Row {
     /// Its name: the URL's scheme.
@@ -64,6 +89,16 @@ const NAMED: &[&str] =
 
 /// Returns the backend that `options` name.
 ///
+/// # Examples
+/// ```
+/// use railbus::{backends::find, options::Options};
+///
+/// assert_eq!(find(&Options::parse("memory:")?)?.scheme, "memory");
+/// let error = find(&Options::parse("memroy:")?).unwrap_err();
+/// assert!(error.advice().unwrap().starts_with("did you mean `memory`?"));
+/// # Ok::<(), railbus::Error>(())
+/// ```
+///
 /// # Errors
 /// Returns a config error that lists the backends of this build if there is none of that name, an
 /// unsupported one if there is, but not in this build.
@@ -97,6 +132,20 @@ fn absent(name: &str) -> Error {
 }
 
 /// Opens the backend that `options` name.
+///
+/// # Examples
+/// ```
+/// use railbus::{Bus, backends::{self, memory::{Memory, Wire}}, options::Options};
+/// use std::sync::Arc;
+///
+/// # tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap().block_on(async {
+/// let backend = backends::open(Options::parse("memory:?wire=always")?).await?;
+/// assert!(backend.encodes());
+/// let own = Memory::default();
+/// assert_eq!(own.wire(), Wire::Lazy);
+/// assert!(Bus::over(Arc::new(own)).ping().await.is_ok());
+/// # Ok::<(), railbus::Error>(()) }).unwrap();
+/// ```
 ///
 /// # Errors
 /// As [`find`], else what the backend says.

@@ -17,6 +17,18 @@ use std::borrow::Borrow;
 impl Bus {
     /// Publishes without awaiting: for sync code and sync handlers. It needs no runtime.
     ///
+    /// # Examples
+    /// ```
+    /// use railbus::{Bus, Event};
+    ///
+    /// let bus = Bus::new();
+    /// bus.on("tick").run(|_: &Event| {}).now()?;
+    /// assert_eq!(bus.emit(Event::new("tick"))?.matched, 1);
+    /// bus.on("tick").run(async |_: Event| {}).now()?;
+    /// assert!(bus.emit(Event::new("tick")).is_err(), "one of them is async");
+    /// # Ok::<(), railbus::Error>(())
+    /// ```
+    ///
     /// # Errors
     /// Returns an error before anything ran if a subscription that wants the event is async, has a
     /// group, or may be tried again where there is no runtime; else as [`Bus::publish`].

@@ -25,6 +25,21 @@ use tokio_util::{sync::CancellationToken, task::TaskTracker};
 const CLOSE_WITHIN: Duration = Duration::from_secs(30);
 
 /// Publish and subscribe: a table of subscriptions over one backend. Cheap to clone.
+///
+/// # Examples
+/// ```
+/// use railbus::{Bus, Event, Payload, State};
+///
+/// # tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap().block_on(async {
+/// let bus = Bus::open("memory:").await?.state(String::from("north"));
+/// let tell = async |lines: Payload<u32>, tenant: State<String>| println!("{}: {lines}", *tenant);
+/// bus.on("order.placed").group("billing").run(tell).await?;
+/// bus.publish(Event::new("order.placed").payload(2_u32)).await?;
+/// bus.idle().await?; // everything published so far is through
+/// assert_eq!((bus.capability().name, bus.counters().succeeded.get()), ("memory", 1));
+/// bus.close().await?;
+/// # Ok::<(), railbus::Error>(()) }).unwrap();
+/// ```
 #[derive(Clone)]
 pub struct Bus(pub(super) Arc<Inner>);
 
@@ -84,6 +99,23 @@ impl Bus {
     }
 
     /// Opens a bus over a backend of the caller's.
+    ///
+    /// # Examples
+    /// ```
+    /// use railbus::{Bus, Event, backends::memory::Memory};
+    /// use std::{sync::Arc, time::Duration};
+    ///
+    /// # tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap().block_on(async {
+    /// let memory = Memory::default();
+    /// let bus = Bus::over(Arc::new(memory));
+    /// assert!(bus.ping().await.is_ok() && bus.is_quiet().await?);
+    /// assert!(bus.keeper()?.groups().await?.is_empty());
+    /// assert!(bus.accounts().is_none(), "memory keeps no accounts of runs");
+    /// bus.close_within(Duration::from_secs(5)).await?;
+    /// bus.close().await?; // again is fine
+    /// assert!(bus.publish(Event::new("tick")).await.is_err());
+    /// # Ok::<(), railbus::Error>(()) }).unwrap();
+    /// ```
     #[must_use]
     pub fn over(backend: Arc<dyn Backend>) -> Self {
         let tasks = TaskTracker::new();
@@ -154,6 +186,19 @@ impl Bus {
 
     /// Waits until a group ends by itself, be it because its policy said stop or because it was
     /// pruned, and returns why.
+    ///
+    /// # Examples
+    /// ```
+    /// use railbus::{Bus, Event, Retry, delivery::Then};
+    ///
+    /// # tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap().block_on(async {
+    /// let bus = Bus::open("memory:").await?;
+    /// let on = bus.on("tick").group("g").retry(Retry::attempts(1)).then(Then::Stop);
+    /// on.run(async |_: Event| Err::<(), _>("the disk is full")).await?;
+    /// bus.publish(Event::new("tick")).await?;
+    /// assert!(bus.failed().await.to_string().contains("the disk is full"));
+    /// # Ok::<(), railbus::Error>(()) }).unwrap();
+    /// ```
     ///
     /// # Cancel safety
     /// Nothing is lost if it is dropped.
@@ -278,6 +323,21 @@ fn closed() -> Error {
 }
 
 /// A bus that stopped fetching.
+///
+/// # Examples
+/// ```
+/// use railbus::{Bus, Event, bus::Draining};
+/// use std::time::Duration;
+///
+/// # tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap().block_on(async {
+/// let bus = Bus::open("memory:").await?;
+/// let draining: Draining = bus.drain();
+/// assert!(bus.publish(Event::new("tick")).await.is_err(), "nothing new begins");
+/// let settled = draining.settle(Duration::from_secs(5)).await;
+/// let groups = bus.keeper()?.groups().await?; // what it keeps can still be asked
+/// settled.finish(Duration::from_secs(5)).await?;
+/// # Ok::<(), railbus::Error>(()) }).unwrap();
+/// ```
 #[derive(Debug)]
 #[must_use = "draining goes on when finished"]
 pub struct Draining(Bus);

@@ -64,6 +64,18 @@ impl Bus {
 
     /// Publishes a batch and returns one result an event, in order.
     ///
+    /// # Examples
+    /// ```
+    /// use railbus::{Bus, Event};
+    ///
+    /// # tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap().block_on(async {
+    /// let bus = Bus::open("memory:").await?;
+    /// let batch = [Event::new("tick").payload(1).into(), Event::new("").payload(2).into()];
+    /// let results = bus.publish_all(&batch).await;
+    /// assert!(results[0].is_ok() && results[1].is_err());
+    /// # Ok::<(), railbus::Error>(()) }).unwrap();
+    /// ```
+    ///
     /// # Errors
     /// Each result is as of [`Bus::publish`].
     pub async fn publish_all(&self, batch: &[Outgoing]) -> Vec<Result<Report>> {

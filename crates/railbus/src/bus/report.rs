@@ -7,13 +7,14 @@
 ///
 /// # Examples
 /// ```
-/// use railbus::{BoxError, Bus, Event};
+/// use railbus::{BoxError, Bus, Event, bus::HandlerFailure};
 ///
 /// let bus = Bus::new();
 /// bus.on("order.placed").run(|_: &Event| Err::<(), BoxError>("no stock".into())).now()?;
 /// let report = bus.emit(Event::new("order.placed"))?;
 /// assert_eq!((report.matched, report.failures.len()), (1, 1));
-/// assert_eq!(report.failures[0].error, "no stock");
+/// let failure: &HandlerFailure = &report.failures[0];
+/// assert_eq!(failure.error, "no stock");
 /// # Ok::<(), railbus::Error>(())
 /// ```
 #[derive(Clone, Debug, Default, PartialEq)]

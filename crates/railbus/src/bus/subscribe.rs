@@ -47,6 +47,18 @@ impl Bus {
 
     /// Opens several subscriptions at once: their groups fetch only when all are in the table.
     ///
+    /// # Examples
+    /// ```
+    /// use railbus::{Bus, Event};
+    ///
+    /// # tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap().block_on(async {
+    /// let bus = Bus::open("memory:").await?;
+    /// let charge = bus.on("order.placed").group("shop").run(async |_: Event| {});
+    /// let ship = bus.on("order.paid").group("shop").run(async |_: Event| {});
+    /// assert_eq!(bus.open_all(vec![charge, ship]).await?.len(), 2);
+    /// # Ok::<(), railbus::Error>(()) }).unwrap();
+    /// ```
+    ///
     /// # Errors
     /// Returns the first error; none of them is open then.
     pub async fn open_all(&self, openings: Vec<Opening>) -> Result<Vec<Subscription>> {
@@ -74,6 +86,36 @@ impl Bus {
 }
 
 /// A subscription in the making; [`On::run`] gives it a handler.
+///
+/// # Examples
+/// ```
+/// use railbus::{
+///     Bus, Event, Retry, backend::Start, bus::{On, Opening}, delivery::{Class, Then},
+///     middlewares::Timeout,
+/// };
+/// use std::time::Duration;
+///
+/// # tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap().block_on(async {
+/// let bus = Bus::open("memory:").await?;
+/// let on: On = bus
+///     .on("order.placed")
+///     .group("billing")
+///     .named("charge")
+///     .priority(0)
+///     .retry(Retry::attempts(3))
+///     .classify(|error| match error.to_string().contains("refused") {
+///         true => Class::Permanent,
+///         false => Class::Transient,
+///     })
+///     .then(Then::DeadLetter)
+///     .lease(Duration::from_secs(10))
+///     .limit(4)
+///     .from(Start::Newest)
+///     .layer(Timeout::new(Duration::from_secs(5)));
+/// let opening: Opening = on.run(async |_: Event| {});
+/// assert_eq!(opening.await?.name(), "charge");
+/// # Ok::<(), railbus::Error>(()) }).unwrap();
+/// ```
 #[must_use = "a subscription in the making does nothing without a handler"]
 pub struct On {
     bus: Bus,
@@ -150,6 +192,16 @@ impl On {
     }
 
     /// Lets the handler settle by hand, by a [`Lease`](crate::delivery::Lease) argument.
+    ///
+    /// # Examples
+    /// ```
+    /// use railbus::{Bus, delivery::Lease};
+    ///
+    /// # tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap().block_on(async {
+    /// let bus = Bus::open("memory:").await?;
+    /// bus.on("tick").group("g").manual().run(async |lease: Lease| lease.ack()).await?;
+    /// # Ok::<(), railbus::Error>(()) }).unwrap();
+    /// ```
     pub fn manual(mut self) -> Self {
         self.manual = true;
         self

@@ -5,6 +5,16 @@ use crate::{clock::Timestamp, consumer::Entry, predicate::Predicate};
 use std::{fmt, sync::Arc};
 
 /// What a subscription is known by: a number that its bus gives to no other, from 1.
+///
+/// # Examples
+/// ```
+/// use railbus::{Bus, Event, SubscriptionId};
+///
+/// let bus = Bus::new();
+/// let id: SubscriptionId = bus.on("tick").run(|_: &Event| {}).now()?.id();
+/// assert!(bus.unsubscribe(id) && !bus.unsubscribe(id));
+/// # Ok::<(), railbus::Error>(())
+/// ```
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct SubscriptionId(pub(super) u64);
 
@@ -21,9 +31,14 @@ impl fmt::Display for SubscriptionId {
 /// use railbus::{Bus, Event};
 ///
 /// let bus = Bus::new();
-/// let subscription = bus.on("order.placed").run(|_: &Event| {}).now()?;
+/// let subscription = bus.on("order.*").named("log").run(|_: &Event| {}).now()?;
+/// assert_eq!((subscription.name(), subscription.id().to_string()), ("log", "1".into()));
+/// assert_eq!((subscription.topic(), subscription.pattern()), (None, Some("order.*")));
+/// assert_eq!((subscription.group(), subscription.predicate().is_typed()), (None, false));
+/// println!("since {}: {}", subscription.created_at(), subscription.explain());
 /// subscription.cancel();
 /// assert_eq!(bus.emit(Event::new("order.placed"))?.matched, 0);
+/// assert!(!bus.unsubscribe(subscription.id()), "it was cancelled before");
 /// # Ok::<(), railbus::Error>(())
 /// ```
 #[derive(Clone)]
@@ -97,6 +112,19 @@ impl Subscription {
 }
 
 /// A subscription that is cancelled when this is dropped.
+///
+/// # Examples
+/// ```
+/// use railbus::{Bus, Event, bus::Guard};
+///
+/// let bus = Bus::new();
+/// {
+///     let _guard: Guard = bus.on("tick").run(|_: &Event| {}).now()?.guard();
+///     assert_eq!(bus.emit(Event::new("tick"))?.matched, 1);
+/// }
+/// assert_eq!(bus.emit(Event::new("tick"))?.matched, 0);
+/// # Ok::<(), railbus::Error>(())
+/// ```
 #[derive(Debug)]
 pub struct Guard(Subscription);
 
@@ -115,6 +143,24 @@ impl Drop for Guard {
 }
 
 /// What a subscription does, to be displayed.
+///
+/// # Examples
+/// ```
+/// use railbus::{Bus, Event, Retry, bus::Explanation, topic};
+///
+/// let bus = Bus::new();
+/// let on = bus.on(topic("shop")).named("log").retry(Retry::attempts(2));
+/// let subscription = on.run(|_: &Event| {}).now()?;
+/// let explained: Explanation<'_> = subscription.explain();
+/// let lines = [
+///     "log: topic shop",
+///     "  asked of the backend: topic shop",
+///     "  broadcast: live, at most once",
+///     "  try 1, after 500ms try 2, then Drop",
+/// ];
+/// assert_eq!(explained.to_string(), lines.join("\n"));
+/// # Ok::<(), railbus::Error>(())
+/// ```
 #[derive(Debug)]
 pub struct Explanation<'a>(&'a Entry);
 

@@ -1,6 +1,13 @@
 //! How much of everything a run does.
 
 /// How much of everything a run does: more shows more, and takes longer.
+///
+/// # Examples
+/// ```
+/// use railbus::conformance::Counts;
+///
+/// assert!(Counts::short().events < Counts::stress().events);
+/// ```
 #[non_exhaustive]
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Counts {

@@ -21,6 +21,25 @@ const VARIABLE: &str = "RAILBUS_CONFORMANCE_MEMBER";
 
 /// What a process does as a member of a group, until it is killed or its standard input ends: it
 /// settles some events and holds on to the rest.
+///
+/// # Examples
+/// ```no_run
+/// use railbus::{backends, conformance::{Counts, Member, Suite, Target}, options::Options};
+/// use std::{env, io::stdout, process::Command};
+///
+/// /// The suite starts this program again as a member that it kills.
+/// #[railbus::main]
+/// async fn main() -> railbus::Result<()> {
+///     const URL: &str = "sqlite:conformance.db";
+///     if let Some(member) = Member::from_env()? {
+///         return member.run(backends::open(Options::parse(URL)?).await?, stdout()).await;
+///     }
+///     let target = Target::url(URL)?.member(|| Command::new(env::current_exe().unwrap()));
+///     let certificate = Suite::new(target).counts(Counts::stress()).run().await?;
+///     println!("{}", certificate.to_markdown());
+///     Ok(())
+/// }
+/// ```
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct Member {
     pub(super) group: String,

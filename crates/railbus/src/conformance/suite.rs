@@ -32,6 +32,34 @@ const TICK: Duration = Duration::from_millis(20);
 const SCALES: [u32; 3] = [1, 4, 16];
 
 /// A run of the conformance suite, in the making.
+///
+/// # Examples
+/// ```
+/// use railbus::backend::Backend;
+/// use railbus::backends::memory::Memory;
+/// use railbus::conformance::{CaseReport, Certificate, Counts, Status, Suite, Target};
+/// use std::{sync::Arc, time::Duration};
+///
+/// # tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap().block_on(async {
+/// let memory = Memory::default();
+/// let target = Target::new(move || {
+///     let connection: Arc<dyn Backend> = Arc::new(memory.connect());
+///     Box::pin(async { Ok(connection) })
+/// });
+/// let suite = Suite::new(target)
+///     .seed(7)
+///     .counts(Counts::short())
+///     .patience(Duration::from_secs(10))
+///     .only([Suite::names()[0]]);
+/// assert_eq!(suite.seed_used(), 7);
+/// let certificate: Certificate = suite.run().await?;
+/// let case: &CaseReport = &certificate.cases[0];
+/// assert_eq!((case.status, case.status.name()), (Status::Passed, "passed"), "{:?}", case.why);
+/// assert!(certificate.is_conformant() && certificate.count(Status::Failed) == 0);
+/// assert!(certificate.case(case.name).is_some() && certificate.to_json()["cases"].is_array());
+/// println!("{}", certificate.to_markdown());
+/// # Ok::<(), railbus::Error>(()) }).unwrap();
+/// ```
 #[derive(Clone, Debug)]
 #[must_use = "a suite does nothing until it is run"]
 pub struct Suite {

@@ -20,6 +20,24 @@ use std::{
 /// The suite opens many connections to it at once, uses topics and groups with names of their
 /// own, and forgets its groups afterwards: what others keep in the store stays as it is. Its
 /// events stay until the store's retention lets them go.
+///
+/// # Examples
+/// ```
+/// use railbus::{backends::memory::Memory, backend::Backend, conformance::{Suite, Target}};
+/// use std::sync::Arc;
+///
+/// let memory = Memory::default();
+/// let target = Target::new(move || {
+///     let backend: Arc<dyn Backend> = Arc::new(memory.connect());
+///     Box::pin(async move { Ok(backend) })
+/// })
+/// .inject(|topic, bytes| Box::pin(async move {
+///     println!("{} bytes that are no event go to {topic}", bytes.len());
+///     Ok(())
+/// }));
+/// let suite = Suite::new(target);
+/// # Ok::<(), railbus::Error>(())
+/// ```
 #[derive(Clone)]
 pub struct Target {
     open: Arc<dyn Fn() -> Opening + Send + Sync>,

@@ -12,6 +12,31 @@ use smol_str::SmolStr;
 use std::{borrow::Borrow, sync::Arc, time::Duration};
 
 /// An event in the making; [`EventBuilder::payload`] ends it, and so does publishing it.
+///
+/// # Examples
+/// ```
+/// use railbus::{Event, EventBuilder, payload::RawPayload};
+/// use std::time::Duration;
+///
+/// let draft: EventBuilder = Event::new("order.placed")
+///     .id("e-1")
+///     .topic("shop")
+///     .source("web")
+///     .timestamp("2026-01-01T00:00:00Z".parse().unwrap())
+///     .correlation("c-1")
+///     .causation("e-0")
+///     .schema("2")
+///     .metadata("tenant", "north")
+///     .delay(Duration::from_secs(1));
+/// let event = draft.raw_payload(RawPayload::of(7));
+/// assert_eq!((event.id(), event.source(), event.schema()), ("e-1", "web", Some("2")));
+/// assert_eq!((event.correlation_id(), event.causation_id()), ("c-1", Some("e-0")));
+/// assert_eq!(event.metadata()["tenant"], "north");
+/// assert_eq!(event.delay(), Some(Duration::from_secs(1)));
+/// assert_eq!(event.timestamp().to_string(), "2026-01-01T00:00:00.000000Z");
+/// assert_eq!(event.raw_payload().text().unwrap(), "7");
+/// assert!(event.check().is_ok());
+/// ```
 #[derive(Clone)]
 #[must_use = "an event in the making does nothing"]
 pub struct EventBuilder(pub(super) Envelope);
@@ -151,6 +176,21 @@ fn is_valid(envelope: &Envelope) -> bool {
 
 /// What can be published: an [`Event`], a reference to one, an [`EventBuilder`], or a type with
 /// `#[derive(Event)]`.
+///
+/// # Examples
+/// ```
+/// use railbus::{Event, IntoEvent};
+/// use std::borrow::Borrow;
+///
+/// /// Publishes to nobody.
+/// fn type_of(event: impl IntoEvent) -> String {
+///     let event = event.into_event();
+///     Borrow::<Event>::borrow(&event).event_type().to_owned()
+/// }
+/// let event = Event::new("order.placed").payload(7);
+/// assert_eq!(type_of(&event), "order.placed");
+/// assert_eq!(type_of(Event::new("order.placed")), "order.placed");
+/// ```
 #[diagnostic::on_unimplemented(
     message = "`{Self}` can't be published",
     label = "not an event",

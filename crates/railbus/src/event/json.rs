@@ -10,6 +10,18 @@ impl Event {
     /// Returns the event as a JSON map: id, type, topic, source, payload, timestamp, then what is
     /// present of correlation_id, causation_id, schema and metadata.
     ///
+    /// # Examples
+    /// ```
+    /// use railbus::{Event, json};
+    ///
+    /// let event = Event::new("order.placed").id("e-1").payload(json!({"lines": 2}));
+    /// let map = event.to_map()?;
+    /// assert_eq!((&map["type"], &map["payload"]["lines"]), (&json!("order.placed"), &json!(2)));
+    /// assert_eq!(Event::from_map(&map)?, event);
+    /// assert!(event.to_json()?.starts_with(r#"{"id":"e-1","type":"order.placed""#));
+    /// # Ok::<(), railbus::Error>(())
+    /// ```
+    ///
     /// # Errors
     /// Returns an encode error if the payload can't be encoded.
     pub fn to_map(&self) -> Result<Map<String, Value>> {

@@ -9,6 +9,13 @@
 /// use railbus::{Event, Type};
 ///
 /// assert_eq!(Event::new(Type::CREATED).payload(1).event_type(), "created");
+/// let known = [Type::UPDATED, Type::DELETED, Type::ACTIVATED, Type::DEACTIVATED, Type::CUSTOM];
+/// assert_eq!(known, ["updated", "deleted", "activated", "deactivated", "custom"]);
+/// // What the bus tells of handlers, and a pipeline of its steps:
+/// let failed = [Type::ERROR, Type::HANDLER_ERROR, Type::STEP_ERROR, Type::PIPELINE_ERROR];
+/// let steps = [Type::STEP_START, Type::STEP_END, Type::STEP_RETRY, Type::STEP_SKIPPED];
+/// let runs = [Type::PIPELINE_START, Type::PIPELINE_END];
+/// assert_eq!((failed[1], steps[0], runs[1]), ("handler.error", "step_start", "pipeline_end"));
 /// ```
 #[derive(Clone, Copy, Debug)]
 pub struct Type;

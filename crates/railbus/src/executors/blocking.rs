@@ -10,6 +10,17 @@ use tokio::runtime::Handle;
 /// Runs a step on one of the runtime's threads for blocking work, so that it stops nothing else.
 ///
 /// Needs a tokio runtime. Once such a step has begun, nothing can stop it.
+///
+/// # Examples
+/// ```
+/// use railbus::{Pipeline, StepDef, executors::Blocking, store};
+///
+/// # tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap().block_on(async {
+/// let slow = StepDef::value("sum", |_| (1..=100).sum::<u64>()).executor(Blocking);
+/// let report = Pipeline::new("sums").step(slow).build()?.run(store! {}).await;
+/// assert_eq!(*report.get::<u64>("sum")?, 5050);
+/// # Ok::<(), railbus::Error>(()) }).unwrap();
+/// ```
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Blocking;
 

@@ -15,6 +15,28 @@ use std::{
 /// One call of a handler: the event, which try it is, and what the bus was given for handlers.
 ///
 /// Arguments are taken from it by [`FromDelivery`](super::FromDelivery).
+///
+/// # Examples
+/// ```
+/// use railbus::{BoxError, Bus, Event, handler::{Call, FromDelivery}};
+///
+/// /// Says which delivery it is.
+/// struct Told(String);
+///
+/// impl FromDelivery for Told {
+///     fn from_delivery(call: &Call<'_>) -> Result<Self, BoxError> {
+///         let group = call.group().unwrap_or("everyone");
+///         let delivery = call.delivery();
+///         assert_eq!(delivery.event(), call.event());
+///         Ok(Self(format!("{}, try {}, to {group}", call.event().event_type(), call.attempt())))
+///     }
+/// }
+///
+/// let bus = Bus::new();
+/// bus.on("tick").run(|told: Told| assert_eq!(told.0, "tick, try 1, to everyone")).now()?;
+/// assert!(bus.emit(Event::new("tick"))?.failures.is_empty());
+/// # Ok::<(), railbus::Error>(())
+/// ```
 #[derive(Clone, Copy)]
 pub struct Call<'a> {
     event: &'a Event,

@@ -21,6 +21,36 @@ pub enum Called<'a> {
 /// [`Delivery`](crate::delivery::Delivery), [`Lease`](crate::delivery::Lease)), at most four, or
 /// one `&Event`; it returns nothing, a `Result` with any error, or an
 /// [`Outcome`](crate::delivery::Outcome).
+///
+/// # Examples
+/// ```
+/// use railbus::{Bus, Event, Payload, State, handler::{Call, Called, Handler}};
+///
+/// fn count(event: &Event) {
+///     println!("{}", event.event_type());
+/// }
+///
+/// /// A handler that is none of the usual: it runs another one twice.
+/// struct Twice<H>(H);
+///
+/// impl<M, H: Handler<M>> Handler<(Twice<H>, M)> for Twice<H> {
+///     const ASYNC: bool = H::ASYNC;
+///
+///     fn call<'a>(&'a self, call: Call<'a>) -> Called<'a> {
+///         match self.0.call(call) {
+///             Called::Now(_) => self.0.call(call),
+///             later => later,
+///         }
+///     }
+/// }
+///
+/// let bus = Bus::new().state(String::from("shop"));
+/// bus.on("tick").run(count).now()?;
+/// bus.on("tick").run(|n: Payload<u32>, name: State<String>| println!("{name:?} {n}")).now()?;
+/// bus.on("tick").run(Twice(count)).now()?;
+/// assert_eq!(bus.emit(Event::new("tick").payload(1_u32))?.matched, 3);
+/// # Ok::<(), railbus::Error>(())
+/// ```
 #[diagnostic::on_unimplemented(
     message = "`{Self}` is not a handler",
     label = "its arguments, what it returns or what it captures don't fit",

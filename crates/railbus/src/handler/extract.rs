@@ -102,6 +102,18 @@ impl FromDelivery for Lease {
 /// The event's payload as a `T`: the value itself if it was given as one, else decoded.
 ///
 /// It displays as its `T` does.
+///
+/// # Examples
+/// ```
+/// use railbus::{Bus, Event, Payload};
+///
+/// let bus = Bus::new();
+/// bus.on("number").run(|n: Payload<u32>| assert_eq!((*n + 1, &*n.to_string()), (8, "7"))).now()?;
+/// bus.on("number").run(|n: Payload<u32>| assert_eq!(n.into_inner(), 7)).now()?;
+/// let report = bus.emit(Event::new("number").payload(7_u32))?;
+/// assert!(report.failures.is_empty());
+/// # Ok::<(), railbus::Error>(())
+/// ```
 #[derive(Debug)]
 pub struct Payload<T>(Shared<T>);
 

@@ -55,6 +55,32 @@ pub trait SyncHandler: Send + Sync + 'static {
 }
 
 /// A struct that handles events and awaits.
+///
+/// # Examples
+/// ```
+/// use railbus::{AsyncHandler, BoxError, Bus, Event};
+///
+/// # tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap().block_on(async {
+/// struct Mailer;
+///
+/// #[async_trait::async_trait]
+/// impl AsyncHandler for Mailer {
+///     fn can_handle(&self, event: &Event) -> bool {
+///         event.source() != "test"
+///     }
+///
+///     async fn handle(&self, event: &Event) -> Result<(), BoxError> {
+///         println!("to {}", event.get::<&str>("address").ok_or("nobody to write to")?);
+///         Ok(())
+///     }
+/// }
+///
+/// let bus = Bus::new();
+/// bus.on("welcome").run(Mailer).await?;
+/// assert_eq!(bus.publish(Event::new("welcome").source("test")).await?.matched, 0);
+/// assert_eq!(bus.publish(Event::new("welcome")).await?.failures[0].error, "nobody to write to");
+/// # Ok::<(), railbus::Error>(()) }).unwrap();
+/// ```
 #[async_trait]
 pub trait AsyncHandler: Send + Sync + 'static {
     /// Tells whether it takes this event (default: every one); if not, it is skipped.

@@ -21,6 +21,19 @@ const EVERY_MAX: Duration = Duration::from_secs(10 * 365 * 24 * 60 * 60);
 /// The first event comes one interval after the start. Ticks that were missed, since nobody asked
 /// for them in time, come as one; those after it keep to the original beat. Every event is new:
 /// its id, no position, `interval:NAME` as its source.
+///
+/// # Examples
+/// ```
+/// use railbus::{input::EventInput, inputs::interval::Interval, json};
+/// use std::time::Duration;
+///
+/// # tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap().block_on(async {
+/// let beat = Interval::new("beat", Duration::from_millis(1), "tick")?;
+/// let mut beat = beat.topic("clock:tick")?.payload(json!({"by": "the clock"}));
+/// let event = &beat.next().await?[0].event;
+/// assert_eq!((event.topic(), event.source()), ("clock:tick", "interval:beat"));
+/// # Ok::<(), railbus::Error>(()) }).unwrap();
+/// ```
 #[derive(Debug)]
 pub struct Interval {
     name: String,

@@ -32,6 +32,28 @@ const AHEAD: usize = 2;
 /// else is no regular file, can't resume: its events have new ids and no position.
 ///
 /// Memory holds a few batches of about 1 MiB, or as many lines of [`LINE_MAX`].
+///
+/// # Examples
+/// ```
+/// use railbus::{input::EventInput, inputs::ndjson::{HEAD_MAX, LINE_MAX, Ndjson, REJECTED}};
+///
+/// # tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap().block_on(async {
+/// let folder = tempfile::tempdir().unwrap();
+/// let path = folder.path().join("orders.ndjson");
+/// let line = r#"{"event": "order.placed", "order": {"lines": 2}}"#;
+/// std::fs::write(&path, format!("{line}\nno JSON\n")).unwrap();
+///
+/// let input = Ndjson::new(&path)?.type_field("event").payload_field("order");
+/// let mut input = input.topic("shop:{event}")?;
+/// assert!(input.can_resume());
+/// input.resume(None).await?;
+/// let lines = input.next().await?;
+/// let order = &lines[0].event;
+/// assert_eq!((order.topic(), order.get("lines")), ("shop:order.placed", Some(2)));
+/// assert_eq!(lines[1].event.event_type(), REJECTED);
+/// assert!(lines[1].event.get::<&str>("head").unwrap().len() < HEAD_MAX && HEAD_MAX < LINE_MAX);
+/// # Ok::<(), railbus::Error>(()) }).unwrap();
+/// ```
 #[derive(Debug)]
 pub struct Ndjson {
     task: Task,

@@ -105,6 +105,17 @@ impl Options {
     ///
     /// Every other variable is ignored.
     ///
+    /// # Examples
+    /// ```no_run
+    /// use railbus::{Bus, options::Options};
+    ///
+    /// #[railbus::main]
+    /// async fn main() -> railbus::Result<()> {
+    ///     let bus = Bus::open(Options::from_env()?).await?;
+    ///     bus.close().await
+    /// }
+    /// ```
+    ///
     /// # Errors
     /// Returns a config error if no variable names a backend, a variable is not UTF-8, or two
     /// contradict each other.

@@ -15,6 +15,14 @@ pub(super) fn is_secret(key: &str) -> bool {
 
 /// Puts `***` in place of the password of a URL; of what stands before an `@` and may be a user or
 /// a token, too, except in URLs of Postgres, where it is a user.
+///
+/// # Examples
+/// ```
+/// use railbus::options::redact;
+///
+/// assert_eq!(redact("redis://me:s3cret@cache/0"), "redis://me:***@cache/0");
+/// assert_eq!(redact("sqlite:orders.db"), "sqlite:orders.db");
+/// ```
 #[must_use]
 pub fn redact(url: &str) -> String {
     // Slashes further on are part of the password or of the path.

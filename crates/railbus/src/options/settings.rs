@@ -11,6 +11,28 @@ use crate::{
 use std::{collections::BTreeMap, fmt, time::Duration};
 
 /// A setting that a backend takes.
+///
+/// # Examples
+/// ```
+/// use railbus::options::{Options, Setting};
+/// use std::time::Duration;
+///
+/// const SETTINGS: &[Setting] = &[
+///     Setting { key: "retention", help: "how long settled events are kept (default 24h)" },
+///     Setting { key: "wire", help: "lazy (default) or always" },
+/// ];
+/// let mut options = Options::parse("queue:orders?retention=48h")?.with_address("bills");
+/// options.set("wire", "always");
+/// options.check(SETTINGS)?;
+/// assert_eq!((options.address(), options.text("wire")), ("bills", Some("always")));
+/// assert_eq!(options.duration("retention")?, Some(Duration::from_secs(48 * 3600)));
+/// assert_eq!(options.one_of("wire", &[("lazy", false), ("always", true)])?, Some(true));
+///
+/// options.set("retntion", "1h");
+/// let error = options.check(SETTINGS).unwrap_err();
+/// assert!(error.to_string().contains("retntion"), "{error}");
+/// # Ok::<(), railbus::Error>(())
+/// ```
 #[derive(Clone, Copy, Debug)]
 pub struct Setting {
     /// The key, as URLs, tables and maps write it.
@@ -41,6 +63,7 @@ pub struct Setting {
 /// });
 /// assert_eq!(url, Options::from_map(map.as_object().unwrap())?);
 /// assert_eq!(url.to_string(), "redis://***@cache:6379/2?prefix=shop&tls=true");
+/// assert_eq!((url.backend(), url.text("host")), ("redis", Some("cache")));
 /// # Ok::<_, railbus::error::Error>(())
 /// ```
 #[derive(Clone, PartialEq, Eq)]

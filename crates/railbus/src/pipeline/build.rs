@@ -86,6 +86,30 @@ impl fmt::Debug for Pipeline {
 }
 
 /// A pipeline in the making.
+///
+/// # Examples
+/// ```
+/// use railbus::{Bus, Event, Pipeline, PipelineBuilder, State, StepDef, Status, store};
+///
+/// # tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap().block_on(async {
+/// let bus = Bus::new();
+/// bus.on("step_*").run(|e: &Event| println!("{} {}", e.source(), e.event_type())).await?;
+/// let builder: PipelineBuilder = Pipeline::new("fulfil")
+///     .state(String::from("north"))
+///     .input::<u32>("lines")
+///     .step(StepDef::fallible("check", |_| Err("the shop is closed".into())))
+///     .step(StepDef::value("ship", |_| "sent"))
+///     .lenient()
+///     .observe(&bus)
+///     .observe_values();
+/// let fulfil = builder.build()?;
+/// assert_eq!(fulfil.name(), "fulfil");
+/// assert_eq!(fulfil.steps().collect::<Vec<_>>(), ["check", "ship"]);
+/// assert_eq!(fulfil.inputs().collect::<Vec<_>>(), ["lines"]);
+/// let report = fulfil.run(store! { "lines" => 2_u32 }).await;
+/// assert_eq!((report.status(), report.steps().len()), (Status::Exception, 2));
+/// # Ok::<(), railbus::Error>(()) }).unwrap();
+/// ```
 #[derive(Clone, Debug)]
 #[must_use = "a pipeline in the making does nothing"]
 pub struct PipelineBuilder {

@@ -12,6 +12,36 @@ use std::{any::type_name, sync::Arc};
 
 /// A step as a pipeline holds it: the work, its names, how often it is tried, where it runs, and
 /// what ends the run.
+///
+/// # Examples
+/// ```
+/// use railbus::{IntoStep, Pipeline, Retry, StepDef, StepResult, executors::Blocking, store};
+/// use railbus::step::{Flow, Input, Signature, Step};
+///
+/// # tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap().block_on(async {
+/// struct Sum;
+///
+/// #[async_trait::async_trait]
+/// impl Step for Sum {
+///     fn signature(&self) -> Signature {
+///         Signature::new("sum").needs::<Vec<i64>>("data")
+///     }
+///
+///     async fn run(&self, input: Input<'_>) -> StepResult {
+///         Ok(Flow::next(input.get::<Vec<i64>>("data")?.iter().sum::<i64>()))
+///     }
+/// }
+///
+/// let load = StepDef::value("load", |_| vec![1_i64, 2, 3]).output("raw_data").blocking();
+/// let sum = StepDef::of(Sum).bind("data", "raw_data").retry(Retry::attempts(3));
+/// let again = Sum.named("again").bind("data", "raw_data").executor(Blocking);
+/// let last = again.stop_on_success(true).stop_on_error(true).stop_on_exception(true);
+/// assert_eq!(last.name(), "again");
+/// let pipeline = Pipeline::new("sums").step(load).step(sum).step(last).build()?;
+/// let report = pipeline.run(store! {}).await;
+/// assert_eq!((*report.get::<i64>("sum")?, *report.get::<i64>("again")?), (6, 6));
+/// # Ok::<(), railbus::Error>(()) }).unwrap();
+/// ```
 #[derive(Clone, Debug)]
 pub struct StepDef {
     pub(super) name: Arc<str>,
@@ -184,6 +214,21 @@ impl<F: Fn(Input<'_>) -> StepResult + Send + Sync + 'static> Step for Closure<F>
 
 /// What can be a step of a pipeline: a [`StepDef`], a function with `#[step]`, or a struct that is
 /// a [`Step`].
+///
+/// # Examples
+/// ```
+/// use railbus::{IntoStep, Pipeline, StepDef, json};
+///
+/// /// A function that makes a step is as good as the step.
+/// fn ping() -> StepDef {
+///     StepDef::value("ping", |_| "pong")
+/// }
+///
+/// let again = ping.named("again").retry(json!({"max_attempts": 2}));
+/// let pipeline = Pipeline::new("p").step(ping).step(again).build()?;
+/// assert_eq!(pipeline.steps().collect::<Vec<_>>(), ["ping", "again"]);
+/// # Ok::<(), railbus::Error>(())
+/// ```
 #[diagnostic::on_unimplemented(
     message = "`{Self}` is not a step",
     note = "a step is a function or an impl block with `#[step]`, a struct that implements Step, or a StepDef"
@@ -257,6 +302,13 @@ impl<S: Step> IntoStep<IsStep> for S {
 }
 
 /// Returns the name of a type as a step's name: without its path, in snake case.
+///
+/// # Examples
+/// ```
+/// struct SendMail;
+///
+/// assert_eq!(railbus::pipeline::step_name::<SendMail>(), "send_mail");
+/// ```
 #[must_use]
 pub fn step_name<T>() -> String {
     let path = type_name::<T>();

@@ -141,7 +141,8 @@ impl fmt::Display for StepReport {
 ///
 /// # Examples
 /// ```
-/// use railbus::{Failure, Pipeline, Status, StepDef, pipeline::StopReason, store};
+/// use railbus::pipeline::{StepReport, StepStatus, StopReason};
+/// use railbus::{Failure, Pipeline, Status, StepDef, store};
 ///
 /// # tokio::runtime::Builder::new_current_thread().build().unwrap().block_on(async {
 /// let check = StepDef::fallible("check", |_| Err(Failure::new("sold out").into()));
@@ -149,6 +150,10 @@ impl fmt::Display for StepReport {
 /// assert_eq!(report.status(), Status::Failure);
 /// assert_eq!(report.stopped(), Some(("check", StopReason::Failure)));
 /// assert!(report.to_string().contains("check: failure, 1 try"));
+/// assert_eq!((report.pipeline(), report.status().name()), ("orders", "failure"));
+/// let step: &StepReport = &report.steps()[0];
+/// assert_eq!((step.status, step.tries), (StepStatus::Failure, 1));
+/// assert_eq!(report.error().unwrap().line(), "sold out");
 /// # Ok::<(), railbus::Error>(()) }).unwrap();
 /// ```
 #[must_use = "a run that failed says so in its report alone"]
@@ -260,6 +265,19 @@ impl fmt::Display for RunReport {
 }
 
 /// A run that did not succeed: in which step, and why.
+///
+/// # Examples
+/// ```
+/// use railbus::{Pipeline, StepDef, pipeline::RunError, store};
+///
+/// # tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap().block_on(async {
+/// let ship = StepDef::fallible("ship", |_| Err("no truck".into()));
+/// let report = Pipeline::new("orders").step(ship).build()?.run(store! {}).await;
+/// let error = report.into_result().unwrap_err();
+/// let error: &RunError = error.downcast_ref().unwrap();
+/// assert_eq!((error.pipeline(), error.step(), error.kind()), ("orders", "ship", Some("error")));
+/// # Ok::<(), railbus::Error>(()) }).unwrap();
+/// ```
 #[derive(Debug)]
 pub struct RunError {
     pipeline: Arc<str>,

@@ -32,6 +32,27 @@ impl Pipeline {
     /// Runs the steps for an event: its payload is the value of the pipeline's single input, or
     /// has the values of several as fields.
     ///
+    /// # Examples
+    /// ```
+    /// use railbus::{Bus, Event, Pipeline, StepDef, delivery::Delivery};
+    ///
+    /// # tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap().block_on(async {
+    /// let count = StepDef::fallible("count", |input| {
+    ///     Ok(railbus::Flow::next(input.get::<Vec<u8>>("order")?.len()))
+    /// });
+    /// let pipeline = Pipeline::new("p").input::<Vec<u8>>("order").step(count).build()?;
+    /// let order = Event::new("order.placed").payload(vec![1_u8, 2]);
+    /// let report = pipeline.run_event(&order, 1).await;
+    /// assert_eq!(*report.get::<usize>("count")?, 2);
+    ///
+    /// let bus = Bus::new();
+    /// let run = async move |delivery: Delivery| pipeline.run_for(&delivery).await.into_result();
+    /// bus.on("order.placed").run(run).await?;
+    /// let failed = bus.publish(Event::new("order.placed").payload("no bytes")).await?.failures;
+    /// assert_eq!(failed.len(), 1);
+    /// # Ok::<(), railbus::Error>(()) }).unwrap();
+    /// ```
+    ///
     /// # Cancel safety
     /// As [`Pipeline::run`].
     pub async fn run_for(&self, delivery: &Delivery) -> RunReport {

@@ -41,6 +41,17 @@ impl StdError for FlowError {}
 /// A name starts with a letter or `_` and goes on with letters, digits, `_` and `-` (ASCII). Any
 /// white space may stand between names and arrows.
 ///
+/// # Examples
+/// ```
+/// use railbus::pipeline::text::{FlowError, FlowName, parse};
+///
+/// let flow: Vec<FlowName> = parse("check -> ship").unwrap();
+/// assert_eq!((&*flow[1].name, flow[1].span.clone()), ("ship", 9..13));
+/// let error: FlowError = parse("check - ship").unwrap_err();
+/// assert_eq!(error.span.start, 6);
+/// println!("{error}: {}", error.hint);
+/// ```
+///
 /// # Errors
 /// Returns the first mistake from the left. The operators of branches, groups and bindings are
 /// refused as not yet available.
@@ -96,6 +107,14 @@ pub fn parse(text: &str) -> Result<Vec<FlowName>, FlowError> {
 }
 
 /// Tells whether `text` can be the name of a step or a pipeline.
+///
+/// # Examples
+/// ```
+/// use railbus::pipeline::text::is_name;
+///
+/// assert!(is_name("send_mail") && is_name("check-2"));
+/// assert!(!is_name("2nd") && !is_name("send mail"));
+/// ```
 #[must_use]
 pub fn is_name(text: &str) -> bool {
     text.starts_with(starts_name) && text.chars().all(continues_name)

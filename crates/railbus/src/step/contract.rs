@@ -5,6 +5,16 @@ use async_trait::async_trait;
 use std::{fmt, future::Future, pin::Pin};
 
 /// What running a step gives: what it came to, or a future of that.
+///
+/// # Examples
+/// ```
+/// use railbus::step::{Flow, Ran};
+///
+/// let now = Ran::Now(Ok(Flow::next(7)));
+/// let later = Ran::Later(Box::pin(async { Ok(Flow::Skip) }));
+/// assert!(matches!(now, Ran::Now(Ok(_))) && matches!(later, Ran::Later(_)));
+/// # Ok::<(), railbus::Error>(())
+/// ```
 #[non_exhaustive]
 pub enum Ran<'a> {
     /// The step is through.

@@ -5,6 +5,18 @@ use serde::Serialize;
 use std::any::TypeId;
 
 /// Where a run goes after a step that did not fail: a value, never an error, so nothing retries it.
+///
+/// # Examples
+/// ```
+/// use railbus::{Flow, step::{Branch, Goto}};
+///
+/// let jump: Goto = Flow::goto("manual_review", 7).reason("too large").failed();
+/// assert_eq!((&*jump.to, &*jump.reason, jump.failed), ("manual_review", "too large", true));
+/// assert!(matches!(jump.into(), Flow::Goto(_)));
+/// let chosen = Flow::branch("premium", "C-7");
+/// assert!(matches!(chosen, Flow::Branch(Branch { ref label, .. }) if label == "premium"));
+/// assert!(matches!(Flow::stop("nothing to do"), Flow::Stop(Some(_))));
+/// ```
 #[non_exhaustive]
 #[derive(Clone, Debug, PartialEq)]
 pub enum Flow {
@@ -92,6 +104,15 @@ impl From<Goto> for Flow {
 
 /// What a step may return, alone or in a `Result`: any value that can be stored, a [`Flow`], or
 /// nothing.
+///
+/// # Examples
+/// ```
+/// use railbus::{Flow, step::IntoFlow};
+///
+/// assert_eq!(7.into_flow(), Flow::next(7));
+/// assert_eq!(().into_flow(), Flow::Next(None));
+/// assert_eq!(Flow::Skip.into_flow(), Flow::Skip);
+/// ```
 #[diagnostic::on_unimplemented(
     message = "a step can't return `{Self}`",
     note = "return a value that is Serialize, a Flow, nothing, or a Result of one",

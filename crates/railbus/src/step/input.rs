@@ -13,6 +13,22 @@ use serde::de::DeserializeOwned;
 use serde_json::Value;
 
 /// What a step is given: the values it needs by its own names for them, and what it runs for.
+///
+/// # Examples
+/// ```
+/// use railbus::{Event, State, Store, step::{Bindings, Input, InputParts}, store};
+///
+/// let (store, event) = (store! { "order" => 7 }, Event::new("order.placed").payload(7));
+/// let parts = InputParts::default().event(event).tries(2, 1).state(String::from("north"));
+/// let input = Input::of(&store, &parts);
+/// assert_eq!(*input.get::<u32>("order").unwrap(), 7);
+/// assert!(input.get_if::<u32>("discount").unwrap().is_none());
+/// assert!(input.value("order").is_some() && input.store().has("order"));
+/// assert_eq!((input.attempt(), input.step_try()), (2, 1));
+/// assert_eq!(input.event().unwrap().event_type(), "order.placed");
+/// let tenant: State<String> = input.state().unwrap();
+/// assert_eq!((tenant.as_str(), Bindings::default().key("order")), ("north", "order"));
+/// ```
 #[derive(Clone, Copy, Debug)]
 pub struct Input<'a> {
     pub(crate) event: Option<&'a Event>,

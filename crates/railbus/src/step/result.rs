@@ -26,6 +26,24 @@ use std::{error::Error as StdError, fmt, sync::Arc};
 pub type StepResult<T = Flow> = Result<T, StepError>;
 
 /// The step says no: a decision with a message and a value, never retried.
+///
+/// # Examples
+/// ```
+/// use railbus::{Error, ErrorKind, Failure, json, step::{Exception, StepError}};
+///
+/// let no = Failure::new("the card was refused").value(json!({"code": 51})).because("no money");
+/// assert_eq!((no.message(), no.found()), ("the card was refused", &json!({"code": 51})));
+/// assert_eq!(no.to_string(), "the card was refused: no money");
+///
+/// // Whatever wraps it, it stays the step's own decision.
+/// let wrapped = Error::new(ErrorKind::Handler, "charge", "no").because(no.clone());
+/// assert_eq!(Failure::find(&wrapped), Some(no));
+/// assert_eq!(StepError::from(wrapped).kind(), "failure");
+///
+/// let late = StepError::Exception(Exception::new("timeout", "after 5 s"));
+/// assert_eq!((late.kind(), late.line().as_str()), ("timeout", "after 5 s"));
+/// # Ok::<(), railbus::Error>(())
+/// ```
 #[derive(Clone, Debug, PartialEq)]
 pub struct Failure(Arc<Said>);
 
@@ -170,6 +188,15 @@ impl<E: Into<BoxError> + 'static> From<E> for StepError {
 }
 
 /// Turns errors into failures: `read(path).or_fail("no such order")?`.
+///
+/// # Examples
+/// ```
+/// use railbus::OrFail;
+///
+/// let no = "x".parse::<u32>().or_fail("the order has no number").unwrap_err();
+/// assert_eq!(no.message(), "the order has no number");
+/// assert_eq!(None::<u32>.or_fail("no such order").unwrap_err().message(), "no such order");
+/// ```
 pub trait OrFail<T> {
     /// Makes an error a failure with this message, the error as its cause.
     ///

@@ -7,10 +7,13 @@ use std::any::{TypeId, type_name};
 ///
 /// # Examples
 /// ```
-/// use railbus::step::Signature;
+/// use railbus::step::{Need, Signature};
 ///
 /// let sum = Signature::new("Sum").needs::<Vec<i64>>("data").output::<i64>("sum");
 /// assert_eq!((sum.name(), sum.output_name()), ("Sum", "sum"));
+/// let sum = sum.takes::<i64>("start").state::<String>().goto("review");
+/// let optional: Vec<bool> = sum.all_needs().iter().map(|need: &Need| need.optional).collect();
+/// assert_eq!((optional, sum.targets()), (vec![false, true], &["review".to_owned()][..]));
 /// ```
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Signature {

@@ -21,6 +21,11 @@ use std::{any::type_name, fmt};
 /// assert_eq!(store.get::<Vec<i32>>("data")?.len(), 3);
 /// store.delete("name");
 /// assert_eq!(store.to_json()?, r#"{"data":[1,2,3]}"#);
+/// store.set("total", 6);
+/// store.keep("copy", store.value("data").unwrap().clone()); // shared, not copied
+/// assert_eq!((store.as_map()?["total"].as_i64(), store.has("copy")), (Some(6), true));
+/// store.clear();
+/// assert!(store.is_empty());
 /// # Ok::<(), railbus::Error>(())
 /// ```
 #[derive(Clone, Default, PartialEq)]

@@ -45,6 +45,24 @@ const OWN_PREFIX: &[u8] = b"RAILBUS_";
 /// its stdin is fine. It runs in a process group of its own, all of which is killed when the
 /// command ends, when it takes too long, when the run is dropped, and when the program dies, even
 /// by SIGKILL; only a process that leaves the group on purpose escapes.
+///
+/// # Examples
+/// ```
+/// use railbus::{Event, Pipeline, steps::command::{CommandStep, OUTPUT_MAX, TIMEOUT}};
+/// use std::time::Duration;
+///
+/// # tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap().block_on(async {
+/// let step = CommandStep::new(["sh", "-c", "cat"])?
+///     .cwd("/")
+///     .timeout(Duration::from_secs(10))
+///     .output_max(1024);
+/// assert!(Duration::from_secs(10) < TIMEOUT && 1024 < OUTPUT_MAX);
+/// let step = railbus::StepDef::of(step).named("echo");
+/// let pipeline = Pipeline::new("p").step(step).build()?;
+/// let report = pipeline.run_event(&Event::new("order.placed").payload([1, 2]), 1).await;
+/// assert_eq!(*report.get::<Vec<u8>>("echo")?, [1, 2]);
+/// # Ok::<(), railbus::Error>(()) }).unwrap();
+/// ```
 #[derive(Clone, Debug)]
 pub struct CommandStep {
     argv: Vec<String>,

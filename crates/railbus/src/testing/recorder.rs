@@ -20,6 +20,10 @@ const WAIT: Duration = Duration::from_secs(10);
 ///     bus.publish(Event::new("updated").topic("registry:bots").payload("b-1")).await?;
 ///     let events = received.wait_for(1).await;
 ///     assert_eq!(events[0].payload::<String>()?, "b-1");
+///     assert_eq!((received.len(), received.types()), (1, vec!["updated".to_owned()]));
+///     assert_eq!(received.events(), events);
+///     received.clear();
+///     assert!(received.is_empty());
 ///     Ok(())
 /// }
 /// ```

@@ -40,10 +40,10 @@ pub(crate) fn the_readme_shows_code_at_once(sources: &[Source]) -> Vec<Violation
         Ok(readme) => readme,
         Err(missing) => return missing,
     };
-    if readme.text.lines().take(CODE_BY).any(|line| line.starts_with("```")) {
+    if readme.text.lines().take(CODE_BY).any(|line| line == "```rust") {
         return Vec::new();
     }
-    vec![Violation::at(readme, 0, format!("has no code in its first {CODE_BY} lines"))]
+    vec![Violation::at(readme, 0, format!("has no Rust code in its first {CODE_BY} lines"))]
 }
 
 /// A path that exists on one machine only helps nobody else.

@@ -175,7 +175,7 @@ fn returns_result(source: &Source, at: usize) -> bool {
 }
 
 /// Returns the doc comment and the attributes above a line (from 0), from below.
-fn docs(source: &Source, line: usize) -> impl Iterator<Item = &str> {
+pub(crate) fn docs(source: &Source, line: usize) -> impl Iterator<Item = &str> {
     let code: Vec<_> = source.code.lines().take(line).collect();
     let text: Vec<_> = source.text.lines().take(line).collect();
     text.into_iter().zip(code).rev().map_while(|(text, code)| {

@@ -1,6 +1,6 @@
 //! The rules, each with the snippets that show what it catches and what it lets pass.
 
-use super::{Case, Rule, documents, order, rules, source::Source};
+use super::{Case, Rule, documents, examples, order, rules, source::Source};
 
 const A: &str = "crates/railbus/src/event.rs";
 
@@ -172,6 +172,22 @@ pub(crate) const RULES: &[Rule] = &[
         }],
     },
     Rule {
+        name: "public items have examples",
+        check: examples::public_items_have_examples,
+        cases: &[Case {
+            files: shown,
+            caught: &[
+                "crates/railbus/src/backends/mod.rs:1",
+                "crates/railbus/src/bus/open.rs:1",
+                "crates/railbus/src/event.rs:10",
+                "crates/railbus/src/event.rs:12",
+                "crates/railbus/src/event.rs:15",
+                "crates/railbus/src/event.rs:17",
+                "crates/railbus/src/event.rs:22",
+            ],
+        }],
+    },
+    Rule {
         name: "public enums are non-exhaustive",
         check: rules::public_enums_are_non_exhaustive,
         cases: &[Case {
@@ -216,7 +232,7 @@ pub(crate) const RULES: &[Rule] = &[
         name: "the readme shows code at once",
         check: documents::the_readme_shows_code_at_once,
         cases: &[Case {
-            files: || files(&[("README.md", &format!("{}```sh\n", "words\n".repeat(25)))]),
+            files: || files(&[("README.md", &format!("```sh\n{}```rust\n", "words\n".repeat(24)))]),
             caught: &["README.md:1"],
         }],
     },
@@ -284,4 +300,25 @@ fn documented() -> Vec<Source> {
                 pub fn maybe() -> Option<Result<()>> {}\n\
                 pub fn taking(f: impl Fn() -> Result<()>) {}\n";
     files(&[(A, text)])
+}
+
+/// Items with an example, shown in another's, and shown nowhere.
+fn shown() -> Vec<Source> {
+    let event = "/// A.\n///\n/// # Examples\n/// ```\n/// A::new().shown().chained::<u8>();\n\
+                 /// assert_eq!(LIMIT, 1); // hidden()\n/// ```\npub struct A;\n\
+                 impl A {\n    pub fn missed(&self) {}\n    pub fn shown(&self) {}\n    \
+                 pub const fn hidden() {}\n    pub async fn chained<T>(self) {}\n}\n\
+                 pub fn shown() {}\npub const LIMIT: u8 = 1;\npub trait T {}\n\
+                 pub struct IsMarker;\n#[doc(hidden)]\npub fn private() {}\n\
+                 #[macro_export]\nmacro_rules! store { () => {} }\nmacro_rules! own { () => {} }\n\
+                 pub(crate) fn within() {}\n#[cfg(test)]\nmod tests {\n    pub fn a() {}\n}\n";
+    files(&[
+        (A, event),
+        ("crates/railbus/src/bus/mod.rs", "//! ```\n//! bus.open();\n//! ```\npub mod open;\n"),
+        ("crates/railbus/src/bus/open.rs", "pub fn open() {}\nimpl B {\n    pub fn open() {}\n}\n"),
+        ("crates/railbus/src/backends/mod.rs", "pub fn check() {}\n"),
+        ("crates/railbus/src/backends/x/a.rs", "pub fn check() {}\npub const SETTINGS: u8 = 1;\n"),
+        ("crates/railbus/src/runtime.rs", "pub struct Runtime;\n"),
+        ("crates/railbus-cli/src/main.rs", "pub struct Args;\n"),
+    ])
 }

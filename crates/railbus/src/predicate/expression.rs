@@ -1,11 +1,11 @@
-//! Predicates: which events a subscription wants.
+//! Which events a subscription wants.
 
+use super::interest::{Clause, Interest};
 use crate::{
     error::{Error, ErrorKind, Result},
     event::Event,
     topic::Pattern,
 };
-use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use std::{
     fmt,
@@ -16,6 +16,20 @@ use std::{
 /// Which events: composable with `&`, `|` and `!`, and open to inspection.
 ///
 /// Its type and topic parts are pushed down to the backend, the rest is asked in process.
+///
+/// # Examples
+/// ```
+/// use railbus::{Bus, Event, Predicate, event_type, json, key_equals, topic};
+///
+/// let wanted = event_type("order.*") & (topic("shop") | topic("web:*")) & !key_equals("lines", 0);
+/// let order = Event::new("order.placed").topic("shop").payload(json!({"lines": 2}));
+/// assert!(wanted.matches(&order));
+/// assert_eq!(wanted.to_string(), "((type order.* & (topic shop | topic web:*)) & !lines = 0)");
+///
+/// // A closure asks anything, but nobody can look into it.
+/// let busy = Predicate::from(|event: &Event| event.get::<u32>("lines") > Some(10));
+/// assert!(!busy.matches(&order));
+/// ```
 #[derive(Clone)]
 pub struct Predicate(Node);
 
@@ -37,24 +51,57 @@ enum Node {
 }
 
 /// Matches every event.
+///
+/// # Examples
+/// ```
+/// use railbus::{Event, any};
+///
+/// assert!(any().matches(&Event::new("order.placed").payload(1)));
+/// ```
 #[must_use]
 pub fn any() -> Predicate {
     Predicate(Node::Any)
 }
 
 /// Matches events whose type matches the pattern: `order.placed`, `order.*`.
+///
+/// # Examples
+/// ```
+/// use railbus::{Event, event_type};
+///
+/// let event = Event::new("order.placed").payload(1);
+/// assert!(event_type("order.placed").matches(&event) && event_type("order.*").matches(&event));
+/// assert!(!event_type("order").matches(&event));
+/// ```
 #[must_use]
 pub fn event_type(pattern: &str) -> Predicate {
     Predicate(Node::Type(Pattern::new(pattern)))
 }
 
 /// Matches events whose topic matches the pattern: `registry:bots`, `registry:*`.
+///
+/// # Examples
+/// ```
+/// use railbus::{Event, topic};
+///
+/// let event = Event::new("updated").topic("registry:bots:config").payload(1);
+/// assert!(topic("registry:*").matches(&event));
+/// assert!(!topic("registry:bots").matches(&event));
+/// ```
 #[must_use]
 pub fn topic(pattern: &str) -> Predicate {
     Predicate(Node::Topic(Pattern::new(pattern)))
 }
 
 /// Matches events that name exactly this source.
+///
+/// # Examples
+/// ```
+/// use railbus::{Event, source_is};
+///
+/// let event = Event::new("step_start").source("Demo.Load").payload(1);
+/// assert!(source_is("Demo.Load").matches(&event) && !source_is("Demo.*").matches(&event));
+/// ```
 #[must_use]
 pub fn source_is(source: &str) -> Predicate {
     // A set of one character is that character: special characters stand for themselves.
@@ -66,18 +113,45 @@ pub fn source_is(source: &str) -> Predicate {
 }
 
 /// Matches events whose source starts with `prefix`.
+///
+/// # Examples
+/// ```
+/// use railbus::{Event, source_starts_with};
+///
+/// let event = Event::new("step_start").source("Demo.Load").payload(1);
+/// assert!(source_starts_with("Demo.").matches(&event));
+/// ```
 #[must_use]
 pub fn source_starts_with(prefix: &str) -> Predicate {
     Predicate(Node::SourcePrefix(prefix.into()))
 }
 
 /// Matches events with something at `path` in their payload.
+///
+/// # Examples
+/// ```
+/// use railbus::{Event, has_key, json};
+///
+/// let event = Event::new("order.placed").payload(json!({"customer": {"id": 7}, "lines": null}));
+/// assert!(has_key("customer.id").matches(&event) && has_key("lines").matches(&event));
+/// assert!(!has_key("id").matches(&event));
+/// ```
 #[must_use]
 pub fn has_key(path: &str) -> Predicate {
     Predicate(Node::HasKey(path.into()))
 }
 
 /// Matches events with `value` at `path` in their payload: numbers by value, a missing key never.
+///
+/// # Examples
+/// ```
+/// use railbus::{Event, Value, json, key_equals};
+///
+/// let event = Event::new("order.placed").payload(json!({"total": 10, "customer": {"id": "C-7"}}));
+/// assert!(key_equals("total", 10.0).matches(&event));
+/// assert!(key_equals("customer.id", "C-7").matches(&event));
+/// assert!(!key_equals("missing", Value::Null).matches(&event));
+/// ```
 #[must_use]
 pub fn key_equals(path: &str, value: impl Into<Value>) -> Predicate {
     Predicate(Node::KeyEquals(path.into(), Arc::new(value.into())))
@@ -91,6 +165,18 @@ impl Predicate {
     }
 
     /// Returns the types and topics that can match: at least all that do.
+    ///
+    /// # Examples
+    /// ```
+    /// use railbus::{Predicate, event_type, has_key, topic};
+    ///
+    /// let wanted = event_type("order.*") & topic("shop") & has_key("lines");
+    /// assert_eq!(wanted.interest().to_string(), "type order.* & topic shop");
+    /// assert!(wanted.check().is_ok() && Predicate::from("registry:bots").check().is_err());
+    /// assert!(topic("shop").is_typed() && !event_type("order.*").is_typed());
+    /// assert_eq!(topic("shop").as_topic().map(|pattern| pattern.as_str()), Some("shop"));
+    /// assert!(event_type("order.*").as_type().is_some());
+    /// ```
     #[must_use]
     pub fn interest(&self) -> Interest {
         Interest(self.0.clauses())
@@ -233,103 +319,6 @@ fn equal(a: &Value, b: &Value) -> bool {
             x.as_f64() == y.as_f64()
         }
         _ => a == b,
-    }
-}
-
-/// The part of a predicate that backends understand: any of these clauses.
-#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
-pub struct Interest(pub Vec<Clause>);
-
-/// A type pattern and a topic pattern that must both match; `None` matches all.
-#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
-pub struct Clause {
-    /// The pattern over types.
-    #[serde(rename = "type", default, skip_serializing_if = "Option::is_none")]
-    pub event_type: Option<String>,
-    /// The pattern over topics.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub topic: Option<String>,
-}
-
-impl Clause {
-    /// Keeps of each part the one that says more; what is left out is asked in process.
-    fn and(&self, other: &Self) -> Self {
-        let both = |a: &Option<String>, b: &Option<String>| match (a, b) {
-            (Some(a), Some(b)) if Pattern::new(b.as_str()).is_exact() => {
-                let _ = a;
-                Some(b.clone())
-            }
-            (Some(a), _) => Some(a.clone()),
-            (None, b) => b.clone(),
-        };
-        Self {
-            event_type: both(&self.event_type, &other.event_type),
-            topic: both(&self.topic, &other.topic),
-        }
-    }
-
-    fn covers(&self, other: &Self) -> bool {
-        let part = |mine: &Option<String>, theirs: &Option<String>| {
-            mine.is_none() || mine.as_deref() == Some("*") || mine == theirs
-        };
-        part(&self.event_type, &other.event_type) && part(&self.topic, &other.topic)
-    }
-}
-
-impl Interest {
-    /// The interest in everything.
-    #[must_use]
-    pub fn all() -> Self {
-        Self(vec![Clause::default()])
-    }
-
-    /// Adds the clauses of `other` that are not covered yet; tells whether that added any.
-    pub fn add(&mut self, other: &Self) -> bool {
-        let before = self.0.len();
-        for clause in &other.0 {
-            if !self.0.iter().any(|mine| mine.covers(clause)) {
-                self.0.push(clause.clone());
-            }
-        }
-        self.0.len() > before
-    }
-
-    /// Makes the interest ready for asking it many times.
-    #[must_use]
-    pub fn compile(&self) -> Filter {
-        let pattern = |text: &Option<String>| {
-            let text = text.as_deref().filter(|t| *t != "*");
-            text.map(Pattern::new)
-        };
-        Filter(self.0.iter().map(|c| (pattern(&c.event_type), pattern(&c.topic))).collect())
-    }
-}
-
-impl fmt::Display for Interest {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        for (i, clause) in self.0.iter().enumerate() {
-            f.write_str(if i == 0 { "" } else { " | " })?;
-            match (&clause.event_type, &clause.topic) {
-                (None, None) => f.write_str("everything")?,
-                (Some(t), None) => write!(f, "type {t}")?,
-                (None, Some(t)) => write!(f, "topic {t}")?,
-                (Some(t), Some(topic)) => write!(f, "type {t} & topic {topic}")?,
-            }
-        }
-        Ok(())
-    }
-}
-
-/// A compiled [`Interest`].
-#[derive(Clone, Debug, Default)]
-pub struct Filter(Vec<(Option<Pattern>, Option<Pattern>)>);
-
-impl Filter {
-    /// Tells whether an event of this type on this topic is of interest.
-    #[must_use]
-    pub fn matches(&self, event_type: &str, topic: &str) -> bool {
-        let part = |p: &Option<Pattern>, name: &str| p.as_ref().is_none_or(|p| p.matches(name));
-        self.0.iter().any(|(t, on)| part(t, event_type) && part(on, topic))
     }
 }
 

@@ -1,0 +1,170 @@
+//! What a handler decided about a delivery.
+
+use super::lease::Nack;
+use crate::{
+    error::{BoxError, Error},
+    event::Event,
+};
+use std::time::Duration;
+
+/// What a handler decided about a delivery.
+///
+/// # Examples
+/// ```
+/// use railbus::{Bus, Event, delivery::Outcome};
+/// use std::time::Duration;
+///
+/// let bus = Bus::new();
+/// let decide = |event: &Event| match event.get::<u32>("lines") {
+///     None => Outcome::DeadLetter("an order has lines".into()),
+///     Some(0) => Outcome::Skip,
+///     Some(1..100) => Outcome::Done,
+///     Some(_) => Outcome::Retry(Duration::from_secs(60)), // not now
+/// };
+/// bus.on("order.placed").run(decide).now()?;
+/// let report = bus.emit(Event::new("order.placed"))?;
+/// assert_eq!(report.failures[0].error, "an order has lines");
+/// # Ok::<(), railbus::Error>(())
+/// ```
+#[non_exhaustive]
+#[derive(Debug)]
+pub enum Outcome {
+    /// Handled.
+    Done,
+    /// Not for this handler after all; counts as unmatched, never as a failure.
+    Skip,
+    /// Failed; the policy decides what follows.
+    Failed(BoxError),
+    /// Wants to be called again after this time, whatever the policy's waits; the policy's number
+    /// of attempts still holds.
+    Retry(Duration),
+    /// Was given back by hand: comes again after the delay, for the reason given.
+    Nacked(Nack),
+    /// Can never succeed: goes to the dead letters for this reason.
+    DeadLetter(String),
+}
+
+/// What a handler may return: nothing, a `Result` with any error, or an [`Outcome`].
+///
+/// # Examples
+/// ```
+/// use railbus::{BoxError, delivery::{IntoOutcome, Outcome}};
+///
+/// assert!(matches!(().into_outcome(), Outcome::Done));
+/// assert!(matches!(Err::<(), _>("no").into_outcome(), Outcome::Failed(_)));
+/// assert!(matches!(Ok::<_, BoxError>(Outcome::Skip).into_outcome(), Outcome::Skip));
+/// ```
+#[diagnostic::on_unimplemented(
+    message = "a handler can't return `{Self}`",
+    label = "not an outcome",
+    note = "it returns (), Result<(), E> or Result<Outcome, E> with any error, or Outcome",
+    note = "nobody would take a value: end with `;`, or publish it as an event"
+)]
+pub trait IntoOutcome {
+    /// Turns the value into an outcome.
+    fn into_outcome(self) -> Outcome;
+}
+
+impl IntoOutcome for () {
+    fn into_outcome(self) -> Outcome {
+        Outcome::Done
+    }
+}
+
+/// What a function returns: a way to name `!`, which has no name of its own yet.
+///
+/// # Examples
+/// ```
+/// use railbus::delivery::Returns;
+///
+/// fn seven() -> <fn() -> u8 as Returns>::Returned {
+///     7
+/// }
+/// assert_eq!(seven(), 7_u8);
+/// ```
+#[doc(hidden)]
+pub trait Returns {
+    /// What it returns.
+    type Returned;
+}
+
+impl<R> Returns for fn() -> R {
+    type Returned = R;
+}
+
+/// A handler that is still a `todo!()`, or ends in a panic or a loop.
+#[diagnostic::do_not_recommend]
+impl IntoOutcome for <fn() -> ! as Returns>::Returned {
+    fn into_outcome(self) -> Outcome {
+        self
+    }
+}
+
+impl IntoOutcome for Outcome {
+    fn into_outcome(self) -> Outcome {
+        self
+    }
+}
+
+impl<E: Into<BoxError>> IntoOutcome for Result<(), E> {
+    fn into_outcome(self) -> Outcome {
+        match self {
+            Ok(()) => Outcome::Done,
+            Err(e) => Outcome::Failed(e.into()),
+        }
+    }
+}
+
+impl<E: Into<BoxError>> IntoOutcome for Result<Outcome, E> {
+    fn into_outcome(self) -> Outcome {
+        self.unwrap_or_else(|e| Outcome::Failed(e.into()))
+    }
+}
+
+/// What a handler returns that uses `?` on different errors.
+///
+/// # Examples
+/// ```
+/// use railbus::{Bus, Event, done};
+///
+/// let bus = Bus::new();
+/// bus.on("number")
+///     .run(|event: &Event| {
+///         let text: String = event.payload()?;
+///         let _number: u32 = text.parse()?;
+///         done()
+///     })
+///     .now()?;
+/// let report = bus.emit(Event::new("number").payload("x"))?;
+/// assert_eq!(report.failures[0].error, "invalid digit found in string");
+/// # Ok::<(), railbus::Error>(())
+/// ```
+pub type Handled = Result<(), BoxError>;
+
+/// Ends a handler well: an `Ok(())` whose error type need not be told.
+///
+/// # Examples
+/// ```
+/// use railbus::{Bus, Event, done};
+///
+/// let bus = Bus::new();
+/// let read = |event: &Event| {
+///     let _number: u32 = event.payload::<String>()?.parse()?;
+///     done()
+/// };
+/// bus.on("number").run(read).now()?;
+/// assert!(bus.emit(Event::new("number").payload("7"))?.failures.is_empty());
+/// # Ok::<(), railbus::Error>(())
+/// ```
+///
+/// # Errors
+/// Never.
+pub fn done() -> Handled {
+    Ok(())
+}
+
+/// An error of a handler, told with the event it happened to.
+#[must_use]
+pub(crate) fn of_event(error: Error, event: &Event) -> BoxError {
+    Box::new(error.with("event", event.id()))
+}

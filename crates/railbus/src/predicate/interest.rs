@@ -1,0 +1,116 @@
+//! The part of a predicate that backends understand.
+
+use crate::topic::Pattern;
+use serde::{Deserialize, Serialize};
+use std::fmt;
+
+/// The part of a predicate that backends understand: any of these clauses.
+///
+/// # Examples
+/// ```
+/// use railbus::{event_type, predicate::{Clause, Filter, Interest}, topic};
+///
+/// let mut interest = event_type("order.*").interest();
+/// assert!(interest.add(&topic("shop").interest()));
+/// assert!(!interest.add(&topic("shop").interest()), "it was there");
+/// assert_eq!(interest.0[1], Clause { event_type: None, topic: Some("shop".into()) });
+///
+/// let filter: Filter = interest.compile();
+/// assert!(filter.matches("user.created", "shop") && !filter.matches("user.created", "web"));
+/// assert!(Interest::all().compile().matches("anything", "anywhere"));
+/// ```
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct Interest(pub Vec<Clause>);
+
+/// A type pattern and a topic pattern that must both match; `None` matches all.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct Clause {
+    /// The pattern over types.
+    #[serde(rename = "type", default, skip_serializing_if = "Option::is_none")]
+    pub event_type: Option<String>,
+    /// The pattern over topics.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub topic: Option<String>,
+}
+
+impl Clause {
+    /// Keeps of each part the one that says more; what is left out is asked in process.
+    pub(super) fn and(&self, other: &Self) -> Self {
+        let both = |a: &Option<String>, b: &Option<String>| match (a, b) {
+            (Some(a), Some(b)) if Pattern::new(b.as_str()).is_exact() => {
+                let _ = a;
+                Some(b.clone())
+            }
+            (Some(a), _) => Some(a.clone()),
+            (None, b) => b.clone(),
+        };
+        Self {
+            event_type: both(&self.event_type, &other.event_type),
+            topic: both(&self.topic, &other.topic),
+        }
+    }
+
+    fn covers(&self, other: &Self) -> bool {
+        let part = |mine: &Option<String>, theirs: &Option<String>| {
+            mine.is_none() || mine.as_deref() == Some("*") || mine == theirs
+        };
+        part(&self.event_type, &other.event_type) && part(&self.topic, &other.topic)
+    }
+}
+
+impl Interest {
+    /// The interest in everything.
+    #[must_use]
+    pub fn all() -> Self {
+        Self(vec![Clause::default()])
+    }
+
+    /// Adds the clauses of `other` that are not covered yet; tells whether that added any.
+    pub fn add(&mut self, other: &Self) -> bool {
+        let before = self.0.len();
+        for clause in &other.0 {
+            if !self.0.iter().any(|mine| mine.covers(clause)) {
+                self.0.push(clause.clone());
+            }
+        }
+        self.0.len() > before
+    }
+
+    /// Makes the interest ready for asking it many times.
+    #[must_use]
+    pub fn compile(&self) -> Filter {
+        let pattern = |text: &Option<String>| {
+            let text = text.as_deref().filter(|t| *t != "*");
+            text.map(Pattern::new)
+        };
+        Filter(self.0.iter().map(|c| (pattern(&c.event_type), pattern(&c.topic))).collect())
+    }
+}
+
+impl fmt::Display for Interest {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        for (i, clause) in self.0.iter().enumerate() {
+            f.write_str(if i == 0 { "" } else { " | " })?;
+            match (&clause.event_type, &clause.topic) {
+                (None, None) => f.write_str("everything")?,
+                (Some(t), None) => write!(f, "type {t}")?,
+                (None, Some(t)) => write!(f, "topic {t}")?,
+                (Some(t), Some(topic)) => write!(f, "type {t} & topic {topic}")?,
+            }
+        }
+        Ok(())
+    }
+}
+
+/// A compiled [`Interest`].
+#[derive(Clone, Debug, Default)]
+pub struct Filter(Vec<(Option<Pattern>, Option<Pattern>)>);
+
+impl Filter {
+    /// Tells whether an event of this type on this topic is of interest.
+    #[must_use]
+    pub fn matches(&self, event_type: &str, topic: &str) -> bool {
+        let part = |p: &Option<Pattern>, name: &str| p.as_ref().is_none_or(|p| p.matches(name));
+        self.0.iter().any(|(t, on)| part(t, event_type) && part(on, topic))
+    }
+}

@@ -1,0 +1,9 @@
+//! Predicates: which events a subscription wants.
+
+mod interest;
+mod expression;
+
+pub use expression::{
+    Predicate, any, event_type, has_key, key_equals, source_is, source_starts_with, topic,
+};
+pub use interest::{Clause, Filter, Interest};
