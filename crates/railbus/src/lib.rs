@@ -62,17 +62,22 @@ pub use pipeline::{IntoStep, Pipeline, PipelineBuilder, RunReport, Status, StepD
 pub use predicate::{
     Predicate, any, event_type, has_key, key_equals, source_is, source_starts_with, topic,
 };
-pub use railbus_macros::{Event, main, test};
+pub use railbus_macros::{Event, main, step, test};
 pub use retry::Retry;
 pub use serde_json::{Map, Value, json};
 pub use state::State;
-pub use step::{Failure, Flow, OrFail, StepResult, Store};
+pub use step::{Failure, Flow, OrFail, StepError, StepResult, Store};
 
 /// What the expansions of the macros name; no part of the interface.
 #[doc(hidden)]
 pub mod __private {
     pub use crate::{
         runtime::{Runtime, run_main},
+        step::{
+            argument::{give, lend, need, need_if, needs, takes},
+            made::{Pinned, bypass, later, pinned},
+            returned::{Returned, ReturnedValue, Returns, ReturnsValue},
+        },
         testing::{Failed, run_test},
     };
 }
