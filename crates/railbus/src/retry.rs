@@ -162,6 +162,10 @@ fn any_cause(
 
 /// What says how often something is tried again: a [`Retry`], or a map with `max_attempts`,
 /// `backoff_factor` and `max_backoff` (in seconds), `jitter` and `on` (kinds).
+#[diagnostic::on_unimplemented(
+    message = "`{Self}` is not a retry policy",
+    note = "write one, `Retry::attempts(3)`, or a map, `json!({{\"max_attempts\": 3}})`"
+)]
 pub trait IntoRetry {
     /// Makes it a policy.
     ///

@@ -8,7 +8,8 @@ use super::{
 use proc_macro2::{Span, TokenStream};
 use quote::{quote, quote_spanned};
 use syn::{
-    Error, ImplItem, ImplItemFn, ItemImpl, ReceiverKind, Result, Signature, Type, ext::IdentExt,
+    Error, ImplItem, ImplItemFn, ItemImpl, ReceiverKind, Result, ReturnType, Signature, Type,
+    ext::IdentExt, spanned::Spanned,
 };
 
 pub(crate) fn expand(arguments: TokenStream, item: &ItemImpl) -> TokenStream {
@@ -70,7 +71,7 @@ fn borrows_itself(sig: &Signature) -> Result<()> {
     }
 }
 
-fn bypass(sig: &Signature, settings: &Settings) -> Result<Vec<Argument>> {
+fn bypass(sig: &Signature, settings: &Settings) -> Result<(Vec<Argument>, Span)> {
     borrows_itself(sig)?;
     if let Some(asyncness) = &sig.asyncness {
         let why = "whether a step is passed by is decided at once: leave out `async`";
@@ -85,7 +86,11 @@ fn bypass(sig: &Signature, settings: &Settings) -> Result<Vec<Argument>> {
                    a `&T` without a lifetime";
         return Err(Error::new_spanned(parameter, why));
     }
-    arguments(sig)
+    let returns = match &sig.output {
+        ReturnType::Type(_, ty) => ty.span(),
+        ReturnType::Default => sig.ident.span(),
+    };
+    Ok((arguments(sig)?, returns))
 }
 
 /// Returns the name of a type as a step's: `user_validation` of `UserValidation`.

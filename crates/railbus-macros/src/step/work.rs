@@ -18,8 +18,8 @@ pub(super) struct Work<'a> {
     /// What is called: `Self::call`, and before its arguments perhaps the step itself.
     pub(super) call: TokenStream,
     pub(super) receiver: Option<TokenStream>,
-    /// The arguments of its `can_bypass`.
-    pub(super) bypass: Option<Vec<Argument>>,
+    /// The arguments of its `can_bypass`, and where it says what it returns.
+    pub(super) bypass: Option<(Vec<Argument>, Span)>,
 }
 
 /// Refuses what no step can be.
@@ -107,7 +107,7 @@ impl Work<'_> {
     fn signature(&self) -> TokenStream {
         let (name, output, goto) = (self.name(), self.output(), &self.settings.goto);
         let new = |argument: &&Argument| self.arguments.iter().all(|a| a.name != argument.name);
-        let of_bypass = self.bypass.iter().flatten().filter(new);
+        let of_bypass = self.bypass.iter().flat_map(|(arguments, _)| arguments).filter(new);
         let signs = self.arguments.iter().chain(of_bypass).map(Argument::sign);
         let here = Span::mixed_site();
         let leaves = match &self.sig.output {
@@ -194,7 +194,10 @@ impl Work<'_> {
     }
 
     fn can_bypass(&self) -> Option<TokenStream> {
-        let (takes, passes) = hands_over(self.bypass.as_ref()?);
+        let (arguments, returns) = self.bypass.as_ref()?;
+        let (takes, passes) = hands_over(arguments);
+        let span = Span::mixed_site().located_at(*returns);
+        let decided = quote_spanned!(span=> ::railbus::__private::bypass(asked));
         Some(quote_spanned! {Span::mixed_site()=>
             fn can_bypass(
                 &self,
@@ -203,7 +206,8 @@ impl Work<'_> {
                 let input = *input;
                 let _ = &input;
                 #takes
-                ::railbus::__private::bypass(Self::can_bypass(self, #(#passes),*))
+                let asked = Self::can_bypass(self, #(#passes),*);
+                #decided
             }
         })
     }

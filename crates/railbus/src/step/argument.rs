@@ -108,13 +108,13 @@ fn no_event(wanted: &str) -> StepError {
     StepError::Exception(Exception::new("event", why))
 }
 
-/// Adds a `T` that a step can't do without.
-pub fn needs<T: Stored>(signature: Signature, name: &str) -> Signature {
+/// Adds a `T` that a step can't do without. Of any `T`, so that [`need`] alone says what may be one.
+pub fn needs<T: 'static>(signature: Signature, name: &str) -> Signature {
     if is_event::<T>() { signature } else { signature.needs::<T>(name) }
 }
 
 /// Adds a `T` that may be missing.
-pub fn takes<T: Stored>(signature: Signature, name: &str) -> Signature {
+pub fn takes<T: 'static>(signature: Signature, name: &str) -> Signature {
     if is_event::<T>() { signature } else { signature.takes::<T>(name) }
 }
 
