@@ -52,12 +52,14 @@ pub mod conformance;
 mod runtime;
 pub mod testing;
 
+pub use backend::Backend;
 pub use bus::{Bus, Report, Subscription, SubscriptionId};
 pub use context::Context;
 pub use delivery::{Handled, done};
 pub use error::{BoxError, Error, ErrorKind, Result};
 pub use event::{Event, EventBuilder, IntoEvent, Type};
 pub use handler::{AsyncHandler, Payload, SyncHandler};
+pub use options::Options;
 pub use pipeline::{IntoStep, Pipeline, PipelineBuilder, RunReport, Status, StepDef};
 pub use predicate::{
     Predicate, any, event_type, has_key, key_equals, source_is, source_starts_with, topic,

@@ -29,7 +29,7 @@ pub(super) fn arguments(sig: &Signature) -> Result<Vec<Argument>> {
         FnArg::Typed(typed) => Some(typed),
         FnArg::Receiver(_) => None,
     });
-    typed.map(|typed| Ok(Argument::new(name(&typed.pat)?, &typed.ty)?)).collect()
+    typed.map(|typed| Argument::new(name(&typed.pat)?, &typed.ty)).collect()
 }
 
 fn name(pat: &Pat) -> Result<String> {
