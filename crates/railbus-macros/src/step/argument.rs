@@ -108,7 +108,7 @@ impl Argument {
         match &self.shape {
             Shape::Lent(_) => quote_spanned!(span=> &*#local),
             Shape::LentIf(_) => quote_spanned!(span=> ::railbus::__private::lend(&#local)),
-            Shape::GivenIf(_) => quote_spanned!(span=> ::railbus::__private::give(#local)),
+            Shape::GivenIf(_) => quote_spanned!(span=> ::railbus::__private::give(&#local)),
             Shape::Given(_) => quote_spanned!(span=> #local),
         }
     }

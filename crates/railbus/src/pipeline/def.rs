@@ -33,7 +33,9 @@ pub struct StepDef {
 
 /// Asks whether a step is passed by, in place of the step itself.
 #[derive(Clone)]
-pub(super) struct Asks(Arc<dyn Fn(&Input<'_>) -> StepResult<Bypass> + Send + Sync>);
+pub(super) struct Asks(Arc<Ask>);
+
+type Ask = dyn Fn(&Input<'_>) -> StepResult<Bypass> + Send + Sync;
 
 impl Asks {
     pub(super) fn ask(&self, input: &Input<'_>) -> StepResult<Bypass> {
@@ -91,7 +93,7 @@ impl StepDef {
             name: signature.name().into(),
             output: signature.output_name().into(),
             signature,
-            step: Arc::clone(&step),
+            step,
             bindings: Arc::default(),
             retry: None,
             executor: None,
@@ -99,7 +101,7 @@ impl StepDef {
             bypass: None,
             problem: None,
         };
-        let held = step.held(Box::new(def.clone()));
+        let held = def.step.held(Box::new(def.clone()));
         held.downcast().map_or(def, |held| *held)
     }
 

@@ -152,6 +152,6 @@ pub fn lend<T: Borrow<U>, U: ?Sized>(value: &Option<Shared<T>>) -> Option<&U> {
 }
 
 /// Gives what may be missing.
-pub fn give<T: Clone>(value: Option<Shared<T>>) -> Option<T> {
+pub fn give<T: Clone>(value: &Option<Shared<T>>) -> Option<T> {
     value.as_deref().cloned()
 }
