@@ -3,9 +3,10 @@
 mod attributes;
 mod entry;
 mod event;
+mod step;
 
 use proc_macro::TokenStream;
-use syn::{DeriveInput, ItemFn, parse_macro_input};
+use syn::{DeriveInput, Error, Item, ItemFn, parse_macro_input, spanned::Spanned};
 
 /// Makes a struct or enum the payload of one type of events.
 ///
@@ -91,4 +92,105 @@ pub fn main(arguments: TokenStream, item: TokenStream) -> TokenStream {
 #[proc_macro_attribute]
 pub fn test(arguments: TokenStream, item: TokenStream) -> TokenStream {
     entry::test(arguments.into(), &parse_macro_input!(item as ItemFn)).into()
+}
+
+/// Makes a function, or the impl block of a struct, a step of a pipeline.
+///
+/// The arguments of the function are what the step needs: the values of the run that go by their
+/// names. What it returns is stored under the step's name, for the steps after it. Both are known
+/// when the pipeline is built: a value that is missing or of another type is refused there.
+///
+/// A function `charge` becomes a function without arguments that makes a
+/// [`StepDef`](https://docs.rs/railbus/latest/railbus/struct.StepDef.html): it is given as it is,
+/// `.step(charge)`, or with what holds for this use alone, `.step(charge.retry(Retry::attempts(3)))`.
+/// `charge::call(..)` calls the function itself, as a test does.
+///
+/// # Arguments
+/// - `&T`, `&str`, `&[T]`: a value of the run, lent; a `&str` is stored as a `String`, a `&[T]` as a
+///   `Vec<T>`. `T` is `Deserialize`, `Send` and `Sync`; a value that was left as a `T` is not
+///   copied, any other is decoded.
+/// - `T`: the same, cloned.
+/// - `Option<&T>`, `Option<T>` and so on: a value that may be missing or `null`.
+/// - `State<T>`: what the pipeline was given by `.state(..)`, checked when it is built.
+/// - `Event`, `&Event` and `Context`: what caused the run; an exception of kind `event` if nothing
+///   did. As `Option<Event>` it may be missing.
+/// - `Input<'_>`: all of it, for what is not known before.
+///
+/// # What it returns
+/// Any value that is `Serialize`, `Send`, `Sync` and `'static`, wrapped in `Opaque` if it is not;
+/// nothing; `Flow` or `Goto`, which say where the run goes; or a `Result` of one of these, with any
+/// error: `Failure` if the step says no, also wrapped in another, such as anyhow's; every other
+/// error is an exception.
+///
+/// # Where it runs
+/// A sync function runs in the task that runs the pipeline, so it must not block; with `blocking`
+/// it runs on the runtime's threads for such work. An async function is awaited. A panic is an
+/// exception of kind `panic`.
+///
+/// # Settings
+/// | setting | means | default |
+/// |---|---|---|
+/// | `name = "Load"` | the step's name | the function's, or the struct's in snake case |
+/// | `output = "data"` | the name of its value | the step's name |
+/// | `blocking` | it blocks its thread | it does not |
+/// | `executor = EXPR` | as `StepDef::executor` | the task that runs the pipeline |
+/// | `retry = EXPR` | as `StepDef::retry` | it is tried once |
+/// | `bypass = EXPR` | as `StepDef::bypass` | it is always run |
+/// | `stop_on_success`, `stop_on_error`, `stop_on_exception` (`= EXPR`) | as those of `StepDef` | as the pipeline says |
+/// | `goto = [premium, "regular"]` | the steps it may jump to, by path or by name | none |
+///
+/// What is said where a step is used goes before what is said here.
+///
+/// # A struct
+/// On the impl block of a struct, `fn run(&self, ..)` is the step, and `fn can_bypass(&self, ..)`,
+/// if there is one, says whether it is passed by: a `bool`, or as an `Option` what is passed on
+/// in place of its value. Other items may stand beside them.
+///
+/// # Examples
+/// ```
+/// use railbus::{Failure, Pipeline, Status, step, store};
+///
+/// #[step(output = "data")]
+/// fn load() -> Vec<i64> {
+///     vec![1, 2, 3]
+/// }
+///
+/// #[step]
+/// async fn sum(data: &[i64]) -> Result<i64, Failure> {
+///     if data.is_empty() {
+///         return Err(Failure::new("nothing to sum"));
+///     }
+///     Ok(data.iter().sum())
+/// }
+///
+/// struct AtMost(i64);
+///
+/// #[step]
+/// impl AtMost {
+///     fn run(&self, sum: i64) -> i64 {
+///         sum.min(self.0)
+///     }
+/// }
+///
+/// #[railbus::main]
+/// async fn main() -> railbus::Result<()> {
+///     let pipeline = Pipeline::new("numbers").step(load).step(sum).step(AtMost(5)).build()?;
+///     let report = pipeline.run(store! {}).await;
+///     assert_eq!(report.status(), Status::Success);
+///     assert_eq!(*report.get::<i64>("at_most")?, 5);
+///     assert!(sum::call(&[]).await.is_err());
+///     Ok(())
+/// }
+/// ```
+#[proc_macro_attribute]
+pub fn step(arguments: TokenStream, item: TokenStream) -> TokenStream {
+    match parse_macro_input!(item as Item) {
+        Item::Fn(function) => step::function(arguments.into(), &function).into(),
+        Item::Impl(block) => step::block(arguments.into(), &block).into(),
+        other => {
+            let why = "`#[step]` goes on a function, or on the impl block of a struct";
+            let error = Error::new(other.span(), why).into_compile_error();
+            quote::quote!(#other #error).into()
+        }
+    }
 }

@@ -33,6 +33,10 @@ use std::{fmt, future::Future, sync::Arc};
 /// assert_eq!(*pipeline.run(store! {}).await.store().get::<i32>("seven")?, 7);
 /// # Ok::<(), railbus::Error>(()) }).unwrap();
 /// ```
+#[diagnostic::on_unimplemented(
+    message = "`{Self}` is not an executor",
+    note = "use one of railbus::executors, such as `Blocking`, or implement Executor"
+)]
 #[async_trait]
 pub trait Executor: Send + Sync + fmt::Debug + 'static {
     /// Runs a task to its end, once.

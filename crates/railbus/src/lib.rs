@@ -52,27 +52,34 @@ pub mod conformance;
 mod runtime;
 pub mod testing;
 
+pub use backend::Backend;
 pub use bus::{Bus, Report, Subscription, SubscriptionId};
 pub use context::Context;
 pub use delivery::{Handled, done};
 pub use error::{BoxError, Error, ErrorKind, Result};
 pub use event::{Event, EventBuilder, IntoEvent, Type};
 pub use handler::{AsyncHandler, Payload, SyncHandler};
+pub use options::Options;
 pub use pipeline::{IntoStep, Pipeline, PipelineBuilder, RunReport, Status, StepDef};
 pub use predicate::{
     Predicate, any, event_type, has_key, key_equals, source_is, source_starts_with, topic,
 };
-pub use railbus_macros::{Event, main, test};
+pub use railbus_macros::{Event, main, step, test};
 pub use retry::Retry;
 pub use serde_json::{Map, Value, json};
 pub use state::State;
-pub use step::{Failure, Flow, OrFail, StepResult, Store};
+pub use step::{Failure, Flow, OrFail, StepError, StepResult, Store};
 
 /// What the expansions of the macros name; no part of the interface.
 #[doc(hidden)]
 pub mod __private {
     pub use crate::{
         runtime::{Runtime, run_main},
+        step::{
+            argument::{give, lend, need, need_if, needs, takes},
+            made::{Pinned, bypass, later, pinned},
+            returned::{Returned, ReturnedValue, Returns, ReturnsValue},
+        },
         testing::{Failed, run_test},
     };
 }

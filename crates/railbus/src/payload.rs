@@ -194,6 +194,12 @@ enum Held<T> {
     Decoded(Arc<T>),
 }
 
+impl<T> Shared<T> {
+    pub(crate) fn of(value: T) -> Self {
+        Self(Held::Decoded(Arc::new(value)))
+    }
+}
+
 impl<T> Deref for Shared<T> {
     type Target = T;
 

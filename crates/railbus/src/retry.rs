@@ -191,6 +191,10 @@ fn any_cause(
 /// assert!(error.to_string().contains("`attempts` is not a key of a retry policy"));
 /// # Ok::<(), railbus::Error>(())
 /// ```
+#[diagnostic::on_unimplemented(
+    message = "`{Self}` is not a retry policy",
+    note = "write one, `Retry::attempts(3)`, or a map, `json!({{\"max_attempts\": 3}})`"
+)]
 pub trait IntoRetry {
     /// Makes it a policy.
     ///

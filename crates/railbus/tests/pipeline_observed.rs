@@ -4,7 +4,7 @@
 use railbus::{
     Bus, Event, Failure, Flow, Pipeline, Retry, Status, StepDef, Store, Type, Value, any, json,
     pipeline::{StepStatus, StopReason},
-    step::{Exception, Input, Signature, Step, StepError, StepResult},
+    step::{Bypass, Exception, Input, Signature, Step, StepError, StepResult},
     store,
 };
 use std::{
@@ -251,8 +251,11 @@ impl Step for Bypassed {
         Signature::new("clean").needs::<String>("text")
     }
 
-    fn can_bypass(&self, input: &Input<'_>) -> bool {
-        input.get::<String>("text").is_ok_and(|text| !text.contains(' '))
+    fn can_bypass(&self, input: &Input<'_>) -> StepResult<Bypass> {
+        Ok(match input.get::<String>("text")?.contains(' ') {
+            true => Bypass::No,
+            false => Bypass::Pass,
+        })
     }
 
     async fn run(&self, input: Input<'_>) -> StepResult {

@@ -58,7 +58,7 @@ pub(super) fn check(
         for need in def.signature.all_needs() {
             let key = def.bindings.key(&need.name);
             match left.get(key) {
-                Some(Left { by, kind: Some(kind) }) if !kind.fits(need.kind) => {
+                Some(Left { by, kind: Some(kind) }) if !need.takes(*kind) => {
                     let by = by.map_or("an input".into(), |by| format!("step `{by}`"));
                     let why = format!(
                         "`{key}` is a {} of {by}, but is needed as a {}",
@@ -84,7 +84,11 @@ pub(super) fn check(
             }
         }
         let kind = def.signature.output_kind();
-        left.insert((*def.output).into(), Left { by: Some(&def.name), kind });
+        // A step that leaves nothing leaves in place what goes by its name.
+        let stays = kind.is_some_and(Kind::is_nothing) && left.contains_key(&*def.output);
+        if !stays {
+            left.insert((*def.output).into(), Left { by: Some(&def.name), kind });
+        }
     }
     Ok(inputs)
 }

@@ -5,10 +5,14 @@ use crate::{
     executor::Executor,
     executors::Blocking,
     retry::{IntoRetry, Retry},
-    step::{Bindings, Input, IntoFlow, Ran, Signature, Step, StepResult},
+    step::{Bindings, Bypass, Input, IntoBypass, IntoFlow, Ran, Signature, Step, StepResult},
 };
 use async_trait::async_trait;
-use std::{any::type_name, sync::Arc};
+use std::{
+    any::{Any, type_name},
+    fmt,
+    sync::Arc,
+};
 
 /// A step as a pipeline holds it: the work, its names, how often it is tried, where it runs, and
 /// what ends the run.
@@ -52,8 +56,27 @@ pub struct StepDef {
     pub(super) retry: Option<Retry>,
     pub(super) executor: Option<Arc<dyn Executor>>,
     pub(super) stops: Stops,
+    pub(super) bypass: Option<Asks>,
     // What building the pipeline will say.
     pub(super) problem: Option<Error>,
+}
+
+/// Asks whether a step is passed by, in place of the step itself.
+#[derive(Clone)]
+pub(super) struct Asks(Arc<Ask>);
+
+type Ask = dyn Fn(&Input<'_>) -> StepResult<Bypass> + Send + Sync;
+
+impl Asks {
+    pub(super) fn ask(&self, input: &Input<'_>) -> StepResult<Bypass> {
+        (self.0)(input)
+    }
+}
+
+impl fmt::Debug for Asks {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Asks")
+    }
 }
 
 /// What ends a run, where a step says so.
@@ -96,7 +119,7 @@ impl StepDef {
 
     fn shared(step: Arc<dyn Step>) -> Self {
         let signature = step.signature();
-        Self {
+        let def = Self {
             name: signature.name().into(),
             output: signature.output_name().into(),
             signature,
@@ -105,7 +128,19 @@ impl StepDef {
             retry: None,
             executor: None,
             stops: Stops::default(),
+            bypass: None,
             problem: None,
+        };
+        let held = def.step.held(Box::new(def.clone()));
+        held.downcast().map_or(def, |held| *held)
+    }
+
+    /// Changes what [`Step::held`] got, for `#[step(..)]` alone.
+    #[doc(hidden)]
+    pub fn held(def: Box<dyn Any>, change: impl FnOnce(Self) -> Self) -> Box<dyn Any> {
+        match def.downcast::<Self>() {
+            Ok(def) => Box::new(change(*def)),
+            Err(other) => other,
         }
     }
 
@@ -161,6 +196,29 @@ impl StepDef {
     #[must_use]
     pub fn blocking(self) -> Self {
         self.executor(Blocking)
+    }
+
+    /// Asks before its first try whether it is passed by: a `bool`, what is passed on in place of
+    /// its value as an `Option`, a [`Bypass`], or a `Result` of one. Asked instead of the step's
+    /// own [`Step::can_bypass`].
+    ///
+    /// # Examples
+    /// ```
+    /// use railbus::{Pipeline, StepDef, store};
+    ///
+    /// # tokio::runtime::Builder::new_current_thread().build().unwrap().block_on(async {
+    /// let slow = StepDef::value("slow", |_| 7).bypass(|input| input.store().has("known"));
+    /// let report = Pipeline::new("p").step(slow).build()?.run(store! { "known" => 7 }).await;
+    /// assert_eq!(report.steps()[0].status.name(), "skipped");
+    /// # Ok::<(), railbus::Error>(()) }).unwrap();
+    /// ```
+    #[must_use]
+    pub fn bypass<B: IntoBypass>(
+        mut self,
+        asks: impl Fn(&Input<'_>) -> B + Send + Sync + 'static,
+    ) -> Self {
+        self.bypass = Some(Asks(Arc::new(move |input| asks(input).into_bypass())));
+        self
     }
 
     /// Sets whether its success ends the run (default: not).
@@ -255,6 +313,24 @@ pub trait IntoStep<Marker>: Sized {
     /// As [`StepDef::executor`].
     fn executor(self, executor: impl Executor) -> StepDef {
         self.into_step().executor(executor)
+    }
+
+    /// As [`StepDef::blocking`].
+    fn blocking(self) -> StepDef {
+        self.into_step().blocking()
+    }
+
+    /// As [`StepDef::bypass`].
+    fn bypass<B: IntoBypass>(
+        self,
+        asks: impl Fn(&Input<'_>) -> B + Send + Sync + 'static,
+    ) -> StepDef {
+        self.into_step().bypass(asks)
+    }
+
+    /// As [`StepDef::output`].
+    fn output(self, name: impl Into<String>) -> StepDef {
+        self.into_step().output(name)
     }
 
     /// As [`StepDef::stop_on_success`].

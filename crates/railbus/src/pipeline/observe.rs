@@ -3,7 +3,7 @@
 use crate::{
     bus::{Bus, WeakBus},
     event::{Event, Type},
-    step::{Input, Store},
+    step::{Input, Need, Store},
 };
 use serde_json::{Map, Value, json};
 use std::{sync::Arc, time::Duration};
@@ -82,15 +82,15 @@ impl Observer {
         self.tell(event_type, &self.pipeline, payload).await;
     }
 
-    pub(super) async fn step_started(&self, index: usize, input: &Input<'_>, needs: &[&str]) {
+    pub(super) async fn step_started(&self, index: usize, input: &Input<'_>, needs: &[Need]) {
         let payload = || {
             let mut map = Map::new();
             map.insert("index".into(), index.into());
             map.insert("attempt".into(), input.step_try().into());
             if self.values {
                 let inputs = needs.iter().filter_map(|need| {
-                    let value = input.value(need)?.value().cloned()?;
-                    Some(((*need).to_owned(), value))
+                    let value = input.value(&need.name)?.value().cloned()?;
+                    Some((need.name.clone(), value))
                 });
                 map.insert("inputs".into(), Value::Object(inputs.collect()));
             }

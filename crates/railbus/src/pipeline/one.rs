@@ -10,7 +10,8 @@ use crate::{
     context,
     event::Event,
     executor::Task,
-    step::{Exception, Flow, Input, Ran, StepError, StepResult, Store},
+    retry::Retry,
+    step::{Bypass, Exception, Flow, Input, Ran, StepError, StepResult, Store},
 };
 use futures_util::FutureExt;
 use std::{
@@ -52,8 +53,9 @@ impl One<'_> {
     /// Runs the step as often as its policy allows, keeps its value, and notes what it came to.
     pub(super) async fn run(self, store: &mut Arc<Store>, line: &mut StepReport) -> Came {
         let observer = self.plan.observer.as_ref();
-        if self.can_bypass(store) {
-            self.pass_on(store);
+        let asked = self.can_bypass(store);
+        if let Ok(Bypass::Pass | Bypass::With(_)) = asked {
+            self.pass_on(asked, store);
             line.ends(0, Duration::ZERO, StepStatus::Skipped);
             if let Some(observer) = observer {
                 observer.step_skipped(self.index, "bypassed").await;
@@ -61,12 +63,14 @@ impl One<'_> {
             return Ok(Flow::Skip);
         }
         if let Some(observer) = observer {
-            let needs = self.def().signature.all_needs().iter();
-            let needs: Vec<_> = needs.map(|need| need.name.as_str()).collect();
-            observer.step_started(self.index, &self.input(store, 1), &needs).await;
+            let needs = self.def().signature.all_needs();
+            observer.step_started(self.index, &self.input(store, 1), needs).await;
         }
         let start = Instant::now();
-        let (came, tries) = self.tries(store).await;
+        let (came, tries) = match asked {
+            Ok(_) => self.tries(store).await,
+            Err(error) => (Err(error), 0),
+        };
         let came = came.and_then(|flow| self.keep(flow, store));
         line.ends(tries, start.elapsed(), StepStatus::of(&came));
         line.error = came.as_ref().err().map(said);
@@ -81,18 +85,25 @@ impl One<'_> {
         came
     }
 
-    fn can_bypass(&self, store: &Arc<Store>) -> bool {
-        let asked = || self.def().step.can_bypass(&self.input(store, 1));
-        // One that panics is run: then it can fail.
-        catch_unwind(AssertUnwindSafe(asked)).unwrap_or(false)
+    /// Asks whether the step is passed by; a panic stays inside.
+    fn can_bypass(&self, store: &Store) -> StepResult<Bypass> {
+        let (def, input) = (self.def(), self.input(store, 1));
+        let asked = || match &def.bypass {
+            Some(asks) => asks.ask(&input),
+            None => def.step.can_bypass(&input),
+        };
+        catch_unwind(AssertUnwindSafe(asked)).unwrap_or_else(|panic| panicked(&*panic))
     }
 
-    /// Passes on what came to a step that is bypassed, if it is one value.
-    fn pass_on(&self, store: &mut Arc<Store>) {
+    /// Passes on what the bypass says, or what came to the step if it is one value.
+    fn pass_on(&self, asked: StepResult<Bypass>, store: &mut Arc<Store>) {
         let def = self.def();
-        if let [need] = def.signature.all_needs()
-            && let Some(value) = store.value(def.bindings.key(&need.name)).cloned()
-        {
+        let value = match (asked, def.signature.all_needs()) {
+            (Ok(Bypass::With(value)), _) => Some(value),
+            (_, [need]) => store.value(def.bindings.key(&need.name)).cloned(),
+            _ => None,
+        };
+        if let Some(value) = value {
             Arc::make_mut(store).keep(&def.output, value);
         }
     }
@@ -123,7 +134,11 @@ impl One<'_> {
             let came = self.once(store, step_try).await;
             let Err(StepError::Exception(exception)) = &came else { return (came, step_try) };
             let Exception { kind, error } = exception;
-            let retry = def.retry.as_ref().filter(|retry| retry.covers(kind, &**error));
+            // The policy may ask a closure of the program's, which may panic.
+            let covers = |retry: &&Retry| {
+                catch_unwind(AssertUnwindSafe(|| retry.covers(kind, &**error))).unwrap_or(false)
+            };
+            let retry = def.retry.as_ref().filter(covers);
             let Some(wait) = retry.and_then(|retry| retry.wait_after(step_try)) else {
                 return (came, step_try);
             };
@@ -151,7 +166,8 @@ impl One<'_> {
         let ended = match &self.def().executor {
             Some(executor) => {
                 let task = self.task(store, step_try);
-                AssertUnwindSafe(executor.execute(task)).catch_unwind().await
+                // In a future of its own, since it may panic before it returns one.
+                AssertUnwindSafe(async { executor.execute(task).await }).catch_unwind().await
             }
             None => {
                 let call = || self.def().step.call(self.input(store, step_try));
@@ -162,9 +178,7 @@ impl One<'_> {
                 }
             }
         };
-        ended.unwrap_or_else(|panic| {
-            Err(StepError::Exception(Exception::new("panic", message(&*panic))))
-        })
+        ended.unwrap_or_else(|panic| panicked(&*panic))
     }
 
     fn task(&self, store: &Arc<Store>, step_try: u32) -> Task {
@@ -189,6 +203,11 @@ fn said(error: &StepError) -> String {
         StepError::Failure(_) => error.line(),
         StepError::Exception(exception) => format!("{}: {}", exception.kind, error.line()),
     }
+}
+
+/// Makes a panic an exception.
+fn panicked<T>(panic: &(dyn Any + Send)) -> StepResult<T> {
+    Err(StepError::Exception(Exception::new("panic", message(panic))))
 }
 
 fn message(panic: &(dyn Any + Send)) -> String {

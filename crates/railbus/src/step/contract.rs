@@ -1,8 +1,8 @@
 //! The contract of a step.
 
-use super::{input::Input, result::StepResult, signature::Signature};
+use super::{bypass::Bypass, input::Input, result::StepResult, signature::Signature};
 use async_trait::async_trait;
-use std::{fmt, future::Future, pin::Pin};
+use std::{any::Any, fmt, future::Future, pin::Pin};
 
 /// What running a step gives: what it came to, or a future of that.
 ///
@@ -53,11 +53,14 @@ pub trait Step: Send + Sync + 'static {
     /// Returns the step's name, what it needs and what it leaves. Must always be the same.
     fn signature(&self) -> Signature;
 
-    /// Tells whether the step has nothing to do here: then it is not run, and the value that came
-    /// is passed on as it is (default: never).
-    fn can_bypass(&self, input: &Input<'_>) -> bool {
+    /// Tells whether the step has nothing to do here, and what is passed on then (default: it is
+    /// always run). Asked once before the first try.
+    ///
+    /// # Errors
+    /// Returns how the step did not succeed: it is not run then, nor asked again.
+    fn can_bypass(&self, input: &Input<'_>) -> StepResult<Bypass> {
         let _ = input;
-        false
+        Ok(Bypass::No)
     }
 
     /// Runs the step once.
@@ -70,6 +73,23 @@ pub trait Step: Send + Sync + 'static {
     fn call<'a>(&'a self, input: Input<'a>) -> Ran<'a> {
         Ran::Later(self.run(input))
     }
+
+    /// Says how a pipeline holds the step: gets and returns a `StepDef`, which stands on a floor
+    /// below. For `#[step(..)]` alone.
+    #[doc(hidden)]
+    fn held(&self, def: Box<dyn Any>) -> Box<dyn Any> {
+        def
+    }
+}
+
+/// A step whose name is known to the compiler, as that of every `#[step]` is.
+#[diagnostic::on_unimplemented(
+    message = "`{Self}` is not a step with a name of its own",
+    note = "name a function or a struct with `#[step]`, or give the step's name as a text"
+)]
+pub trait Named {
+    /// The step's own name.
+    const NAME: &'static str;
 }
 
 impl fmt::Debug for dyn Step {

@@ -92,8 +92,13 @@ impl<'a> Input<'a> {
         &self,
         name: &str,
     ) -> Result<Option<Shared<T>>, StepError> {
-        let value = self.store.value(self.bindings.key(name));
-        match value.is_some_and(|value| value.value() != Some(&Value::Null)) {
+        let Some(value) = self.value(name) else { return Ok(None) };
+        // What is a T needs no look inside, which would encode it.
+        let is_null = || match value.given::<Option<T>>() {
+            Some(value) => value.is_none(),
+            None => value.value() == Some(&Value::Null),
+        };
+        match value.given::<T>().is_some() || !is_null() {
             true => self.get(name).map(Some),
             false => Ok(None),
         }

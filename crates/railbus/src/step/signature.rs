@@ -32,6 +32,18 @@ pub struct Need {
     /// Whether it may be missing.
     pub optional: bool,
     pub(crate) kind: Kind,
+    // The Option of it, which one that may be missing can be had from.
+    or: Option<Kind>,
+}
+
+impl Need {
+    /// Tells whether what was left as a value of this type can be had.
+    pub(crate) fn takes(&self, left: Kind) -> bool {
+        if left.is_nothing() {
+            return self.kind.is_nothing();
+        }
+        left.fits(self.kind) || self.or.is_some_and(|or| left.fits(or))
+    }
 }
 
 /// The value that a step leaves: the name it is stored under, and its type.
@@ -53,6 +65,11 @@ impl Kind {
         Self { id: TypeId::of::<T>(), name: type_name::<T>() }
     }
 
+    /// Tells whether it is the type of nothing.
+    pub(crate) fn is_nothing(self) -> bool {
+        self == Self::of::<()>()
+    }
+
     /// Tells whether a value of this type can be had as one of another: it is one, or one of the
     /// two is JSON, whose shape only the value knows.
     pub(crate) fn fits(self, other: Self) -> bool {
@@ -71,14 +88,16 @@ impl Signature {
     /// Adds a value that it needs, as a `T`.
     #[must_use]
     pub fn needs<T: 'static>(mut self, name: impl Into<String>) -> Self {
-        self.needs.push(Need { name: name.into(), optional: false, kind: Kind::of::<T>() });
+        let (name, kind) = (name.into(), Kind::of::<T>());
+        self.needs.push(Need { name, optional: false, kind, or: None });
         self
     }
 
-    /// Adds a value that it takes if it is there.
+    /// Adds a value that it takes if it is there: left as a `T` or as an `Option<T>`.
     #[must_use]
     pub fn takes<T: 'static>(mut self, name: impl Into<String>) -> Self {
-        self.needs.push(Need { name: name.into(), optional: true, kind: Kind::of::<T>() });
+        let (name, kind, or) = (name.into(), Kind::of::<T>(), Some(Kind::of::<Option<T>>()));
+        self.needs.push(Need { name, optional: true, kind, or });
         self
     }
 
@@ -86,6 +105,13 @@ impl Signature {
     #[must_use]
     pub fn output<T: 'static>(mut self, name: impl Into<String>) -> Self {
         self.output = Some(Output { name: name.into(), kind: Some(Kind::of::<T>()) });
+        self
+    }
+
+    /// Says under which name it leaves a value whose type is not known before.
+    #[must_use]
+    pub fn leaves(mut self, name: impl Into<String>) -> Self {
+        self.output = Some(Output { name: name.into(), kind: None });
         self
     }
 

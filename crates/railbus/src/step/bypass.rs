@@ -1,0 +1,63 @@
+//! Whether a step is run at all.
+
+use super::result::{StepError, StepResult};
+use crate::payload::RawPayload;
+use serde::Serialize;
+
+/// Whether a step is run, or passed by.
+#[non_exhaustive]
+#[derive(Clone, Debug, PartialEq)]
+pub enum Bypass {
+    /// It is run.
+    No,
+    /// It is not run; the value that came is passed on as it is, if the step needs just one.
+    Pass,
+    /// It is not run; this is passed on in place of its value.
+    With(RawPayload),
+}
+
+impl Bypass {
+    /// Passes a value on, bare, in place of the step's.
+    pub fn with<T: Serialize + Send + Sync + 'static>(value: T) -> Self {
+        Self::With(RawPayload::of(value))
+    }
+}
+
+/// What may say whether a step is passed by: whether it is (`bool`), what is passed on if it is
+/// (an `Option`), a [`Bypass`], or a `Result` of one.
+#[diagnostic::on_unimplemented(
+    message = "`{Self}` does not say whether a step is passed by",
+    note = "return a bool, an Option of what is passed on instead, a Bypass, or a Result of one",
+    note = "what is passed on is Serialize, Send, Sync and 'static"
+)]
+pub trait IntoBypass {
+    /// Makes it a decision.
+    ///
+    /// # Errors
+    /// Returns what befell it: the step did not succeed then.
+    fn into_bypass(self) -> StepResult<Bypass>;
+}
+
+impl IntoBypass for Bypass {
+    fn into_bypass(self) -> StepResult<Bypass> {
+        Ok(self)
+    }
+}
+
+impl IntoBypass for bool {
+    fn into_bypass(self) -> StepResult<Bypass> {
+        Ok(if self { Bypass::Pass } else { Bypass::No })
+    }
+}
+
+impl<T: Serialize + Send + Sync + 'static> IntoBypass for Option<T> {
+    fn into_bypass(self) -> StepResult<Bypass> {
+        Ok(self.map_or(Bypass::No, Bypass::with))
+    }
+}
+
+impl<T: IntoBypass, E: Into<StepError>> IntoBypass for Result<T, E> {
+    fn into_bypass(self) -> StepResult<Bypass> {
+        self.map_err(Into::into)?.into_bypass()
+    }
+}
