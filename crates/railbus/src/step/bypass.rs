@@ -5,6 +5,32 @@ use crate::payload::RawPayload;
 use serde::Serialize;
 
 /// Whether a step is run, or passed by.
+///
+/// # Examples
+/// ```
+/// use railbus::{Pipeline, StepResult, step, step::{Bypass, Input}, store};
+///
+/// #[step(bypass = small)]
+/// fn discount(total: i64) -> i64 {
+///     total * 9 / 10
+/// }
+///
+/// fn small(input: &Input<'_>) -> StepResult<Bypass> {
+///     Ok(match *input.get::<i64>("total")? {
+///         0 => Bypass::with(1i64),
+///         1..100 => Bypass::Pass,
+///         _ => Bypass::No,
+///     })
+/// }
+///
+/// # tokio::runtime::Builder::new_current_thread().build().unwrap().block_on(async {
+/// let pipeline = Pipeline::new("prices").step(discount).build()?;
+/// for (total, paid) in [(0, 1), (50, 50), (200, 180)] {
+///     let report = pipeline.run(store! { "total" => total }).await;
+///     assert_eq!(*report.store().get::<i64>("discount")?, paid);
+/// }
+/// # Ok::<(), railbus::Error>(()) }).unwrap();
+/// ```
 #[non_exhaustive]
 #[derive(Clone, Debug, PartialEq)]
 pub enum Bypass {
@@ -25,6 +51,15 @@ impl Bypass {
 
 /// What may say whether a step is passed by: whether it is (`bool`), what is passed on if it is
 /// (an `Option`), a [`Bypass`], or a `Result` of one.
+///
+/// # Examples
+/// ```
+/// use railbus::step::{Bypass, IntoBypass};
+///
+/// assert_eq!(true.into_bypass().unwrap(), Bypass::Pass);
+/// assert_eq!(None::<u32>.into_bypass().unwrap(), Bypass::No);
+/// assert_eq!(Some(7).into_bypass().unwrap(), Bypass::with(7));
+/// ```
 #[diagnostic::on_unimplemented(
     message = "`{Self}` does not say whether a step is passed by",
     note = "return a bool, an Option of what is passed on instead, a Bypass, or a Result of one",

@@ -83,6 +83,16 @@ pub trait Step: Send + Sync + 'static {
 }
 
 /// A step whose name is known to the compiler, as that of every `#[step]` is.
+///
+/// # Examples
+/// ```
+/// use railbus::{step, step::Named};
+///
+/// #[step(name = "Charge")]
+/// fn charge() {}
+///
+/// assert_eq!(charge::NAME, "Charge");
+/// ```
 #[diagnostic::on_unimplemented(
     message = "`{Self}` is not a step with a name of its own",
     note = "name a function or a struct with `#[step]`, or give the step's name as a text"

@@ -109,6 +109,12 @@ impl Signature {
     }
 
     /// Says under which name it leaves a value whose type is not known before.
+    ///
+    /// # Examples
+    /// ```
+    /// let parse = railbus::step::Signature::new("Parse").leaves("document");
+    /// assert_eq!(parse.output_name(), "document");
+    /// ```
     #[must_use]
     pub fn leaves(mut self, name: impl Into<String>) -> Self {
         self.output = Some(Output { name: name.into(), kind: None });

@@ -15,6 +15,9 @@ const OF_A_ROW: [&str; 5] = ["check", "look", "open", "CAPABILITY", "SETTINGS"];
 const UNNAMED: &[(&str, &str)] = &[
     ("src/runtime.rs", "only what the macros expand to names it"),
     ("src/testing/case.rs", "only what the macros expand to names it"),
+    ("src/step/argument.rs", "only what the macros expand to names it"),
+    ("src/step/returned.rs", "only what the macros expand to names it"),
+    ("src/step/made.rs", "only what the macros expand to names it"),
 ];
 
 /// A public function, trait or macro has `# Examples` of its own; a public type, method or constant
