@@ -33,7 +33,7 @@ pub(super) struct Dispatch<'a> {
     way: Way<'a>,
     failed: bool,
     report: Report,
-    again: Vec<(Arc<Entry>, Duration)>,
+    again: Vec<(Arc<Entry>, Duration, String)>,
 }
 
 /// How far a dispatch is.
@@ -204,7 +204,7 @@ impl<'a> Dispatch<'a> {
             Decision::End(End::Unmatched) => return None,
             Decision::Again(wait, reason) => {
                 self.report.retrying += 1;
-                self.again.push((Arc::clone(entry), wait));
+                self.again.push((Arc::clone(entry), wait, reason.clone()));
                 (reason, Some(wait))
             }
             Decision::End(End::Failed(reason) | End::Dead(reason)) | Decision::Stop(reason) => {
@@ -257,11 +257,25 @@ pub(super) fn count_through(counters: &Counters, seat: Seat, succeeded: u64) {
 
 /// Subscriptions that failed and are to be tried again, and what the others came to.
 pub(super) struct Again {
-    tries: Vec<(Arc<Entry>, Duration)>,
+    tries: Vec<(Arc<Entry>, Duration, String)>,
     worst: Worst,
 }
 
 impl Again {
+    /// Makes no further tries: those that wait for one failed.
+    pub(super) fn give_up(self, report: &mut Report, counters: Option<&Counters>) {
+        for (entry, _, error) in self.tries {
+            report.retrying -= 1;
+            report.failures.push(HandlerFailure { subscription: entry.name.clone(), error });
+            if let Some(counters) = counters {
+                counters.failed.one();
+            }
+        }
+        if let Some(counters) = counters {
+            Worst::Failed.count(counters, seat());
+        }
+    }
+
     /// Makes the further tries, all subscriptions at once, each until it is through. Counted
     /// unless it is one of Railbus's own events.
     pub(super) async fn run(
@@ -271,7 +285,7 @@ impl Again {
         tell: impl Fn(Failed) + Sync,
     ) {
         let tries = self.tries.into_iter();
-        let tries = tries.map(|(e, wait)| settle(e, &event, wait, counters, &tell));
+        let tries = tries.map(|(e, wait, _)| settle(e, &event, wait, counters, &tell));
         let ended = futures_util::future::join_all(tries).await;
         let worst = ended.into_iter().map(|d| Worst::of(&d)).fold(self.worst, Worst::max);
         if let Some(counters) = counters {

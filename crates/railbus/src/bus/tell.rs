@@ -54,9 +54,9 @@ impl Bus {
             }
             need = dispatch.go();
         }
-        let (report, again) = dispatch.finish(Some(counters));
+        let (mut report, again) = dispatch.finish(Some(counters));
         if let Some(again) = again {
-            self.try_again(again, event, true);
+            self.try_again(again, event, true, &mut report);
         }
         report
     }
@@ -83,9 +83,9 @@ impl Bus {
             }
             need = dispatch.go();
         }
-        let (report, again) = dispatch.finish(counted.then_some(&self.0.counters));
+        let (mut report, again) = dispatch.finish(counted.then_some(&self.0.counters));
         if let Some(again) = again {
-            self.try_again(again, event, counted);
+            self.try_again(again, event, counted, &mut report);
         }
         report
     }
@@ -111,8 +111,8 @@ impl Bus {
             }
             need = dispatch.go();
         }
-        if let (_, Some(again)) = dispatch.finish(None) {
-            self.try_again(again, &event, false);
+        if let (mut report, Some(again)) = dispatch.finish(None) {
+            self.try_again(again, &event, false, &mut report);
         }
     }
 
@@ -128,7 +128,8 @@ impl Bus {
             }
         } else if let Some(runtime) = self.0.runtime() {
             let bus = self.clone();
-            self.0.retries.spawn_on(async move { bus.tell(event).await }, &runtime);
+            let tell = self.0.bounded(async move { bus.tell(event).await });
+            self.0.retries.spawn_on(tell, &runtime);
         }
     }
 
@@ -136,7 +137,7 @@ impl Bus {
     /// bus is closed before.
     pub(super) fn dispatch_after(&self, delay: Duration, event: &Event) {
         let (bus, event) = (self.clone(), event.clone());
-        self.0.retries.spawn(async move {
+        self.0.retries.spawn(self.0.bounded(async move {
             tokio::select! {
                 () = tokio::time::sleep(delay) => {
                     bus.dispatch(&bus.0.table.now(), &event).await;
@@ -145,14 +146,14 @@ impl Bus {
                     tracing::warn!(event = event.id(), "a delayed event ended with its bus");
                 }
             }
-        });
+        }));
     }
 
     #[cold]
-    fn try_again(&self, again: Again, event: &Event, counted: bool) {
+    fn try_again(&self, again: Again, event: &Event, counted: bool, report: &mut Report) {
         let Some(runtime) = self.0.runtime() else {
             tracing::error!(event = event.id(), "not tried again: there is no runtime");
-            return;
+            return again.give_up(report, counted.then_some(&*self.0.counters));
         };
         let (bus, event) = (self.clone(), event.clone());
         let tell = {
@@ -163,10 +164,8 @@ impl Bus {
                 }
             }
         };
-        self.0.retries.spawn_on(
-            async move { again.run(event, counted.then_some(&*bus.0.counters), tell).await },
-            &runtime,
-        );
+        let run = async move { again.run(event, counted.then_some(&*bus.0.counters), tell).await };
+        self.0.retries.spawn_on(self.0.bounded(run), &runtime);
     }
 }
 
