@@ -14,6 +14,7 @@ use std::{
     sync::Arc,
     task::{Poll, ready},
 };
+use tracing::level_filters::LevelFilter;
 
 scoped_thread_local! {
     /// What caused what runs on this thread now.
@@ -169,10 +170,14 @@ pub(crate) fn is_outside() -> bool {
     !CAUSE.is_set()
 }
 
-/// Runs `work` as a delivery of `event`.
+/// Runs `work` as a delivery of `event`, and within a span if anyone looks at spans.
 #[inline]
 pub(crate) fn deliver<R>(event: &Event, work: impl FnOnce() -> R) -> R {
-    if CAUSE.is_set() { inside(event).with(work) } else { CAUSE.set(event, work) }
+    let work = || if CAUSE.is_set() { inside(event).with(work) } else { CAUSE.set(event, work) };
+    match LevelFilter::current() == LevelFilter::OFF {
+        true => work(),
+        false => span(event).in_scope(work),
+    }
 }
 
 /// Returns the context of a delivery of `event` within what runs here.

@@ -24,7 +24,6 @@ use std::{
     sync::Arc,
     time::Duration,
 };
-use tracing::level_filters::LevelFilter;
 
 /// A dispatch under way: the subscriptions that are still to come, and what came of the others.
 pub(super) struct Dispatch<'a> {
@@ -87,7 +86,7 @@ impl<'a> Start<'a> {
     pub(super) fn go(&mut self) -> Stop<'a> {
         let Self { event, list, way, .. } = self;
         // One landing pad for the whole way: setting it up costs, a panic costs anyway.
-        within(event, || catch_unwind(AssertUnwindSafe(|| way.walk(list, event))))
+        context::deliver(event, || catch_unwind(AssertUnwindSafe(|| way.walk(list, event))))
     }
 
     /// Notes that the handler that had to be awaited succeeded.
@@ -117,16 +116,6 @@ impl<'a> Start<'a> {
         };
         let need = dispatch.need(stopped).unwrap_or_else(|| dispatch.go());
         (dispatch, need)
-    }
-}
-
-/// Runs `work` as a delivery of the event, and within a span if anyone looks at spans.
-#[inline]
-fn within<R>(event: &Event, work: impl FnOnce() -> R) -> R {
-    let work = || context::deliver(event, work);
-    match LevelFilter::current() == LevelFilter::OFF {
-        true => work(),
-        false => context::span(event).in_scope(work),
     }
 }
 
@@ -164,7 +153,7 @@ impl<'a> Dispatch<'a> {
     /// Runs subscriptions until one of them needs something.
     pub(super) fn go(&mut self) -> Need<'a> {
         let event = self.event;
-        within(event, || {
+        context::deliver(event, || {
             loop {
                 let walk = || self.way.walk(&mut self.matches, event);
                 match catch_unwind(AssertUnwindSafe(walk)) {

@@ -119,7 +119,8 @@ impl Bus {
         inner.counters.published.one();
         if let Some(reason) = &outgoing.rejected {
             // Durable backends keep it as a dead letter; either way no handler sees it.
-            tracing::warn!(event = event.id(), %reason, "an input's line is not an event");
+            context::span(event)
+                .in_scope(|| tracing::warn!(%reason, "an input's line is not an event"));
             inner.counters.broadcasts.rejected.one();
             return Ok(Report::default());
         }

@@ -143,7 +143,8 @@ impl Bus {
                     bus.dispatch(&bus.0.table.now(), &event).await;
                 }
                 () = bus.0.closing.cancelled() => {
-                    tracing::warn!(event = event.id(), "a delayed event ended with its bus");
+                    context::span(&event)
+                        .in_scope(|| tracing::warn!("a delayed event ended with its bus"));
                 }
             }
         }));
@@ -152,7 +153,8 @@ impl Bus {
     #[cold]
     fn try_again(&self, again: Again, event: &Event, counted: bool, report: &mut Report) {
         let Some(runtime) = self.0.runtime() else {
-            tracing::error!(event = event.id(), "not tried again: there is no runtime");
+            context::span(event)
+                .in_scope(|| tracing::error!("not tried again: there is no runtime"));
             return again.give_up(report, counted.then_some(&*self.0.counters));
         };
         let (bus, event) = (self.clone(), event.clone());
