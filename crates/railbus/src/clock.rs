@@ -7,7 +7,12 @@ use std::{
     time::{Duration, SystemTime, UNIX_EPOCH},
 };
 
-/// A point in time in UTC, in whole microseconds.
+/// The first and the last microsecond that RFC 3339 can say: 0000-01-01T00:00:00Z, and the end of
+/// 9999-12-30 in the time zone furthest behind.
+const LEAST: i64 = -62_167_219_200_000_000;
+const MOST: i64 = 253_402_207_199_999_999;
+
+/// A point in time in UTC, in whole microseconds, of the years 0 to 9999.
 ///
 /// # Examples
 /// ```
@@ -35,10 +40,11 @@ impl Timestamp {
         }
     }
 
-    /// Creates a timestamp from microseconds since 1970-01-01T00:00:00Z.
+    /// Creates a timestamp from microseconds since 1970-01-01T00:00:00Z, held at the ends of what
+    /// its text can say.
     #[must_use]
     pub fn from_micros(micros: i64) -> Self {
-        Self(micros)
+        Self(micros.clamp(LEAST, MOST))
     }
 
     /// Returns the microseconds since 1970-01-01T00:00:00Z.
@@ -51,7 +57,7 @@ impl Timestamp {
     #[must_use]
     pub fn after(self, duration: Duration) -> Self {
         let micros = i64::try_from(duration.as_micros()).unwrap_or(i64::MAX);
-        Self(self.0.saturating_add(micros))
+        Self::from_micros(self.0.saturating_add(micros))
     }
 
     /// Returns how long ago `earlier` was, zero if it lies ahead.
@@ -106,4 +112,18 @@ pub fn parse_duration(text: &str) -> Result<Duration> {
     };
     let span: jiff::SignedDuration = text.trim().parse().map_err(|_| wrong())?;
     Duration::try_from(span).map_err(|_| wrong())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_time_that_no_text_can_say_is_held_at_the_ends() {
+        for micros in [i64::MIN, -1, 0, i64::MAX] {
+            let time = Timestamp::from_micros(micros).after(Duration::from_micros(1));
+            assert_eq!(time.to_string().parse::<Timestamp>().unwrap(), time, "{time}");
+        }
+        assert!(Timestamp::from_micros(i64::MAX).after(Duration::MAX) > Timestamp::now());
+    }
 }

@@ -64,9 +64,10 @@ const NO_SOURCE: &str = "urn:railbus:nobody";
 /// Returns an encode error if the payload can't be encoded.
 pub fn encode(event: &Event) -> Result<Vec<u8>> {
     let failed = |e: serde_json::Error| {
-        Error::new(ErrorKind::Encode, "encode", "the event is not encodable").because(e)
+        let failed = Error::new(ErrorKind::Encode, "encode", "the event is not encodable");
+        failed.with("event", event.id()).because(e)
     };
-    let data = serde_json::from_slice::<&RawValue>(event.raw_payload().text()?).map_err(failed)?;
+    let data = serde_json::from_slice::<&RawValue>(event.text()?).map_err(failed)?;
     let source = if event.source().is_empty() { NO_SOURCE } else { event.source() };
     let own_correlation = event.correlation_id() == event.id();
     let own_topic = event.topic() == event.event_type();

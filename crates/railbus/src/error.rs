@@ -1,6 +1,11 @@
 //! The one error of Railbus: what went wrong, where, and what to do about it.
 
-use std::{borrow::Cow, error::Error as StdError, fmt};
+use std::{
+    borrow::Cow,
+    error::Error as StdError,
+    fmt,
+    panic::{AssertUnwindSafe, catch_unwind},
+};
 
 /// Any error a handler, a step or a source may return.
 ///
@@ -246,6 +251,9 @@ impl StdError for Error {
     }
 }
 
+/// How many causes of an error are told: more than any has, but one may name itself.
+const CAUSES_MAX: usize = 100;
+
 /// Joins an error and its causes into one line, each cause once.
 ///
 /// # Examples
@@ -257,9 +265,16 @@ impl StdError for Error {
 /// ```
 #[must_use]
 pub fn chain(error: &(dyn StdError + 'static)) -> String {
+    // The errors are others': what they say of themselves may panic.
+    catch_unwind(AssertUnwindSafe(|| line(error)))
+        .unwrap_or_else(|_| "an error that can't be shown: its Display panicked".into())
+}
+
+fn line(error: &(dyn StdError + 'static)) -> String {
     let mut line = error.to_string();
     let mut next = error.source();
-    while let Some(cause) = next {
+    for _ in 0..CAUSES_MAX {
+        let Some(cause) = next else { break };
         let text = cause.to_string();
         if !line.contains(&text) {
             line.push_str(": ");

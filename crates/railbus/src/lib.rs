@@ -9,6 +9,7 @@ pub mod retry;
 pub mod clock;
 pub mod shutdown;
 pub mod instrument;
+mod task;
 
 pub mod topic;
 pub mod payload;

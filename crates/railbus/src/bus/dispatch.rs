@@ -23,7 +23,6 @@ use std::{
     sync::Arc,
     time::Duration,
 };
-use tracing::level_filters::LevelFilter;
 
 /// A dispatch under way: the subscriptions that are still to come, and what came of the others.
 pub(super) struct Dispatch<'a> {
@@ -32,7 +31,7 @@ pub(super) struct Dispatch<'a> {
     way: Way<'a>,
     failed: bool,
     report: Report,
-    again: Vec<(Arc<Entry>, Duration)>,
+    again: Vec<(Arc<Entry>, Duration, String)>,
 }
 
 /// How far a dispatch is.
@@ -80,7 +79,9 @@ impl<'a> Start<'a> {
     pub(super) fn go(&mut self, outside: bool) -> Stop<'a> {
         let Self { event, list, way } = self;
         // One landing pad for the whole way: setting it up costs, a panic costs anyway.
-        within(event, outside, || catch_unwind(AssertUnwindSafe(|| way.walk(list, event))))
+        context::deliver(event, outside, || {
+            catch_unwind(AssertUnwindSafe(|| way.walk(list, event)))
+        })
     }
 
     /// Notes that the handler that had to be awaited succeeded.
@@ -103,16 +104,6 @@ impl<'a> Start<'a> {
         let mut dispatch = Dispatch::new(event, only, way);
         let need = dispatch.need(stopped).unwrap_or_else(|| dispatch.go());
         (dispatch, need)
-    }
-}
-
-/// Runs `work` as a delivery of the event, and within a span if anyone looks at spans.
-#[inline]
-fn within<R>(event: &Event, outside: bool, work: impl FnOnce() -> R) -> R {
-    let work = || context::deliver(event, outside, work);
-    match LevelFilter::current() == LevelFilter::OFF {
-        true => work(),
-        false => context::span(event).in_scope(work),
     }
 }
 
@@ -166,7 +157,7 @@ impl<'a> Dispatch<'a> {
     /// Runs subscriptions until one of them needs something.
     pub(super) fn go(&mut self) -> Need<'a> {
         let event = self.event;
-        within(event, context::is_outside(), || {
+        context::deliver(event, context::is_outside(), || {
             loop {
                 let walk = || self.way.walk(&mut self.matches, event);
                 match catch_unwind(AssertUnwindSafe(walk)) {
@@ -206,7 +197,7 @@ impl<'a> Dispatch<'a> {
             Decision::End(End::Unmatched) => return None,
             Decision::Again(wait, reason) => {
                 self.report.retrying += 1;
-                self.again.push((Arc::clone(entry), wait));
+                self.again.push((Arc::clone(entry), wait, reason.clone()));
                 (reason, Some(wait))
             }
             Decision::End(End::Failed(reason) | End::Dead(reason)) | Decision::Stop(reason) => {
@@ -259,11 +250,25 @@ pub(super) fn count_through(counters: &Counters, seat: Seat, succeeded: u64) {
 
 /// Subscriptions that failed and are to be tried again, and what the others came to.
 pub(super) struct Again {
-    tries: Vec<(Arc<Entry>, Duration)>,
+    tries: Vec<(Arc<Entry>, Duration, String)>,
     worst: Worst,
 }
 
 impl Again {
+    /// Makes no further tries: those that wait for one failed.
+    pub(super) fn give_up(self, report: &mut Report, counters: Option<&Counters>) {
+        for (entry, _, error) in self.tries {
+            report.retrying -= 1;
+            report.failures.push(HandlerFailure { subscription: entry.name.to_string(), error });
+            if let Some(counters) = counters {
+                counters.failed.one();
+            }
+        }
+        if let Some(counters) = counters {
+            Worst::Failed.count(counters, seat());
+        }
+    }
+
     /// Makes the further tries, all subscriptions at once, each until it is through. Counted
     /// unless it is one of Railbus's own events.
     pub(super) async fn run(
@@ -273,7 +278,7 @@ impl Again {
         tell: impl Fn(Failed) + Sync,
     ) {
         let tries = self.tries.into_iter();
-        let tries = tries.map(|(e, wait)| settle(e, &event, wait, counters, &tell));
+        let tries = tries.map(|(e, wait, _)| settle(e, &event, wait, counters, &tell));
         let ended = futures_util::future::join_all(tries).await;
         let worst = ended.into_iter().map(|d| Worst::of(&d)).fold(self.worst, Worst::max);
         if let Some(counters) = counters {

@@ -46,8 +46,9 @@ impl Failed {
             None => "let go".into(),
         };
         tracing::warn!(
-            event = self.event_id,
-            r#type = self.event_type,
+            event_id = self.event_id,
+            event_type = self.event_type,
+            correlation_id = self.correlation_id,
             subscription = self.subscription,
             attempt = self.attempt,
             reason = self.reason,

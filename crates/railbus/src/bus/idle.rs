@@ -4,6 +4,7 @@ use super::{members::Member, open::Bus};
 use crate::{
     context,
     error::{Error, ErrorKind, Result},
+    task,
 };
 use std::time::Duration;
 
@@ -59,6 +60,7 @@ impl Bus {
                 self.0.backend.settled(&groups).await?;
             }
             if !self.is_quiet().await? {
+                task::runtime("idle")?;
                 tokio::time::sleep(LOOK_EVERY).await;
             } else if self.counters().published.get() == before {
                 return Ok(());

@@ -11,12 +11,13 @@ use crate::{
     delivery::FailurePolicy,
     error::{Error, ErrorKind, Result},
     predicate::Interest,
+    task,
 };
 use std::{
     sync::{Arc, Weak, atomic::Ordering::SeqCst},
     time::Duration,
 };
-use tokio::{runtime::Handle, sync::watch};
+use tokio::sync::watch;
 
 /// How long an event is a member's unless its subscription says otherwise.
 pub(super) const LEASE: Duration = Duration::from_secs(30);
@@ -31,7 +32,7 @@ impl Bus {
         // Closing may have come first while this waited for the lock.
         self.check_open("subscribe")?;
         // For cancelling from threads that know of no runtime.
-        let _ = self.0.runtime.set(Handle::current());
+        let _ = self.0.runtime.set(task::runtime("subscribe")?);
         self.join_locked(&mut members, name, terms).await
     }
 
@@ -109,6 +110,7 @@ impl Bus {
         if members.listening.is_some() {
             return Ok(());
         }
+        let _ = self.0.runtime.set(task::runtime("subscribe")?);
         let request = Subscribe {
             group: None,
             interest: Interest::all(),
@@ -117,7 +119,7 @@ impl Bus {
         };
         let source = self.0.backend.subscribe(request).await?;
         members.listening = Some(Arc::clone(&source));
-        self.0.tasks.spawn(hear(Arc::downgrade(&self.0), source));
+        self.0.tasks.spawn(self.0.bounded(hear(Arc::downgrade(&self.0), source)));
         Ok(())
     }
 

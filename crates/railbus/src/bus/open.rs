@@ -11,14 +11,16 @@ use crate::{
     handler::{Call, FromDelivery, World},
     instrument::Counters,
     options::IntoOptions,
+    task,
 };
 use std::{
     any::Any,
     fmt,
+    future::Future,
     sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError, Weak, atomic::AtomicU64},
     time::{Duration, Instant},
 };
-use tokio::{runtime::Handle, sync::watch, time::timeout};
+use tokio::{runtime::Handle, sync::watch};
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
 /// How long [`Bus::close`] waits for handlers.
@@ -56,6 +58,8 @@ pub(super) struct Inner {
     pub(super) heard: AtomicU64,
     /// Told when the bus begins to drain.
     pub(super) closing: CancellationToken,
+    /// Told when the time for closing is up: ends what still runs of broadcasts.
+    aborting: CancellationToken,
     /// Where members run.
     pub(super) runtime: OnceLock<Handle>,
     /// What ended one of the groups by itself.
@@ -131,6 +135,7 @@ impl Bus {
             retries: TaskTracker::new(),
             heard: AtomicU64::new(0),
             closing: CancellationToken::new(),
+            aborting: CancellationToken::new(),
             runtime: OnceLock::new(),
             failed: watch::Sender::new(None),
         }));
@@ -302,6 +307,28 @@ impl Inner {
     pub(super) fn is_closed(&self) -> bool {
         self.phase() == Phase::Closed
     }
+
+    /// Waits for what runs and gives back the rest at the deadline.
+    async fn settle(&self, deadline: Duration) {
+        // One deadline for all: a subscription that hangs while it opens holds this lock.
+        let began = Instant::now();
+        let rest = || deadline.saturating_sub(began.elapsed());
+        if let Some(members) = task::within(deadline, self.members.lock()).await {
+            members.stop();
+            members.drain(rest()).await;
+        }
+        for tasks in [&self.tasks, &self.retries] {
+            tasks.close();
+            let _ = task::within(rest(), tasks.wait()).await;
+        }
+    }
+
+    /// Returns work of a task of the bus's own, which ends at its next await once the time for
+    /// closing is up: a handler that never returns must not keep the bus.
+    pub(super) fn bounded<F: Future>(&self, work: F) -> impl Future<Output = ()> + use<F> {
+        let aborted = self.aborting.clone();
+        async move { drop(aborted.run_until_cancelled_owned(work).await) }
+    }
 }
 
 impl Drop for Inner {
@@ -346,16 +373,17 @@ impl Draining {
     /// Waits for what runs and gives back the rest at the deadline; the backend stays open, so
     /// that what is stored can still be asked.
     pub async fn settle(self, deadline: Duration) -> Self {
-        let (inner, began) = (&self.0.0, Instant::now());
-        // One deadline for all: a subscription that hangs while it opens holds this lock.
-        let rest = || deadline.saturating_sub(began.elapsed());
-        if let Ok(members) = timeout(deadline, inner.members.lock()).await {
-            members.stop();
-            members.drain(rest()).await;
-        }
-        for tasks in [&inner.tasks, &inner.retries] {
-            tasks.close();
-            let _ = timeout(rest(), tasks.wait()).await;
+        let inner = Arc::clone(&self.0.0);
+        match inner.runtime.get() {
+            // Its members' clock is that of the runtime they run on.
+            Some(runtime) if Handle::try_current().is_err() => {
+                let settling = Arc::clone(&inner);
+                let settled = runtime.spawn(async move { settling.settle(deadline).await });
+                if settled.await.is_err() {
+                    tracing::warn!("the bus outlived its runtime: what ran is gone");
+                }
+            }
+            _ => inner.settle(deadline).await,
         }
         self
     }
@@ -367,8 +395,9 @@ impl Draining {
     pub async fn finish(self, deadline: Duration) -> Result<()> {
         let Self(bus) = self.settle(deadline).await;
         bus.0.table.enter(Phase::Closed);
-        // What did not end in time finds its subscription cancelled at its next try.
+        // What did not end in time is not called again, and ends where it waits.
         bus.0.table.clear();
+        bus.0.aborting.cancel();
         bus.0.backend.close(deadline).await
     }
 }

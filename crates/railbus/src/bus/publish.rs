@@ -11,6 +11,7 @@ use crate::{
     context,
     error::{Error, ErrorKind, Result},
     event::{Event, IntoEvent},
+    task,
 };
 use std::borrow::Borrow;
 
@@ -86,13 +87,16 @@ impl Bus {
         let mut results = Vec::with_capacity(batch.len());
         let most = inner.backend.capability().batch_max;
         for part in batch.chunks(most) {
-            if let Some(e) = part.iter().find_map(|o| inner.check_delay(&o.event).err()) {
-                results.extend(vec![Err(e); part.len()]);
-                continue;
-            }
-            for (outgoing, stored) in part.iter().zip(inner.backend.publish(part).await) {
+            let made: Vec<_> = part.iter().map(|outgoing| inner.outgoing_of(outgoing)).collect();
+            let out: Vec<_> = made.iter().filter_map(|made| made.as_ref().ok().cloned()).collect();
+            let mut stored = inner.backend.publish(&out).await.into_iter();
+            for made in made {
+                let stored = made.and_then(|outgoing| {
+                    let stored = stored.next().unwrap_or_else(|| Err(lost()));
+                    stored.map(|()| outgoing)
+                });
                 results.push(match stored {
-                    Ok(()) => self.published(outgoing).await,
+                    Ok(outgoing) => self.published(&outgoing).await,
                     Err(e) => Err(e),
                 });
             }
@@ -123,7 +127,6 @@ impl Bus {
     async fn carry(&self, event: &Event) -> Result<Report> {
         self.0.check_delay(event)?;
         let batch = [Outgoing::from(event.clone())];
-        let lost = || Error::new(ErrorKind::Internal, "publish", "the backend gave no result");
         self.0.backend.publish(&batch).await.pop().unwrap_or_else(|| Err(lost()))?;
         let [outgoing] = batch;
         self.published(&outgoing).await
@@ -135,7 +138,8 @@ impl Bus {
         inner.counters.published.one();
         if let Some(reason) = &outgoing.rejected {
             // Durable backends keep it as a dead letter; either way no handler sees it.
-            tracing::warn!(event = event.id(), %reason, "an input's line is not an event");
+            context::span(event)
+                .in_scope(|| tracing::warn!(%reason, "an input's line is not an event"));
             inner.counters.broadcasts.rejected.one();
             return Ok(Report::default());
         }
@@ -153,6 +157,10 @@ impl Bus {
         let wanted = now.wanting(event).count();
         Ok(Report { matched: wanted + grouped, ..Report::default() })
     }
+}
+
+fn lost() -> Error {
+    Error::new(ErrorKind::Internal, "publish", "the backend gave no result")
 }
 
 #[inline]
@@ -192,6 +200,18 @@ impl Inner {
         stamped.as_ref().unwrap_or(given).encoded().map(Some)
     }
 
+    /// Returns one of a batch as it goes out.
+    fn outgoing_of(&self, given: &Outgoing) -> Result<Outgoing> {
+        self.check_delay(&given.event)?;
+        let mut outgoing = given.clone();
+        if given.rejected.is_none() {
+            given.event.check()?;
+            outgoing.event =
+                self.made_of(&given.event, context::is_outside())?.unwrap_or(outgoing.event);
+        }
+        Ok(outgoing)
+    }
+
     /// Tells whether publishing goes by way of the backend.
     #[inline]
     pub(super) fn carries(&self) -> bool {
@@ -206,6 +226,9 @@ impl Inner {
 
     fn check_delay(&self, event: &Event) -> Result<()> {
         let Some(delay) = event.delay() else { return Ok(()) };
+        if self.inline && self.runtime().is_none() {
+            return Err(task::no_runtime("publish").with("event", event.id()));
+        }
         let capability = self.backend.capability();
         match capability.publish_delay_max {
             Some(most) if delay <= most => Ok(()),

@@ -83,9 +83,9 @@ impl Bus {
 
     /// Ends a dispatch, and sees to what is to be tried again.
     fn ended(&self, dispatch: Dispatch<'_>, event: &Event, counted: bool) -> Report {
-        let (report, again) = dispatch.finish(counted.then_some(&self.0.counters));
+        let (mut report, again) = dispatch.finish(counted.then_some(&self.0.counters));
         if let Some(again) = again {
-            self.try_again(again, event, counted);
+            self.try_again(again, event, counted, &mut report);
         }
         report
     }
@@ -135,7 +135,8 @@ impl Bus {
             }
         } else if let Some(runtime) = self.0.runtime() {
             let bus = self.clone();
-            self.0.retries.spawn_on(async move { bus.tell(event).await }, &runtime);
+            let tell = self.0.bounded(async move { bus.tell(event).await });
+            self.0.retries.spawn_on(tell, &runtime);
         }
     }
 
@@ -143,23 +144,25 @@ impl Bus {
     /// bus is closed before.
     pub(super) fn dispatch_after(&self, delay: Duration, event: &Event) {
         let (bus, event) = (self.clone(), event.clone());
-        self.0.retries.spawn(async move {
+        self.0.retries.spawn(self.0.bounded(async move {
             tokio::select! {
                 () = tokio::time::sleep(delay) => {
                     bus.dispatch(&bus.0.table.now(), &event).await;
                 }
                 () = bus.0.closing.cancelled() => {
-                    tracing::warn!(event = event.id(), "a delayed event ended with its bus");
+                    context::span(&event)
+                        .in_scope(|| tracing::warn!("a delayed event ended with its bus"));
                 }
             }
-        });
+        }));
     }
 
     #[cold]
-    fn try_again(&self, again: Again, event: &Event, counted: bool) {
+    fn try_again(&self, again: Again, event: &Event, counted: bool, report: &mut Report) {
         let Some(runtime) = self.0.runtime() else {
-            tracing::error!(event = event.id(), "not tried again: there is no runtime");
-            return;
+            context::span(event)
+                .in_scope(|| tracing::error!("not tried again: there is no runtime"));
+            return again.give_up(report, counted.then_some(&*self.0.counters));
         };
         let (bus, event) = (self.clone(), event.clone());
         let tell = {
@@ -170,10 +173,8 @@ impl Bus {
                 }
             }
         };
-        self.0.retries.spawn_on(
-            async move { again.run(event, counted.then_some(&*bus.0.counters), tell).await },
-            &runtime,
-        );
+        let run = async move { again.run(event, counted.then_some(&*bus.0.counters), tell).await };
+        self.0.retries.spawn_on(self.0.bounded(run), &runtime);
     }
 }
 

@@ -3,6 +3,7 @@
 use crate::{event::Event, payload::RawPayload};
 use scoped_tls::scoped_thread_local;
 use std::{collections::BTreeMap, fmt, sync::Arc};
+use tracing::level_filters::LevelFilter;
 
 scoped_thread_local! {
     /// What caused what runs on this thread now.
@@ -172,11 +173,15 @@ pub(crate) fn is_outside() -> bool {
     !CAUSE.is_set()
 }
 
-/// Runs `work` as a delivery of `event`; `outside` if it is known that nothing caused what runs
-/// here.
+/// Runs `work` as a delivery of `event`, and within a span if anyone looks at spans; `outside` if it
+/// is known that nothing caused what runs here.
 #[inline]
 pub(crate) fn deliver<R>(event: &Event, outside: bool, work: impl FnOnce() -> R) -> R {
-    if outside { CAUSE.set(event, work) } else { inside(event).with(work) }
+    let work = || if outside { CAUSE.set(event, work) } else { inside(event).with(work) };
+    match LevelFilter::current() == LevelFilter::OFF {
+        true => work(),
+        false => span(event).in_scope(work),
+    }
 }
 
 /// Returns the context of a delivery of `event` within what runs here.

@@ -7,6 +7,7 @@ use crate::{
     payload::RawPayload,
     topic::{check_name, name_hash},
 };
+use bytes::Bytes;
 use serde::de::DeserializeOwned;
 use smol_str::SmolStr;
 use std::{collections::BTreeMap, fmt, sync::Arc, time::Duration};
@@ -183,8 +184,13 @@ impl Event {
     /// Returns the event with its payload as text, as if it had come from outside.
     pub(crate) fn encoded(&self) -> Result<Self> {
         let mut envelope = Envelope::clone(&self.0);
-        envelope.payload = RawPayload::from_json_text(envelope.payload.text()?.clone());
+        envelope.payload = RawPayload::from_json_text(self.text()?.clone());
         Ok(Self(Arc::new(envelope)))
+    }
+
+    /// Returns the payload as text; an error names the event.
+    pub(crate) fn text(&self) -> Result<&Bytes> {
+        self.0.payload.text().map_err(|e| e.with("event", self.id()))
     }
 
     /// Returns the event as caused by another: what it says of that itself stays.

@@ -25,9 +25,10 @@ impl Event {
     /// # Errors
     /// Returns an encode error if the payload can't be encoded.
     pub fn to_map(&self) -> Result<Map<String, Value>> {
-        self.raw_payload().text()?;
+        self.text()?;
         let payload = self.raw_payload().value().cloned().ok_or_else(|| {
             Error::new(ErrorKind::Encode, "encode", "the payload is nested too deeply to look into")
+                .with("event", self.id())
         })?;
         let mut map = Map::new();
         for (key, value) in [
@@ -73,14 +74,15 @@ impl Event {
     /// Returns an encode error if the payload can't be encoded.
     pub fn to_json(&self) -> Result<String> {
         let failed = |e: serde_json::Error| {
-            Error::new(ErrorKind::Encode, "encode", "the event is not encodable").because(e)
+            let failed = Error::new(ErrorKind::Encode, "encode", "the event is not encodable");
+            failed.with("event", self.id()).because(e)
         };
         let shown = Shown {
             id: self.id(),
             event_type: self.event_type(),
             topic: self.topic(),
             source: self.source(),
-            payload: serde_json::from_slice(self.raw_payload().text()?).map_err(failed)?,
+            payload: serde_json::from_slice(self.text()?).map_err(failed)?,
             timestamp: self.timestamp().to_string(),
             correlation_id: self.rest().and_then(|r| r.correlation_id.as_deref()),
             causation_id: self.causation_id(),

@@ -3,9 +3,9 @@
 use crate::{
     executor::{Executor, Task},
     step::{Exception, StepError, StepResult},
+    task,
 };
 use async_trait::async_trait;
-use tokio::runtime::Handle;
 
 /// Runs a step on one of the runtime's threads for blocking work, so that it stops nothing else.
 ///
@@ -27,7 +27,8 @@ pub struct Blocking;
 #[async_trait]
 impl Executor for Blocking {
     async fn execute(&self, task: Task) -> StepResult {
-        let runtime = Handle::current();
+        let no_runtime = |e| StepError::Exception(Exception::new("unsupported", e));
+        let runtime = task::runtime("execute").map_err(no_runtime)?;
         let running = tokio::task::spawn_blocking(move || runtime.block_on(task.run()));
         running.await.unwrap_or_else(|error| match error.try_into_panic() {
             Ok(panic) => std::panic::resume_unwind(panic),

@@ -28,7 +28,7 @@ pub(super) struct Ready {
 pub(super) fn make_ready(outgoing: &Outgoing, payload_max: usize) -> Result<Ready> {
     let event = &outgoing.event;
     event.check()?;
-    let size = event.raw_payload().text()?.len();
+    let size = event.text()?.len();
     if size > payload_max {
         let why = "the payload is too large for the store";
         return Err(Error::new(ErrorKind::TooLarge, "publish", why)

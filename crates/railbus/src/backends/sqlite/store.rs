@@ -18,6 +18,7 @@ use crate::{
     error::{Error, ErrorKind, Result},
     options::Options,
     predicate::Interest,
+    task,
 };
 use async_trait::async_trait;
 use std::{
@@ -26,7 +27,7 @@ use std::{
     thread::JoinHandle,
     time::{Duration, Instant},
 };
-use tokio::time::timeout;
+use tokio::runtime::Handle;
 
 /// Checks the settings of a store, without looking at the file.
 ///
@@ -42,6 +43,7 @@ pub fn check(options: &Options) -> Result<()> {
 /// Returns what is wrong with the options, the file or its folder.
 pub async fn open(options: Options) -> Result<Arc<dyn Backend>> {
     let settings = Settings::read(&options)?;
+    task::runtime("open sqlite")?;
     let opened = tokio::task::spawn_blocking(move || start(settings)).await;
     let died = |e| Error::new(ErrorKind::Internal, "open sqlite", "opening panicked").because(e);
     Ok(Arc::new(opened.map_err(died)??))
@@ -198,15 +200,18 @@ impl Backend for Sqlite {
             t.execute("DELETE FROM listeners WHERE name = ?1", [&name]).map(|_| ())
         };
         // A listener that stays listed is forgotten by whoever fails to wake it.
-        let _ = timeout(deadline, open.writer.call(Weight::Light, forget)).await;
+        let _ = task::within(deadline, open.writer.call(Weight::Light, forget)).await;
         let Open { writer, reader, threads, .. } = open;
         writer.stop();
         reader.stop();
-        let joined = tokio::task::spawn_blocking(move || {
+        let join = move || {
             threads.into_iter().chain(listening).for_each(|thread| drop(thread.join()));
-        });
-        // A thread that hangs on a disk that hangs must not hang the program.
-        let _ = timeout(deadline, joined).await;
+        };
+        match Handle::try_current() {
+            // A thread that hangs on a disk that hangs must not hang the program.
+            Ok(runtime) => drop(task::within(deadline, runtime.spawn_blocking(join)).await),
+            Err(_) => join(),
+        }
         Ok(())
     }
 

@@ -1,0 +1,117 @@
+//! Log lines: each says which event it was written for.
+
+use crate::buses;
+use railbus::{
+    Bus, Event,
+    context::{self, scope},
+};
+use std::{
+    collections::BTreeMap,
+    fmt,
+    sync::{Arc, Mutex},
+};
+use tokio::task::yield_now;
+use tracing::{
+    Subscriber,
+    field::{Field, Visit},
+    span,
+};
+use tracing_subscriber::{Layer, layer, prelude::*, registry::LookupSpan};
+
+/// What a line or a span says, by field.
+#[derive(Clone, Debug, Default)]
+struct Fields(BTreeMap<&'static str, String>);
+
+impl Visit for Fields {
+    fn record_debug(&mut self, field: &Field, value: &dyn fmt::Debug) {
+        self.0.insert(field.name(), format!("{value:?}"));
+    }
+
+    fn record_str(&mut self, field: &Field, value: &str) {
+        self.0.insert(field.name(), value.to_owned());
+    }
+}
+
+/// Keeps the lines, each with the fields of the spans around it; what is nearer wins.
+#[derive(Clone, Default)]
+struct Lines(Arc<Mutex<Vec<Fields>>>);
+
+impl<S: Subscriber + for<'a> LookupSpan<'a>> Layer<S> for Lines {
+    fn on_new_span(&self, of: &span::Attributes<'_>, id: &span::Id, all: layer::Context<'_, S>) {
+        let mut fields = Fields::default();
+        of.record(&mut fields);
+        all.span(id).unwrap().extensions_mut().insert(fields);
+    }
+
+    fn on_event(&self, line: &tracing::Event<'_>, all: layer::Context<'_, S>) {
+        let mut fields = Fields::default();
+        for around in all.event_scope(line).into_iter().flat_map(|scope| scope.from_root()) {
+            fields.0.extend(around.extensions().get::<Fields>().unwrap().0.clone());
+        }
+        line.record(&mut fields);
+        self.0.lock().unwrap().push(fields);
+    }
+}
+
+impl Lines {
+    /// Asserts that there are `count` lines that say `message`, all written for this event.
+    fn assert(&self, message: &str, count: usize, event: &Event) {
+        let lines = self.0.lock().unwrap();
+        let of = |line: &&Fields| line.0.get("message").is_some_and(|said| said == message);
+        let lines: Vec<_> = lines.iter().filter(of).collect();
+        assert_eq!(lines.len(), count, "{message}");
+        for line in lines {
+            let says = |field| line.0.get(field).map(String::as_str);
+            assert_eq!(says("event_id"), Some(event.id()), "{line:?}");
+            assert_eq!(says("event_type"), Some(event.event_type()), "{line:?}");
+            assert_eq!(says("correlation_id"), Some(event.correlation_id()), "{line:?}");
+        }
+    }
+}
+
+#[railbus::test]
+async fn every_log_line_of_a_handler_and_about_one_says_for_which_event() {
+    for (bus, _folder) in buses().await {
+        let lines = Lines::default();
+        let subscriber = tracing_subscriber::registry().with(lines.clone());
+        let _default = tracing::subscriber::set_default(subscriber);
+        subscribe(&bus).await;
+        let event = Event::new("a").correlation("c").payload(());
+        let outer = scope("outer").run(async {
+            tracing::info!("outside");
+            bus.publish(&event).await.unwrap();
+        });
+        outer.await;
+        bus.idle().await.unwrap();
+        bus.close().await.unwrap();
+        for said in ["sync", "before", "after", "joined", "spawned"] {
+            lines.assert(said, 2, &event);
+        }
+        lines.assert("inner", 2, &Event::new("inner").id("i").correlation("c").payload(()));
+        lines.assert("a handler failed", 1, &event);
+    }
+}
+
+/// Subscribes handlers that log, for broadcasts and in a group, and one that fails.
+async fn subscribe(bus: &Bus) {
+    for group in [None, Some("g")] {
+        let on = || match group {
+            Some(group) => bus.on("a").group(group),
+            None => bus.on("a"),
+        };
+        on().run(|_: &Event| tracing::info!("sync")).await.unwrap();
+        let talks = async |_: Event| {
+            tracing::info!("before");
+            yield_now().await;
+            tracing::info!("after");
+            let inner = scope("inner").id("i").run(async {
+                yield_now().await;
+                tracing::info!("inner");
+            });
+            tokio::join!(inner, async { tracing::info!("joined") });
+            context::spawn(async { tracing::info!("spawned") }).await.unwrap();
+        };
+        on().run(talks).await.unwrap();
+    }
+    bus.on("a").run(|_: &Event| Err::<(), _>("no")).await.unwrap();
+}
