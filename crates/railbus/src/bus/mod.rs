@@ -16,6 +16,8 @@ mod emit;
 mod idle;
 mod subscription;
 mod subscribe;
+#[cfg(all(test, railbus_loom))]
+mod interleavings;
 
 pub(crate) use open::WeakBus;
 pub use open::{Bus, Draining};

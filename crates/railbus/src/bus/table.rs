@@ -4,11 +4,14 @@ use super::{
     index::{Index, List, Lists},
     matches::Matches,
 };
-use crate::{consumer::Entry, event::Event};
-use arc_swap::{ArcSwap, Guard};
+use crate::{
+    consumer::Entry,
+    event::Event,
+    sync::{ArcSwap, Guard, Mutex, MutexGuard},
+};
 use std::{
     collections::HashMap,
-    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    sync::{Arc, PoisonError},
 };
 use tokio_util::task::task_tracker::TaskTrackerToken;
 

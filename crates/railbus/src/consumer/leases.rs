@@ -1,10 +1,13 @@
 //! Keeping leases alive while handlers run.
 
 use super::settler::Settler;
-use crate::backend::{Receipt, Settle, Verdict};
+use crate::{
+    backend::{Receipt, Settle, Verdict},
+    sync::{Mutex, MutexGuard},
+};
 use std::{
     collections::HashMap,
-    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    sync::{Arc, PoisonError},
     time::{Duration, Instant},
 };
 
@@ -63,7 +66,7 @@ impl Leases {
         }
     }
 
-    fn due(&self, third: Duration) -> Vec<Receipt> {
+    pub(super) fn due(&self, third: Duration) -> Vec<Receipt> {
         let now = Instant::now();
         let mut leases = self.lock();
         // Looked at four times a third: what is due before the next look is due now.

@@ -7,6 +7,8 @@ mod settler;
 mod leases;
 mod work;
 mod group;
+#[cfg(all(test, railbus_loom))]
+mod interleavings;
 
 pub(crate) use call::{panicked, run_entry};
 pub(crate) use entry::{Entry, Order};

@@ -15,13 +15,11 @@ use crate::{
     error::{Error, ErrorKind, Result},
     options::Options,
     predicate::Interest,
+    sync::AtomicBool,
 };
 use async_trait::async_trait;
 use std::{
-    sync::{
-        Arc,
-        atomic::{AtomicBool, Ordering::Relaxed},
-    },
+    sync::{Arc, atomic::Ordering::Relaxed},
     time::Duration,
 };
 use tokio::sync::{Notify, oneshot};

@@ -13,10 +13,11 @@ use crate::{
     error::{Error, ErrorKind, Result},
     event::Event,
     predicate::Interest,
+    sync::{Mutex, MutexGuard},
 };
 use std::{
     collections::BTreeMap,
-    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    sync::{Arc, PoisonError},
     time::Duration,
 };
 use tokio::sync::{Notify, oneshot};
