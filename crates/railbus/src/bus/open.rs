@@ -289,7 +289,7 @@ impl Draining {
         let (inner, began) = (&self.0.0, Instant::now());
         // One deadline for all: a subscription that hangs while it opens holds this lock.
         let rest = || deadline.saturating_sub(began.elapsed());
-        if let Ok(members) = timeout(deadline, inner.members.lock()).await {
+        if let Ok(mut members) = timeout(deadline, inner.members.lock()).await {
             members.stop();
             members.drain(rest()).await;
         }
