@@ -1,4 +1,5 @@
-//! The project's own tasks: `cargo xtask test`, `ci`, `stress`, `loom`, `counts` and `fuzz`.
+//! The project's own tasks: `cargo xtask test`, `ci`, `stress`, `loom`, `leaks`,
+//! `counts` and `fuzz`.
 
 mod cargo;
 mod counts;
@@ -21,6 +22,7 @@ Usage: cargo xtask TASK
   stress [ARGS]   the stress tests in full, in release, one after another, with their output;
                   ARGS go to the tests
   loom [ARGS]     what threads share, in every order of their steps; ARGS go to `cargo test`
+  leaks [ARGS]    the stress test of the bus under valgrind's memcheck; ARGS go to the tests
   counts [--bless]
                   instructions and allocations of the hot paths, held against what they were;
                   --bless makes them what is held against
@@ -38,6 +40,7 @@ fn main() -> ExitCode {
         },
         "stress" => stress(rest),
         "loom" => threads::loom(rest),
+        "leaks" => threads::leaks(rest),
         "fuzz" => fuzz::run(rest),
         "counts" => counts::run(rest),
         "help" | "-h" | "--help" => {

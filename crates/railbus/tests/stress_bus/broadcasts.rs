@@ -110,7 +110,7 @@ async fn residents(scene: &Arc<Scene>, random: &mut Random) {
 
 async fn publisher(scene: Arc<Scene>, mut random: Random, rude: bool) {
     loop {
-        let (event, published) = scene.event(&mut random, 0);
+        let (event, published) = scene.event(&mut random, 0, false);
         let publishing = scene.publishing(published, None);
         let patience = async {
             // Some drop it at one of the first points where it waits, if it waits at all.
@@ -134,7 +134,7 @@ async fn publisher(scene: Arc<Scene>, mut random: Random, rude: bool) {
 /// Publishes on a thread that knows of no runtime.
 fn emitter(scene: &Arc<Scene>, mut random: Random) {
     while !scene.is_over() {
-        let (event, published) = scene.event(&mut random, 0);
+        let (event, published) = scene.event(&mut random, 0, true);
         let publishing = scene.publishing(published, None);
         publishing.came(&scene.bus.emit(event));
     }

@@ -123,10 +123,20 @@ impl Scene {
         })
     }
 
-    /// Returns an event that is not published yet, and what is known of it.
-    pub(crate) fn event(&self, random: &mut Random, generation: u32) -> (Event, Published) {
+    /// Returns an event that is not published yet, and what is known of it; mostly of the types
+    /// that can be emitted, if it is to be.
+    pub(crate) fn event(
+        &self,
+        random: &mut Random,
+        generation: u32,
+        emitted: bool,
+    ) -> (Event, Published) {
         let number = self.events.fetch_add(1, Relaxed);
-        let event_type = format!("{}.{}", ["s", "m"][random.below(2)], random.below(3));
+        let event_type = format!(
+            "{}.{}",
+            ["s", "m"][usize::from(random.below(if emitted { 32 } else { 2 }) == 0)],
+            random.below(3)
+        );
         let topic = format!("t.{}", random.below(3));
         let event = Event::new(&event_type).id(number.to_string()).topic(&topic);
         (event.payload(generation), Published { number, event_type, topic })
@@ -312,7 +322,7 @@ impl Scene {
         let act = Self::act(&mut random);
         let generation: u32 = delivery.event().payload().unwrap();
         if matches!(act, Act::Publish) && generation < GENERATIONS {
-            let (event, published) = self.event(&mut random, generation + 1);
+            let (event, published) = self.event(&mut random, generation + 1, true);
             let publishing = self.publishing(published, Some(call.event));
             publishing.came(&bus.emit(event));
         }
@@ -333,7 +343,7 @@ impl Scene {
         let act = Self::act(&mut random);
         let generation: u32 = delivery.event().payload().unwrap();
         if matches!(act, Act::Publish) && generation < GENERATIONS {
-            let (event, published) = self.event(&mut random, generation + 1);
+            let (event, published) = self.event(&mut random, generation + 1, false);
             let publishing = self.publishing(published, Some(call.event));
             publishing.came(&bus.publish(event).await);
         }
