@@ -20,6 +20,9 @@ use tokio::task::JoinSet;
 
 const CLOSE: Duration = Duration::from_secs(60);
 
+/// How often one tries to publish on a bus that is closed.
+const TRIES_CLOSED: usize = 16;
+
 #[test]
 fn whatever_happens_at_once_each_event_goes_where_it_must_and_nowhere_else() {
     quiet_panics();
@@ -109,7 +112,8 @@ async fn residents(scene: &Arc<Scene>, random: &mut Random) {
 }
 
 async fn publisher(scene: Arc<Scene>, mut random: Random, rude: bool) {
-    loop {
+    let mut closed = 0;
+    while closed < TRIES_CLOSED && !scene.is_over() {
         let (event, published) = scene.event(&mut random, 0, false);
         let publishing = scene.publishing(published, None);
         let patience = async {
@@ -119,24 +123,22 @@ async fn publisher(scene: Arc<Scene>, mut random: Random, rude: bool) {
                 false => std::future::pending().await,
             }
         };
-        tokio::select! {
+        closed += tokio::select! {
             biased;
-            result = scene.bus.publish(event) => publishing.came(&result),
-            () = patience => drop(publishing),
-        }
-        if scene.is_over() {
-            return;
-        }
+            result = scene.bus.publish(event) => usize::from(publishing.came(&result)),
+            () = patience => 0,
+        };
         yields(random.below(8) / 7).await;
     }
 }
 
 /// Publishes on a thread that knows of no runtime.
 fn emitter(scene: &Arc<Scene>, mut random: Random) {
-    while !scene.is_over() {
+    let mut closed = 0;
+    while closed < TRIES_CLOSED && !scene.is_over() {
         let (event, published) = scene.event(&mut random, 0, true);
         let publishing = scene.publishing(published, None);
-        publishing.came(&scene.bus.emit(event));
+        closed += usize::from(publishing.came(&scene.bus.emit(event)));
     }
 }
 

@@ -197,9 +197,12 @@ async fn act(scene: &Arc<Scene>, random: &mut Random, whole: bool, context: &str
             while scene.events.load(Relaxed) < events && scene.publish(scene.bus(n)).await {}
         });
     }
-    for on in 0..2 {
+    // The third leaves others of its group in the middle of a delivery.
+    for (on, group, sub) in
+        [(0, "visited", "guest"), (1, "visited", "guest"), (0, "stays", "third")]
+    {
         let (scene, random) = (Arc::clone(scene), Random::of(&[random.next()]));
-        hosts.spawn(host(scene, on, random));
+        hosts.spawn(host(scene, on, group, sub, random));
     }
     first.cancel();
     if whole {
@@ -231,14 +234,20 @@ async fn join(tasks: &mut JoinSet<()>) {
     }
 }
 
-/// Opens and cancels the members of the group that is visited.
-async fn host(scene: Arc<Scene>, on: usize, mut random: Random) {
+/// Opens and cancels a subscription of a group.
+async fn host(
+    scene: Arc<Scene>,
+    on: usize,
+    group: &'static str,
+    sub: &'static str,
+    mut random: Random,
+) {
     let mut open: Option<Subscription> = None;
     while !scene.over.load(SeqCst) {
         match open.take() {
             Some(guest) if random.below(2) == 0 => guest.cancel(),
             Some(guest) => drop(guest.guard()),
-            None => open = scene.opening(on, "visited", "guest").await.ok(),
+            None => open = scene.opening(on, group, sub).await.ok(),
         }
         for _ in 0..random.below(20) {
             tokio::task::yield_now().await;

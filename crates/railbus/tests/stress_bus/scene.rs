@@ -5,7 +5,7 @@ use super::{
     random::Random,
 };
 use railbus::{
-    Bus, Event, Predicate, Report, Retry, Subscription, any,
+    Bus, ErrorKind, Event, Predicate, Report, Retry, Subscription, any,
     bus::{Guard, Opening},
     delivery::Delivery,
     event_type, topic,
@@ -84,8 +84,10 @@ pub(crate) struct Publishing<'a> {
 }
 
 impl Publishing<'_> {
-    pub(crate) fn came(mut self, result: &railbus::Result<Report>) {
+    /// Notes what it came to; tells whether the bus was closed.
+    pub(crate) fn came(mut self, result: &railbus::Result<Report>) -> bool {
         self.came = result.as_ref().map_or(Came::Refused, |report| Came::Ok(report.matched));
+        result.as_ref().is_err_and(|error| error.kind() == ErrorKind::Closed)
     }
 }
 
