@@ -45,6 +45,14 @@ pub(super) struct Snapshot {
     _token: Option<TaskTrackerToken>,
 }
 
+/// Why a subscription does not get into the table.
+#[derive(Debug)]
+pub(super) enum Refusal {
+    Closed,
+    /// Its group has one of this name.
+    Named(String),
+}
+
 #[derive(Debug, Default)]
 struct Changing {
     made: u64,
@@ -78,10 +86,14 @@ impl Table {
         self.now.store(Arc::new(next));
     }
 
-    /// Adds a subscription; gives it back if its group has one of that name.
-    pub(super) fn add(&self, mut entry: Entry) -> Result<Arc<Entry>, Box<Entry>> {
+    /// Adds a subscription, unless the bus began to close or its group has one of that name.
+    pub(super) fn add(&self, mut entry: Entry) -> Result<Arc<Entry>, Refusal> {
         let mut changing = self.lock();
         let mut next = Snapshot::clone(&self.now.load());
+        // Asked under the lock: what came in after the last clear would stay for ever.
+        if next.phase != Phase::Open {
+            return Err(Refusal::Closed);
+        }
         entry.number = changing.made + 1;
         if entry.name.is_empty() {
             entry.name = format!("#{}", entry.number);
@@ -97,7 +109,7 @@ impl Table {
                 let groups = Arc::make_mut(&mut next.groups);
                 let list = groups.get(&group).map_or(&[][..], |list| list);
                 if list.iter().any(|e| e.name == entry.name) {
-                    return Err(Box::new(entry));
+                    return Err(Refusal::Named(entry.name));
                 }
                 let entry = Arc::new(entry);
                 let at = list.partition_point(|e| e.order() < entry.order());

@@ -275,6 +275,11 @@ fn nothing_after_the_end(
         ends.map(|record| record.ended).min().unwrap_or(Time::MAX)
     };
     let (drained, closed) = (end(&What::Drained), end(&What::Closed));
+    for record in records.iter().filter(|record| record.begun > drained) {
+        if let What::Opened { sub, .. } = record.what {
+            wrong.push(format!("subscription {sub} was opened after the bus began to drain"));
+        }
+    }
     for (number, publish) in events {
         let accepted = matches!(publish.came, Came::Ok(_));
         if accepted && publish.inside.is_none() && publish.begun > drained {

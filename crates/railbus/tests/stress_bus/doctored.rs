@@ -144,6 +144,9 @@ fn what_comes_after_the_end_is_told() {
     let mut drained = sound();
     drained.extend([at(10, 11, What::Drained), at(40, 50, What::Closed)]);
     refuses(drained, "event 7 was accepted after the bus began to drain");
+    let mut late = sound();
+    late.extend([at(31, 32, What::Drained), opened(40, 3, 1)]);
+    refuses(late, "subscription 3 was opened after the bus began to drain");
     let mut closed = sound();
     closed.extend([at(21, 22, What::Drained), at(22, 24, What::Closed)]);
     refuses(closed, "event 7: subscription 2 ran after the bus was closed");

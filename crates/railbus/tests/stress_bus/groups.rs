@@ -30,14 +30,16 @@ const TRIES: u32 = 3;
 /// both connections, and one that settles by hand.
 const GROUPS: [&str; 3] = ["stays", "visited", "by-hand"];
 
+/// The attempts of a subscription at an event, and whether each was done.
+type Calls = HashMap<(&'static str, u64), Vec<(u32, bool)>>;
+
 struct Scene {
     /// One for each connection.
     buses: Vec<Bus>,
     events: AtomicU64,
     /// What was accepted.
     published: Mutex<Vec<u64>>,
-    /// How each call ended: by subscription and event, with the attempt.
-    calls: Mutex<HashMap<(&'static str, u64), Vec<(u32, bool)>>>,
+    calls: Mutex<Calls>,
     seed: u64,
     over: AtomicBool,
     alive: Arc<()>,
