@@ -179,3 +179,19 @@ fn no_subscription_that_opens_during_a_close_is_left() {
         assert_eq!(now.wanting(&event).count(), 0, "it was opened after all were cancelled");
     });
 }
+
+#[test]
+fn what_a_cancelled_member_wanted_is_left_to_others() {
+    loom::model(|| {
+        let table = Arc::new(Table::new(TaskTracker::new().token()));
+        let mut member = entry("a", |_| {});
+        member.group = Some("g".into());
+        let open = table.add(member).unwrap();
+        let other = Arc::clone(&table);
+        let cancelling = thread::spawn(move || other.remove(open.number).unwrap().cancel());
+        // None gives the event back; nobody at all would settle it as wanted by none.
+        let found = table.member("g", &Event::new("a").payload(0));
+        assert!(found.is_none_or(|found| found.len() == 1));
+        cancelling.join().unwrap();
+    });
+}

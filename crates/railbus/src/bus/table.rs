@@ -165,7 +165,10 @@ impl Table {
         let now = self.now.load();
         let all = now.of_group(group);
         let matching: Vec<_> = all.iter().filter(|e| e.wants(event)).cloned().collect();
-        let interested = |e: &Arc<Entry>| e.predicate.may_want(event.event_type(), event.topic());
+        // One that was cancelled since is gone: what it wanted is not unmatched, but another's.
+        let interested = |e: &Arc<Entry>| {
+            !e.is_cancelled() && e.predicate.may_want(event.event_type(), event.topic())
+        };
         let known = !matching.is_empty() || all.iter().any(interested);
         known.then_some(matching)
     }
