@@ -1,4 +1,5 @@
-//! The project's own tasks: `cargo xtask test`, `ci`, `stress`, `counts` and `fuzz`.
+//! The project's own tasks: `cargo xtask test`, `ci`, `stress`, `loom`, `leaks`,
+//! `counts` and `fuzz`.
 
 mod cargo;
 mod counts;
@@ -6,6 +7,7 @@ mod fuzz;
 mod numbered;
 mod orders;
 mod stages;
+mod threads;
 mod valgrind;
 
 use cargo::Outcome;
@@ -16,9 +18,11 @@ Usage: cargo xtask TASK
 
   test [ARGS]     build the program and run all tests; ARGS go to `cargo test`
   ci [STAGE..]    what every change must pass, stage by stage, with times:
-                  fmt clippy docs features test examples counts
+                  fmt clippy docs features test loom examples counts
   stress [ARGS]   the stress tests in full, in release, one after another, with their output;
                   ARGS go to the tests
+  loom [ARGS]     what threads share, in every order of their steps; ARGS go to `cargo test`
+  leaks [ARGS]    the stress test of the bus under valgrind's memcheck; ARGS go to the tests
   counts [--bless]
                   instructions and allocations of the hot paths, held against what they were;
                   --bless makes them what is held against
@@ -35,6 +39,8 @@ fn main() -> ExitCode {
             Err(why) => return usage(&why),
         },
         "stress" => stress(rest),
+        "loom" => threads::loom(rest),
+        "leaks" => threads::leaks(rest),
         "fuzz" => fuzz::run(rest),
         "counts" => counts::run(rest),
         "help" | "-h" | "--help" => {

@@ -2,7 +2,7 @@
 
 use crate::{
     cargo::{self, Outcome},
-    counts, numbered, orders, test,
+    counts, numbered, orders, test, threads,
 };
 use std::{
     fs,
@@ -12,12 +12,13 @@ use std::{
 /// A stage: its name, and what it does.
 pub(crate) type Stage = (&'static str, fn() -> Outcome);
 
-const STAGES: [Stage; 7] = [
+const STAGES: [Stage; 8] = [
     ("fmt", || cargo::run(&["fmt", "--all", "--check"])),
     ("clippy", clippy),
     ("docs", docs),
     ("features", features),
     ("test", || test(&[])),
+    ("loom", || threads::loom(&[])),
     ("examples", || numbered::run().and_then(|()| orders::run())),
     ("counts", || counts::run(&[])),
 ];

@@ -7,7 +7,7 @@ use std::{
     process::{Command, Stdio},
 };
 
-const MISSING: &str = "valgrind is needed to count instructions: install it, such as by \
+const MISSING: &str = "valgrind is needed: install it, such as by \
                        `apt-get install valgrind`";
 
 /// Where valgrind is.
@@ -36,14 +36,33 @@ impl Valgrind {
         found(&folder).ok_or_else(|| format!("{MISSING} (Debian's package does not run here)"))
     }
 
-    /// Counts the instructions of a command that must succeed; returns them and what it printed.
-    pub(crate) fn count(&self, program: &Path, args: &[&str]) -> Result<(u64, String), String> {
+    /// Runs a command that must succeed and leave nothing behind that nobody points to any more, nor
+    /// touch memory that it must not.
+    pub(crate) fn memcheck(&self, program: &Path, args: &[String]) -> Outcome {
+        let mut command = self.command();
+        command.args(["--leak-check=full", "--errors-for-leak-kinds=definite", "--quiet"]);
+        // Who waits by looking again and again must not keep the others from running.
+        command.args([
+            "--show-leak-kinds=definite,indirect",
+            "--error-exitcode=9",
+            "--fair-sched=yes",
+        ]);
+        cargo::done(command.arg(program).args(args).env_remove("RAILBUS_URL"))
+    }
+
+    fn command(&self) -> Command {
         let mut command = Command::new(&self.program);
-        command.args(["--tool=callgrind", "--callgrind-out-file=/dev/null"]);
-        command.arg(program).args(args).env_remove("RAILBUS_URL");
         if let Some(library) = &self.library {
             command.env("VALGRIND_LIB", library);
         }
+        command
+    }
+
+    /// Counts the instructions of a command that must succeed; returns them and what it printed.
+    pub(crate) fn count(&self, program: &Path, args: &[&str]) -> Result<(u64, String), String> {
+        let mut command = self.command();
+        command.args(["--tool=callgrind", "--callgrind-out-file=/dev/null"]);
+        command.arg(program).args(args).env_remove("RAILBUS_URL");
         let output = command.output().map_err(|e| format!("valgrind: {e}"))?;
         let (said, printed) =
             (String::from_utf8_lossy(&output.stderr), String::from_utf8_lossy(&output.stdout));

@@ -1,11 +1,9 @@
 //! Counters: what one bus did, for progress lines and summaries.
 
+use crate::sync::{AtomicU64, AtomicUsize, Mutex, MutexGuard};
 use std::sync::{
-    Mutex, PoisonError,
-    atomic::{
-        AtomicU64, AtomicUsize,
-        Ordering::{Acquire, Relaxed},
-    },
+    PoisonError,
+    atomic::Ordering::{Acquire, Relaxed},
 };
 
 /// What a bus in this process did since it opened.
@@ -112,49 +110,88 @@ pub(crate) struct Seat(usize);
 
 const SHARED: usize = CELLS - 1;
 
-/// The seats that nobody has.
-static FREE: Mutex<Vec<usize>> = Mutex::new(Vec::new());
-static TAKEN: AtomicUsize = AtomicUsize::new(0);
-
-thread_local! {
-    static SEAT: std::cell::Cell<Option<Seat>> = const { std::cell::Cell::new(None) };
-    static HELD: Held = const { Held };
+/// The seats that nobody has: those that were given back, and those that were never taken.
+#[derive(Debug)]
+struct Seats {
+    free: Mutex<Vec<usize>>,
+    taken: AtomicUsize,
 }
 
-/// Gives the thread's seat back when the thread ends.
-struct Held;
-
-impl Drop for Held {
-    fn drop(&mut self) {
-        if let Some(Seat(seat)) = SEAT.replace(Some(Seat(SHARED)))
-            && seat != SHARED
-        {
-            FREE.lock().unwrap_or_else(PoisonError::into_inner).push(seat);
-        }
+impl Seats {
+    #[cfg(not(all(test, railbus_loom)))]
+    const fn new() -> Self {
+        Self { free: Mutex::new(Vec::new()), taken: AtomicUsize::new(0) }
     }
-}
 
-/// Returns the seat of this thread.
-#[inline]
-pub(crate) fn seat() -> Seat {
-    SEAT.get().unwrap_or_else(take_seat)
-}
+    fn take(&self) -> Seat {
+        let free = self.free().pop();
+        let next = |n| (n < SHARED).then_some(n + 1);
+        let next = || self.taken.fetch_update(Relaxed, Relaxed, next).ok();
+        Seat(free.or_else(next).unwrap_or(SHARED))
+    }
 
-#[cold]
-fn take_seat() -> Seat {
-    let free = FREE.lock().unwrap_or_else(PoisonError::into_inner).pop();
-    let next = || TAKEN.fetch_update(Relaxed, Relaxed, |n| (n < SHARED).then_some(n + 1)).ok();
-    let seat = Seat(free.or_else(next).unwrap_or(SHARED));
-    SEAT.set(Some(seat));
-    // A thread that is ending can't give a seat back any more.
-    if HELD.try_with(|_| ()).is_err() {
-        SEAT.set(Some(Seat(SHARED)));
+    /// Takes a seat back; its next thread goes on from what the one before counted.
+    fn give_back(&self, seat: Seat) {
         if seat.0 != SHARED {
-            FREE.lock().unwrap_or_else(PoisonError::into_inner).push(seat.0);
+            self.free().push(seat.0);
         }
-        return Seat(SHARED);
     }
-    seat
+
+    fn free(&self) -> MutexGuard<'_, Vec<usize>> {
+        self.free.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+#[cfg(not(all(test, railbus_loom)))]
+pub(crate) use of_thread::seat;
+
+/// Each thread's seat, taken when it first counts and given back when it ends.
+#[cfg(not(all(test, railbus_loom)))]
+mod of_thread {
+    use super::{SHARED, Seat, Seats};
+    use std::cell::Cell;
+
+    static SEATS: Seats = Seats::new();
+
+    thread_local! {
+        static SEAT: Cell<Option<Seat>> = const { Cell::new(None) };
+        static HELD: Held = const { Held };
+    }
+
+    struct Held;
+
+    impl Drop for Held {
+        fn drop(&mut self) {
+            if let Some(seat) = SEAT.replace(Some(Seat(SHARED))) {
+                SEATS.give_back(seat);
+            }
+        }
+    }
+
+    /// Returns the seat of this thread.
+    #[inline]
+    pub(crate) fn seat() -> Seat {
+        SEAT.get().unwrap_or_else(take_seat)
+    }
+
+    #[cold]
+    fn take_seat() -> Seat {
+        let seat = SEATS.take();
+        SEAT.set(Some(seat));
+        // A thread that is ending can't give a seat back any more.
+        if HELD.try_with(|_| ()).is_err() {
+            SEAT.set(Some(Seat(SHARED)));
+            SEATS.give_back(seat);
+            return Seat(SHARED);
+        }
+        seat
+    }
+}
+
+/// The threads of a model share one: they all run on the same thread of the system.
+#[cfg(all(test, railbus_loom))]
+pub(crate) fn seat() -> Seat {
+    Seat(SHARED)
 }
 
 #[cfg(test)]
@@ -170,5 +207,41 @@ mod tests {
             }
         });
         assert_eq!(counter.get(), 40_000);
+    }
+}
+
+#[cfg(all(test, railbus_loom))]
+mod interleavings {
+    use super::*;
+    use std::sync::Arc;
+
+    /// Counts in two threads that take a seat each time, so many of which are left.
+    fn count(left: usize) {
+        loom::model(move || {
+            let seats = Seats { free: Mutex::default(), taken: AtomicUsize::new(SHARED - left) };
+            let all = Arc::new((seats, Counter::default()));
+            let count = |all: &(Seats, Counter)| {
+                let seat = all.0.take();
+                all.1.add_at(seat, 1);
+                all.1.add_at(seat, 1);
+                all.0.give_back(seat);
+            };
+            let other = Arc::clone(&all);
+            let other = loom::thread::spawn(move || (0..2).for_each(|_| count(&other)));
+            count(&all);
+            other.join().unwrap();
+            assert_eq!(all.1.get(), 6);
+        });
+    }
+
+    #[test]
+    fn a_seat_that_goes_from_thread_to_thread_loses_no_count() {
+        count(1);
+        count(2);
+    }
+
+    #[test]
+    fn who_shares_a_cell_loses_no_count() {
+        count(0);
     }
 }

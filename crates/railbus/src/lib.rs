@@ -3,6 +3,7 @@
 #[cfg(not(unix))]
 compile_error!("railbus runs on Linux (macOS: best effort); Windows is not supported");
 
+mod sync;
 pub mod error;
 pub mod id;
 pub mod retry;

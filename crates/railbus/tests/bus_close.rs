@@ -27,3 +27,20 @@ async fn a_group_and_a_broadcast_that_hang_share_one_deadline() {
     let took = began.elapsed();
     assert!(took < deadline * 2 - Duration::from_millis(200), "{took:?}");
 }
+
+#[tokio::test]
+async fn a_closed_bus_leaves_no_task_of_its_groups_behind_while_it_is_held() {
+    let alive = || tokio::runtime::Handle::current().metrics().num_alive_tasks();
+    let (bus, before) = (Bus::new(), alive());
+    let open = bus.on("a").group("g").run(|_: &Event| ()).await.unwrap();
+    bus.on("b").group("h").run(|_: &Event| ()).await.unwrap();
+    open.cancel();
+    bus.publish(Event::new("b").payload(0)).await.unwrap();
+    bus.close().await.unwrap();
+    let began = Instant::now();
+    while alive() > before {
+        assert!(began.elapsed() < Duration::from_secs(60), "{} tasks are left", alive() - before);
+        tokio::task::yield_now().await;
+    }
+    drop(bus);
+}

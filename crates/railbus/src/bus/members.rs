@@ -71,9 +71,12 @@ impl Members {
         }
     }
 
-    /// Waits for all deliveries, until the deadline.
-    pub(super) async fn drain(&self, deadline: Duration) {
+    /// Waits for all deliveries, until the deadline, and ends the memberships: no task of theirs
+    /// outlives a bus that was closed, even if somebody still holds the bus.
+    pub(super) async fn drain(&mut self, deadline: Duration) {
         let all = self.groups.values().map(|m| &m.group).chain(&self.former);
         futures_util::future::join_all(all.map(|g| g.drain(deadline))).await;
+        self.groups.clear();
+        self.former.clear();
     }
 }

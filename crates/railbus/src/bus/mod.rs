@@ -9,6 +9,7 @@ mod failure;
 mod dispatch;
 mod members;
 mod open;
+mod close;
 mod tell;
 mod join;
 mod publish;
@@ -16,9 +17,12 @@ mod emit;
 mod idle;
 mod subscription;
 mod subscribe;
+#[cfg(all(test, railbus_loom))]
+mod interleavings;
 
+pub use close::Draining;
+pub use open::Bus;
 pub(crate) use open::WeakBus;
-pub use open::{Bus, Draining};
 pub use report::{HandlerFailure, Report};
 pub use subscribe::{On, Opening};
 pub use subscription::{Explanation, Guard, Subscription, SubscriptionId};

@@ -5,6 +5,7 @@ use super::{
     members::Terms,
     open::{Bus, able},
     subscription::Subscription,
+    table::Refusal,
 };
 use crate::{
     backend::{Broadcast, Capability, Replay, Start},
@@ -255,11 +256,14 @@ impl Opening {
         entry.priority = on.priority;
         entry.world = on.bus.0.world().clone();
         entry.handler.check(&entry.world)?;
-        let entry = on.bus.0.table.add(entry).map_err(|entry| {
-            let why = "the group has a subscription of that name";
-            Error::new(ErrorKind::Config, "subscribe", why)
-                .with("name", &entry.name)
-                .hint("outcomes and dead letters are kept under the name: give it another")
+        let entry = on.bus.0.table.add(entry).map_err(|refusal| match refusal {
+            Refusal::Closed => Error::new(ErrorKind::Closed, "subscribe", "the bus is closed"),
+            Refusal::Named(name) => {
+                let why = "the group has a subscription of that name";
+                Error::new(ErrorKind::Config, "subscribe", why)
+                    .with("name", name)
+                    .hint("outcomes and dead letters are kept under the name: give it another")
+            }
         })?;
         let terms = Terms { lease: on.lease, limit: on.limit, start: on.start.unwrap_or_default() };
         Ok((Subscription { entry, bus: on.bus }, terms))

@@ -4,13 +4,16 @@ use super::{
     index::{Index, List, Lists},
     matches::Matches,
 };
-use crate::{consumer::Entry, event::Event};
-use arc_swap::{ArcSwap, Guard};
+use crate::{
+    consumer::Entry,
+    event::Event,
+    sync::{ArcSwap, Guard, Mutex, MutexGuard},
+};
 use foldhash::fast::FixedState;
 use smallvec::SmallVec;
 use std::{
     collections::HashMap,
-    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    sync::{Arc, PoisonError},
 };
 use tokio_util::task::task_tracker::TaskTrackerToken;
 
@@ -42,6 +45,14 @@ pub(super) struct Snapshot {
     /// How many broadcast subscriptions may need a runtime when they run.
     heavy: usize,
     _token: Option<TaskTrackerToken>,
+}
+
+/// Why a subscription does not get into the table.
+#[derive(Debug)]
+pub(super) enum Refusal {
+    Closed,
+    /// Its group has one of this name.
+    Named(String),
 }
 
 #[derive(Debug, Default)]
@@ -77,10 +88,14 @@ impl Table {
         self.now.store(Arc::new(next));
     }
 
-    /// Adds a subscription; gives it back if its group has one of that name.
-    pub(super) fn add(&self, mut entry: Entry) -> Result<Arc<Entry>, Box<Entry>> {
+    /// Adds a subscription, unless the bus began to close or its group has one of that name.
+    pub(super) fn add(&self, mut entry: Entry) -> Result<Arc<Entry>, Refusal> {
         let mut changing = self.lock();
         let mut next = Snapshot::clone(&self.now.load());
+        // Asked under the lock: what came in after the last clear would stay for ever.
+        if next.phase != Phase::Open {
+            return Err(Refusal::Closed);
+        }
         entry.number = changing.made + 1;
         if entry.name.is_empty() {
             entry.name = format!("#{}", entry.number).into();
@@ -96,7 +111,7 @@ impl Table {
                 let groups = Arc::make_mut(&mut next.groups);
                 let list = groups.get(&group).map_or(&[][..], |list| list);
                 if list.iter().any(|e| e.name == entry.name) {
-                    return Err(Box::new(entry));
+                    return Err(Refusal::Named(entry.name.to_string()));
                 }
                 let entry = Arc::new(entry);
                 let at = list.partition_point(|e| e.order() < entry.order());
@@ -152,7 +167,10 @@ impl Table {
         let now = self.now.load();
         let all = now.of_group(group);
         let matching: SmallVec<_> = all.iter().filter(|e| e.wants(event)).cloned().collect();
-        let interested = |e: &Arc<Entry>| e.predicate.may_want(event.event_type(), event.topic());
+        // One that was cancelled since is gone: what it wanted is not unmatched, but another's.
+        let interested = |e: &Arc<Entry>| {
+            !e.is_cancelled() && e.predicate.may_want(event.event_type(), event.topic())
+        };
         let known = !matching.is_empty() || all.iter().any(interested);
         known.then_some(matching)
     }

@@ -6,14 +6,12 @@ use crate::{
     event::Event,
     handler::{AnyHandler, World},
     predicate::Predicate,
+    sync::AtomicBool,
 };
 use smallvec::SmallVec;
 use std::{
     panic::{AssertUnwindSafe, catch_unwind},
-    sync::{
-        Arc,
-        atomic::{AtomicBool, Ordering::Relaxed},
-    },
+    sync::{Arc, atomic::Ordering::Relaxed},
 };
 
 /// Returns a group's subscriptions that want an event, in the order they run; none at all if this

@@ -1,11 +1,14 @@
 //! Keeping leases alive while handlers run.
 
 use super::settler::Settler;
-use crate::backend::{Receipt, Settle, Verdict};
+use crate::{
+    backend::{Receipt, Settle, Verdict},
+    sync::{Mutex, MutexGuard},
+};
 use smallvec::{SmallVec, smallvec};
 use std::{
     collections::HashMap,
-    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    sync::{Arc, PoisonError},
     time::{Duration, Instant},
 };
 
@@ -95,7 +98,7 @@ impl Leases {
         kept.receipts.len() < before
     }
 
-    fn due(&self, third: Duration) -> Vec<(u64, Receipt)> {
+    pub(super) fn due(&self, third: Duration) -> Vec<(u64, Receipt)> {
         let now = Instant::now();
         let mut all = self.lock();
         // Looked at four times a third: what is due before the next look is due now.

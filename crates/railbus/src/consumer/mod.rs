@@ -9,6 +9,8 @@ mod pace;
 mod work;
 mod batch;
 mod group;
+#[cfg(all(test, railbus_loom))]
+mod interleavings;
 
 pub(crate) use call::{panicked, run_entry};
 pub(crate) use entry::{Entry, Order};

@@ -19,7 +19,9 @@ impl Source {
     pub(crate) fn new(path: &str, text: &str) -> Self {
         let rust = path.ends_with(".rs");
         let code = if rust { blank(text) } else { String::new() };
-        let whole = ["/tests/", "/benches/", "/tests.rs"].iter().any(|part| path.contains(part));
+        let whole = ["/tests/", "/benches/", "/tests.rs", "/interleavings.rs"]
+            .iter()
+            .any(|part| path.contains(part));
         let tests = if whole { vec![(0, code.len())] } else { test_items(&code) };
         Self { path: path.into(), text: text.into(), code, tests }
     }

@@ -16,13 +16,11 @@ use crate::{
     event::Event,
     options::Options,
     predicate::Interest,
+    sync::AtomicBool,
 };
 use async_trait::async_trait;
 use std::{
-    sync::{
-        Arc,
-        atomic::{AtomicBool, Ordering::Relaxed},
-    },
+    sync::{Arc, atomic::Ordering::Relaxed},
     time::Duration,
 };
 use tokio::sync::{Notify, oneshot};
@@ -217,9 +215,8 @@ impl Backend for Memory {
     async fn settled(&self, groups: &[(String, Interest)]) -> Result<()> {
         let asking = Asking::new(&self.store);
         loop {
-            let mut changed = std::pin::pin!(self.store.quiet.notified());
             // From here on no settlement is missed.
-            changed.as_mut().enable();
+            let changed = self.store.quiet.notified();
             self.check()?;
             if asking.0.with(|state| state.is_settled(groups)) {
                 return Ok(());

@@ -14,6 +14,8 @@ mod line;
 mod store;
 mod source;
 mod connection;
+#[cfg(all(test, railbus_loom))]
+mod interleavings;
 
 pub use connection::{Memory, check, open};
 pub use settings::{CAPABILITY, SETTINGS, Wire};

@@ -7,13 +7,11 @@ use super::{
 use crate::{
     backend::{Leased, Settle, Source},
     error::{Error, ErrorKind, Result},
+    sync::AtomicBool,
 };
 use async_trait::async_trait;
 use std::{
-    sync::{
-        Arc,
-        atomic::{AtomicBool, Ordering::Relaxed},
-    },
+    sync::{Arc, atomic::Ordering::Relaxed},
     time::Duration,
 };
 use tokio::{
@@ -41,6 +39,8 @@ impl GroupSource {
         match until {
             Some(until) => {
                 tokio::select! {
+                    // Nothing is left to chance, so that loom can go the same way again.
+                    biased;
                     () = self.wake.notified() => {}
                     () = sleep_until(until) => {}
                 }

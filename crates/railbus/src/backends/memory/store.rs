@@ -13,16 +13,14 @@ use crate::{
     error::{Error, ErrorKind, Result},
     event::Event,
     predicate::Interest,
+    sync::{AtomicUsize, Mutex},
 };
 use std::{
     collections::BTreeMap,
     mem,
     sync::{
-        Arc, Mutex, PoisonError,
-        atomic::{
-            AtomicUsize,
-            Ordering::{Acquire, Release},
-        },
+        Arc, PoisonError,
+        atomic::Ordering::{Acquire, Release},
     },
     time::Duration,
 };
