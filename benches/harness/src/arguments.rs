@@ -25,8 +25,8 @@ usage: [ROW..] [--json] [--rounds N] [--turn MILLISECONDS]
 ROW is the beginning of a row's name, such as I or S1; without any, all rows are measured";
 
 impl Arguments {
-    fn read(args: impl Iterator<Item = String>) -> Result<Self> {
-        let settings = Settings { rounds: 15, turn: Duration::from_millis(25) };
+    fn read(args: impl Iterator<Item = String>, rounds: usize) -> Result<Self> {
+        let settings = Settings { rounds, turn: Duration::from_millis(25) };
         let mut read = Self { settings, json: false, rows: Vec::new() };
         let mut args = args.peekable();
         while let Some(arg) = args.next() {
@@ -51,10 +51,10 @@ impl Arguments {
 /// The rows of a program: a name, and what measures it.
 pub type Rows = [(&'static str, fn(&mut Sheet) -> Result<()>)];
 
-/// Measures the rows that the arguments name.
-pub fn main(rows: &Rows) -> ExitCode {
+/// Measures the rows that the arguments name, in so many rounds if they don't say.
+pub fn main(rows: &Rows, rounds: usize) -> ExitCode {
     let measure = || {
-        let arguments = Arguments::read(std::env::args().skip(1))?;
+        let arguments = Arguments::read(std::env::args().skip(1), rounds)?;
         let mut sheet = Sheet::new(&arguments);
         let wanted = rows.iter().filter(|(name, _)| arguments.wants(name));
         for (name, row) in wanted {

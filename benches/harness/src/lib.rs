@@ -6,9 +6,9 @@ mod row;
 mod spread;
 mod table;
 
-pub use arguments::{Arguments, Settings, main};
-pub use measure::{Timed, timed};
-pub use row::{Contender, Goal, Row};
+pub use arguments::{Arguments, Rows, Settings, main};
+pub use measure::{Timed, processor, timed};
+pub use row::{Contender, Goal, Row, Samples};
 pub use table::Sheet;
 
 /// Why a benchmark could not be measured.

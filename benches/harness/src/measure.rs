@@ -37,7 +37,9 @@ pub fn timed(work: impl FnOnce() -> Result<u64>) -> Result<Timed> {
     Ok(Timed { elapsed: began.elapsed(), cpu: processor().saturating_sub(cpu), arrived })
 }
 
-fn processor() -> Duration {
+/// Returns the processor time of the process so far.
+#[must_use]
+pub fn processor() -> Duration {
     let time = clock_gettime(ClockId::ProcessCPUTime);
     Duration::new(time.tv_sec.unsigned_abs(), time.tv_nsec.unsigned_abs() as u32)
 }

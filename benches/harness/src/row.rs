@@ -76,19 +76,57 @@ impl<'a> Contender<'a> {
     }
 }
 
+/// What a contender came to, one number a round.
+#[derive(Clone, Debug)]
+pub struct Samples {
+    pub(crate) name: &'static str,
+    pub(crate) role: Role,
+    pub(crate) nanos: Vec<f64>,
+    // The processor's, if it was looked at.
+    pub(crate) cpu: Vec<f64>,
+}
+
+impl Samples {
+    /// What the others are compared with, in nanoseconds.
+    #[must_use]
+    pub fn base(name: &'static str, nanos: Vec<f64>) -> Self {
+        Self { name, role: Role::Base, nanos, cpu: Vec::new() }
+    }
+
+    /// What the goal is about, in nanoseconds.
+    #[must_use]
+    pub fn subject(name: &'static str, nanos: Vec<f64>) -> Self {
+        Self { role: Role::Subject, ..Self::base(name, nanos) }
+    }
+
+    /// Somebody else who does it, in nanoseconds.
+    #[must_use]
+    pub fn peer(name: &'static str, nanos: Vec<f64>) -> Self {
+        Self { role: Role::Peer, ..Self::base(name, nanos) }
+    }
+}
+
 /// One piece of work, and who does it.
 pub struct Row<'a> {
     pub(crate) id: &'static str,
     pub(crate) work: &'static str,
     pub(crate) goal: Goal,
     pub(crate) contenders: Vec<Contender<'a>>,
+    pub(crate) samples: Vec<Samples>,
 }
 
 impl<'a> Row<'a> {
     /// Creates a row without contenders.
     #[must_use]
     pub fn new(id: &'static str, work: &'static str, goal: Goal) -> Self {
-        Self { id, work, goal, contenders: Vec::new() }
+        Self { id, work, goal, contenders: Vec::new(), samples: Vec::new() }
+    }
+
+    /// Adds what was measured elsewhere, in rounds as well.
+    #[must_use]
+    pub fn told(mut self, samples: Samples) -> Self {
+        self.samples.push(samples);
+        self
     }
 
     /// Adds a contender: they take turns in this order.

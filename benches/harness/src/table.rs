@@ -1,7 +1,7 @@
 //! Measures rows and prints what they came to.
 
 use crate::{
-    Arguments, Goal, Result, Row, Settings,
+    Arguments, Contender, Goal, Result, Row, Samples, Settings,
     measure::{calibrate, turn},
     row::Role,
     spread::Spread,
@@ -20,7 +20,7 @@ struct Came {
     name: &'static str,
     role: Role,
     nanos: Spread,
-    cpu: Spread,
+    cpu: Option<Spread>,
     // Of each round's time to the base's.
     ratio: Option<Spread>,
 }
@@ -45,34 +45,42 @@ impl Sheet {
         for contender in &mut row.contenders {
             times.push(calibrate(contender, &self.settings)?);
         }
-        let mut nanos = vec![Vec::new(); row.contenders.len()];
-        let mut cpu = nanos.clone();
+        let empty = |c: &Contender<'_>| {
+            let (nanos, cpu) = (Vec::new(), Vec::new());
+            Samples { name: c.name, role: c.role, nanos, cpu }
+        };
+        let mut samples: Vec<_> = row.contenders.iter().map(empty).collect();
         for _ in 0..self.settings.rounds {
             for (i, contender) in row.contenders.iter_mut().enumerate() {
                 let timed = turn(contender, times[i])?;
-                nanos[i].push(timed.each(times[i]));
-                cpu[i].push(timed.cpu_each(times[i]));
+                samples[i].nanos.push(timed.each(times[i]));
+                samples[i].cpu.push(timed.cpu_each(times[i]));
             }
         }
-        let base = row.contenders.iter().position(|c| c.role == Role::Base);
-        let results = row.contenders.iter().enumerate().map(|(i, contender)| {
-            let ratio = base.filter(|b| *b != i).map(|b| {
-                Spread::of(nanos[i].iter().zip(&nanos[b]).map(|(mine, theirs)| mine / theirs))
-            });
-            Came {
-                name: contender.name,
-                role: contender.role,
-                nanos: Spread::of(nanos[i].iter().copied()),
-                cpu: Spread::of(cpu[i].iter().copied()),
-                ratio,
-            }
-        });
-        let results: Vec<_> = results.collect();
+        samples.append(&mut row.samples);
+        let base = samples.iter().find(|s| s.role == Role::Base);
+        let results: Vec<_> = samples.iter().map(|s| Came::of(s, base)).collect();
         match self.json {
             true => print_json(&row, &results),
             false => print_table(&row, &results),
         }
         Ok(())
+    }
+}
+
+impl Came {
+    fn of(samples: &Samples, base: Option<&Samples>) -> Self {
+        let base = base.filter(|base| base.role != samples.role);
+        let ratios = |base: &Samples| {
+            Spread::of(samples.nanos.iter().zip(&base.nanos).map(|(mine, theirs)| mine / theirs))
+        };
+        Self {
+            name: samples.name,
+            role: samples.role,
+            nanos: Spread::of(samples.nanos.iter().copied()),
+            cpu: (!samples.cpu.is_empty()).then(|| Spread::of(samples.cpu.iter().copied())),
+            ratio: base.map(ratios),
+        }
     }
 }
 
@@ -116,18 +124,18 @@ fn print_table(row: &Row<'_>, results: &[Came]) {
         // A rate is compared the other way round.
         let compared = ratio.map(|r| match row.goal {
             Goal::Rate(_) => format!(
-                "{:>6.2} of the rate ({:.2}..{:.2})",
+                "{:.2} of the rate ({:.2}..{:.2})",
                 1.0 / r.median,
                 1.0 / r.high,
                 1.0 / r.low
             ),
-            _ => format!("{:>6.2} times ({:.2}..{:.2})", r.median, r.low, r.high),
+            _ => format!("{:.2} times ({:.2}..{:.2})", r.median, r.low, r.high),
         });
         let line = format!(
-            "    {name:<28}{:>9}  {:<22}{:>8.3} s/M  {:<28}{}",
+            "    {name:<28}{:>9}  {:<20}{:>14}  {:<26}{}",
             shown(nanos.median),
             format!("{}..{}", shown(nanos.min), shown(nanos.max)),
-            cpu.median / 1e3,
+            cpu.map(|cpu| format!("{:.3} CPU s/M", cpu.median / 1e3)).unwrap_or_default(),
             compared.unwrap_or_default(),
             verdict(row.goal, came).unwrap_or_default()
         );
@@ -145,7 +153,7 @@ fn print_json(row: &Row<'_>, results: &[Came]) {
             "goal": goal(row.goal),
             "who": came.name,
             "ns": spread(&came.nanos),
-            "cpu_ns": spread(&came.cpu),
+            "cpu_ns": came.cpu.as_ref().map(spread),
             "ratio": came.ratio.as_ref().map(spread),
             "verdict": verdict(row.goal, came),
         });

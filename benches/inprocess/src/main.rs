@@ -10,5 +10,5 @@ mod rows;
 use std::process::ExitCode;
 
 fn main() -> ExitCode {
-    harness::main(rows::ROWS)
+    harness::main(rows::ROWS, 15)
 }

@@ -8,10 +8,10 @@ mod group;
 mod many;
 mod traced;
 
-use harness::{Result, Sheet};
+use harness::Rows;
 
 /// Every row. What installs a tracing subscriber comes last: it can't be taken away again.
-pub(crate) const ROWS: &[(&str, fn(&mut Sheet) -> Result<()>)] = &[
+pub(crate) const ROWS: &Rows = &[
     ("I1", emitted::one),
     ("I2", emitted::key),
     ("I3", emitted::several),
