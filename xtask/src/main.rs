@@ -1,5 +1,7 @@
-//! The project's own tasks: `cargo xtask test`, `ci`, `stress`, `counts` and `fuzz`.
+//! The project's own tasks: `cargo xtask test`, `ci`, `stress`, `bench`, `counts` and
+//! `fuzz`.
 
+mod bench;
 mod cargo;
 mod counts;
 mod fuzz;
@@ -19,6 +21,9 @@ Usage: cargo xtask TASK
                   fmt clippy docs features test examples counts
   stress [ARGS]   the stress tests in full, in release, one after another, with their output;
                   ARGS go to the tests
+  bench [ROW..] [ARGS]
+                  how fast it is, beside floors and peers, in release: rows I1 to I9 in process,
+                  S1 to S4 on sqlite; ARGS are --json, --rounds N and --turn MILLISECONDS
   counts [--bless]
                   instructions and allocations of the hot paths, held against what they were;
                   --bless makes them what is held against
@@ -36,6 +41,7 @@ fn main() -> ExitCode {
         },
         "stress" => stress(rest),
         "fuzz" => fuzz::run(rest),
+        "bench" => bench::run(rest),
         "counts" => counts::run(rest),
         "help" | "-h" | "--help" => {
             println!("{USAGE}");
