@@ -132,7 +132,7 @@ fn print_table(row: &Row<'_>, results: &[Came]) {
             _ => format!("{:.2} times ({:.2}..{:.2})", r.median, r.low, r.high),
         });
         let line = format!(
-            "    {name:<28}{:>9}  {:<20}{:>14}  {:<26}{}",
+            "    {name:<28}{:>9}  {:<20}{:>14}  {:<27} {}",
             shown(nanos.median),
             format!("{}..{}", shown(nanos.min), shown(nanos.max)),
             cpu.map(|cpu| format!("{:.3} CPU s/M", cpu.median / 1e3)).unwrap_or_default(),
