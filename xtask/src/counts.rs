@@ -4,7 +4,13 @@ use crate::{
     cargo::{self, Outcome},
     valgrind::Valgrind,
 };
-use std::{collections::BTreeMap, fmt::Write, fs, path::Path, process::Command};
+use std::{
+    collections::BTreeMap,
+    fmt::Write,
+    fs,
+    path::{Path, PathBuf},
+    process::Command,
+};
 
 /// What is counted: the work of `benches/counts`, one event each time.
 const SCENARIOS: [&str; 11] = [
@@ -50,11 +56,7 @@ pub(crate) fn run(args: &[String]) -> Outcome {
         _ => return Err("it takes nothing but --bless".into()),
     };
     let valgrind = Valgrind::find()?;
-    let manifest = cargo::root().join("benches/counts/Cargo.toml");
-    let target = cargo::root().join("target/counts");
-    let mut build = cargo::command(&["build", "--release", "--locked", "--manifest-path"]);
-    cargo::done(build.arg(manifest).env("CARGO_TARGET_DIR", &target))?;
-    let program = target.join("release/counts");
+    let program = build()?;
     let mut counts = Counts::new();
     for scenario in SCENARIOS {
         let count = count(&valgrind, &program, scenario)?;
@@ -81,6 +83,31 @@ pub(crate) fn run(args: &[String]) -> Outcome {
     };
     let worse = compare(baseline, &counts);
     if worse.is_empty() { Ok(()) } else { Err(worse.join("\n")) }
+}
+
+/// Builds what is counted, and returns where it is.
+pub(crate) fn build() -> Result<PathBuf, String> {
+    let manifest = cargo::root().join("benches/counts/Cargo.toml");
+    let target = cargo::root().join("target/counts");
+    let mut build = cargo::command(&["build", "--release", "--locked", "--manifest-path"]);
+    cargo::done(build.arg(manifest).env("CARGO_TARGET_DIR", &target))?;
+    Ok(target.join("release/counts"))
+}
+
+/// Counts the instructions of one event, by the difference between few and many.
+pub(crate) fn instructions(
+    valgrind: &Valgrind,
+    program: &Path,
+    before: &[&str],
+) -> Result<u64, String> {
+    let (few, many) = TIMES;
+    let once = |times: u64| {
+        let times = times.to_string();
+        let args: Vec<_> = before.iter().copied().chain([&*times]).collect();
+        Ok::<_, String>(valgrind.count(program, &args)?.0)
+    };
+    let (fewer, more) = (once(few)?, once(many)?);
+    Ok(more.saturating_sub(fewer).div_ceil(many - few))
 }
 
 fn count(valgrind: &Valgrind, program: &Path, scenario: &str) -> Result<Count, String> {

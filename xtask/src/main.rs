@@ -1,6 +1,7 @@
-//! The project's own tasks: `cargo xtask test`, `ci`, `stress`, `loom`, `leaks`,
+//! The project's own tasks: `cargo xtask test`, `ci`, `stress`, `loom`, `leaks`, `bench`,
 //! `counts` and `fuzz`.
 
+mod bench;
 mod cargo;
 mod counts;
 mod fuzz;
@@ -23,6 +24,9 @@ Usage: cargo xtask TASK
                   ARGS go to the tests
   loom [ARGS]     what threads share, in every order of their steps; ARGS go to `cargo test`
   leaks [ARGS]    the stress test of the bus under valgrind's memcheck; ARGS go to the tests
+  bench [ROW..] [ARGS]
+                  how fast it is, beside floors and peers, in release: rows I1 to I9 in process,
+                  S1 to S4 on sqlite; ARGS are --json, --rounds N and --turn MILLISECONDS
   counts [--bless]
                   instructions and allocations of the hot paths, held against what they were;
                   --bless makes them what is held against
@@ -42,6 +46,7 @@ fn main() -> ExitCode {
         "loom" => threads::loom(rest),
         "leaks" => threads::leaks(rest),
         "fuzz" => fuzz::run(rest),
+        "bench" => bench::run(rest),
         "counts" => counts::run(rest),
         "help" | "-h" | "--help" => {
             println!("{USAGE}");

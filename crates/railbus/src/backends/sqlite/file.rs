@@ -9,7 +9,9 @@ use crate::{
     error::{Error, ErrorKind, Result},
     predicate::{Filter, Interest},
 };
-use rusqlite::{Connection, OpenFlags, TransactionBehavior, functions::FunctionFlags};
+use rusqlite::{
+    Connection, OpenFlags, TransactionBehavior, config::DbConfig, functions::FunctionFlags,
+};
 use std::{
     fs,
     io::ErrorKind as Io,
@@ -59,6 +61,8 @@ pub(super) fn connect(settings: &Settings) -> Result<Connection> {
     let connection = Connection::open_with_flags(&settings.path, flags).map_err(failed)?;
     connection.busy_timeout(settings.busy_timeout).map_err(failed)?;
     connection.set_prepared_statement_cache_capacity(64);
+    // Else statements are planned anew whenever a bound value changes.
+    connection.set_db_config(DbConfig::SQLITE_DBCONFIG_ENABLE_QPSG, true).map_err(failed)?;
     define_wants(&connection).map_err(failed)?;
     Ok(connection)
 }
