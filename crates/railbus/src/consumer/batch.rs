@@ -147,9 +147,8 @@ impl Batch<'_> {
         }
         let of = Arc::clone(shared);
         let mut settling = Box::pin(async move {
-            let id = |at: usize| events.get(at).and_then(Option::as_ref).map_or("", Event::id);
-            let told = |at, result| {
-                tell(&of, id(at), result);
+            let told = |at: usize, result| {
+                tell(&of, events.get(at).and_then(Option::as_ref), result);
             };
             settle_all(&*of.source, settles, told).await;
             drop(room);

@@ -10,6 +10,7 @@ use super::{
 use crate::{
     backend::{Leased, Receipt, Settle, Source, Undecodable, Verdict},
     clock::Timestamp,
+    context,
     delivery::{ByHand, Decision, Delivery, End, Lease, Marks, Nack, Outcome, Try},
     error::{ErrorKind, Result},
     event::Event,
@@ -151,7 +152,7 @@ pub(super) async fn work(shared: &Shared, leased: Leased, held: Held) -> After {
         }
         Begun::Settled(settle) => {
             drop(held);
-            tell(shared, "", shared.settler.settle(settle).await);
+            tell(shared, None, shared.settler.settle(settle).await);
             After::GoOn
         }
         Begun::Stop(reason) => {
@@ -219,7 +220,7 @@ impl Work {
             // Counted before it starts, as a delivery is: a crash in it is a try.
             let extend = self.take(Verdict::Extend { tries: 1 });
             let extended = shared.settler.settle(extend).await;
-            if !tell(shared, self.event().id(), extended) {
+            if !tell(shared, Some(self.event()), extended) {
                 return After::GoOn;
             }
             round = self.round(shared).await;
@@ -229,7 +230,7 @@ impl Work {
     async fn end(&self, shared: &Shared, held: &mut Option<Held>, settle: Settle) {
         // No renewal may overtake the end.
         *held = None;
-        tell(shared, self.event().id(), shared.settler.settle(settle).await);
+        tell(shared, Some(self.event()), shared.settler.settle(settle).await);
     }
 
     /// Returns the settlement of what is known so far.
@@ -292,8 +293,8 @@ impl Work {
         let tries = self.delivery.attempt - 1;
         let reason =
             format!("delivered {tries} times, never settled: the process died or hung each time");
-        let (event, subscription) = (self.event().id(), &*entry.name);
-        tracing::warn!(event, subscription, reason, "given up");
+        context::span(self.event())
+            .in_scope(|| tracing::warn!(subscription = &*entry.name, reason, "given up"));
         if let Decision::End(end) = entry.policy.last(reason) {
             count(shared, &end);
             self.ended.push((entry.name.clone(), end));
@@ -311,15 +312,10 @@ impl Work {
     }
 
     fn note(&mut self, entry: &Entry, reason: &str, next: &str) {
-        tracing::warn!(
-            event = self.event().id(),
-            r#type = self.event().event_type(),
-            subscription = &*entry.name,
-            attempt = self.delivery.attempt,
-            reason,
-            next,
-            "a handler failed"
-        );
+        let (subscription, attempt) = (&*entry.name, self.delivery.attempt);
+        context::span(self.event()).in_scope(|| {
+            tracing::warn!(subscription, attempt, reason, next, "a handler failed");
+        });
         self.failed.push(Try {
             attempt: self.delivery.attempt,
             at: Timestamp::now(),
@@ -373,13 +369,16 @@ async fn by_hand(settled: oneshot::Receiver<ByHand>, outcome: Outcome) -> Outcom
 }
 
 /// Tells of a settlement that failed; false if it did.
-pub(super) fn tell(shared: &Shared, event: &str, result: Result<()>) -> bool {
+pub(super) fn tell(shared: &Shared, event: Option<&Event>, result: Result<()>) -> bool {
     let Err(error) = result else { return true };
     let group = &*shared.group;
-    if error.kind() == ErrorKind::Stale {
-        tracing::warn!(event, group, "the lease ran out: the event comes again");
-    } else {
-        tracing::error!(event, group, %error, "not settled: the event comes again");
+    let say = || match error.kind() {
+        ErrorKind::Stale => tracing::warn!(group, "the lease ran out: the event comes again"),
+        _ => tracing::error!(group, %error, "not settled: the event comes again"),
+    };
+    match event {
+        Some(event) => context::span(event).in_scope(say),
+        None => say(),
     }
     false
 }
