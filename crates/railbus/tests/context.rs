@@ -1,9 +1,6 @@
-//! What caused what: scopes, deliveries, tasks, threads, and every log line.
+//! What caused what: scopes, deliveries, tasks and threads.
 #![cfg(feature = "sqlite")]
 #![allow(clippy::unwrap_used, clippy::expect_used)]
-
-#[path = "context/lines.rs"]
-mod lines;
 
 use async_trait::async_trait;
 use railbus::{
