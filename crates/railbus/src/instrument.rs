@@ -81,6 +81,7 @@ impl Counter {
     }
 
     /// Adds `n`.
+    #[inline]
     pub fn add(&self, n: u64) {
         self.add_at(seat(), n);
     }

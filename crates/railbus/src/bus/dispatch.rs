@@ -90,6 +90,12 @@ impl<'a> Start<'a> {
         self.way.succeeded += 1;
     }
 
+    /// Tells whether nobody is left.
+    #[inline]
+    pub(super) fn is_over(&self) -> bool {
+        self.list.len() == 0
+    }
+
     /// Ends it; returns how many succeeded.
     #[inline]
     pub(super) fn through(&self) -> u64 {

@@ -33,8 +33,12 @@ impl Bus {
     /// Returns an error before anything ran if a subscription that wants the event is async, has a
     /// group, or may be tried again where there is no runtime; else as [`Bus::publish`].
     pub fn emit(&self, event: impl IntoEvent) -> Result<Report> {
-        let held = event.into_event();
-        let (inner, given) = (&*self.0, held.borrow());
+        self.emit_event(event.into_event().borrow())
+    }
+
+    // Apart, so that it is compiled once, with all that it calls at hand.
+    fn emit_event(&self, given: &Event) -> Result<Report> {
+        let inner = &*self.0;
         let (now, outside) = (inner.table.now(), context::is_outside());
         may_publish(&now, outside)?;
         given.check()?;
@@ -49,10 +53,13 @@ impl Bus {
         let (dispatch, need) = match now.one(event, &mut several) {
             Some(list) => {
                 let mut start = Start::new(event, list);
-                match start.go(outside) {
-                    Ok(None) => return Ok(self.through(start.through())),
-                    stopped => start.resume(stopped),
+                let stopped = start.go(outside);
+                if let Ok(None) = stopped {
+                    // There is nothing in it to drop, and finding that out costs a call.
+                    std::mem::forget(stopped);
+                    return Ok(self.through(start.through()));
                 }
+                start.resume(stopped)
             }
             None => Dispatch::begin(event, several),
         };

@@ -43,7 +43,12 @@ impl Bus {
     /// ```
     pub async fn publish(&self, event: impl IntoEvent) -> Result<Report> {
         let held = event.into_event();
-        let (inner, given) = (&*self.0, held.borrow());
+        self.publish_event(held.borrow()).await
+    }
+
+    // Apart, so that it is compiled once, with all that it calls at hand.
+    async fn publish_event(&self, given: &Event) -> Result<Report> {
+        let inner = &*self.0;
         let (now, outside) = (inner.table.now(), context::is_outside());
         may_publish(&now, outside)?;
         given.check()?;

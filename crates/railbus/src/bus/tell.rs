@@ -36,7 +36,12 @@ impl Bus {
                         Ok(None) => return self.through(start.through()),
                         Ok(Some(Called::Later(running))) => {
                             match outcome_of(running, event).await {
-                                Outcome::Done => start.succeeded(),
+                                Outcome::Done => {
+                                    start.succeeded();
+                                    if start.is_over() {
+                                        return self.through(start.through());
+                                    }
+                                }
                                 outcome => break Ok(Some(Called::Now(outcome))),
                             }
                         }

@@ -161,10 +161,13 @@ impl Event {
     ///
     /// # Errors
     /// Returns an invalid event error that names the field.
+    #[inline]
     pub fn check(&self) -> Result<()> {
-        if self.0.valid {
-            return Ok(());
-        }
+        if self.0.valid { Ok(()) } else { self.invalid() }
+    }
+
+    #[cold]
+    fn invalid(&self) -> Result<()> {
         check_name("type", self.event_type())?;
         check_name("topic", self.topic())?;
         let why = "the id must have 1 to 256 bytes";
