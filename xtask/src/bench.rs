@@ -49,7 +49,7 @@ fn split(args: &[String]) -> (Vec<String>, &[String]) {
 fn build(program: &str) -> Result<PathBuf, String> {
     let manifest = cargo::root().join("benches/Cargo.toml");
     let target = cargo::root().join("target/benches");
-    let mut build = cargo::command(&["build", "--release", "--package", program]);
+    let mut build = cargo::command(&["build", "--release", "--locked", "--package", program]);
     build.arg("--manifest-path").arg(manifest).env("CARGO_TARGET_DIR", &target);
     cargo::done(&mut build)?;
     Ok(target.join("release").join(program))

@@ -6,6 +6,7 @@ use crate::{
 };
 use std::{
     collections::BTreeMap,
+    env,
     fmt::Write,
     fs,
     path::{Path, PathBuf},
@@ -76,10 +77,16 @@ pub(crate) fn run(args: &[String]) -> Outcome {
         return fs::write(&file, write(&baselines)).map_err(|e| format!("{}: {e}", file.display()));
     }
     let Some(baseline) = baselines.get(&key) else {
-        return Err(format!(
+        let why = format!(
             "there is no baseline for {key}; if the counts above are well, write them down: \
              cargo xtask counts --bless"
-        ));
+        );
+        // Another compiler than the project's counts otherwise, which is nobody's fault.
+        if env::var_os("CI").is_some() {
+            return Err(why);
+        }
+        println!("NOT COMPARED: {why}");
+        return Ok(());
     };
     let worse = compare(baseline, &counts);
     if worse.is_empty() { Ok(()) } else { Err(worse.join("\n")) }

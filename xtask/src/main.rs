@@ -19,7 +19,7 @@ Usage: cargo xtask TASK
 
   test [ARGS]     build the program and run all tests; ARGS go to `cargo test`
   ci [STAGE..]    what every change must pass, stage by stage, with times:
-                  fmt clippy docs features test loom examples counts
+                  fmt clippy docs features test loom examples counts apart
   stress [ARGS]   the stress tests in full, in release, one after another, with their output;
                   ARGS go to the tests
   loom [ARGS]     what threads share, in every order of their steps; ARGS go to `cargo test`

@@ -12,7 +12,7 @@ use std::{
 /// A stage: its name, and what it does.
 pub(crate) type Stage = (&'static str, fn() -> Outcome);
 
-const STAGES: [Stage; 8] = [
+const STAGES: [Stage; 9] = [
     ("fmt", || cargo::run(&["fmt", "--all", "--check"])),
     ("clippy", clippy),
     ("docs", docs),
@@ -21,6 +21,7 @@ const STAGES: [Stage; 8] = [
     ("loom", || threads::loom(&[])),
     ("examples", || numbered::run().and_then(|()| orders::run())),
     ("counts", || counts::run(&[])),
+    ("apart", apart),
 ];
 
 /// Returns the stages of those names, in their order; all if none is named.
@@ -89,6 +90,22 @@ fn features() -> Outcome {
         )?;
     }
     cargo::run_with(&check, &["--all-features".into()])
+}
+
+/// Checks what is no member of the workspace, so that it does not rot: the benchmarks beside their
+/// peers, and what is fuzzed.
+fn apart() -> Outcome {
+    for folder in ["benches", "benches/counts", "fuzz"] {
+        println!("-- {folder}");
+        let manifest = cargo::root().join(folder).join("Cargo.toml");
+        cargo::done(
+            cargo::command(&["fmt", "--all", "--check", "--manifest-path"]).arg(&manifest),
+        )?;
+        let mut check = cargo::command(&["check", "--all-targets", "--locked", "--manifest-path"]);
+        let target = cargo::root().join("target/apart");
+        cargo::done(check.arg(manifest).env("CARGO_TARGET_DIR", target))?;
+    }
+    Ok(())
 }
 
 /// Returns the keys of a manifest's `[features]`, except `default`.
