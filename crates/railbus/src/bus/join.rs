@@ -50,7 +50,8 @@ impl Bus {
             lease: terms.lease,
         };
         let source = self.0.backend.subscribe(request).await?;
-        let group = Arc::new(Group::start(self.start_of(name, source, &terms)));
+        let before = members.groups.get(name).map(|member| &*member.group);
+        let group = Arc::new(Group::start(self.start_of(name, source, &terms), before));
         self.watch(group.failed());
         members.replace(name, Some(Member { interest, terms, group }));
         Ok(())

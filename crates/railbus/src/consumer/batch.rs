@@ -1,90 +1,122 @@
-//! Running a batch of deliveries where it was fetched, as long as its handlers are quick.
+//! Running a batch of deliveries one after another in one task, as long as its handlers are quick.
+//!
+//! What has not begun and what is through but not yet settled stand where others reach them: a
+//! handler that takes its time holds up neither, since after [`PATIENCE`] the former get tasks of
+//! their own and the latter are settled.
 
 use super::{
     leases::Held,
     settler::settle_all,
-    work::{After, Begun, Round, Shared, Work, begin, tell},
+    shared::Shared,
+    work::{Begun, Round, Work, begin, release, tell, work},
 };
 use crate::{
-    backend::{Leased, Receipt, Settle, Verdict},
+    backend::{Leased, Receipt, Settle},
     event::Event,
 };
 use futures_util::FutureExt;
 use std::{
     future::{Future, poll_fn},
+    mem,
+    panic::AssertUnwindSafe,
     pin::Pin,
-    sync::Arc,
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
     task::Poll,
     time::{Duration, Instant},
     vec,
 };
-use tokio::{sync::OwnedSemaphorePermit, task::JoinSet};
+use tokio::{sync::OwnedSemaphorePermit, task::coop};
+
+/// How long a batch may take before what it holds up is taken from it.
+pub(super) const PATIENCE: Duration = Duration::from_millis(5);
 
 /// How often the clock is looked at, once it was looked at after 1, 2, 4 and 8 deliveries.
 const LOOK_EVERY: u32 = 16;
 
-/// A batch under way. What is through is settled with one call at its end.
-pub(super) struct Batch<'a> {
-    pub(super) shared: &'a Arc<Shared>,
-    pub(super) tasks: &'a mut JoinSet<After>,
-    // Room for all of them; who leaves the batch takes its part along.
-    pub(super) room: OwnedSemaphorePermit,
-    pub(super) held: Held,
-    pub(super) settles: Vec<Settle>,
-    // What the settlements are of, to be named if they fail.
-    pub(super) events: Vec<Option<Event>>,
+/// A batch under way.
+pub(super) struct Batch {
+    shared: Arc<Shared>,
+    began: Instant,
+    held: Held,
+    state: Mutex<State>,
 }
 
-impl Batch<'_> {
-    /// Runs deliveries until one is not quick; the rest stays in `leased`. False if the group must
-    /// stop, for the reason.
-    pub(super) async fn run(&mut self, leased: &mut vec::IntoIter<Leased>) -> Result<(), String> {
+struct State {
+    rest: vec::IntoIter<Leased>,
+    // What is through, and the events of that, to be named if settling fails.
+    settles: Vec<Settle>,
+    events: Vec<Option<Event>>,
+    // Room for all of them; who leaves the batch takes its part along.
+    room: OwnedSemaphorePermit,
+}
+
+impl Batch {
+    pub(super) fn new(
+        shared: &Arc<Shared>,
+        leased: Vec<Leased>,
+        room: OwnedSemaphorePermit,
+    ) -> Self {
+        let held = shared.leases.hold(leased.iter().map(|l| l.receipt.clone()).collect());
+        let (settles, events) =
+            (Vec::with_capacity(leased.len()), Vec::with_capacity(leased.len()));
+        let state = State { rest: leased.into_iter(), settles, events, room };
+        Self { shared: Arc::clone(shared), began: Instant::now(), held, state: Mutex::new(state) }
+    }
+
+    fn lock(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Tells whether it takes longer than quick handlers do.
+    pub(super) fn is_overdue(&self) -> bool {
+        self.began.elapsed() >= PATIENCE
+    }
+
+    /// Runs what has not begun until one is not quick, which leaves the rest to tasks of its own;
+    /// then settles what is through.
+    pub(super) async fn run(self: Arc<Self>) {
+        let pace = &self.shared.pace;
         let (mut since, mut count, mut look) = (Instant::now(), 0, 1);
-        for leased in leased.by_ref() {
+        loop {
             // Others on this thread get their turn in between.
-            tokio::task::coop::consume_budget().await;
-            match self.one(leased).await {
-                Ran::Here => count += 1,
-                Ran::Left => return Ok(()),
-                Ran::Stop(reason) => return Err(reason),
+            coop::consume_budget().await;
+            let Some(leased) = self.lock().rest.next() else { break };
+            // Only what is dropped can still panic here: then the event comes again, it alone.
+            if AssertUnwindSafe(self.one(leased)).catch_unwind().await.is_err() {
+                let group = &*self.shared.group;
+                tracing::error!(group, "a delivery ended abnormally: it comes again");
             }
+            count += 1;
             if count == look {
                 let now = Instant::now();
-                if !self.shared.pace.note(now - since, count) {
-                    return Ok(());
+                if !pace.note(now - since, count) {
+                    self.relieve();
+                    break;
                 }
                 (since, count, look) = (now, 0, (look * 2).min(LOOK_EVERY));
             }
+            if !pace.is_quick() {
+                self.relieve();
+                break;
+            }
         }
-        Ok(())
+        self.settle().await;
     }
 
-    async fn one(&mut self, leased: Leased) -> Ran {
-        let shared = self.shared;
-        if shared.is_draining() {
-            let release = Verdict::Release { delay: Duration::ZERO };
-            self.settle(Settle::new(leased.receipt, release), None);
-            return Ran::Here;
-        }
+    /// Runs one delivery here; if it waits for something, it goes on in a task of its own.
+    async fn one(&self, leased: Leased) {
+        let shared = &self.shared;
         let mut work = match begin(shared, leased) {
             Begun::Run(work) => work,
-            Begun::Settled(settle) => {
-                self.settle(settle, None);
-                return Ran::Here;
-            }
-            Begun::Stop(reason) => {
-                shared.source.stop();
-                return Ran::Stop(reason);
-            }
+            Begun::Settled(settle) => return self.note(settle, None),
+            Begun::Stop(reason) => return shared.fail_by_policy(reason),
         };
         if work.is_sync() {
-            let Some(round) = work.round(shared).now_or_never() else {
-                // It said that it never waits, and waits: nobody polls it any more.
-                let release = Verdict::Release { delay: Duration::ZERO };
-                self.settle(Settle::new(work.receipt().clone(), release), None);
-                return Ran::Here;
+            return match work.round(shared).now_or_never() {
+                Some(round) => self.after(work, round),
+                // Its handlers never wait: that one does would be told as its failure.
+                None => self.note(release(work.receipt().clone()), None),
             };
-            return self.after(work, round);
         }
         let (receipt, of) = (work.receipt().clone(), Arc::clone(shared));
         let mut running = Box::pin(async move {
@@ -94,83 +126,93 @@ impl Batch<'_> {
         match poll_once(running.as_mut()).await {
             Poll::Ready((work, round)) => self.after(work, round),
             Poll::Pending => {
+                shared.pace.waits();
                 self.leave(&receipt, |shared, held| async move {
                     let (work, round) = running.await;
-                    work.go_on(&shared, round, held).await
+                    work.go_on(&shared, round, held).await;
                 });
-                shared.pace.waits();
-                Ran::Left
             }
         }
     }
 
-    /// Settles with the batch what is through; what is not goes on by itself.
-    fn after(&mut self, mut work: Work, round: Round) -> Ran {
+    /// Notes what is through; what is not goes on by itself.
+    fn after(&self, mut work: Work, round: Round) {
         if let Round::Through = round {
             let settle = work.through();
-            self.settle(settle, Some(work.into_event()));
-            return Ran::Here;
+            return self.note(settle, Some(work.into_event()));
         }
         let receipt = work.receipt().clone();
         let rest =
             |shared: Arc<Shared>, held| async move { work.go_on(&shared, round, held).await };
         self.leave(&receipt, rest);
-        Ran::Here
     }
 
-    fn settle(&mut self, settle: Settle, event: Option<Event>) {
-        self.settles.push(settle);
-        self.events.push(event);
+    fn note(&self, settle: Settle, event: Option<Event>) {
+        let mut state = self.lock();
+        state.settles.push(settle);
+        state.events.push(event);
     }
 
     /// Gives a delivery a task of its own.
-    pub(super) fn leave<F>(&mut self, receipt: &Receipt, rest: impl FnOnce(Arc<Shared>, Held) -> F)
+    fn leave<F>(&self, receipt: &Receipt, rest: impl FnOnce(Arc<Shared>, Held) -> F)
     where
-        F: Future<Output = After> + Send + 'static,
+        F: Future<Output = ()> + Send + 'static,
     {
-        let (held, room) = (self.held.part(receipt), self.room.split(1));
-        let rest = rest(Arc::clone(self.shared), held);
-        self.tasks.spawn(async move {
-            let after = rest.await;
+        let room = self.lock().room.split(1);
+        let rest = rest(Arc::clone(&self.shared), self.held.part(receipt));
+        self.shared.spawn(async move {
+            rest.await;
             drop(room);
-            after
         });
+    }
+
+    /// Gives tasks of their own to those that have not begun, and settles what is through.
+    pub(super) fn relieve(&self) {
+        let rest = mem::take(&mut self.lock().rest);
+        for leased in rest {
+            let receipt = leased.receipt.clone();
+            self.leave(&receipt, |shared, held| async move { work(&shared, leased, held).await });
+        }
+        if let Some(settling) = self.settling() {
+            self.shared.spawn_settling(settling);
+        }
     }
 
     /// Settles what is through; where that takes its time, in a task.
-    pub(super) async fn end(self) {
-        let Self { shared, tasks, room, held, settles, events } = self;
-        // No renewal may overtake the end.
-        drop(held);
-        if settles.is_empty() {
-            return;
-        }
-        let of = Arc::clone(shared);
-        let mut settling = Box::pin(async move {
-            let told = |at: usize, result| {
-                tell(&of, events.get(at).and_then(Option::as_ref), result);
-            };
-            settle_all(&*of.source, settles, told).await;
-            drop(room);
-            After::GoOn
-        });
+    async fn settle(&self) {
+        let Some(settling) = self.settling() else { return };
+        let mut settling = Box::pin(settling);
         if poll_once(settling.as_mut()).await.is_pending() {
-            tasks.spawn(settling);
+            self.shared.spawn_settling(settling);
         }
+    }
+
+    /// Takes out what is through, to be settled.
+    fn settling(&self) -> Option<impl Future<Output = ()> + Send + use<>> {
+        let mut state = self.lock();
+        if state.settles.is_empty() {
+            return None;
+        }
+        let (settles, events) = (mem::take(&mut state.settles), mem::take(&mut state.events));
+        let room = state.room.split(settles.len());
+        drop(state);
+        let ended: Vec<_> = settles.iter().map(|settle| settle.receipt.clone()).collect();
+        // No renewal may overtake the end.
+        self.held.end(&ended);
+        let shared = Arc::clone(&self.shared);
+        Some(async move {
+            let told = |at: usize, result| {
+                tell(&shared, events.get(at).and_then(Option::as_ref), result);
+            };
+            settle_all(&*shared.source, settles, told).await;
+            drop(room);
+        })
     }
 }
 
-/// What became of a delivery that was run in its batch.
-enum Ran {
-    /// It ran here, or goes on by itself after a wait.
-    Here,
-    /// It waits for something, in a task of its own.
-    Left,
-    /// The group must stop, for this reason.
-    Stop(String),
-}
-
-/// Polls a future once, to be woken as this task is.
+/// Polls a future once, to be woken as this task is. Not at the expense of the task's budget, which
+/// would make a handler that is quick look as if it waited.
 async fn poll_once<F: Future + ?Sized>(mut future: Pin<&mut F>) -> Poll<F::Output> {
-    poll_fn(|cx| Poll::Ready(future.as_mut().poll(cx))).await
+    let once = poll_fn(|cx| Poll::Ready(future.as_mut().poll(cx)));
+    coop::unconstrained(once).await
 }

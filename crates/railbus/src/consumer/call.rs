@@ -29,6 +29,10 @@ pub(crate) async fn run_entry(entry: &Entry, delivery: &Delivery) -> Outcome {
     let call = AssertUnwindSafe(|| entry.handler.call(call));
     match context::deliver(event, context::is_outside(), || catch_unwind(call)) {
         Ok(Called::Now(outcome)) => outcome,
+        Ok(Called::Later(_)) if !entry.handler.is_async() => {
+            let why = "it says that it needs no awaiting, but does: its Handler must set ASYNC";
+            Outcome::Failed(Box::new(Error::new(ErrorKind::Handler, "handler", why)))
+        }
         Ok(Called::Later(running)) => {
             let running = Delivering::new(event, AssertUnwindSafe(running).catch_unwind());
             running.await.unwrap_or_else(|panic| panicked("panicked", &*panic))

@@ -44,10 +44,36 @@ impl Drop for Held {
 impl Held {
     /// Keeps one of them by itself.
     pub(super) fn part(&self, receipt: &Receipt) -> Self {
-        if let Some(kept) = self.leases.lock().kept.get_mut(&self.number) {
+        let mut all = self.leases.lock();
+        let kept = all.kept.get_mut(&self.number);
+        // As old as it is: otherwise it would be renewed too late.
+        let renewed = kept.map(|kept| {
             kept.receipts.retain(|other| other != receipt);
+            kept.renewed
+        });
+        let number = all.keep(smallvec![receipt.clone()], renewed);
+        drop(all);
+        Self { leases: self.leases.clone(), number }
+    }
+
+    /// Ends those that are about to be settled: no renewal may overtake the end.
+    pub(super) fn end(&self, receipts: &[Receipt]) {
+        if let Some(kept) = self.leases.lock().kept.get_mut(&self.number) {
+            // Mostly all of them.
+            match receipts.len() == kept.receipts.len() {
+                true => kept.receipts.clear(),
+                false => kept.receipts.retain(|receipt| !receipts.contains(receipt)),
+            }
         }
-        self.leases.hold(smallvec![receipt.clone()])
+    }
+}
+
+impl All {
+    fn keep(&mut self, receipts: SmallVec<[Receipt; 1]>, renewed: Option<Instant>) -> u64 {
+        self.made += 1;
+        let renewed = renewed.unwrap_or_else(Instant::now);
+        self.kept.insert(self.made, Kept { receipts, renewed });
+        self.made
     }
 }
 
@@ -58,10 +84,7 @@ impl Leases {
 
     /// Keeps leases alive, even if what they were taken for panics.
     pub(super) fn hold(&self, receipts: SmallVec<[Receipt; 1]>) -> Held {
-        let mut all = self.lock();
-        all.made += 1;
-        let number = all.made;
-        all.kept.insert(number, Kept { receipts, renewed: Instant::now() });
+        let number = self.lock().keep(receipts, None);
         Held { leases: self.clone(), number }
     }
 

@@ -6,8 +6,10 @@ mod call;
 mod settler;
 mod leases;
 mod pace;
+mod shared;
 mod work;
 mod batch;
+mod watch;
 mod group;
 #[cfg(all(test, railbus_loom))]
 mod interleavings;

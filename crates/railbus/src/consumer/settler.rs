@@ -4,7 +4,8 @@ use crate::{
     backend::{Settle, Source},
     error::{Error, ErrorKind, Result},
 };
-use std::{sync::Arc, time::Duration};
+use futures_util::FutureExt;
+use std::{panic::AssertUnwindSafe, sync::Arc, time::Duration};
 use tokio::sync::{mpsc, oneshot};
 
 /// How many settlements one call takes.
@@ -74,7 +75,7 @@ pub(super) async fn settle_all(
     // None: as it came.
     let mut places: Option<Vec<usize>> = None;
     for patience in PATIENCE.iter().map(Some).chain([None]) {
-        let results = source.settle(&batch).await;
+        let results = results(source, &batch).await;
         let mut open = Vec::new();
         for (i, result) in results.into_iter().enumerate() {
             let place = places.as_ref().and_then(|places| places.get(i)).map_or(i, |at| *at);
@@ -88,4 +89,13 @@ pub(super) async fn settle_all(
         places = Some(open.into_iter().map(|(_, place)| place).collect());
         tokio::time::sleep(*wait).await;
     }
+}
+
+/// Settles a batch once; there is a result for each, whatever the source does.
+async fn results(source: &dyn Source, batch: &[Settle]) -> Vec<Result<()>> {
+    let broken = |why: &'static str| Err(Error::new(ErrorKind::Internal, "settle", why));
+    let settling = AssertUnwindSafe(source.settle(batch)).catch_unwind().await;
+    let mut results = settling.unwrap_or_else(|_| vec![broken("the source panicked"); batch.len()]);
+    results.resize_with(batch.len(), || broken("the source gave no result"));
+    results
 }

@@ -1,56 +1,20 @@
 //! One delivery from lease to settlement.
 
-use super::{
-    call::run_entry,
-    entry::{Entry, Fallback, Matching},
-    leases::{Held, Leases},
-    pace::Pace,
-    settler::Settler,
-};
+use super::{call::run_entry, entry::Entry, leases::Held, shared::Shared};
 use crate::{
-    backend::{Leased, Receipt, Settle, Source, Undecodable, Verdict},
+    backend::{Leased, Receipt, Settle, Undecodable, Verdict},
     clock::Timestamp,
     context,
     delivery::{ByHand, Decision, Delivery, End, Lease, Marks, Nack, Outcome, Try},
     error::{ErrorKind, Result},
     event::Event,
-    instrument::Counters,
 };
 use smallvec::SmallVec;
 use std::{sync::Arc, time::Duration};
-use tokio::sync::{oneshot, watch};
+use tokio::sync::oneshot;
 
 /// How long an event that this member can't handle any more is left to the others.
 const UNROUTED: Duration = Duration::from_millis(200);
-
-/// What every delivery of a group shares.
-pub(super) struct Shared {
-    pub(super) group: Arc<str>,
-    pub(super) matching: Matching,
-    pub(super) policy: Fallback,
-    pub(super) source: Arc<dyn Source>,
-    pub(super) settler: Settler,
-    pub(super) leases: Leases,
-    pub(super) lease: Duration,
-    pub(super) draining: watch::Receiver<bool>,
-    pub(super) pace: Pace,
-    pub(super) counters: Arc<Counters>,
-}
-
-impl Shared {
-    /// Tells whether nothing new may start.
-    pub(super) fn is_draining(&self) -> bool {
-        *self.draining.borrow()
-    }
-}
-
-/// What the group does after a delivery.
-#[derive(Debug, PartialEq)]
-pub(super) enum After {
-    GoOn,
-    /// A policy said stop, for this reason.
-    Stop(String),
-}
 
 /// How a delivery begins.
 pub(super) enum Begun {
@@ -90,6 +54,9 @@ pub(super) enum Round {
 
 /// Begins the delivery of a leased event.
 pub(super) fn begin(shared: &Shared, leased: Leased) -> Begun {
+    if shared.is_draining() {
+        return Begun::Settled(release(leased.receipt));
+    }
     shared.counters.delivered.one();
     let Leased { receipt, event, attempt, lost, finished, only } = leased;
     let event = match event {
@@ -115,6 +82,11 @@ pub(super) fn begin(shared: &Shared, leased: Leased) -> Begun {
     let delivery = Delivery { event, attempt, group, marks };
     let (done, failed) = (SmallVec::new(), Vec::new());
     Begun::Run(Work { delivery, receipt, lost, open, skipped: false, fresh, done, ended, failed })
+}
+
+/// Gives back an event that was not begun, so that nothing of it counts.
+pub(super) fn release(receipt: Receipt) -> Settle {
+    Settle::new(receipt, Verdict::Release { delay: Duration::ZERO })
 }
 
 /// Gives back an event whose subscription was cancelled after it was fetched.
@@ -144,21 +116,17 @@ fn poison(shared: &Shared, receipt: Receipt, attempt: u32, undecodable: &Undecod
 }
 
 /// Runs a leased event through the group's subscriptions and settles it.
-pub(super) async fn work(shared: &Shared, leased: Leased, held: Held) -> After {
+pub(super) async fn work(shared: &Shared, leased: Leased, held: Held) {
     match begin(shared, leased) {
         Begun::Run(mut work) => {
             let first = shared.pace.measure(work.round(shared)).await;
-            work.go_on(shared, first, held).await
+            work.go_on(shared, first, held).await;
         }
         Begun::Settled(settle) => {
             drop(held);
             tell(shared, None, shared.settler.settle(settle).await);
-            After::GoOn
         }
-        Begun::Stop(reason) => {
-            shared.source.stop();
-            After::Stop(reason)
-        }
+        Begun::Stop(reason) => shared.fail_by_policy(reason),
     }
 }
 
@@ -192,28 +160,26 @@ impl Work {
     }
 
     /// Goes on after a round, until it is settled.
-    pub(super) async fn go_on(mut self, shared: &Shared, first: Round, held: Held) -> After {
+    pub(super) async fn go_on(mut self, shared: &Shared, first: Round, held: Held) {
         let (mut round, mut held) = (first, Some(held));
         loop {
             let wait = match round {
                 Round::Through => {
                     let settle = self.through();
-                    self.end(shared, &mut held, settle).await;
-                    return After::GoOn;
+                    return self.end(shared, &mut held, settle).await;
                 }
                 Round::Again(wait) => wait,
                 Round::Stop(reason) => {
                     // First, or the fetch under way takes the event up again.
-                    shared.source.stop();
+                    shared.stop();
                     let settle = self.take(Verdict::Nack { delay: Duration::ZERO });
                     self.end(shared, &mut held, settle).await;
-                    return After::Stop(reason);
+                    return shared.fail_by_policy(reason);
                 }
             };
             if wait >= shared.lease / 3 || !wait_here(shared, wait).await {
                 let settle = self.take(Verdict::Nack { delay: wait });
-                self.end(shared, &mut held, settle).await;
-                return After::GoOn;
+                return self.end(shared, &mut held, settle).await;
             }
             self.delivery.attempt = self.delivery.attempt.saturating_add(1);
             self.lost = false;
@@ -221,7 +187,7 @@ impl Work {
             let extend = self.take(Verdict::Extend { tries: 1 });
             let extended = shared.settler.settle(extend).await;
             if !tell(shared, Some(self.event()), extended) {
-                return After::GoOn;
+                return;
             }
             round = self.round(shared).await;
         }
@@ -349,7 +315,7 @@ fn count(shared: &Shared, end: &End) {
 
 /// Waits with the lease kept; false if the group drains meanwhile.
 async fn wait_here(shared: &Shared, wait: Duration) -> bool {
-    let mut draining = shared.draining.clone();
+    let mut draining = shared.draining.subscribe();
     tokio::select! {
         () = tokio::time::sleep(wait) => true,
         _ = draining.wait_for(|draining| *draining) => false,
