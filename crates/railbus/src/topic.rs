@@ -4,6 +4,7 @@ use crate::error::{Error, ErrorKind, Result};
 use std::{
     fmt,
     hash::{BuildHasher, Hasher},
+    ops::Range,
     sync::Arc,
 };
 
@@ -108,6 +109,28 @@ impl fmt::Display for Pattern {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(&self.text)
     }
+}
+
+/// Returns where the pattern has literal text, in order: every name that it matches contains it.
+pub(crate) fn literals(pattern: &str) -> Vec<Range<usize>> {
+    let mut runs = Vec::new();
+    let (mut start, mut at) = (0, 0);
+    while let Some(c) = pattern[at..].chars().next() {
+        let after = at + c.len_utf8();
+        let special = match c {
+            '*' | '?' => Some(after),
+            '[' => set_end(&pattern[after..]).map(|end| after + end + 1),
+            _ => None,
+        };
+        if let Some(end) = special {
+            runs.push(start..at);
+            start = end;
+        }
+        at = special.unwrap_or(after);
+    }
+    runs.push(start..at);
+    runs.retain(|run| !run.is_empty());
+    runs
 }
 
 /// Matches by trying the rest of the pattern at each place the latest star could end; earlier
