@@ -4,6 +4,7 @@ use crate::error::{Error, ErrorKind, Result};
 use std::{
     fmt,
     hash::{BuildHasher, Hasher},
+    ops::Range,
     sync::Arc,
 };
 
@@ -32,10 +33,25 @@ pub fn check_name(what: &'static str, name: &str) -> Result<()> {
         refuse(format!("the {what} is empty"))
     } else if name.len() > NAME_MAX {
         refuse(format!("the {what} has {} bytes; at most {NAME_MAX} are allowed", name.len()))
-    } else if name.bytes().fold(false, |found, byte| found | (byte == 0)) {
+    } else if has_nul(name.as_bytes()) {
         refuse(format!("the {what} has a NUL character"))
     } else {
         Ok(())
+    }
+}
+
+/// Looks at eight bytes at a time; names are checked whenever an event is built.
+fn has_nul(name: &[u8]) -> bool {
+    const LOW: u64 = u64::from_ne_bytes([0x01; 8]);
+    const HIGH: u64 = u64::from_ne_bytes([0x80; 8]);
+    // A bit of HIGH is left if and only if some byte is zero.
+    let zero = |eight: &[u8; 8]| {
+        let word = u64::from_ne_bytes(*eight);
+        word.wrapping_sub(LOW) & !word & HIGH != 0
+    };
+    match name.last_chunk() {
+        Some(last) => zero(last) || name.as_chunks().0.iter().any(zero),
+        None => name.contains(&0),
     }
 }
 
@@ -110,6 +126,28 @@ impl fmt::Display for Pattern {
     }
 }
 
+/// Returns where the pattern has literal text, in order: every name that it matches contains it.
+pub(crate) fn literals(pattern: &str) -> Vec<Range<usize>> {
+    let mut runs = Vec::new();
+    let (mut start, mut at) = (0, 0);
+    while let Some(c) = pattern[at..].chars().next() {
+        let after = at + c.len_utf8();
+        let special = match c {
+            '*' | '?' => Some(after),
+            '[' => set_end(&pattern[after..]).map(|end| after + end + 1),
+            _ => None,
+        };
+        if let Some(end) = special {
+            runs.push(start..at);
+            start = end;
+        }
+        at = special.unwrap_or(after);
+    }
+    runs.push(start..at);
+    runs.retain(|run| !run.is_empty());
+    runs
+}
+
 /// Matches by trying the rest of the pattern at each place the latest star could end; earlier
 /// stars never need another try, because the latest one can take up whatever they left.
 fn glob(pattern: &str, name: &str) -> bool {
@@ -176,4 +214,25 @@ fn in_set(set: &str, c: char) -> bool {
         }
     }
     found != negated
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_nul_is_found_wherever_it_stands() {
+        for length in 1..40 {
+            let name =
+                "\u{1}\u{7f}ä".repeat(12)[..length / 4 * 4].to_owned() + &"x".repeat(length % 4);
+            assert!(check_name("type", &name).is_ok(), "{name:?}");
+            for at in (0..=name.len()).filter(|at| name.is_char_boundary(*at)) {
+                let (before, after) = name.split_at(at);
+                assert!(
+                    check_name("type", &format!("{before}\0{after}")).is_err(),
+                    "{length}, {at}"
+                );
+            }
+        }
+    }
 }

@@ -1,34 +1,16 @@
 //! Broadcast subscriptions, found by what their predicates pin.
 
-use super::trie::Trie;
-use crate::{
-    consumer::Entry,
-    event::Event,
-    predicate::Clause,
-    topic::{Pattern, name_hash},
+pub(super) use super::lists::{List, Lists};
+use super::{
+    grams::Grams,
+    place::{Of, PART_MAX, Part, Place, places},
+    trie::Trie,
 };
-use smallvec::SmallVec;
+use crate::{consumer::Entry, event::Event, topic::name_hash};
 use std::sync::Arc;
 
-/// Subscriptions in the order they run.
-pub(super) type List = Arc<[Arc<Entry>]>;
-
-/// Lists that together hold every subscription that may want an event. Mostly there is one.
-#[derive(Default)]
-pub(super) struct Lists<'a> {
-    pub(super) first: &'a [Arc<Entry>],
-    pub(super) more: SmallVec<[&'a [Arc<Entry>]; 6]>,
-}
-
-impl<'a> Lists<'a> {
-    fn push(&mut self, list: &'a [Arc<Entry>]) {
-        if self.first.is_empty() {
-            self.first = list;
-        } else if !list.is_empty() {
-            self.more.push(list);
-        }
-    }
-}
+/// How many a place holds before another is looked for.
+const CROWDED: usize = 4;
 
 /// All broadcast subscriptions. A copy costs little, so that a change is a new one.
 #[derive(Clone, Debug, Default)]
@@ -47,6 +29,7 @@ struct Names {
     exact: Trie<Bucket>,
     prefixes: Parts,
     suffixes: Parts,
+    inner: Grams,
 }
 
 /// Subscriptions by how the names they want begin, or end.
@@ -64,65 +47,67 @@ struct Bucket {
     list: List,
 }
 
-/// The longest part that is looked up: its length is a bit of a word.
-const PART_MAX: usize = 63;
-
-/// Where a subscription is kept.
-enum Place {
-    Exact(Arc<str>),
-    Prefix(Arc<str>),
-    Suffix(Arc<str>),
-}
-
 impl Index {
     /// Returns the index with `entry` in it as well.
     pub(super) fn with(&self, entry: &Arc<Entry>) -> Self {
-        self.changed(entry, &|list| {
-            let at = list.partition_point(|e| e.order() < entry.order());
-            let (before, after) = list.split_at(at);
-            before.iter().chain([entry]).chain(after).cloned().collect()
-        })
+        let mut index = self.clone();
+        // A subscription with alternatives is kept for each of them; one place may do for several.
+        for clause in entry.predicate.interest().0 {
+            let places = places(&clause);
+            if places.iter().any(|place| index.has(place, entry)) {
+                continue;
+            }
+            let room = places.iter().find(|place| index.list(place).len() < CROWDED);
+            let least = || places.iter().min_by_key(|place| index.list(place).len());
+            index.change(room.or_else(least).unwrap_or(&Place::Rest), |list| {
+                let at = list.partition_point(|e| e.order() < entry.order());
+                let (before, after) = list.split_at(at);
+                before.iter().chain([entry]).chain(after).cloned().collect()
+            });
+        }
+        index
     }
 
     /// Returns the index without `entry`.
     pub(super) fn without(&self, entry: &Arc<Entry>) -> Self {
-        self.changed(entry, &|list| {
-            list.iter().filter(|e| !Arc::ptr_eq(e, entry)).cloned().collect()
-        })
-    }
-
-    fn changed(&self, entry: &Entry, change: &dyn Fn(&[Arc<Entry>]) -> List) -> Self {
         let mut index = self.clone();
-        // A subscription with alternatives is kept under each of them, once.
-        let mut seen = Vec::new();
-        for clause in entry.predicate.interest().0 {
-            let place = place(&clause);
-            if !seen.contains(&place) {
-                index.change(&place, change);
-                seen.push(place);
+        for place in entry.predicate.interest().0.iter().flat_map(places) {
+            if index.has(&place, entry) {
+                index.change(&place, |list| {
+                    list.iter().filter(|e| !Arc::ptr_eq(e, entry)).cloned().collect()
+                });
             }
         }
-        let parts = &index.types;
-        index.only_types = index.topics.is_empty()
-            && index.rest.is_empty()
-            && (parts.prefixes.lengths | parts.suffixes.lengths) == 0;
         index
     }
 
-    fn change(&mut self, place: &Option<(Of, Place)>, change: &dyn Fn(&[Arc<Entry>]) -> List) {
-        let Some((of, place)) = place else {
-            self.rest = change(&self.rest);
-            return;
-        };
+    fn has(&self, place: &Place, entry: &Entry) -> bool {
+        self.list(place).binary_search_by_key(&entry.order(), |e| e.order()).is_ok()
+    }
+
+    fn list(&self, place: &Place) -> &[Arc<Entry>] {
+        let Place::Pinned(of, part) = place else { return &self.rest };
         let names = match of {
-            Of::Type => &mut self.types,
-            Of::Topic => &mut self.topics,
+            Of::Type => &self.types,
+            Of::Topic => &self.topics,
         };
+        let list = match part {
+            Part::Exact(name) => list_of(&names.exact, name, name_hash(name)),
+            Part::Prefix(part) => list_of(&names.prefixes.lists, part, name_hash(part)),
+            Part::Suffix(part) => list_of(&names.suffixes.lists, part, name_hash(part)),
+            Part::Inner(gram) => names.inner.get(*gram),
+        };
+        list.map_or(&[], |list| list)
+    }
+
+    fn change(&mut self, place: &Place, change: impl FnOnce(&[Arc<Entry>]) -> List) {
         match place {
-            Place::Exact(name) => drop(change_list(&mut names.exact, name, change)),
-            Place::Prefix(part) => names.prefixes.change(part, change),
-            Place::Suffix(part) => names.suffixes.change(part, change),
+            Place::Rest => self.rest = change(&self.rest),
+            Place::Pinned(Of::Type, part) => self.types.change(part, change),
+            Place::Pinned(Of::Topic, part) => self.topics.change(part, change),
         }
+        let (types, rest) = (&self.types, self.topics.is_empty() && self.rest.is_empty());
+        self.only_types = rest && !types.has_patterns();
     }
 
     /// Returns those that may want the event, if everything is found by its exact type.
@@ -155,13 +140,25 @@ impl Index {
 
 impl Names {
     fn is_empty(&self) -> bool {
-        self.exact.is_empty() && self.prefixes.lengths == 0 && self.suffixes.lengths == 0
+        self.exact.is_empty() && !self.has_patterns()
+    }
+
+    fn has_patterns(&self) -> bool {
+        (self.prefixes.lengths | self.suffixes.lengths) != 0 || !self.inner.is_empty()
     }
 
     #[inline]
     fn exact(&self, name: &str, hash: u64) -> Option<&[Arc<Entry>]> {
-        let bucket = self.exact.get(hash, |bucket| *bucket.part == *name)?;
-        Some(&bucket.list)
+        list_of(&self.exact, name, hash).map(|list| &**list)
+    }
+
+    fn change(&mut self, part: &Part, change: impl FnOnce(&[Arc<Entry>]) -> List) {
+        match part {
+            Part::Exact(name) => drop(change_list(&mut self.exact, name, change)),
+            Part::Prefix(part) => self.prefixes.change(part, change),
+            Part::Suffix(part) => self.suffixes.change(part, change),
+            Part::Inner(gram) => self.inner.change(*gram, change),
+        }
     }
 
     fn candidates<'a>(&'a self, name: &str, hash: u64, lists: &mut Lists<'a>) {
@@ -174,6 +171,9 @@ impl Names {
         if self.suffixes.lengths != 0 {
             let start = |length| name.len().checked_sub(length);
             self.suffixes.candidates(|length| name.get(start(length)?..), lists);
+        }
+        if !self.inner.is_empty() {
+            self.inner.candidates(name, lists);
         }
     }
 }
@@ -189,13 +189,13 @@ impl Parts {
             let length = lengths.trailing_zeros() as usize;
             lengths &= lengths - 1;
             let Some(part) = part(length) else { continue };
-            if let Some(bucket) = self.lists.get(name_hash(part), |b| *b.part == *part) {
-                lists.push(&bucket.list);
+            if let Some(list) = list_of(&self.lists, part, name_hash(part)) {
+                lists.push(list);
             }
         }
     }
 
-    fn change(&mut self, part: &Arc<str>, change: &dyn Fn(&[Arc<Entry>]) -> List) {
+    fn change(&mut self, part: &Arc<str>, change: impl FnOnce(&[Arc<Entry>]) -> List) {
         let grown = change_list(&mut self.lists, part, change);
         let counts = Arc::make_mut(&mut self.counts);
         counts.resize(PART_MAX + 1, 0);
@@ -208,11 +208,16 @@ impl Parts {
     }
 }
 
+#[inline]
+fn list_of<'a>(lists: &'a Trie<Bucket>, part: &str, hash: u64) -> Option<&'a List> {
+    lists.get(hash, |bucket| *bucket.part == *part).map(|bucket| &bucket.list)
+}
+
 /// Changes the list of that name; returns by how many lists there are more, or fewer.
 fn change_list(
     lists: &mut Trie<Bucket>,
     part: &Arc<str>,
-    change: &dyn Fn(&[Arc<Entry>]) -> List,
+    change: impl FnOnce(&[Arc<Entry>]) -> List,
 ) -> i32 {
     let mut grown = 0;
     *lists = lists.changed(
@@ -225,49 +230,4 @@ fn change_list(
         },
     );
     grown
-}
-
-#[derive(Clone, Copy, PartialEq)]
-enum Of {
-    Type,
-    Topic,
-}
-
-impl PartialEq for Place {
-    fn eq(&self, other: &Self) -> bool {
-        match (self, other) {
-            (Self::Exact(a), Self::Exact(b))
-            | (Self::Prefix(a), Self::Prefix(b))
-            | (Self::Suffix(a), Self::Suffix(b)) => a == b,
-            _ => false,
-        }
-    }
-}
-
-/// Returns where what this clause wants is found: by the part that says most.
-fn place(clause: &Clause) -> Option<(Of, Place)> {
-    let parts = [(Of::Type, &clause.event_type), (Of::Topic, &clause.topic)];
-    let parts = parts.into_iter().filter_map(|(of, text)| Some((of, part(text.as_deref()?)?)));
-    parts.max_by_key(|(of, place)| match (place, of) {
-        (Place::Exact(_), Of::Type) => usize::MAX,
-        (Place::Exact(_), Of::Topic) => usize::MAX - 1,
-        (Place::Prefix(part) | Place::Suffix(part), _) => part.len(),
-    })
-}
-
-/// Returns what is fixed in every name that the pattern matches, if anything is.
-fn part(text: &str) -> Option<Place> {
-    if Pattern::new(text).is_exact() {
-        return Some(Place::Exact(text.into()));
-    }
-    let special = |c| matches!(c, '*' | '?' | '[' | ']');
-    let first = text.find(special).unwrap_or(0).min(PART_MAX);
-    let prefix = &text[..text.floor_char_boundary(first)];
-    let last = text.rfind(special).map_or(0, |at| at + 1);
-    let suffix = &text[text.ceil_char_boundary(last.max(text.len().saturating_sub(PART_MAX)))..];
-    match (prefix.len(), suffix.len()) {
-        (0, 0) => None,
-        (p, s) if p >= s => Some(Place::Prefix(prefix.into())),
-        _ => Some(Place::Suffix(suffix.into())),
-    }
 }

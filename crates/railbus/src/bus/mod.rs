@@ -2,6 +2,9 @@
 
 mod report;
 mod trie;
+mod lists;
+mod grams;
+mod place;
 mod index;
 mod matches;
 mod table;

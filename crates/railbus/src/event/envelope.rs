@@ -186,9 +186,19 @@ impl Event {
 
     /// Returns the event with its payload as text, as if it had come from outside.
     pub(crate) fn encoded(&self) -> Result<Self> {
-        let mut envelope = Envelope::clone(&self.0);
-        envelope.payload = RawPayload::from_json_text(self.text()?.clone());
-        Ok(Self(Arc::new(envelope)))
+        let payload = RawPayload::from_json_text(self.text()?.clone());
+        let Envelope { id, event_type, topic, source, timestamp, rest, .. } = &*self.0;
+        Ok(Self(Arc::new(Envelope {
+            id: id.clone(),
+            event_type: event_type.clone(),
+            topic: topic.clone(),
+            source: source.clone(),
+            payload,
+            timestamp: *timestamp,
+            rest: rest.clone(),
+            hash: self.0.hash,
+            valid: self.0.valid,
+        })))
     }
 
     /// Returns the payload as text; an error names the event.
