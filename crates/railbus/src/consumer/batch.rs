@@ -141,6 +141,10 @@ impl Batch {
             let settle = work.through();
             return self.note(settle, Some(work.into_event()));
         }
+        if let Round::Stop(_) = round {
+            // At once: nothing more of the batch may begin.
+            self.shared.stop();
+        }
         let receipt = work.receipt().clone();
         let rest =
             |shared: Arc<Shared>, held| async move { work.go_on(&shared, round, held).await };
