@@ -49,8 +49,9 @@ pub fn derive_event(input: TokenStream) -> TokenStream {
 ///
 /// The runtime has as many threads as there are processors; `worker_threads = 4` says how many,
 /// `flavor = "current_thread"` that there are none beside the main one. `main` returns nothing, an
-/// `ExitCode`, or a `Result` of them with any error. An error is told on stderr, as `error: ..` and,
-/// where it is known what to do about it, `help: ..`, and the program exits with 1.
+/// `ExitCode`, or a `Result` of them with any error that is Send and Sync, such as `railbus::Error`,
+/// `railbus::BoxError` or anyhow's, but not `Box<dyn Error>`. An error is told on stderr, as `error: ..`
+/// and, where it is known what to do about it, `help: ..`, and the program exits with 1.
 ///
 /// # Examples
 /// ```
@@ -73,8 +74,8 @@ pub fn main(arguments: TokenStream, item: TokenStream) -> TokenStream {
 ///
 /// The limit is 60 seconds unless `timeout = "5s"` says otherwise; it holds for a test that blocks
 /// its thread, too. The runtime is the test's own, on one thread; `flavor = "multi_thread"` and
-/// `worker_threads = 4` ask for more. The test returns nothing, or a `Result<(), E>` with any error,
-/// which is told with what to do about it.
+/// `worker_threads = 4` ask for more. The test returns nothing, or a `Result<(), E>` with any error
+/// that is Send and Sync, which is told with what to do about it.
 ///
 /// # Examples
 /// ```

@@ -124,7 +124,8 @@ async fn a_payload_of_the_wrong_type_fails_with_type_and_id_by_the_policy() {
             }
         }
         assert_eq!(report.failures.len(), usize::from(url.starts_with("memory:")), "{url}");
-        assert_eq!((letters.len(), letters[0].attempts), (1, 3), "{url}: {letters:?}");
+        // No further try would make it another type.
+        assert_eq!((letters.len(), letters[0].attempts), (1, 1), "{url}: {letters:?}");
         assert_eq!(letters[0].subscription, "late");
         assert_eq!(received.len(), 1, "{url}");
         bus.close().await.unwrap();

@@ -51,7 +51,7 @@ fn check_groups(root: &Table<'_>, row: &Row) {
     }
     let able: Vec<_> = TABLE.iter().filter(|row| keeps(row)).map(|row| row.example).collect();
     let hint = (!able.is_empty())
-        .then(|| format!("use a bus that has them, such as {}", able.join(" or ")));
+        .then(|| format!("use a bus that keeps them, such as {}", able.join(" or ")));
     let on = root.fields().iter().find(|field| field.key == "on");
     for table in on.map(|field| field.tables()).unwrap_or_default() {
         let group = table.fields().iter().find(|field| field.key == "group");

@@ -166,7 +166,8 @@ impl On {
         self
     }
 
-    /// Tells which errors are worth another try (default: all but a step's Failure).
+    /// Tells which errors are worth another try (default: all but a step's Failure and a payload
+    /// that is of another type).
     pub fn classify(mut self, classify: fn(&(dyn std::error::Error + 'static)) -> Class) -> Self {
         self.classify = Some(classify);
         self

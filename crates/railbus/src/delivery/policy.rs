@@ -1,7 +1,12 @@
 //! What follows when a handler fails.
 
 use super::outcome::Outcome;
-use crate::{clock::Timestamp, retry::Retry, step::Failure};
+use crate::{
+    clock::Timestamp,
+    error::{Error, ErrorKind},
+    retry::Retry,
+    step::Failure,
+};
 use serde::{Deserialize, Serialize};
 use std::{
     error::Error as StdError,
@@ -152,9 +157,10 @@ impl FailurePolicy {
 
 /// A step's [`Failure`] and a payload that can't be decoded stay as they are; all else may pass.
 fn classify_default(error: &(dyn StdError + 'static)) -> Class {
-    match Failure::find(error) {
-        Some(_) => Class::Permanent,
-        None => Class::Transient,
+    let undecodable = error.downcast_ref::<Error>().is_some_and(|e| e.kind() == ErrorKind::Decode);
+    match undecodable || Failure::find(error).is_some() {
+        true => Class::Permanent,
+        false => Class::Transient,
     }
 }
 
