@@ -3,6 +3,7 @@
 use super::{
     groups::{newest, read_interest},
     record::{ends, lengthen},
+    timeline::Timeline,
 };
 use crate::{
     backend::{Leased, Receipt, SharedFilter, Undecodable},
@@ -27,6 +28,7 @@ pub(super) const BYTES_MAX: usize = 8 << 20;
 pub(super) struct Member {
     pub(super) group: i64,
     pub(super) lease: Duration,
+    pub(super) timeline: Timeline,
     /// What this member can handle.
     pub(super) wants: SharedFilter,
 }
@@ -43,7 +45,7 @@ pub(super) enum Look {
 }
 
 /// Looks whether a claim could find anything, without writing.
-pub(super) fn look(connection: &Connection, group: i64) -> rusqlite::Result<Look> {
+pub(super) fn look(connection: &Connection, group: i64, now: Timestamp) -> rusqlite::Result<Look> {
     let cursor = connection
         .prepare_cached("SELECT cursor FROM groups WHERE id = ?1")?
         .query_row([group], |row| row.get::<_, i64>(0))
@@ -59,7 +61,7 @@ pub(super) fn look(connection: &Connection, group: i64) -> rusqlite::Result<Look
         .query_row([group], |row| row.get(0))
         .optional()?;
     match due.map(Timestamp::from_micros) {
-        Some(due) if due <= Timestamp::now() => Ok(Look::Ready),
+        Some(due) if due <= now => Ok(Look::Ready),
         due => Ok(Look::Wait(due)),
     }
 }
@@ -72,7 +74,7 @@ pub(super) fn claim(
     member: &Member,
     max: usize,
 ) -> rusqlite::Result<(Vec<Leased>, bool)> {
-    let now = Timestamp::now();
+    let now = member.timeline.now();
     let mut claimed = Claimed { leased: Vec::new(), bytes: 0, max };
     claim_due(transaction, member, now, &mut claimed)?;
     let more = claim_new(transaction, member, now, &mut claimed)?;
@@ -228,7 +230,7 @@ fn claim_new(
     if cursor > start {
         transaction
             .prepare_cached("UPDATE groups SET cursor = ?2, seen = ?3 WHERE id = ?1")?
-            .execute(params![member.group, cursor, now.as_micros()])?;
+            .execute(params![member.group, cursor, Timestamp::now().as_micros()])?;
     }
     Ok(seen == SCAN_MAX)
 }

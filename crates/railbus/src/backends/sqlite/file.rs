@@ -4,6 +4,7 @@ use super::{
     fault::fault,
     schema::{APPLICATION_ID, MIGRATIONS, VERSION},
     settings::{Settings, shown},
+    timeline::{Clocks, Timeline},
 };
 use crate::{
     error::{Error, ErrorKind, Result},
@@ -28,7 +29,10 @@ const OPERATION: &str = "open sqlite";
 const BUSY_PAUSE: Duration = Duration::from_millis(5);
 
 /// Opens the file for writing, creating and migrating it as needed.
-pub(super) fn open_writer(settings: &Settings) -> Result<Connection> {
+pub(super) fn open_writer(
+    settings: &Settings,
+    clocks: &Arc<dyn Clocks>,
+) -> Result<(Connection, Timeline)> {
     if examine(&settings.path)?.is_none() {
         create(&settings.path)?;
     }
@@ -36,13 +40,14 @@ pub(super) fn open_writer(settings: &Settings) -> Result<Connection> {
     let began = Instant::now();
     // SQLite does not wait for others that switch a new file to WAL, or recover one whose process
     // was killed, at the same moment.
-    while let Err(e) = prepare(&mut connection, settings) {
-        if e.kind() != ErrorKind::Unavailable || began.elapsed() >= settings.busy_timeout {
-            return Err(e);
+    loop {
+        match prepare(&mut connection, settings, clocks) {
+            Ok(timeline) => return Ok((connection, timeline)),
+            Err(e) if e.kind() != ErrorKind::Unavailable => return Err(e),
+            Err(e) if began.elapsed() >= settings.busy_timeout => return Err(e),
+            Err(_) => thread::sleep(BUSY_PAUSE),
         }
-        thread::sleep(BUSY_PAUSE);
     }
-    Ok(connection)
 }
 
 /// Opens a file that [`open_writer`] has prepared, for reading only.
@@ -131,8 +136,13 @@ fn denied(path: &Path, error: std::io::Error) -> Error {
         .hint("check the permissions of the file and of its folder")
 }
 
-/// Sets the connection up and brings the schema to this version, in one transaction.
-fn prepare(connection: &mut Connection, settings: &Settings) -> Result<()> {
+/// Sets the connection up, brings the schema to this version and joins the timeline, in one
+/// transaction.
+fn prepare(
+    connection: &mut Connection,
+    settings: &Settings,
+    clocks: &Arc<dyn Clocks>,
+) -> Result<Timeline> {
     let failed = |e| fault(OPERATION, &settings.path, e);
     // Before anything is written, even the switch to WAL: a foreign file stays as it was.
     owner(connection, settings)?;
@@ -155,7 +165,9 @@ fn prepare(connection: &mut Connection, settings: &Settings) -> Result<()> {
         transaction.pragma_update(None, "application_id", APPLICATION_ID).map_err(failed)?;
         transaction.pragma_update(None, "user_version", VERSION).map_err(failed)?;
     }
-    transaction.commit().map_err(failed)
+    let timeline = Timeline::join(&transaction, Arc::clone(clocks)).map_err(failed)?;
+    transaction.commit().map_err(failed)?;
+    Ok(timeline)
 }
 
 /// Switches between syncing the log at each commit and at checkpoints only.

@@ -75,8 +75,7 @@ pub(super) fn read_interest(row: &rusqlite::Row<'_>, column: usize) -> rusqlite:
 }
 
 /// Lists the groups by name.
-pub(super) fn list(connection: &Connection) -> rusqlite::Result<Vec<GroupInfo>> {
-    let now = Timestamp::now().as_micros();
+pub(super) fn list(connection: &Connection, now: Timestamp) -> rusqlite::Result<Vec<GroupInfo>> {
     let mut statement = connection.prepare(
         "SELECT name, interest, seen,
             (SELECT count(*) FROM deliveries d WHERE d.grp = g.id AND d.state = 0)
@@ -87,7 +86,7 @@ pub(super) fn list(connection: &Connection) -> rusqlite::Result<Vec<GroupInfo>> 
             (SELECT count(*) FROM letters l WHERE l.grp = g.id)
          FROM groups g ORDER BY name",
     )?;
-    let rows = statement.query_map([now], |row| {
+    let rows = statement.query_map([now.as_micros()], |row| {
         Ok(GroupInfo {
             name: row.get(0)?,
             interest: read_interest(row, 1)?,

@@ -1,5 +1,6 @@
 //! Publishing: events into the log, with the input positions they move.
 
+use super::timeline::Timeline;
 use crate::{
     backend::{Advance, Outgoing, Position},
     clock::Timestamp,
@@ -10,7 +11,7 @@ use rusqlite::{OptionalExtension, Transaction, params};
 use std::{collections::HashMap, sync::Arc};
 
 /// An event made ready outside the writer's thread.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub(super) struct Ready {
     id: String,
     event_type: String,
@@ -25,7 +26,11 @@ pub(super) struct Ready {
 }
 
 /// Checks and encodes one event.
-pub(super) fn make_ready(outgoing: &Outgoing, payload_max: usize) -> Result<Ready> {
+pub(super) fn make_ready(
+    outgoing: &Outgoing,
+    payload_max: usize,
+    timeline: &Timeline,
+) -> Result<Ready> {
     let event = &outgoing.event;
     event.check()?;
     let size = event.text()?.len();
@@ -37,14 +42,13 @@ pub(super) fn make_ready(outgoing: &Outgoing, payload_max: usize) -> Result<Read
             .with("allowed", payload_max)
             .hint("publish a reference to where the data is kept"));
     }
-    let now = Timestamp::now();
     let input = outgoing.position.as_ref().map_or("", |p| &*p.input);
     Ok(Ready {
         id: event.id().into(),
         event_type: event.event_type().into(),
         topic: event.topic().into(),
-        at: now.as_micros(),
-        due: event.delay().map(|delay| now.after(delay).as_micros()),
+        at: Timestamp::now().as_micros(),
+        due: event.delay().map(|delay| timeline.now().after(delay).as_micros()),
         run: outgoing.run.map(|run| run.run),
         rejected: outgoing.rejected.as_ref().map(|why| (input.into(), why.clone())),
         position: outgoing.position.clone(),

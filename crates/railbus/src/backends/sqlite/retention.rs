@@ -1,5 +1,6 @@
 //! Retention: what is settled goes after a while, so that the file doesn't grow for ever.
 
+use super::timeline::Timeline;
 use crate::clock::Timestamp;
 use rusqlite::{Transaction, params};
 use std::time::Duration;
@@ -15,12 +16,14 @@ const SWEEP_MAX: i64 = 1000;
 /// those that are held back still.
 pub(super) fn sweep(
     transaction: &Transaction<'_>,
+    timeline: &Timeline,
     retention: Duration,
     place: i64,
 ) -> rusqlite::Result<Option<i64>> {
-    let cutoff = i64::try_from(retention.as_micros()).unwrap_or(i64::MAX);
+    let retention = i64::try_from(retention.as_micros()).unwrap_or(i64::MAX);
     let now = Timestamp::now().as_micros();
-    let cutoff = now.saturating_sub(cutoff);
+    let cutoff = now.saturating_sub(retention);
+    let settled = timeline.now().as_micros().saturating_sub(retention);
     let mut look = transaction.prepare_cached(
         "SELECT e.seq, e.at, coalesce(e.due, 0) < ?2 AND NOT EXISTS (SELECT 1 FROM groups g
                 JOIN deliveries d ON d.grp = g.id AND d.seq = e.seq
@@ -31,7 +34,7 @@ pub(super) fn sweep(
          FROM events e WHERE e.seq > ?1 ORDER BY e.seq LIMIT ?3",
     )?;
     let (mut doomed, mut last, mut seen) = (Vec::new(), place, 0);
-    let mut rows = look.query(params![place, cutoff, SWEEP_MAX])?;
+    let mut rows = look.query(params![place, settled, SWEEP_MAX])?;
     while let Some(row) = rows.next()? {
         let at: i64 = row.get(1)?;
         if at >= cutoff && at <= now {

@@ -4,10 +4,10 @@
 pub(super) const APPLICATION_ID: i32 = 0x5261_696c;
 
 /// The version of the schema below, SQLite's `user_version`.
-pub(super) const VERSION: i32 = 2;
+pub(super) const VERSION: i32 = 3;
 
 /// Takes a file from version N to N + 1, at index N; a new file goes through all of them.
-pub(super) const MIGRATIONS: [&str; VERSION as usize] = [V1, V2];
+pub(super) const MIGRATIONS: [&str; VERSION as usize] = [V1, V2, V3];
 
 /// `events` is the log; `run` names the run that published an event, `due` holds it back,
 /// `rejected` marks what never became an event. A group has seen all events up to its `cursor`;
@@ -18,6 +18,7 @@ pub(super) const MIGRATIONS: [&str; VERSION as usize] = [V1, V2];
 ///
 /// `fence` counts the leases, `attempt` the tries, `finished` maps the subscriptions that are
 /// through to how. The unsettled rows are few, so their index stays small however long the log.
+/// `due` and `settled_at` are of the `timeline`, all other times of the wall clock.
 const V1: &str = "
 CREATE TABLE events (
     seq INTEGER PRIMARY KEY AUTOINCREMENT,
@@ -85,4 +86,15 @@ ALTER TABLE runs ADD COLUMN groups TEXT NOT NULL DEFAULT '[]';
 ALTER TABLE runs ADD COLUMN swept TEXT;
 ALTER TABLE runs ADD COLUMN ended INTEGER NOT NULL DEFAULT 0;
 UPDATE runs SET ended = 1;
+";
+
+/// The one row of `timeline` says what to add to the time since `boot` began, and how far the
+/// timeline had come at least; without it, whoever opens the file begins one.
+const V3: &str = "
+CREATE TABLE timeline (
+    only INTEGER PRIMARY KEY CHECK (only = 1),
+    boot TEXT NOT NULL,
+    base INTEGER NOT NULL,
+    reached INTEGER NOT NULL
+);
 ";

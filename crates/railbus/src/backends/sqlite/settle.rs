@@ -1,30 +1,32 @@
 //! Settling: what became of leased events.
 
-use super::record::{ends, lengthen, outcome_of, tries_of};
+use super::{
+    claim::Member,
+    record::{ends, lengthen, outcome_of, tries_of},
+};
 use crate::{
     backend::{Settle, Verdict},
     clock::Timestamp,
     delivery::End,
 };
 use rusqlite::{OptionalExtension, Transaction, params};
-use std::{sync::Arc, time::Duration};
+use std::sync::Arc;
 
-/// Settles leases of a group; false for each that was lost.
+/// Settles leases of a member's group; false for each that was lost.
 pub(super) fn settle(
     transaction: &Transaction<'_>,
-    group: i64,
-    lease: Duration,
+    member: &Member,
     batch: &[Settle],
 ) -> rusqlite::Result<Vec<bool>> {
-    let now = Timestamp::now();
+    let now = member.timeline.now();
     let run = latest_run(transaction)?;
     let settle = |settle: &Settle| match settle {
         Settle { verdict: Verdict::Ack, ended, failed, .. }
             if failed.is_empty() && plain(ended) =>
         {
-            ack_plain(transaction, group, settle, now, run)
+            ack_plain(transaction, member.group, settle, now, run)
         }
-        _ => settle_fully(transaction, group, lease, settle, now, run),
+        _ => settle_fully(transaction, member, settle, now, run),
     };
     batch.iter().map(settle).collect()
 }
@@ -101,12 +103,12 @@ fn leased_row(
 
 fn settle_fully(
     transaction: &Transaction<'_>,
-    group: i64,
-    lease: Duration,
+    member: &Member,
     settle: &Settle,
     now: Timestamp,
     run: i64,
 ) -> rusqlite::Result<bool> {
+    let (group, lease) = (member.group, member.lease);
     let (seq, fence) = (settle.receipt.place.cast_signed(), settle.receipt.fence.cast_signed());
     let row = leased_row(transaction, group, seq, fence)?;
     let Some(row) = row else { return Ok(false) };
@@ -118,7 +120,8 @@ fn settle_fully(
         if let End::Dead(reason) = end {
             let (tries, latest) = tries_of(history.as_deref(), subscription);
             let attempts = latest.unwrap_or(row.attempt);
-            let letter = (seq, group, &**subscription, &**reason, attempts, tries, now.as_micros());
+            let at = Timestamp::now().as_micros();
+            let letter = (seq, group, &**subscription, &**reason, attempts, tries, at);
             insert_letter(transaction, letter)?;
         }
     }
@@ -169,4 +172,138 @@ fn insert_letter(transaction: &Transaction<'_>, letter: NewLetter<'_>) -> rusqli
         )?
         .execute(params![seq, group, subscription, reason, attempts, history, at])?;
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{
+        super::{
+            claim::{Look, claim, look},
+            file::open_writer,
+            groups, publish,
+            settings::Settings,
+            timeline::{Clocks, fake::Fake},
+        },
+        *,
+    };
+    use crate::{
+        backend::{Receipt, Start},
+        event::Event,
+        options::Options,
+        predicate::Interest,
+    };
+    use rusqlite::Connection;
+    use std::time::Duration;
+
+    /// A process that has the store open.
+    struct Process {
+        store: Connection,
+        member: Member,
+    }
+
+    impl Process {
+        fn start(folder: &tempfile::TempDir, clocks: &Arc<Fake>) -> Self {
+            let url = format!("sqlite:{}", folder.path().join("s.db").display());
+            let settings = Settings::read(&Options::parse(&url).unwrap()).unwrap();
+            let clocks: Arc<dyn Clocks> = clocks.clone();
+            let (mut store, timeline) = open_writer(&settings, &clocks).unwrap();
+            let wants = Interest::all();
+            let group = work(&mut store, |t| groups::open(t, "g", &wants, Start::Oldest));
+            let (lease, wants) = (Duration::from_secs(30), Arc::new(wants.compile()));
+            Self { store, member: Member { group, lease, timeline, wants } }
+        }
+
+        fn publish(&mut self, event: Event) {
+            let ready = publish::make_ready(&event.into(), 1 << 20, &self.member.timeline).unwrap();
+            work(&mut self.store, |t| publish::insert(t, &[ready.clone()]));
+        }
+
+        /// Claims what there is: the ids, and the tries they count.
+        fn claim(&mut self) -> Vec<(String, u32)> {
+            let leased = work(&mut self.store, |t| claim(t, &self.member, 10)).0;
+            leased.into_iter().map(|l| (l.event.unwrap().id().to_owned(), l.attempt)).collect()
+        }
+
+        fn looks(&self) -> Look {
+            look(&self.store, self.member.group, self.member.timeline.now()).unwrap()
+        }
+    }
+
+    fn work<T>(
+        store: &mut Connection,
+        work: impl Fn(&Transaction<'_>) -> rusqlite::Result<T>,
+    ) -> T {
+        let transaction = store.transaction().unwrap();
+        let value = work(&transaction).unwrap();
+        transaction.commit().unwrap();
+        value
+    }
+
+    fn got(id: &str, attempt: u32) -> Vec<(String, u32)> {
+        vec![(id.to_owned(), attempt)]
+    }
+
+    const DAY: i64 = 24 * 60 * 60;
+
+    #[test]
+    fn a_wall_clock_that_is_set_moves_no_lease_and_no_delay() {
+        let folder = tempfile::tempdir().unwrap();
+        let clocks = Arc::new(Fake::of(Some("a"), 100 * DAY, 5));
+        let mut one = Process::start(&folder, &clocks);
+        one.publish(Event::new("t").id("now").payload(1));
+        one.publish(Event::new("t").id("later").delay(Duration::from_secs(60)).payload(1));
+        assert_eq!(one.claim(), got("now", 1));
+        for wall in [0, 200 * DAY] {
+            clocks.set_wall(wall);
+            // One that starts now sees no other time than one that was there before.
+            let mut two = Process::start(&folder, &clocks);
+            assert_eq!((one.claim(), two.claim()), (vec![], vec![]));
+            assert_eq!(
+                two.looks(),
+                Look::Wait(Some(one.member.timeline.now().after(one.member.lease)))
+            );
+        }
+        clocks.pass(30);
+        clocks.set_wall(0);
+        assert_eq!(one.looks(), Look::Ready);
+        assert_eq!(one.claim(), got("now", 2));
+        clocks.pass(29);
+        assert_eq!(one.claim(), vec![]);
+        clocks.pass(1);
+        assert_eq!(
+            Process::start(&folder, &clocks).claim(),
+            [got("now", 3), got("later", 1)].concat()
+        );
+    }
+
+    #[test]
+    fn a_nack_is_delayed_on_the_timeline() {
+        let folder = tempfile::tempdir().unwrap();
+        let clocks = Arc::new(Fake::of(Some("a"), 100 * DAY, 5));
+        let mut one = Process::start(&folder, &clocks);
+        one.publish(Event::new("t").id("e").payload(1));
+        assert_eq!(one.claim(), got("e", 1));
+        clocks.set_wall(200 * DAY);
+        let receipt = Receipt { place: 1, fence: 1, token: None };
+        let nack = Settle::new(receipt, Verdict::Nack { delay: Duration::from_secs(10) });
+        assert_eq!(work(&mut one.store, |t| settle(t, &one.member, &[nack.clone()])), [true]);
+        clocks.pass(9);
+        assert_eq!(one.claim(), vec![]);
+        clocks.pass(1);
+        assert_eq!(one.claim(), got("e", 2));
+    }
+
+    #[test]
+    fn a_boot_in_the_past_holds_nothing_back_for_longer_than_it_was() {
+        let folder = tempfile::tempdir().unwrap();
+        let clocks = Arc::new(Fake::of(Some("a"), 100 * DAY, 5));
+        let mut one = Process::start(&folder, &clocks);
+        one.publish(Event::new("t").id("e").payload(1));
+        assert_eq!(one.claim(), got("e", 1));
+        let clocks = Arc::new(Fake::of(Some("b"), 0, 1));
+        let mut next = Process::start(&folder, &clocks);
+        assert_eq!(next.claim(), vec![]);
+        clocks.pass(30);
+        assert_eq!(next.claim(), got("e", 2));
+    }
 }

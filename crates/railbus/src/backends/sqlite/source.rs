@@ -5,6 +5,7 @@ use super::{
     groups::newest,
     reader::Reader,
     settle::settle,
+    timeline::Timeline,
     wake::{Changes, Wake},
     writer::{Weight, Writer},
 };
@@ -37,12 +38,13 @@ const OTHERS_WORK: Duration = Duration::from_millis(200);
 #[derive(Debug)]
 pub(super) struct Waiting {
     changes: watch::Receiver<Changes>,
+    timeline: Timeline,
     stopped: watch::Sender<bool>,
 }
 
 impl Waiting {
-    pub(super) fn new(wake: &Wake) -> Self {
-        Self { changes: wake.changes(), stopped: watch::Sender::new(false) }
+    pub(super) fn new(wake: &Wake, timeline: Timeline) -> Self {
+        Self { changes: wake.changes(), timeline, stopped: watch::Sender::new(false) }
     }
 
     /// Returns a receiver that has seen every change so far: what comes after is not missed.
@@ -56,9 +58,10 @@ impl Waiting {
     async fn wait(&self, mut changes: watch::Receiver<Changes>, until: Option<Timestamp>) -> bool {
         let before = changes.borrow().news;
         let mut stopped = self.stopped.subscribe();
-        // A clock that jumps makes a due time near or far; looking each second bounds the error.
+        // Sleeping does not count while the machine is suspended, the timeline does; looking each
+        // second bounds the error.
         let most = Duration::from_secs(if until.is_some() { 1 } else { 60 });
-        let wait = until.map_or(most, |t| t.since(Timestamp::now()).min(most));
+        let wait = until.map_or(most, |t| t.since(self.timeline.now()).min(most));
         tokio::select! {
             _ = changes.changed() => {}
             () = tokio::time::sleep(wait) => {}
@@ -124,11 +127,11 @@ impl Source for GroupSource {
                 }
             }
             self.touch().await?;
-            let group = self.member.group;
-            hopeful = match self.reader.call(move |c| look(c, group)).await? {
+            let (group, now) = (self.member.group, self.member.timeline.now());
+            hopeful = match self.reader.call(move |c| look(c, group, now)).await? {
                 Look::Ready if hopeful => {
                     // Something is due that another member must handle: no need to hurry.
-                    let soon = Timestamp::now().after(OTHERS_WORK);
+                    let soon = self.member.timeline.now().after(OTHERS_WORK);
                     self.waiting.wait(changes, Some(soon)).await
                 }
                 Look::Ready => true,
@@ -154,9 +157,9 @@ impl Source for GroupSource {
             (false, true) => Weight::Durable,
             (false, false) => Weight::Light,
         };
-        let (group, lease, batch) = (self.member.group, self.member.lease, batch.to_vec());
+        let (member, batch) = (self.member.clone(), batch.to_vec());
         let count = batch.len();
-        let work = move |t: &rusqlite::Transaction<'_>| settle(t, group, lease, &batch);
+        let work = move |t: &rusqlite::Transaction<'_>| settle(t, &member, &batch);
         match self.writer.call(weight, work).await {
             Ok(kept) => {
                 kept.into_iter().map(|kept| if kept { Ok(()) } else { Err(stale()) }).collect()
@@ -211,8 +214,8 @@ impl Source for BroadcastSource {
             let changes = self.waiting.fresh();
             // Only this task moves the place; others only look at it.
             let place = self.place.lock().unwrap_or_else(PoisonError::into_inner).clone();
-            let wants = Arc::clone(&self.wants);
-            let heard = self.reader.call(move |c| listen(c, place, &wants, max)).await?;
+            let (wants, now) = (Arc::clone(&self.wants), self.waiting.timeline.now().as_micros());
+            let heard = self.reader.call(move |c| listen(c, place, &wants, now, max)).await?;
             let mut heard = heard;
             heard.place.handed_out += heard.leased.len() as u64;
             let due = heard.place.held.first().map(|(due, _)| Timestamp::from_micros(*due));
@@ -254,9 +257,9 @@ fn listen(
     connection: &Connection,
     mut place: Place,
     wants: &SharedFilter,
+    now: i64,
     max: usize,
 ) -> rusqlite::Result<Heard> {
-    let now = Timestamp::now().as_micros();
     let mut leased = Vec::new();
     let mut one = connection.prepare_cached("SELECT body FROM events WHERE seq = ?1")?;
     while let Some(&(due, seq)) = place.held.first() {

@@ -7,6 +7,7 @@ use super::{
     reader::Reader,
     settings::{CAPABILITY, Settings},
     source::{BroadcastSource, GroupSource, Place, Waiting},
+    timeline::Timeline,
     wake::Wake,
     writer::{Weight, Writer},
 };
@@ -51,11 +52,12 @@ pub async fn open(options: Options) -> Result<Arc<dyn Backend>> {
 
 fn start(settings: Settings) -> Result<Sqlite> {
     let wake = Wake::new()?;
-    let (writer, writing) = Writer::start(&settings, Arc::clone(&wake))?;
+    let (writer, timeline, writing) = Writer::start(&settings, Arc::clone(&wake))?;
     let (reader, reading) = Reader::start(&settings)?;
     let threads = vec![writing, reading];
     Ok(Sqlite {
         settings,
+        timeline,
         wake,
         open: Mutex::new(Some(Open { writer, reader, threads, sources: Vec::new() })),
     })
@@ -64,6 +66,7 @@ fn start(settings: Settings) -> Result<Sqlite> {
 #[derive(Debug)]
 struct Sqlite {
     settings: Settings,
+    timeline: Timeline,
     wake: Arc<Wake>,
     // None once closed.
     open: Mutex<Option<Open>>,
@@ -144,8 +147,8 @@ impl Backend for Sqlite {
         let mut ready = Vec::with_capacity(batch.len());
         let mut results = Vec::with_capacity(batch.len());
         for outgoing in batch {
-            results
-                .push(publish::make_ready(outgoing, CAPABILITY.payload_max).map(|r| ready.push(r)));
+            let made = publish::make_ready(outgoing, CAPABILITY.payload_max, &self.timeline);
+            results.push(made.map(|r| ready.push(r)));
         }
         let work = move |t: &rusqlite::Transaction<'_>| publish::insert(t, &ready);
         let failed = match writer.call(Weight::News, work).await {
@@ -163,7 +166,7 @@ impl Backend for Sqlite {
         let (writer, reader) = self.handles()?;
         self.listen(&writer).await?;
         let wants = Arc::new(request.interest.compile());
-        let waiting = Waiting::new(&self.wake);
+        let waiting = Waiting::new(&self.wake, self.timeline.clone());
         let source: Arc<dyn SourceDebug> = match request.group {
             None => {
                 let seq = reader.call(groups::newest).await?;
@@ -175,7 +178,8 @@ impl Backend for Sqlite {
                 let open =
                     move |t: &rusqlite::Transaction<'_>| groups::open(t, &group, &interest, start);
                 let group = writer.call(Weight::Durable, open).await?;
-                let member = Member { group, lease: request.lease, wants };
+                let timeline = self.timeline.clone();
+                let member = Member { group, lease: request.lease, timeline, wants };
                 let wake = Arc::clone(&self.wake);
                 let touched = Mutex::new(Instant::now());
                 Arc::new(GroupSource { member, name, writer, reader, wake, waiting, touched })
@@ -227,7 +231,8 @@ impl Backend for Sqlite {
 #[async_trait]
 impl Keeper for Sqlite {
     async fn groups(&self) -> Result<Vec<GroupInfo>> {
-        self.reader()?.call(groups::list).await
+        let now = self.timeline.now();
+        self.reader()?.call(move |c| groups::list(c, now)).await
     }
 
     async fn prune(&self, group: &str) -> Result<()> {

@@ -4,9 +4,13 @@ use super::{
     fault::fault,
     file::{open_writer, set_synchronous},
     settings::Settings,
+    timeline::{Clocks, System, Timeline},
     wake::Wake,
 };
-use crate::error::{Error, ErrorKind, Result};
+use crate::{
+    clock::Timestamp,
+    error::{Error, ErrorKind, Result},
+};
 use rusqlite::{Connection, ErrorCode, Transaction, TransactionBehavior};
 use std::{
     sync::{Arc, mpsc},
@@ -85,19 +89,26 @@ impl Writer {
     pub(super) fn start(
         settings: &Settings,
         wake: Arc<Wake>,
-    ) -> Result<(Self, thread::JoinHandle<()>)> {
-        let connection = open_writer(settings)?;
+    ) -> Result<(Self, Timeline, thread::JoinHandle<()>)> {
+        let clocks: Arc<dyn Clocks> = Arc::new(System);
+        let (connection, timeline) = open_writer(settings, &clocks)?;
         let (jobs, queue) = mpsc::channel();
-        let settings = settings.clone();
+        let thread = Thread {
+            connection,
+            settings: settings.clone(),
+            timeline: timeline.clone(),
+            noted: Timestamp::default(),
+            wake,
+            synced: true,
+            swept: 0,
+        };
         let thread = thread::Builder::new()
             .name("railbus-sqlite-writer".into())
-            .spawn(move || {
-                Thread { connection, settings, wake, synced: true, swept: 0 }.run(&queue);
-            })
+            .spawn(move || thread.run(&queue))
             .map_err(|e| {
                 Error::new(ErrorKind::Internal, "open sqlite", "cannot start a thread").because(e)
             })?;
-        Ok((Self { jobs }, thread))
+        Ok((Self { jobs }, timeline, thread))
     }
 
     /// Runs `work` in a transaction shared with whatever else is asked for at the moment, and
@@ -128,6 +139,9 @@ impl Writer {
 struct Thread {
     connection: Connection,
     settings: Settings,
+    timeline: Timeline,
+    // How far the store is known to have come.
+    noted: Timestamp,
     wake: Arc<Wake>,
     // Whether the connection syncs at commit now; switched only when a group needs the other.
     synced: bool,
@@ -198,7 +212,9 @@ impl Thread {
             self.wake.read_listeners(&transaction)?;
             self.wake.soon();
         }
+        let noted = self.timeline.note(&transaction, self.noted)?;
         transaction.commit()?;
+        self.noted = noted;
         if news {
             self.wake.everyone();
         }
@@ -216,12 +232,12 @@ impl Thread {
     fn sweep(&mut self) -> Duration {
         let [soon, later] = SWEEP_EVERY;
         let later = (self.settings.retention / 2).clamp(soon, later);
-        let (retention, place) = (self.settings.retention, self.swept);
+        let (retention, place, timeline) = (self.settings.retention, self.swept, &self.timeline);
         let swept = self
             .connection
             .transaction_with_behavior(TransactionBehavior::Immediate)
             .and_then(|transaction| {
-                let next = super::retention::sweep(&transaction, retention, place)?;
+                let next = super::retention::sweep(&transaction, timeline, retention, place)?;
                 transaction.commit()?;
                 Ok(next)
             });
