@@ -1,7 +1,7 @@
 //! How a step does not succeed.
 
 use super::flow::Flow;
-use crate::error::{BoxError, chain};
+use crate::error::{BoxError, causes, chain};
 use serde::Serialize;
 use serde_json::Value;
 use std::{error::Error as StdError, fmt, sync::Arc};
@@ -91,17 +91,10 @@ impl Failure {
     /// Finds the failure that an error is or wraps.
     #[must_use]
     pub fn find(error: &(dyn StdError + 'static)) -> Option<Self> {
-        let mut next = Some(error);
-        while let Some(error) = next {
-            if let Some(failure) = error.downcast_ref::<Self>() {
-                return Some(failure.clone());
-            }
-            if let Some(said) = error.downcast_ref::<Said>() {
-                return Some(Self(Arc::new(said.clone())));
-            }
-            next = error.source();
-        }
-        None
+        causes(error).find_map(|error| {
+            let said = error.downcast_ref::<Said>().map(|said| Self(Arc::new(said.clone())));
+            error.downcast_ref::<Self>().cloned().or(said)
+        })
     }
 }
 
