@@ -100,9 +100,7 @@ impl Pipeline {
         observer.started().await;
         run.go().await;
         let report = run.report;
-        let line = report.error().map(StepError::line).unwrap_or_default();
-        let failed = report.failed.as_ref();
-        let error = failed.map(|(step, error)| (&**step, error.kind(), line.as_str()));
+        let error = report.failed.as_ref().map(|(step, error)| (step.as_deref(), error));
         observer.ended(report.status().name(), start.elapsed(), error).await;
         report
     }
@@ -130,7 +128,7 @@ impl<'a> Run<'a> {
     /// Follows the flow from its first step to where it ends.
     async fn go(&mut self) {
         if let Err(error) = self.check_inputs() {
-            self.report.failed = Some((Arc::clone(&self.plan.name), error));
+            self.report.failed = Some((None, error));
             return;
         }
         let mut at = Some(0);
@@ -172,7 +170,7 @@ impl<'a> Run<'a> {
                     }
                 };
                 if worse {
-                    self.report.failed = Some((Arc::clone(name), error));
+                    self.report.failed = Some((Some(Arc::clone(name)), error));
                 }
                 (stop.unwrap_or(strict), reason)
             }
