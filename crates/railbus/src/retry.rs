@@ -108,6 +108,10 @@ impl Retry {
 
     /// Tries again only errors that are an `E` or were caused by one, beside others chosen so
     /// (default: every error).
+    ///
+    /// `anyhow::Error` hides the type of the error it was made from, but not those of its causes:
+    /// return the error itself, add `.context(..)` to it, give the exception a kind for
+    /// [`Retry::on_kind`], or look at its text with [`Retry::on_error`].
     #[must_use]
     pub fn on<E: StdError + 'static>(mut self) -> Self {
         let is = |error: &(dyn StdError + 'static)| causes(error).any(|cause| cause.is::<E>());

@@ -76,7 +76,9 @@ impl One<'_> {
         let came = came.and_then(|flow| self.keep(flow, store));
         line.ends(tries, start.elapsed(), StepStatus::of(&came));
         line.error = came.as_ref().err().map(said);
-        if let Some(observer) = observer {
+        if let (Some(observer), Ok(Flow::Skip)) = (observer, &came) {
+            observer.step_skipped(self.index, "asked").await;
+        } else if let Some(observer) = observer {
             let (error, status) = (came.as_ref().err(), line.status.name());
             let (index, duration) = (self.index, line.duration);
             let told = Told { index, attempt: tries, duration, status, error };

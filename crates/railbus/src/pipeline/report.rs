@@ -18,9 +18,10 @@ pub enum Status {
     Failure,
     /// An error befell a step, on its last try.
     Exception,
-    /// A step ended the run before its end.
+    /// A step ended the run, well: by its success before the last step, or because it said so, by
+    /// [`Flow::Stop`].
     Stopped,
-    /// Someone gave the run up.
+    /// Someone gave the run up. Not given yet: a run that is dropped leaves no report.
     Cancelled,
 }
 
@@ -165,7 +166,7 @@ pub struct RunReport {
     // The worst that became of a step, the first one if there are several; no step if the run
     // could not start.
     pub(super) failed: Option<(Option<Arc<str>>, StepError)>,
-    // The step that ended the run before its end, and why.
+    // The step that ended the run, and why.
     pub(super) stopped: Option<(Arc<str>, StopReason)>,
 }
 
@@ -195,14 +196,20 @@ impl RunReport {
     pub fn status(&self) -> Status {
         match (&self.failed, &self.stopped) {
             (None, None) => Status::Success,
+            // A success that ends the run with its last step cuts nothing off.
+            (None, Some((step, StopReason::Success))) if self.is_last(step) => Status::Success,
             (None, Some(_)) => Status::Stopped,
             (Some((_, StepError::Failure(_))), _) => Status::Failure,
             (Some((_, StepError::Exception(_))), _) => Status::Exception,
         }
     }
 
-    /// Returns which step ended the run before its end, and why; none if it went to its end, be it
-    /// past failures, as a lenient pipeline does.
+    fn is_last(&self, step: &str) -> bool {
+        self.steps.last().is_some_and(|last| &*last.name == step)
+    }
+
+    /// Returns which step ended the run, be it the last, and why; none if it went to its end by
+    /// itself, be it past failures, as a lenient pipeline does.
     #[must_use]
     pub fn stopped(&self) -> Option<(&str, StopReason)> {
         self.stopped.as_ref().map(|(step, reason)| (&**step, *reason))
@@ -219,7 +226,8 @@ impl RunReport {
         self.store.get(name)
     }
 
-    /// Returns the values of the steps that succeeded, by name.
+    /// Returns the values of the run, by name: those it was given, those that its steps left, and
+    /// what was passed on where a step was passed by.
     #[must_use]
     pub fn store(&self) -> &Store {
         &self.store
