@@ -89,7 +89,7 @@ impl Context {
         self.event.metadata()
     }
 
-    /// Returns the data: the event's payload, or what [`Scope::data`] was given.
+    /// Returns the data: the event's payload, or what [`Scope::data`](super::Scope::data) was given.
     #[must_use]
     pub fn data(&self) -> &RawPayload {
         self.event.raw_payload()
