@@ -251,7 +251,7 @@ impl StdError for Error {
     }
 }
 
-/// How many causes of an error are told: more than any has, but one may name itself.
+/// How many causes of an error are looked at: more than any has, but one may name itself.
 const CAUSES_MAX: usize = 100;
 
 /// Joins an error and its causes into one line, each cause once.
@@ -272,17 +272,21 @@ pub fn chain(error: &(dyn StdError + 'static)) -> String {
 
 fn line(error: &(dyn StdError + 'static)) -> String {
     let mut line = error.to_string();
-    let mut next = error.source();
-    for _ in 0..CAUSES_MAX {
-        let Some(cause) = next else { break };
+    for cause in causes(error).skip(1) {
         let text = cause.to_string();
         if !line.contains(&text) {
             line.push_str(": ");
             line.push_str(&text);
         }
-        next = cause.source();
     }
     line
+}
+
+/// Goes through an error and its causes, the error first; ends although one may name itself.
+pub(crate) fn causes<'a>(
+    error: &'a (dyn StdError + 'static),
+) -> impl Iterator<Item = &'a (dyn StdError + 'static)> {
+    std::iter::successors(Some(error), |&error| error.source()).take(CAUSES_MAX)
 }
 
 /// Returns the known name nearest to `name`, if one is near enough to be a slip.

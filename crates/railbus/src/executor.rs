@@ -7,7 +7,9 @@ use crate::{
     step::{Bindings, Input, Ran, Step, StepResult, Store},
 };
 use async_trait::async_trait;
+use futures_util::FutureExt;
 use std::{fmt, future::Future, sync::Arc};
+use tokio::runtime::Handle;
 
 /// Where a step runs: elsewhere than in the task that runs the pipeline.
 ///
@@ -82,6 +84,21 @@ impl Task {
             }
         };
         within(context, run).await
+    }
+
+    /// Runs it on this thread, which may block. A sync step is called outside of any future, so
+    /// that it may wait on a runtime itself.
+    pub(crate) fn block(self, runtime: &Handle) -> StepResult {
+        let Self { step, event, store, bindings, states, attempt, step_try, context, .. } = self;
+        let (store, bindings, states) = (&*store, &*bindings, &*states);
+        let event = event.as_ref();
+        let input = Input { event, store, bindings, states, attempt, step_try };
+        // Polled once by hand: it does nothing but call.
+        let called = within(context.clone(), async { step.call(input) }).now_or_never();
+        match called.unwrap_or_else(|| step.call(input)) {
+            Ran::Now(result) => result,
+            Ran::Later(running) => runtime.block_on(within(context, running)),
+        }
     }
 }
 

@@ -1,6 +1,6 @@
 //! How often and how soon something that failed is tried again.
 
-use crate::error::{Error, ErrorKind, Result, nearest};
+use crate::error::{Error, ErrorKind, Result, causes, nearest};
 use serde_json::{Map, Value};
 use std::{any::type_name, error::Error as StdError, fmt, sync::Arc, time::Duration};
 
@@ -108,9 +108,13 @@ impl Retry {
 
     /// Tries again only errors that are an `E` or were caused by one, beside others chosen so
     /// (default: every error).
+    ///
+    /// `anyhow::Error` hides the type of the error it was made from, but not those of its causes:
+    /// return the error itself, add `.context(..)` to it, give the exception a kind for
+    /// [`Retry::on_kind`], or look at its text with [`Retry::on_error`].
     #[must_use]
     pub fn on<E: StdError + 'static>(mut self) -> Self {
-        let is = |error: &(dyn StdError + 'static)| any_cause(error, |cause| cause.is::<E>());
+        let is = |error: &(dyn StdError + 'static)| causes(error).any(|cause| cause.is::<E>());
         self.which.push(Which::Error(type_name::<E>(), Arc::new(is)));
         self
     }
@@ -162,20 +166,6 @@ impl Retry {
         }
         Some(wait.mul_f64(0.5 + rand::random::<f64>() / 2.0))
     }
-}
-
-fn any_cause(
-    error: &(dyn StdError + 'static),
-    is: impl Fn(&(dyn StdError + 'static)) -> bool,
-) -> bool {
-    let mut next = Some(error);
-    while let Some(error) = next {
-        if is(error) {
-            return true;
-        }
-        next = error.source();
-    }
-    false
 }
 
 /// What says how often something is tried again: a [`Retry`], or a map with `max_attempts`,

@@ -1,6 +1,6 @@
 //! What `#[railbus::main]` expands to: a runtime, and an end that tells what went wrong.
 
-use crate::error::{BoxError, Error, chain};
+use crate::error::{BoxError, Error, causes, chain};
 use std::{error::Error as StdError, future::Future, io::Write, process::ExitCode};
 use tokio::runtime::{self, Builder};
 
@@ -90,6 +90,5 @@ pub(crate) fn told(error: &(dyn StdError + 'static)) -> String {
 }
 
 fn advice<'a>(error: &'a (dyn StdError + 'static)) -> Option<&'a str> {
-    let own = error.downcast_ref::<Error>().and_then(Error::advice);
-    own.or_else(|| advice(error.source()?))
+    causes(error).find_map(|error| error.downcast_ref::<Error>()?.advice())
 }

@@ -4,13 +4,14 @@ use crate::error::{Error, ErrorKind, Result};
 use futures_util::poll;
 use std::{
     future::Future,
+    panic::catch_unwind,
     pin::pin,
     sync::mpsc::{RecvTimeoutError, channel},
     task::Poll,
     thread,
     time::Duration,
 };
-use tokio::{runtime::Handle, sync::oneshot};
+use tokio::{runtime::Handle, sync::oneshot, time::Sleep};
 
 /// Returns the runtime that the caller runs on.
 ///
@@ -25,6 +26,19 @@ pub(crate) fn no_runtime(operation: &'static str) -> Error {
     let why = "there is no runtime for what goes on in the background";
     Error::new(ErrorKind::Unsupported, operation, why)
         .hint("call it inside a tokio runtime, such as that of #[railbus::main]")
+}
+
+/// Makes what waits for a while.
+///
+/// # Errors
+/// Returns an unsupported error outside of a runtime, or where it has no clock.
+pub(crate) fn sleep(operation: &'static str, wait: Duration) -> Result<Sleep> {
+    runtime(operation)?;
+    // Nothing but a panic tells that a runtime has no clock.
+    catch_unwind(|| tokio::time::sleep(wait)).map_err(|_| {
+        Error::new(ErrorKind::Unsupported, operation, "the runtime has no clock")
+            .hint("build it with enable_time() or enable_all()")
+    })
 }
 
 /// Awaits `work` for at most `limit`; where there is no runtime with a clock, a thread looks at it.

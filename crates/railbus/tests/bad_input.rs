@@ -13,3 +13,5 @@ mod payloads;
 mod runtimes;
 #[path = "bad_input/stage.rs"]
 mod stage;
+#[path = "bad_input/steps.rs"]
+mod steps;

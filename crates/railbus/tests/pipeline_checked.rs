@@ -216,3 +216,86 @@ async fn a_blocking_step_leaves_the_runtime_free_and_its_panic_is_contained() {
     assert!(*report.get::<bool>("slow").unwrap());
     assert_eq!(report.steps()[1].error.as_deref(), Some("panic: oh"));
 }
+
+#[tokio::test]
+async fn a_closure_may_say_what_it_needs_and_leaves_and_is_bound_and_checked() {
+    let double = || {
+        let work = |input: Input<'_>| Ok(Flow::next(*input.get::<i64>("data")? * 2));
+        StepDef::fallible("double", work).needs::<i64>("data").leaves::<i64>()
+    };
+    let raw = StepDef::value("raw", |_| 4i64).leaves::<i64>();
+    let built = Pipeline::new("p").step(raw).step(double().bind("data", "raw"));
+    let report = built.build().unwrap().run(store! {}).await;
+    assert_eq!(*report.get::<i64>("double").unwrap(), 8);
+    let given = Pipeline::new("p").step(double()).build().unwrap();
+    assert_eq!(given.inputs().collect::<Vec<_>>(), ["data"]);
+    let text = StepDef::value("data", |_| "4").leaves::<String>();
+    let error = Pipeline::new("p").step(text).step(double()).build().unwrap_err();
+    assert!(error.message().starts_with("`data` is a alloc::string::String"), "{error}");
+}
+
+#[test]
+fn a_value_without_a_name_is_refused() {
+    for step in [load().output(""), sum().bind("data", ""), sum().bind("total", "")] {
+        let error = Pipeline::new("p").step(step).build().unwrap_err();
+        assert_eq!(error.kind(), ErrorKind::Config);
+        assert!(error.message().contains("has a value without a name"), "{error}");
+    }
+}
+
+#[test]
+fn a_step_that_declares_jumps_is_refused_until_there_are_jumps() {
+    let jumps = Made(Signature::new("jumps").goto("sum"), |_: Input<'_>| Ok(Flow::Skip));
+    let error = Pipeline::new("p").step(jumps).step(sum()).build().unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::Unsupported);
+    let said = error.to_string();
+    assert!(said.contains("jump to `sum`, but jumps aren't available yet"), "{said}");
+    assert!(said.contains("step: jumps") && said.contains("pipeline: p"), "{said}");
+}
+
+#[tokio::test]
+async fn of_a_payload_with_several_inputs_a_step_gets_the_optional_ones_too() {
+    let signature = Signature::new("price").needs::<i64>("a").needs::<i64>("b");
+    let work = |input: Input<'_>| {
+        let off = input.get_if::<i64>("discount")?.map_or(0, |off| *off);
+        Ok(Flow::next(*input.get::<i64>("a")? + *input.get::<i64>("b")? - off))
+    };
+    let price = Made(signature.takes::<i64>("discount"), work);
+    let pipeline = Pipeline::new("p").step(price).build().unwrap();
+    assert_eq!(pipeline.inputs().collect::<Vec<_>>(), ["a", "b"]);
+    for (payload, paid) in
+        [(json!({"a": 5, "b": 6, "discount": 1}), 10), (json!({"a": 5, "b": 6}), 11)]
+    {
+        let report = pipeline.run_event(&Event::new("x").payload(payload), 1).await;
+        assert_eq!(*report.get::<i64>("price").unwrap(), paid);
+    }
+}
+
+#[test]
+fn a_failures_value_that_can_not_be_encoded_is_told_as_a_cause() {
+    let odd = || std::collections::HashMap::from([((1, 2), 3)]);
+    let failure = Failure::new("no").value(odd());
+    assert_eq!(failure.found(), &json!(null));
+    assert_eq!(failure.to_string(), "no: what it found can't be encoded: key must be a string");
+    let both = Failure::new("no").value(odd()).because("late").to_string();
+    assert!(both.ends_with("key must be a string; late"), "{both}");
+}
+
+#[tokio::test]
+async fn a_retry_finds_what_anyhow_was_made_from_only_as_a_cause() {
+    use std::io;
+    let tries = |error: fn() -> anyhow::Error| async move {
+        let retry = Retry::attempts(2).backoff_factor(std::time::Duration::ZERO);
+        let step = StepDef::fallible("s", move |_| Err(error().into()));
+        let step = step.retry(retry.on::<io::Error>());
+        let report = Pipeline::new("p").step(step).build().unwrap().run(store! {}).await;
+        report.steps()[0].tries
+    };
+    let gone = || anyhow::Error::from(io::Error::other("gone"));
+    // The limit that Retry::on tells of, and what helps.
+    assert_eq!(tries(gone).await, 1);
+    let said = || anyhow::Error::from(io::Error::other("gone")).context("reading");
+    assert_eq!(tries(said).await, 2);
+    let test = Retry::attempts(2).on_error(|error| error.to_string().contains("gone"));
+    assert!(test.covers("error", &*Box::<dyn std::error::Error + Send + Sync>::from(gone())));
+}

@@ -291,3 +291,62 @@ async fn a_pipeline_on_the_bus_that_it_tells_does_not_keep_it_alive() {
     drop(bus);
     assert!(watch.upgrade().is_none());
 }
+
+#[tokio::test]
+async fn a_run_that_ends_with_the_success_of_its_last_step_is_a_success_that_says_so() {
+    let found = StepDef::value("found", |_| 7).stop_on_success(true);
+    let asked = StepDef::fallible("asked", |_| Ok(Flow::stop(8)));
+    for (last, status, reason) in [
+        (found, Status::Success, StopReason::Success),
+        // It says itself that the run is to stop.
+        (asked, Status::Stopped, StopReason::Asked),
+    ] {
+        let name = last.name().to_owned();
+        let report = Pipeline::new("p").step(Load).step(last).build().unwrap().run(store! {}).await;
+        assert_eq!(report.status(), status, "{report}");
+        assert_eq!(report.stopped(), Some((&*name, reason)));
+    }
+}
+
+#[tokio::test]
+async fn a_step_that_skips_is_told_of_as_skipped_in_place_of_its_end() {
+    let bus = Bus::new();
+    let all = payloads(&bus);
+    let idle = StepDef::fallible("idle", |_| Ok(Flow::Skip));
+    let pipeline = Pipeline::new("p").step(idle).observe(&bus).build().unwrap();
+    assert_eq!(status_of(&pipeline.run(store! {}).await), [StepStatus::Skipped]);
+    let told = all.lock().unwrap();
+    let types: Vec<_> = told.iter().map(|(of, _)| of.as_str()).collect();
+    assert_eq!(types, ["pipeline_start", "step_start", "step_skipped", "pipeline_end"]);
+    assert_eq!(told[2].1, json!({"index": 0, "reason": "asked"}));
+}
+
+#[tokio::test]
+async fn no_text_is_made_of_an_error_for_events_that_nobody_hears() {
+    /// Counts how often it is shown.
+    #[derive(Debug)]
+    struct Counted(Arc<Mutex<usize>>);
+    impl std::fmt::Display for Counted {
+        fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+            *self.0.lock().unwrap() += 1;
+            f.write_str("counted")
+        }
+    }
+    impl std::error::Error for Counted {}
+    let mut shown = Vec::new();
+    for (observed, heard) in [(false, false), (true, false), (true, true)] {
+        let (bus, count) = (Bus::new(), Arc::new(Mutex::new(0)));
+        let error = Arc::clone(&count);
+        let step = StepDef::fallible("s", move |_| Err(Counted(Arc::clone(&error)).into()));
+        let retry = Retry::attempts(3).backoff_factor(Duration::ZERO);
+        let mut builder = Pipeline::new("p").step(step.retry(retry));
+        if observed {
+            builder = builder.observe(&bus);
+        }
+        let _heard = heard.then(|| payloads(&bus));
+        let report = builder.build().unwrap().run(store! {}).await;
+        assert_eq!(report.steps()[0].tries, 3);
+        shown.push(*count.lock().unwrap());
+    }
+    assert!(shown[0] == shown[1] && shown[1] < shown[2], "{shown:?}");
+}

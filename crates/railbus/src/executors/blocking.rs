@@ -9,7 +9,8 @@ use async_trait::async_trait;
 
 /// Runs a step on one of the runtime's threads for blocking work, so that it stops nothing else.
 ///
-/// Needs a tokio runtime. Once such a step has begun, nothing can stop it.
+/// A sync step may block in any way, also on a runtime of its own or on this one. Needs a tokio
+/// runtime. Once such a step has begun, nothing can stop it.
 ///
 /// # Examples
 /// ```
@@ -29,7 +30,7 @@ impl Executor for Blocking {
     async fn execute(&self, task: Task) -> StepResult {
         let no_runtime = |e| StepError::Exception(Exception::new("unsupported", e));
         let runtime = task::runtime("execute").map_err(no_runtime)?;
-        let running = tokio::task::spawn_blocking(move || runtime.block_on(task.run()));
+        let running = tokio::task::spawn_blocking(move || task.block(&runtime));
         running.await.unwrap_or_else(|error| match error.try_into_panic() {
             Ok(panic) => std::panic::resume_unwind(panic),
             Err(error) => Err(StepError::Exception(Exception::new("cancelled", error))),

@@ -1,7 +1,7 @@
 //! Building a pipeline: steps in a line, checked before anything runs.
 
 use super::{
-    check::{Given, check},
+    check::{Given, Wanted, check},
     def::{IntoStep, StepDef},
     observe::Observer,
 };
@@ -34,7 +34,7 @@ pub struct Pipeline(pub(super) Arc<Plan>);
 pub(super) struct Plan {
     pub(super) name: Arc<str>,
     pub(super) nodes: Vec<Node>,
-    pub(super) inputs: Vec<Given>,
+    pub(super) wanted: Wanted,
     pub(super) states: Arc<States>,
     pub(super) lenient: bool,
     pub(super) observer: Option<Observer>,
@@ -75,7 +75,7 @@ impl Pipeline {
 
     /// Returns the names of the values that a run must be given.
     pub fn inputs(&self) -> impl Iterator<Item = &str> {
-        self.0.inputs.iter().map(|given| given.name.as_str())
+        self.0.wanted.inputs.iter().map(|given| given.name.as_str())
     }
 }
 
@@ -154,7 +154,9 @@ impl PipelineBuilder {
     /// `step_error`, `step_retry`, `step_skipped`, `pipeline_end`, `pipeline_error`, in this
     /// process only.
     ///
-    /// The events' sources are `pipeline` and `pipeline.step`. Nothing is built for what nobody
+    /// A step that is passed by is told of by `step_skipped` alone, one that runs and returns
+    /// [`Flow::Skip`](crate::Flow::Skip) by `step_start` and then `step_skipped` in place of
+    /// `step_end`. The events' sources are `pipeline` and `pipeline.step`. Nothing is built for what nobody
     /// subscribed to. The bus is not kept alive.
     pub fn observe(mut self, bus: &Bus) -> Self {
         self.bus = Some(bus.clone());
@@ -172,17 +174,18 @@ impl PipelineBuilder {
     /// # Errors
     /// Returns a config error if there is no step, a name comes twice or is none (ASCII letters,
     /// digits, `_` and `-`, a letter or `_` first), a step needs what nothing leaves or what is of
-    /// another type, a binding is of a value that the step doesn't need, a state is missing, or a
-    /// retry policy has a wrong key.
+    /// another type, a binding is of a value that the step doesn't need, a value's name is empty, a
+    /// state is missing, or a retry policy has a wrong key; an unsupported error if a step declares
+    /// where it jumps to, which isn't available yet.
     pub fn build(self) -> Result<Pipeline> {
         let Self { name, steps, inputs, states, lenient, bus, values } = self;
-        let inputs = check(&name, &steps, inputs, &states)?;
+        let wanted = check(&name, &steps, inputs, &states)?;
         let last = steps.len() - 1;
         let node = |(i, def)| Node { def, next: (i < last).then_some(i + 1) };
         let nodes: Vec<Node> = steps.into_iter().enumerate().map(node).collect();
         let names = nodes.iter().map(|node| node.def.name());
         let observer = bus.map(|bus| Observer::new(&bus, &name, names, values));
         let states = Arc::new(states);
-        Ok(Pipeline(Arc::new(Plan { name, nodes, inputs, states, lenient, observer })))
+        Ok(Pipeline(Arc::new(Plan { name, nodes, wanted, states, lenient, observer })))
     }
 }

@@ -6,7 +6,7 @@ use crate::{
     state::{States, missing},
     step::Kind,
 };
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 
 /// A value that must be there before the first step.
 #[derive(Clone, Debug, PartialEq)]
@@ -21,18 +21,28 @@ struct Left<'a> {
     kind: Option<Kind>,
 }
 
-/// Checks a pipeline; returns the values it must be given.
+/// What a pipeline is given.
+#[derive(Debug)]
+pub(super) struct Wanted {
+    /// What it must be given.
+    pub(super) inputs: Vec<Given>,
+    /// What steps take if it is given, by name.
+    pub(super) optional: Vec<String>,
+}
+
+/// Checks a pipeline; returns the values it must and may be given.
 ///
 /// # Errors
-/// Returns a config error that names the step and what is wrong with it.
+/// Returns a config error that names the step and what is wrong with it, or an unsupported error
+/// if a step declares where it jumps to.
 pub(super) fn check(
     pipeline: &str,
     steps: &[StepDef],
     declared: Vec<Given>,
     states: &States,
-) -> Result<Vec<Given>> {
+) -> Result<Wanted> {
     check_names(pipeline, steps).map_err(|e| e.with("pipeline", pipeline.escape_debug()))?;
-    let mut inputs = declared;
+    let (mut inputs, mut optional) = (declared, Vec::new());
     // Where inputs are declared, they are all there are.
     let closed = !inputs.is_empty();
     let mut left: HashMap<String, Left<'_>> = HashMap::new();
@@ -44,17 +54,8 @@ pub(super) fn check(
             let error = Error::new(ErrorKind::Config, "pipeline", why);
             Err(error.with("pipeline", pipeline).with("step", &def.name).hint(hint))
         };
-        if let Some((_, wanted)) = def.signature.states.iter().find(|(of, _)| !states.has(*of)) {
-            return Err(missing(wanted).with("pipeline", pipeline).with("step", &def.name));
-        }
-        if let Some((local, _)) =
-            def.bindings.pairs().find(|(local, _)| !def.signature.has_need(local))
-        {
-            let known = def.signature.all_needs().iter().map(|need| need.name.as_str());
-            let known = known.collect::<Vec<_>>().join(", ");
-            let hint = format!("it needs: {}", if known.is_empty() { "nothing" } else { &known });
-            return refuse(format!("`{local}` is bound, but the step needs no `{local}`"), hint);
-        }
+        check_alone(def, states)
+            .map_err(|e| e.with("pipeline", pipeline).with("step", &def.name))?;
         for need in def.signature.all_needs() {
             let key = def.bindings.key(&need.name);
             match left.get(key) {
@@ -67,7 +68,7 @@ pub(super) fn check(
                     return refuse(why, "make the types the same, or bind another value".into());
                 }
                 Some(_) => {}
-                None if need.optional => {}
+                None if need.optional => optional.push(key.to_owned()),
                 None if closed => {
                     let known = left.keys().map(String::as_str);
                     let near = nearest(key, known).map(|near| format!("did you mean `{near}`? "));
@@ -90,7 +91,33 @@ pub(super) fn check(
             left.insert((*def.output).into(), Left { by: Some(&def.name), kind });
         }
     }
-    Ok(inputs)
+    // Where inputs are declared, nothing else is given.
+    optional.retain(|key| !closed && inputs.iter().all(|given| given.name != *key));
+    Ok(Wanted { inputs, optional })
+}
+
+/// Checks what a step says of itself.
+fn check_alone(def: &StepDef, states: &States) -> Result<()> {
+    let signature = &def.signature;
+    if let Some(target) = signature.targets().first() {
+        let target = target.escape_debug();
+        let why = format!("it may jump to `{target}`, but jumps aren't available yet");
+        let error = Error::new(ErrorKind::Unsupported, "pipeline", why);
+        return Err(error.hint("leave out goto: steps run in a line"));
+    }
+    if let Some((_, wanted)) = signature.states.iter().find(|(of, _)| !states.has(*of)) {
+        return Err(missing(wanted));
+    }
+    match def.bindings.pairs().find(|(local, _)| !signature.has_need(local)) {
+        Some((local, _)) => {
+            let known = signature.all_needs().iter().map(|need| need.name.as_str());
+            let known = known.collect::<Vec<_>>().join(", ");
+            let hint = format!("it needs: {}", if known.is_empty() { "nothing" } else { &known });
+            let why = format!("`{local}` is bound, but the step needs no `{local}`");
+            Err(Error::new(ErrorKind::Config, "pipeline", why).hint(hint))
+        }
+        None => Ok(()),
+    }
 }
 
 fn check_names(pipeline: &str, steps: &[StepDef]) -> Result<()> {
@@ -109,13 +136,19 @@ fn check_names(pipeline: &str, steps: &[StepDef]) -> Result<()> {
         let why = format!("`{}` is not a name", name.escape_debug());
         return refuse(why, "use ASCII letters, digits, `_` and `-`, a letter or `_` first");
     }
-    let mut seen = HashMap::new();
-    for (what, name) in steps.iter().flat_map(|s| [("step", &s.name), ("value", &s.output)]) {
-        let twice = seen.insert((what, name), ()).is_some();
-        if twice && what == "step" {
-            let why = format!("step `{name}` comes twice");
-            return refuse(why, "give one of the two another name: .named(..)");
-        }
+    let mut seen = HashSet::new();
+    if let Some(twice) = names().find(|name| !seen.insert(*name)) {
+        let why = format!("step `{twice}` comes twice");
+        return refuse(why, "give one of the two another name: .named(..)");
     }
-    Ok(())
+    let nameless = |step: &&StepDef| {
+        step.output.is_empty() || step.bindings.pairs().any(|(_, key)| key.is_empty())
+    };
+    match steps.iter().find(nameless) {
+        Some(step) => {
+            let why = format!("step `{}` has a value without a name", step.name);
+            refuse(why, "give .output(..) and .bind(..) names that aren't empty")
+        }
+        None => Ok(()),
+    }
 }

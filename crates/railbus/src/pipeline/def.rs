@@ -8,11 +8,7 @@ use crate::{
     step::{Bindings, Bypass, Input, IntoBypass, IntoFlow, Ran, Signature, Step, StepResult},
 };
 use async_trait::async_trait;
-use std::{
-    any::{Any, type_name},
-    fmt,
-    sync::Arc,
-};
+use std::{any::Any, fmt, sync::Arc};
 
 /// A step as a pipeline holds it: the work, its names, how often it is tried, where it runs, and
 /// what ends the run.
@@ -37,6 +33,7 @@ use std::{
 /// }
 ///
 /// let load = StepDef::value("load", |_| vec![1_i64, 2, 3]).output("raw_data").blocking();
+/// let load = load.leaves::<Vec<i64>>();
 /// let sum = StepDef::of(Sum).bind("data", "raw_data").retry(Retry::attempts(3));
 /// let again = Sum.named("again").bind("data", "raw_data").executor(Blocking);
 /// let last = again.stop_on_success(true).stop_on_error(true).stop_on_exception(true);
@@ -142,6 +139,23 @@ impl StepDef {
             Ok(def) => Box::new(change(*def)),
             Err(other) => other,
         }
+    }
+
+    /// Adds a value that it needs as a `T`, for a closure, which can't say so itself: it is checked
+    /// when the pipeline is built, and can be bound.
+    #[must_use]
+    pub fn needs<T: 'static>(mut self, name: impl Into<String>) -> Self {
+        self.signature = self.signature.needs::<T>(name);
+        self
+    }
+
+    /// Says that its value is a `T`, for those that need it (default: as its signature says, or
+    /// any).
+    #[must_use]
+    pub fn leaves<T: 'static>(mut self) -> Self {
+        let name = self.signature.output_name().to_owned();
+        self.signature = self.signature.output::<T>(name);
+        self
     }
 
     /// Names it; its value goes by that name too, unless it has a name of its own.
@@ -375,26 +389,4 @@ impl<S: Step> IntoStep<IsStep> for S {
     fn into_step(self) -> StepDef {
         StepDef::of(self)
     }
-}
-
-/// Returns the name of a type as a step's name: without its path, in snake case.
-///
-/// # Examples
-/// ```
-/// struct SendMail;
-///
-/// assert_eq!(railbus::pipeline::step_name::<SendMail>(), "send_mail");
-/// ```
-#[must_use]
-pub fn step_name<T>() -> String {
-    let path = type_name::<T>();
-    let name = path.split('<').next().unwrap_or(path).rsplit("::").next().unwrap_or(path);
-    let mut snake = String::new();
-    for (i, c) in name.chars().enumerate() {
-        if c.is_uppercase() && i > 0 {
-            snake.push('_');
-        }
-        snake.extend(c.to_lowercase());
-    }
-    snake
 }

@@ -11,6 +11,6 @@ mod run;
 mod handle;
 
 pub use build::{Pipeline, PipelineBuilder};
-pub use def::{IntoStep, IsDef, IsMaker, IsStep, StepDef, step_name};
+pub use def::{IntoStep, IsDef, IsMaker, IsStep, StepDef};
 pub use handle::IsPipeline;
 pub use report::{RunError, RunReport, Status, StepReport, StepStatus, StopReason};

@@ -3,7 +3,7 @@
 use crate::{
     bus::{Bus, WeakBus},
     event::{Event, Type},
-    step::{Input, Need, Store},
+    step::{Input, Need, StepError, Store},
 };
 use serde_json::{Map, Value, json};
 use std::{sync::Arc, time::Duration};
@@ -25,7 +25,7 @@ pub(super) struct Told<'a> {
     pub(super) attempt: u32,
     pub(super) duration: Duration,
     pub(super) status: &'static str,
-    pub(super) error: Option<(&'a str, &'a str)>,
+    pub(super) error: Option<&'a StepError>,
 }
 
 impl Observer {
@@ -56,12 +56,12 @@ impl Observer {
             .await;
     }
 
-    /// Tells how a run ended; `error` is a step's name, a kind and a message.
+    /// Tells how a run ended; `error` is the step that did not succeed, if it was one, and how.
     pub(super) async fn ended(
         &self,
         status: &'static str,
         duration: Duration,
-        error: Option<(&str, &str, &str)>,
+        error: Option<(Option<&str>, &StepError)>,
     ) {
         let event_type = match error {
             Some(_) => Type::PIPELINE_ERROR,
@@ -72,10 +72,12 @@ impl Observer {
             map.insert("pipeline".into(), (*self.pipeline).into());
             map.insert("status".into(), status.into());
             map.insert("duration".into(), duration.as_secs_f64().into());
-            if let Some((step, kind, message)) = error {
-                map.insert("step".into(), step.into());
-                map.insert("error_kind".into(), kind.into());
-                map.insert("error".into(), message.into());
+            if let Some((step, error)) = error {
+                if let Some(step) = step {
+                    map.insert("step".into(), step.into());
+                }
+                map.insert("error_kind".into(), error.kind().into());
+                map.insert("error".into(), error.line().into());
             }
             Value::Object(map)
         };
@@ -139,9 +141,9 @@ impl Told<'_> {
         map.insert("attempt".into(), self.attempt.into());
         map.insert("duration".into(), self.duration.as_secs_f64().into());
         map.insert("status".into(), self.status.into());
-        if let Some((kind, message)) = self.error {
-            map.insert("error".into(), message.into());
-            map.insert("error_kind".into(), kind.into());
+        if let Some(error) = self.error {
+            map.insert("error".into(), error.line().into());
+            map.insert("error_kind".into(), error.kind().into());
         }
         map
     }

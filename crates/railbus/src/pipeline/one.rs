@@ -4,14 +4,16 @@ use super::{
     build::Plan,
     def::StepDef,
     observe::Told,
-    report::{StepReport, StepStatus},
+    report::{StepReport, StepStatus, said},
 };
 use crate::{
     context,
+    error::{Error, chain},
     event::Event,
     executor::Task,
     retry::Retry,
     step::{Bypass, Exception, Flow, Input, Ran, StepError, StepResult, Store},
+    task,
 };
 use futures_util::FutureExt;
 use std::{
@@ -74,10 +76,10 @@ impl One<'_> {
         let came = came.and_then(|flow| self.keep(flow, store));
         line.ends(tries, start.elapsed(), StepStatus::of(&came));
         line.error = came.as_ref().err().map(said);
-        if let Some(observer) = observer {
-            let message = came.as_ref().err().map(StepError::line).unwrap_or_default();
-            let error = came.as_ref().err().map(|error| (error.kind(), message.as_str()));
-            let status = line.status.name();
+        if let (Some(observer), Ok(Flow::Skip)) = (observer, &came) {
+            observer.step_skipped(self.index, "asked").await;
+        } else if let Some(observer) = observer {
+            let (error, status) = (came.as_ref().err(), line.status.name());
             let (index, duration) = (self.index, line.duration);
             let told = Told { index, attempt: tries, duration, status, error };
             observer.step_ended(told, store, &self.def().output).await;
@@ -142,20 +144,29 @@ impl One<'_> {
             let Some(wait) = retry.and_then(|retry| retry.wait_after(step_try)) else {
                 return (came, step_try);
             };
+            let waiting = match task::sleep("retry", wait) {
+                Ok(waiting) => waiting,
+                Err(no) => return (Err(not_again(no, came)), step_try),
+            };
             let (pipeline, step) = (&*self.plan.name, def.name());
-            tracing::warn!(pipeline, step, step_try, kind, error, ?wait, "a step is tried again");
-            if let Some(observer) = &self.plan.observer {
-                let message = crate::error::chain(&**error);
-                let told = Told {
-                    index: self.index,
-                    attempt: step_try,
-                    duration: start.elapsed(),
-                    status: "exception",
-                    error: Some((kind, &message)),
-                };
+            // As text, since the error is the program's: its Display may panic.
+            let reason = || chain(&**error);
+            tracing::warn!(
+                pipeline,
+                step,
+                step_try,
+                kind,
+                error = reason(),
+                ?wait,
+                "a step is tried again"
+            );
+            if let (Some(observer), Err(error)) = (&self.plan.observer, &came) {
+                let (index, attempt, duration) = (self.index, step_try, start.elapsed());
+                let error = Some(error);
+                let told = Told { index, attempt, duration, status: "exception", error };
                 observer.step_retried(told, wait).await;
             }
-            tokio::time::sleep(wait).await;
+            waiting.await;
             step_try += 1;
         }
     }
@@ -197,12 +208,13 @@ impl One<'_> {
     }
 }
 
-/// Returns what went wrong as a report has it.
-fn said(error: &StepError) -> String {
-    match error {
-        StepError::Failure(_) => error.line(),
-        StepError::Exception(exception) => format!("{}: {}", exception.kind, error.line()),
-    }
+/// Returns the exception that a step ends with which can't be tried again, although it may.
+fn not_again(why: Error, came: Came) -> StepError {
+    let last = match came {
+        Err(StepError::Exception(exception)) => why.because(exception.error),
+        _ => why,
+    };
+    StepError::Exception(Exception::new("unsupported", last))
 }
 
 /// Makes a panic an exception.

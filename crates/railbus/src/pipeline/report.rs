@@ -18,9 +18,10 @@ pub enum Status {
     Failure,
     /// An error befell a step, on its last try.
     Exception,
-    /// A step ended the run before its end.
+    /// A step ended the run, well: by its success before the last step, or because it said so, by
+    /// [`Flow::Stop`].
     Stopped,
-    /// Someone gave the run up.
+    /// Someone gave the run up. Not given yet: a run that is dropped leaves no report.
     Cancelled,
 }
 
@@ -162,9 +163,10 @@ pub struct RunReport {
     pub(super) pipeline: Arc<str>,
     pub(super) steps: Vec<StepReport>,
     pub(super) store: Arc<Store>,
-    // The worst that became of a step, the first one if there are several.
-    pub(super) failed: Option<(Arc<str>, StepError)>,
-    // The step that ended the run before its end, and why.
+    // The worst that became of a step, the first one if there are several; no step if the run
+    // could not start.
+    pub(super) failed: Option<(Option<Arc<str>>, StepError)>,
+    // The step that ended the run, and why.
     pub(super) stopped: Option<(Arc<str>, StopReason)>,
 }
 
@@ -194,14 +196,20 @@ impl RunReport {
     pub fn status(&self) -> Status {
         match (&self.failed, &self.stopped) {
             (None, None) => Status::Success,
+            // A success that ends the run with its last step cuts nothing off.
+            (None, Some((step, StopReason::Success))) if self.is_last(step) => Status::Success,
             (None, Some(_)) => Status::Stopped,
             (Some((_, StepError::Failure(_))), _) => Status::Failure,
             (Some((_, StepError::Exception(_))), _) => Status::Exception,
         }
     }
 
-    /// Returns which step ended the run before its end, and why; none if it went to its end, be it
-    /// past failures, as a lenient pipeline does.
+    fn is_last(&self, step: &str) -> bool {
+        self.steps.last().is_some_and(|last| &*last.name == step)
+    }
+
+    /// Returns which step ended the run, be it the last, and why; none if it went to its end by
+    /// itself, be it past failures, as a lenient pipeline does.
     #[must_use]
     pub fn stopped(&self) -> Option<(&str, StopReason)> {
         self.stopped.as_ref().map(|(step, reason)| (&**step, *reason))
@@ -218,7 +226,8 @@ impl RunReport {
         self.store.get(name)
     }
 
-    /// Returns the values of the steps that succeeded, by name.
+    /// Returns the values of the run, by name: those it was given, those that its steps left, and
+    /// what was passed on where a step was passed by.
     #[must_use]
     pub fn store(&self) -> &Store {
         &self.store
@@ -260,11 +269,15 @@ impl fmt::Display for RunReport {
     /// Writes what the run came to, then a line for every step.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{}: {}", self.pipeline, self.status())?;
+        // What no step's line tells.
+        if let Some((None, error)) = &self.failed {
+            write!(f, ": {}", one_line(&said(error)))?;
+        }
         self.steps.iter().try_for_each(|step| write!(f, "\n  {step}"))
     }
 }
 
-/// A run that did not succeed: in which step, and why.
+/// A run that did not succeed: in which step, if it came to one, and why.
 ///
 /// # Examples
 /// ```
@@ -275,13 +288,14 @@ impl fmt::Display for RunReport {
 /// let report = Pipeline::new("orders").step(ship).build()?.run(store! {}).await;
 /// let error = report.into_result().unwrap_err();
 /// let error: &RunError = error.downcast_ref().unwrap();
-/// assert_eq!((error.pipeline(), error.step(), error.kind()), ("orders", "ship", Some("error")));
+/// assert_eq!((error.pipeline(), error.step()), ("orders", Some("ship")));
+/// assert_eq!(error.kind(), Some("error"));
 /// # Ok::<(), railbus::Error>(()) }).unwrap();
 /// ```
 #[derive(Debug)]
 pub struct RunError {
     pipeline: Arc<str>,
-    step: Arc<str>,
+    step: Option<Arc<str>>,
     // None: the step said no.
     kind: Option<String>,
     source: BoxError,
@@ -294,10 +308,11 @@ impl RunError {
         &self.pipeline
     }
 
-    /// Returns the name of the step that did not succeed.
+    /// Returns the name of the step that did not succeed; none if the run could not start, since
+    /// an input was missing.
     #[must_use]
-    pub fn step(&self) -> &str {
-        &self.step
+    pub fn step(&self) -> Option<&str> {
+        self.step.as_deref()
     }
 
     /// Returns the exception's kind, such as `timeout`, by which retry policies choose; none if
@@ -311,7 +326,9 @@ impl RunError {
 impl fmt::Display for RunError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         // Not the pipeline: whoever reads this knows the subscription, which is its namesake.
-        write!(f, "step {}: ", self.step)?;
+        if let Some(step) = &self.step {
+            write!(f, "step {step}: ")?;
+        }
         if let Some(kind) = &self.kind {
             write!(f, "{kind}: ")?;
         }
@@ -322,6 +339,14 @@ impl fmt::Display for RunError {
 impl StdError for RunError {
     fn source(&self) -> Option<&(dyn StdError + 'static)> {
         Some(&*self.source)
+    }
+}
+
+/// Returns what went wrong as a report has it.
+pub(super) fn said(error: &StepError) -> String {
+    match error {
+        StepError::Failure(_) => error.line(),
+        StepError::Exception(exception) => format!("{}: {}", exception.kind, error.line()),
     }
 }
 

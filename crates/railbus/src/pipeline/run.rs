@@ -30,7 +30,7 @@ impl Pipeline {
     }
 
     /// Runs the steps for an event: its payload is the value of the pipeline's single input, or
-    /// has the values of several as fields.
+    /// has the values of several as fields, and with them what steps take if it is there.
     ///
     /// # Examples
     /// ```
@@ -75,13 +75,15 @@ impl Pipeline {
 
     fn store_of(&self, event: &Event) -> Store {
         let mut store = Store::new();
-        match &self.0.inputs[..] {
+        let wanted = &self.0.wanted;
+        match &wanted.inputs[..] {
             [] => {}
             [only] => store.keep(&only.name, event.raw_payload().clone()),
             several => {
-                for given in several {
-                    if let Some(value) = event.raw_payload().at(&given.name) {
-                        store.keep(&given.name, RawPayload::of(value.clone()));
+                let names = several.iter().map(|given| &given.name).chain(&wanted.optional);
+                for name in names {
+                    if let Some(value) = event.raw_payload().at(name) {
+                        store.keep(name, RawPayload::of(value.clone()));
                     }
                 }
             }
@@ -100,9 +102,7 @@ impl Pipeline {
         observer.started().await;
         run.go().await;
         let report = run.report;
-        let line = report.error().map(StepError::line).unwrap_or_default();
-        let failed = report.failed.as_ref();
-        let error = failed.map(|(step, error)| (&**step, error.kind(), line.as_str()));
+        let error = report.failed.as_ref().map(|(step, error)| (step.as_deref(), error));
         observer.ended(report.status().name(), start.elapsed(), error).await;
         report
     }
@@ -130,7 +130,7 @@ impl<'a> Run<'a> {
     /// Follows the flow from its first step to where it ends.
     async fn go(&mut self) {
         if let Err(error) = self.check_inputs() {
-            self.report.failed = Some((Arc::clone(&self.plan.name), error));
+            self.report.failed = Some((None, error));
             return;
         }
         let mut at = Some(0);
@@ -143,7 +143,8 @@ impl<'a> Run<'a> {
 
     /// Checks that the values which must be given were.
     fn check_inputs(&self) -> Result<(), StepError> {
-        let missing = self.plan.inputs.iter().find(|given| !self.report.store.has(&given.name));
+        let missing =
+            self.plan.wanted.inputs.iter().find(|given| !self.report.store.has(&given.name));
         let Some(given) = missing else { return Ok(()) };
         let why = format!("the input `{}` is missing", given.name);
         let error =
@@ -172,7 +173,7 @@ impl<'a> Run<'a> {
                     }
                 };
                 if worse {
-                    self.report.failed = Some((Arc::clone(name), error));
+                    self.report.failed = Some((Some(Arc::clone(name)), error));
                 }
                 (stop.unwrap_or(strict), reason)
             }

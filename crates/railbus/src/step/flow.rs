@@ -6,6 +6,9 @@ use std::any::TypeId;
 
 /// Where a run goes after a step that did not fail: a value, never an error, so nothing retries it.
 ///
+/// Jumps and branches aren't available yet, a later release has them: a pipeline is a line of steps,
+/// and a step that returns one ends in an exception of kind `flow`.
+///
 /// # Examples
 /// ```
 /// use railbus::{Flow, step::{Branch, Goto}};
@@ -22,9 +25,9 @@ use std::any::TypeId;
 pub enum Flow {
     /// To the next step, with the step's value, if it has one.
     Next(Option<RawPayload>),
-    /// To the step of that name.
+    /// To the step of that name. Not available yet.
     Goto(Goto),
-    /// Along the branch of that label.
+    /// Along the branch of that label. Not available yet.
     Branch(Branch),
     /// Nowhere: the run ends here, well.
     Stop(Option<RawPayload>),
@@ -32,7 +35,7 @@ pub enum Flow {
     Skip,
 }
 
-/// A jump to another step.
+/// A jump to another step. Not available yet, as [`Flow`] says.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Goto {
     /// The name of the step to go to.
@@ -45,7 +48,7 @@ pub struct Goto {
     pub failed: bool,
 }
 
-/// A choice among the branches of a step.
+/// A choice among the branches of a step. Not available yet, as [`Flow`] says.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Branch {
     /// The label of the branch.
@@ -65,13 +68,14 @@ impl Flow {
         Self::Stop(Some(RawPayload::of(value)))
     }
 
-    /// Jumps to a step, which must be among the targets that the step declares.
+    /// Jumps to a step, which must be among the targets that the step declares. Not available yet:
+    /// a pipeline whose step declares one is refused.
     pub fn goto<T: Serialize + Send + Sync + 'static>(to: impl Into<String>, value: T) -> Goto {
         let value = RawPayload::of(value);
         Goto { to: to.into(), value, reason: "manual".into(), failed: false }
     }
 
-    /// Takes the branch of that label.
+    /// Takes the branch of that label. Not available yet.
     pub fn branch<T: Serialize + Send + Sync + 'static>(
         label: impl Into<String>,
         value: T,

@@ -1,7 +1,7 @@
 //! How a step does not succeed.
 
 use super::flow::Flow;
-use crate::error::{BoxError, chain};
+use crate::error::{BoxError, causes, chain};
 use serde::Serialize;
 use serde_json::Value;
 use std::{error::Error as StdError, fmt, sync::Arc};
@@ -56,23 +56,37 @@ struct Said {
     cause: Option<String>,
 }
 
+impl Said {
+    fn caused(&mut self, cause: String) {
+        self.cause = Some(match self.cause.take() {
+            Some(before) => format!("{before}; {cause}"),
+            None => cause,
+        });
+    }
+}
+
 impl Failure {
     /// Creates a failure without a value.
     pub fn new(message: impl Into<String>) -> Self {
         Self(Arc::new(Said { message: message.into(), value: Value::Null, cause: None }))
     }
 
-    /// Adds what the step found, for whoever handles the failure; `null` if it can't be encoded.
+    /// Adds what the step found, for whoever handles the failure; `null` if it can't be encoded,
+    /// and why not is a cause then.
     #[must_use]
     pub fn value(mut self, value: impl Serialize) -> Self {
-        Arc::make_mut(&mut self.0).value = serde_json::to_value(value).unwrap_or_default();
+        let said = Arc::make_mut(&mut self.0);
+        match serde_json::to_value(value) {
+            Ok(value) => said.value = value,
+            Err(error) => said.caused(format!("what it found can't be encoded: {error}")),
+        }
         self
     }
 
     /// Adds the error that made the step say no.
     #[must_use]
     pub fn because(mut self, cause: impl Into<BoxError>) -> Self {
-        Arc::make_mut(&mut self.0).cause = Some(chain(&*cause.into()));
+        Arc::make_mut(&mut self.0).caused(chain(&*cause.into()));
         self
     }
 
@@ -91,17 +105,10 @@ impl Failure {
     /// Finds the failure that an error is or wraps.
     #[must_use]
     pub fn find(error: &(dyn StdError + 'static)) -> Option<Self> {
-        let mut next = Some(error);
-        while let Some(error) = next {
-            if let Some(failure) = error.downcast_ref::<Self>() {
-                return Some(failure.clone());
-            }
-            if let Some(said) = error.downcast_ref::<Said>() {
-                return Some(Self(Arc::new(said.clone())));
-            }
-            next = error.source();
-        }
-        None
+        causes(error).find_map(|error| {
+            let said = error.downcast_ref::<Said>().map(|said| Self(Arc::new(said.clone())));
+            error.downcast_ref::<Self>().cloned().or(said)
+        })
     }
 }
 

@@ -121,7 +121,7 @@ impl Signature {
         self
     }
 
-    /// Adds a step that it may jump to.
+    /// Adds a step that it may jump to. Not available yet: building the pipeline refuses it.
     #[must_use]
     pub fn goto(mut self, step: impl Into<String>) -> Self {
         self.goto.push(step.into());

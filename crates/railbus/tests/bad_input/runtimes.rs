@@ -29,7 +29,7 @@ pub(crate) fn block_on<F: Future>(work: F) -> F::Output {
 }
 
 /// Runs a test on a thread of its own, so that one that hangs fails.
-fn within_a_minute(test: impl FnOnce() + Send + 'static) {
+pub(crate) fn within_a_minute(test: impl FnOnce() + Send + 'static) {
     let (tells, told) = channel();
     let running = thread::spawn(move || {
         test();
