@@ -11,7 +11,7 @@ use railbus::{
 use std::{
     future::{IntoFuture, pending},
     sync::{
-        Arc,
+        Arc, Mutex,
         atomic::{AtomicBool, Ordering::SeqCst},
     },
     time::Duration,
@@ -23,6 +23,8 @@ struct Odd {
     memory: Memory,
     capability: Capability,
     hung: AtomicBool,
+    // What it was given to close.
+    deadline: Arc<Mutex<Option<Duration>>>,
 }
 
 impl Odd {
@@ -30,7 +32,7 @@ impl Odd {
         let memory = Memory::default();
         let mut capability = memory.capability().clone();
         capability.batch_max = 0;
-        Self { memory, capability, hung: AtomicBool::new(false) }
+        Self { memory, capability, hung: AtomicBool::new(false), deadline: Arc::default() }
     }
 }
 
@@ -52,6 +54,7 @@ impl Backend for Odd {
     }
 
     async fn close(&self, deadline: Duration) -> Result<()> {
+        *self.deadline.lock().unwrap() = Some(deadline);
         self.memory.close(deadline).await
     }
 
@@ -80,4 +83,21 @@ async fn a_backend_that_says_it_takes_no_batch_is_given_one_event_at_a_time() {
     let bus = Bus::over(Arc::new(Odd::new()));
     let batch = [1, 2].map(|n| Event::new("a").payload(n).into());
     assert!(bus.publish_all(&batch).await.iter().all(Result::is_ok));
+}
+
+#[railbus::test]
+async fn the_backend_is_given_what_the_groups_left_of_the_deadline() {
+    let odd = Odd::new();
+    odd.hung.store(true, SeqCst);
+    let (given, bus) = (Arc::clone(&odd.deadline), Bus::over(Arc::new(odd)));
+    let (begins, mut begun) = tokio::sync::mpsc::unbounded_channel();
+    let hang = async move |_: Event| {
+        begins.send(()).unwrap();
+        pending::<()>().await;
+    };
+    bus.on("a").group("g").run(hang).await.unwrap();
+    bus.publish_all(&[Event::new("a").payload(0).into()]).await.remove(0).unwrap();
+    begun.recv().await.unwrap();
+    bus.close_within(Duration::from_millis(50)).await.unwrap();
+    assert_eq!(given.lock().unwrap().unwrap(), Duration::ZERO);
 }
