@@ -4,14 +4,19 @@ use crate::error::{Error, ErrorKind, Result};
 use futures_util::poll;
 use std::{
     future::Future,
-    panic::catch_unwind,
+    mem::forget,
+    panic::{AssertUnwindSafe, catch_unwind},
     pin::pin,
     sync::mpsc::{RecvTimeoutError, channel},
     task::Poll,
     thread,
     time::Duration,
 };
-use tokio::{runtime::Handle, sync::oneshot, time::Sleep};
+use tokio::{
+    runtime::{Builder, Handle},
+    sync::oneshot,
+    time::Sleep,
+};
 
 /// Returns the runtime that the caller runs on.
 ///
@@ -41,15 +46,21 @@ pub(crate) fn sleep(operation: &'static str, wait: Duration) -> Result<Sleep> {
     })
 }
 
-/// Awaits `work` for at most `limit`; where there is no runtime with a clock, a thread looks at it.
+/// Drops what is the user's; a panic in its drop goes no further.
+pub(crate) fn let_go<T>(value: T) {
+    if let Err(panic) = catch_unwind(AssertUnwindSafe(|| drop(value))) {
+        // Dropping what the panic carries may panic as well.
+        forget(panic);
+    }
+}
+
+/// Awaits `work` for at most `limit`. A thread looks at the clock: a runtime may have none, and
+/// can't be asked.
 pub(crate) async fn within<T>(limit: Duration, work: impl Future<Output = T>) -> Option<T> {
     let mut work = pin!(work);
     // What is there already needs no clock.
     if let Poll::Ready(output) = poll!(&mut work) {
         return Some(output);
-    }
-    if Handle::try_current().is_ok() {
-        return tokio::time::timeout(limit, work).await.ok();
     }
     let (ended, end) = channel::<()>();
     let (tell, told) = oneshot::channel();
@@ -65,4 +76,18 @@ pub(crate) async fn within<T>(limit: Duration, work: impl Future<Output = T>) ->
     };
     drop((ended, looking));
     output
+}
+
+/// Runs `work` on a thread of its own, with a runtime of its own.
+///
+/// # Errors
+/// Returns an internal error if there is no thread or runtime to be had.
+pub(crate) fn aside(
+    name: &'static str,
+    work: impl Future<Output = ()> + Send + 'static,
+) -> Result<()> {
+    let failed = |e| Error::new(ErrorKind::Internal, name, "there is no thread for it").because(e);
+    let runtime = Builder::new_current_thread().enable_all().build().map_err(failed)?;
+    let started = thread::Builder::new().name(name.into()).spawn(move || runtime.block_on(work));
+    started.map(drop).map_err(failed)
 }

@@ -2,7 +2,8 @@
 #![allow(clippy::unwrap_used, clippy::expect_used)]
 
 use railbus::{
-    Bus, ErrorKind, Event, Type, any,
+    Bus, ErrorKind, Event, Retry, Type, any,
+    delivery::Then,
     predicate::{Predicate, event_type, has_key, topic},
     testing::Recorder,
 };
@@ -148,4 +149,80 @@ async fn a_handler_that_cancels_the_next_one_spares_it_in_the_same_dispatch() {
     bus.on("a").priority(1).run(move |_: &Event| next.cancel()).await.unwrap();
     assert_eq!(bus.publish(Event::new("a")).await.unwrap().matched, 1);
     assert!(received.is_empty());
+}
+
+#[railbus::test]
+async fn waiting_until_all_is_through_tells_that_a_group_stopped() {
+    let bus = Bus::new();
+    let on = bus.on("a").group("g").retry(Retry::attempts(1)).then(Then::Stop);
+    on.run(|_: &Event| Err::<(), _>("the disk is full")).await.unwrap();
+    bus.publish(Event::new("a").payload(0)).await.unwrap();
+    let error = bus.idle().await.unwrap_err();
+    assert!(error.to_string().contains("the disk is full"), "{error}");
+}
+
+#[railbus::test]
+async fn waiting_until_all_is_through_ends_when_the_bus_is_closed() {
+    let bus = Bus::new();
+    let (begins, mut begun) = tokio::sync::mpsc::unbounded_channel();
+    let hang = async move |_: Event| {
+        begins.send(()).unwrap();
+        std::future::pending::<()>().await;
+    };
+    bus.on("a").group("g").run(hang).await.unwrap();
+    bus.publish(Event::new("a").payload(0)).await.unwrap();
+    begun.recv().await.unwrap();
+    let waits = bus.clone();
+    let waiting = tokio::spawn(async move { waits.idle().await });
+    tokio::task::yield_now().await;
+    bus.close_within(Duration::from_millis(50)).await.unwrap();
+    assert_eq!(waiting.await.unwrap().unwrap_err().kind(), ErrorKind::Closed);
+}
+
+#[test]
+fn what_can_never_match_is_refused_and_what_may_is_not() {
+    let bus = Bus::new();
+    for never in [
+        event_type("a") & event_type("b"),
+        topic("a") & has_key("x") & topic("b"),
+        event_type("a.*") & event_type("b"),
+        event_type("a") & event_type("b.*"),
+        (event_type("a") | event_type("b")) & event_type("c"),
+        "".into(),
+        topic("") & any(),
+    ] {
+        let said = never.to_string();
+        let error = bus.on(never).run(|_: &Event| {}).now().unwrap_err();
+        assert_eq!(error.kind(), ErrorKind::Config, "{error}");
+        assert!(error.to_string().contains(&format!("`{said}` can never match")), "{error}");
+    }
+    for may in [
+        event_type("a") & topic("b"),
+        event_type("a.*") & event_type("a.b"),
+        event_type("a*") & event_type("*b"),
+        event_type("a") & !event_type("b"),
+        event_type("a") & (event_type("b") | topic("b")),
+        "*".into(),
+    ] {
+        bus.on(may).run(|_: &Event| {}).now().unwrap();
+    }
+}
+
+#[railbus::test]
+async fn a_group_settles_what_its_backend_brings_beyond_a_predicate_that_says_much() {
+    let mut much = any();
+    for i in 0..20 {
+        much = much & (event_type(&format!("*{i}*")) | topic(&format!("t{i}")));
+    }
+    let clauses = much.interest().0.len();
+    assert!(clauses <= 64, "{clauses} clauses");
+    let bus = Bus::new();
+    let received = Recorder::new();
+    bus.on(much).group("much").run(received.clone()).await.unwrap();
+    bus.on(event_type("a*") & event_type("*z")).group("two").run(received.clone()).await.unwrap();
+    for types in ["t0", "1", "ab", "az"] {
+        bus.publish(Event::new(types).payload(0)).await.unwrap();
+    }
+    bus.idle().await.unwrap();
+    assert_eq!(received.len(), 1);
 }

@@ -128,3 +128,26 @@ async fn a_payload_may_use_its_memory_while_it_is_dropped() {
     keeper.prune("g").await.unwrap();
     assert_eq!(dropped.load(SeqCst), 4, "pruned: one letter, one in the queue");
 }
+
+#[railbus::test]
+async fn a_lease_that_ran_out_tells_who_waits_for_its_room_in_vain() {
+    let backend = backends::open(Options::parse("memory:?queue=1").unwrap()).await.unwrap();
+    let join = async |types: &str| {
+        let (group, start) = (Some("g".into()), Start::Oldest);
+        let (interest, lease) = (event_type(types).interest(), Duration::from_millis(50));
+        backend.subscribe(Subscribe { group, interest, start, lease }).await.unwrap()
+    };
+    let (a, b) = (join("a").await, join("b").await);
+    publish(&*backend, Event::new("a").payload(0)).await.unwrap();
+    assert_eq!(a.fetch(1).await.unwrap().len(), 1);
+    // It holds the only place, and never settles.
+    a.stop();
+    let waits = Arc::clone(&backend);
+    let waiting = tokio::spawn(async move { publish(&*waits, Event::new("b").payload(1)).await });
+    tokio::task::yield_now().await;
+    assert!(!waiting.is_finished());
+    let fetching = tokio::spawn(async move { b.fetch(1).await });
+    let told = waiting.await.unwrap().unwrap_err();
+    assert_eq!(told.kind(), ErrorKind::Overloaded, "{told}");
+    fetching.abort();
+}

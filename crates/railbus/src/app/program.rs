@@ -140,6 +140,12 @@ impl App {
             resume(&mut **input, bus).await?;
         }
         let groups = groups(&spec.subscriptions);
+        if let (Some((name, _)), None) = (groups.first(), bus.accounts()) {
+            let why = format!("{} keeps no accounts of what groups did", bus.capability().name);
+            return Err(Error::new(ErrorKind::Unsupported, "run", why)
+                .with("group", name)
+                .hint("use a bus that does, such as sqlite:PATH, or leave out the groups"));
+        }
         let run = match bus.accounts() {
             Some(accounts) => Some(accounts.begin(&groups).await?),
             None => None,

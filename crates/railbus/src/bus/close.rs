@@ -16,7 +16,8 @@ use tokio::runtime::Handle;
 const CLOSE_WITHIN: Duration = Duration::from_secs(30);
 
 impl Bus {
-    /// Closes the bus: nothing new starts, what runs finishes, for at most 30 seconds.
+    /// Closes the bus: nothing new starts, what runs finishes, for at most 30 seconds and the grace
+    /// of [`Bus::close_within`].
     ///
     /// # Errors
     /// As [`Bus::close_within`].
@@ -26,6 +27,9 @@ impl Bus {
 
     /// Closes the bus: nothing new is fetched, handlers in flight finish and may still publish;
     /// what has not finished at the deadline is given back. Closing again waits for the first.
+    ///
+    /// The deadline is for all together, the backend included. What a group has not finished by
+    /// then is aborted: it has up to 2 s more to end, and the backend up to 2 s to take it back.
     ///
     /// Inside a handler it returns at once and the closing goes on without it, since it can't wait
     /// for the delivery it is called from.
@@ -40,11 +44,16 @@ impl Bus {
         if context::depth() == 0 {
             return draining.finish(deadline).await;
         }
-        tokio::spawn(async move {
+        let runtime = Handle::try_current().ok().or_else(|| self.0.runtime());
+        let finishing = async move {
             if let Err(error) = draining.finish(deadline).await {
                 tracing::warn!(%error, "the bus did not close well");
             }
-        });
+        };
+        match runtime {
+            Some(runtime) => drop(runtime.spawn(finishing)),
+            None => task::aside("railbus-close", finishing)?,
+        }
         Ok(())
     }
 
@@ -127,11 +136,12 @@ impl Draining {
     /// # Errors
     /// Returns an error if the backend can't let go.
     pub async fn finish(self, deadline: Duration) -> Result<()> {
+        let began = Instant::now();
         let Self(bus) = self.settle(deadline).await;
         bus.0.table.enter(Phase::Closed);
         // What did not end in time is not called again, and ends where it waits.
         bus.0.table.clear();
         bus.0.aborting.cancel();
-        bus.0.backend.close(deadline).await
+        bus.0.backend.close(deadline.saturating_sub(began.elapsed())).await
     }
 }

@@ -13,6 +13,7 @@ use crate::{
     event::Event,
     handler::{Call, Called},
     instrument::{Counters, Seat, seat},
+    task::let_go,
 };
 use std::{
     any::Any,
@@ -129,10 +130,11 @@ impl<'a> Way<'a> {
             self.current = Some(entry);
             if !entry.plain {
                 self.asking = true;
-                if !entry.predicate.matches(event) {
+                let wanted = entry.predicate.matches(event);
+                self.asking = false;
+                if !wanted {
                     continue;
                 }
-                self.asking = false;
             }
             let called = entry.handler.call(Call::broadcast(event, 1, &entry.world));
             if !matches!(called, Called::Now(Outcome::Done)) {
@@ -186,7 +188,10 @@ impl<'a> Dispatch<'a> {
             Ok(Some(Called::Now(outcome))) => outcome,
             Err(panic) => {
                 let asking = std::mem::take(&mut self.way.asking);
-                panicked(if asking { "the predicate panicked" } else { "panicked" }, &*panic)
+                let what = if asking { "the predicate panicked" } else { "panicked" };
+                let outcome = panicked(what, &*panic);
+                let_go(panic);
+                outcome
             }
         };
         self.ended(outcome).map(Need::Tell)

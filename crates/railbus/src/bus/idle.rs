@@ -6,6 +6,7 @@ use crate::{
     error::{Error, ErrorKind, Result},
     task,
 };
+use futures_util::future::select_all;
 use std::time::Duration;
 
 /// How often broadcasts are asked for, which nothing tells of.
@@ -19,8 +20,8 @@ impl Bus {
     /// What others publish meanwhile is waited for as well, and so is what is held back.
     ///
     /// # Errors
-    /// Returns an error inside a handler, which would wait for itself, if the bus is closed, or
-    /// what the backend says.
+    /// Returns an error inside a handler, which would wait for itself, if the bus is closed, what
+    /// ended one of its groups by itself, or what the backend says.
     ///
     /// # Cancel safety
     /// Nothing is lost if it is dropped.
@@ -50,14 +51,21 @@ impl Bus {
             self.check_open("idle")?;
             // What is published during this look may not be in it: then it is taken again.
             let before = self.counters().published.get();
-            let groups: Vec<_> = {
+            let (groups, failures): (Vec<_>, Vec<_>) = {
                 let members = self.0.members.lock().await;
-                let of =
-                    |(name, member): (&String, &Member)| (name.clone(), member.interest.clone());
-                members.groups.iter().map(of).collect()
+                let of = |(name, member): (&String, &Member)| {
+                    ((name.clone(), member.interest.clone()), Box::pin(member.failure()))
+                };
+                members.groups.iter().map(of).unzip()
             };
             if !groups.is_empty() {
-                self.0.backend.settled(&groups).await?;
+                tokio::select! {
+                    biased;
+                    // Nobody here settles what is left in its group.
+                    (error, ..) = select_all(failures) => return Err(error),
+                    settled = self.0.backend.settled(&groups) => settled?,
+                    () = self.0.aborting.cancelled() => continue,
+                }
             }
             if !self.is_quiet().await? {
                 task::runtime("idle")?;

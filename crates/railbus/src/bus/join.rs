@@ -31,6 +31,8 @@ impl Bus {
         let mut members = self.0.members.lock().await;
         // Closing may have come first while this waited for the lock.
         self.check_open("subscribe")?;
+        // Leases are renewed by the clock.
+        drop(task::sleep("subscribe", Duration::ZERO)?);
         // For cancelling from threads that know of no runtime.
         let _ = self.0.runtime.set(task::runtime("subscribe")?);
         self.join_locked(&mut members, name, terms).await

@@ -3,9 +3,10 @@
 use crate::{
     backend::{Source, Start},
     consumer::Group,
+    error::Error,
     predicate::Interest,
 };
-use std::{collections::HashMap, sync::Arc, time::Duration};
+use std::{collections::HashMap, future::Future, sync::Arc, time::Duration};
 
 /// The open memberships of a bus. One lock: opening is rare, and two openings of one group must
 /// not overtake each other.
@@ -46,6 +47,19 @@ impl Member {
     /// Tells whether it ended by itself, so that it must be opened anew.
     pub(super) fn has_failed(&self) -> bool {
         self.group.failed().borrow().is_some()
+    }
+
+    /// Returns what will end it by itself, for who waits for it meanwhile.
+    pub(super) fn failure(&self) -> impl Future<Output = Error> + Send + use<> {
+        let mut failed = self.group.failed();
+        async move {
+            let error = failed.wait_for(Option::is_some).await.ok().and_then(|e| e.clone());
+            match error {
+                Some(error) => error,
+                // It ended in order.
+                None => std::future::pending().await,
+            }
+        }
     }
 }
 

@@ -90,7 +90,7 @@ impl Bus {
             return vec![Err(e); batch.len()];
         }
         let mut results = Vec::with_capacity(batch.len());
-        let most = inner.backend.capability().batch_max;
+        let most = inner.backend.capability().batch_max.max(1);
         for part in batch.chunks(most) {
             let made: Vec<_> = part.iter().map(|outgoing| inner.outgoing_of(outgoing)).collect();
             let out: Vec<_> = made.iter().filter_map(|made| made.as_ref().ok().cloned()).collect();

@@ -62,27 +62,15 @@ impl Bus {
     ///
     /// # Errors
     /// Returns the first error; none of them is open then.
+    ///
+    /// # Cancel safety
+    /// If it is dropped, none of them is open.
     pub async fn open_all(&self, openings: Vec<Opening>) -> Result<Vec<Subscription>> {
-        let mut opened: Vec<(Subscription, Terms)> = Vec::new();
-        let mut failed = None;
-        for opening in openings {
-            match opening.enter() {
-                Ok(entered) => opened.push(entered),
-                Err(e) => failed = failed.or(Some(e)),
-            }
+        let entered = openings.into_iter().map(Opening::enter).collect::<Result<Vec<_>>>()?;
+        for entered in &entered {
+            entered.attach().await?;
         }
-        for (subscription, terms) in &opened {
-            if failed.is_none() {
-                failed = subscription.attach(terms).await.err();
-            }
-        }
-        match failed {
-            None => Ok(opened.into_iter().map(|(subscription, _)| subscription).collect()),
-            Some(e) => {
-                opened.iter().for_each(|(subscription, _)| subscription.cancel());
-                Err(e)
-            }
-        }
+        Ok(entered.into_iter().map(Entered::keep).collect())
     }
 }
 
@@ -223,6 +211,9 @@ impl On {
 }
 
 /// A subscription that opens when awaited.
+///
+/// # Cancel safety
+/// If what is awaited is dropped, the subscription is not open.
 #[must_use = "a subscription opens when awaited"]
 pub struct Opening {
     on: On,
@@ -240,11 +231,11 @@ impl Opening {
             return Err(Error::new(ErrorKind::Unsupported, "subscribe", why)
                 .hint("await it instead of calling now()"));
         }
-        Ok(self.enter()?.0)
+        Ok(self.enter()?.keep())
     }
 
     /// Checks it and puts it into the table.
-    fn enter(self) -> Result<(Subscription, Terms)> {
+    fn enter(self) -> Result<Entered> {
         let Self { on, handler } = self;
         on.bus.check_open("subscribe")?;
         on.check(&*handler)?;
@@ -267,7 +258,7 @@ impl Opening {
             }
         })?;
         let terms = Terms { lease: on.lease, limit: on.limit, start: on.start.unwrap_or_default() };
-        Ok((Subscription { entry, bus: on.bus }, terms))
+        Ok(Entered { subscription: Subscription { entry, bus: on.bus }, terms, kept: false })
     }
 }
 
@@ -346,13 +337,34 @@ impl On {
     }
 }
 
-impl Subscription {
+/// A subscription in the table, which is cancelled unless it is kept: who opens it may stop waiting.
+struct Entered {
+    subscription: Subscription,
+    terms: Terms,
+    kept: bool,
+}
+
+impl Entered {
     /// Makes the events come: joins the group, or listens to broadcasts.
-    async fn attach(&self, terms: &Terms) -> Result<()> {
-        match &self.entry.group {
-            Some(group) => self.bus.join(group, terms).await,
-            None if self.bus.capability().broadcast == Broadcast::Live => self.bus.listen().await,
+    async fn attach(&self) -> Result<()> {
+        let Subscription { entry, bus } = &self.subscription;
+        match &entry.group {
+            Some(group) => bus.join(group, &self.terms).await,
+            None if bus.capability().broadcast == Broadcast::Live => bus.listen().await,
             None => Ok(()),
+        }
+    }
+
+    fn keep(mut self) -> Subscription {
+        self.kept = true;
+        self.subscription.clone()
+    }
+}
+
+impl Drop for Entered {
+    fn drop(&mut self) {
+        if !self.kept {
+            self.subscription.cancel();
         }
     }
 }
@@ -363,14 +375,9 @@ impl IntoFuture for Opening {
 
     fn into_future(self) -> Self::IntoFuture {
         Box::pin(async move {
-            let (subscription, terms) = self.enter()?;
-            match subscription.attach(&terms).await {
-                Ok(()) => Ok(subscription),
-                Err(e) => {
-                    subscription.cancel();
-                    Err(e)
-                }
-            }
+            let entered = self.enter()?;
+            entered.attach().await?;
+            Ok(entered.keep())
         })
     }
 }

@@ -169,7 +169,12 @@ impl Table {
         let matching: SmallVec<_> = all.iter().filter(|e| e.wants(event)).cloned().collect();
         // One that was cancelled since is gone: what it wanted is not unmatched, but another's.
         let interested = |e: &Arc<Entry>| {
-            !e.is_cancelled() && e.predicate.may_want(event.event_type(), event.topic())
+            let (event_type, topic) = (event.event_type(), event.topic());
+            let may_want = || e.predicate.may_want(event_type, topic);
+            // A backend is asked for more than that where a predicate says much: what came by it
+            // would come again and again.
+            let asked_for = || e.predicate.interest().compile().matches(event_type, topic);
+            !e.is_cancelled() && (may_want() || asked_for())
         };
         let known = !matching.is_empty() || all.iter().any(interested);
         known.then_some(matching)

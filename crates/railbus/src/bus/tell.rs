@@ -11,9 +11,11 @@ use crate::{
     consumer::panicked,
     context::{self, Delivering},
     delivery::Outcome,
+    error::{Error, ErrorKind},
     event::{Event, Type},
     handler::Called,
     instrument::seat,
+    task::let_go,
 };
 use futures_util::FutureExt;
 use std::{panic::AssertUnwindSafe, time::Duration};
@@ -105,15 +107,17 @@ impl Bus {
         counted: bool,
     ) -> Report {
         loop {
-            match need {
+            let failed = match need {
                 Need::Nothing => return self.ended(dispatch, event, counted),
                 // Not one that says it is async, or it would not have come here.
-                Need::Await(running) => drop(running),
-                Need::Tell(failed) => {
-                    if let Some(event) = self.0.event_of(failed, counted) {
-                        self.tell_now(event);
-                    }
+                Need::Await(running) => {
+                    let_go(running);
+                    dispatch.ended(Outcome::Failed(Box::new(unawaited())))
                 }
+                Need::Tell(failed) => Some(failed),
+            };
+            if let Some(event) = failed.and_then(|failed| self.0.event_of(failed, counted)) {
+                self.tell_now(event);
             }
             need = dispatch.go();
         }
@@ -148,8 +152,10 @@ impl Bus {
     /// Hands the event to the broadcast subscriptions here once its delay has passed, unless the
     /// bus is closed before.
     pub(super) fn dispatch_after(&self, delay: Duration, event: &Event) {
+        // Without one it was refused.
+        let Some(runtime) = self.0.runtime() else { return };
         let (bus, event) = (self.clone(), event.clone());
-        self.0.retries.spawn(self.0.bounded(async move {
+        let waits = async move {
             tokio::select! {
                 () = tokio::time::sleep(delay) => {
                     bus.dispatch(&bus.0.table.now(), &event).await;
@@ -159,7 +165,8 @@ impl Bus {
                         .in_scope(|| tracing::warn!("a delayed event ended with its bus"));
                 }
             }
-        }));
+        };
+        self.0.retries.spawn_on(self.0.bounded(waits), &runtime);
     }
 
     #[cold]
@@ -183,6 +190,11 @@ impl Bus {
     }
 }
 
+fn unawaited() -> Error {
+    let why = "the handler says it needs no awaiting, but does: set ASYNC to true";
+    Error::new(ErrorKind::Handler, "handler", why)
+}
+
 /// Begins a dispatch that is not to be counted.
 fn begin<'a>(now: &'a Snapshot, event: &'a Event) -> (Dispatch<'a>, Need<'a>) {
     let mut several = None;
@@ -200,7 +212,11 @@ fn begin<'a>(now: &'a Snapshot, event: &'a Event) -> (Dispatch<'a>, Need<'a>) {
 async fn outcome_of(running: Running<'_>, event: &Event) -> Outcome {
     let running = AssertUnwindSafe(running).catch_unwind();
     let outcome = Delivering::new(event, running).await;
-    outcome.unwrap_or_else(|panic| panicked("panicked", &*panic))
+    outcome.unwrap_or_else(|panic| {
+        let outcome = panicked("panicked", &*panic);
+        let_go(panic);
+        outcome
+    })
 }
 
 impl Inner {

@@ -6,6 +6,7 @@ use crate::{
     delivery::{Delivery, Outcome},
     error::{Error, ErrorKind},
     handler::{Call, Called},
+    task::let_go,
 };
 use futures_util::FutureExt;
 use std::{
@@ -21,7 +22,7 @@ pub(crate) async fn run_entry(entry: &Entry, delivery: &Delivery) -> Outcome {
         match catch_unwind(wanted) {
             Ok(true) => {}
             Ok(false) => return Outcome::Skip,
-            Err(panic) => return panicked("the predicate panicked", &*panic),
+            Err(panic) => return contained("the predicate panicked", panic),
         }
     }
     let event = delivery.event();
@@ -35,10 +36,16 @@ pub(crate) async fn run_entry(entry: &Entry, delivery: &Delivery) -> Outcome {
         }
         Ok(Called::Later(running)) => {
             let running = Delivering::new(event, AssertUnwindSafe(running).catch_unwind());
-            running.await.unwrap_or_else(|panic| panicked("panicked", &*panic))
+            running.await.unwrap_or_else(|panic| contained("panicked", panic))
         }
-        Err(panic) => panicked("panicked", &*panic),
+        Err(panic) => contained("panicked", panic),
     }
+}
+
+fn contained(what: &str, panic: Box<dyn Any + Send>) -> Outcome {
+    let outcome = panicked(what, &*panic);
+    let_go(panic);
+    outcome
 }
 
 /// Returns the failure that a panic is.

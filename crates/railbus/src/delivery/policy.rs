@@ -6,6 +6,7 @@ use crate::{
     error::{Error, ErrorKind},
     retry::Retry,
     step::Failure,
+    task::let_go,
 };
 use serde::{Deserialize, Serialize};
 use std::{
@@ -116,12 +117,14 @@ impl FailurePolicy {
             },
             Outcome::Failed(e) => {
                 let reason = crate::error::chain(&*e);
-                match self.retry.wait_after(attempt) {
+                let decision = match self.retry.wait_after(attempt) {
                     Some(wait) if self.class_of(&*e) == Class::Transient => {
                         Decision::Again(wait, reason)
                     }
                     _ => self.last(reason),
-                }
+                };
+                let_go(e);
+                decision
             }
         }
     }
@@ -132,7 +135,10 @@ impl FailurePolicy {
             true => (self.classify)(error),
             false => Class::Permanent,
         });
-        catch_unwind(classify).unwrap_or(Class::Permanent)
+        catch_unwind(classify).unwrap_or_else(|panic| {
+            let_go(panic);
+            Class::Permanent
+        })
     }
 
     /// Decides about an event that came back although its last try was used up: the process died,

@@ -185,8 +185,15 @@ impl Predicate {
     /// Checks that the predicate is not one that surely matches nothing.
     ///
     /// # Errors
-    /// Refuses a bare type with a `:` in it: types have dots, topics have colons.
+    /// Refuses a bare type with a `:` in it: types have dots, topics have colons. Also refuses
+    /// what asks for an empty type or topic, or for two of which an event has one.
     pub fn check(&self) -> Result<()> {
+        if self.0.clauses().is_empty() {
+            let why = format!("`{self}` can never match");
+            return Err(Error::new(ErrorKind::Config, "subscribe", why).hint(
+                "an event has one type and one topic, neither is empty: join several with `|`",
+            ));
+        }
         let Some(pattern) = self.0.mistaken_topic() else { return Ok(()) };
         let why = format!("`{pattern}` looks like a topic, but a bare text is a type");
         Err(Error::new(ErrorKind::Config, "subscribe", why)
@@ -296,16 +303,14 @@ impl Node {
 
     fn clauses(&self) -> Vec<Clause> {
         match self {
+            // No event has an empty type or topic.
+            Self::Bare(p) | Self::Type(p) | Self::Topic(p) if p.as_str().is_empty() => Vec::new(),
             Self::Bare(p) | Self::Type(p) => {
                 vec![Clause { event_type: Some(p.as_str().into()), topic: None }]
             }
             Self::Topic(p) => vec![Clause { event_type: None, topic: Some(p.as_str().into()) }],
             Self::Or(a, b) => [a.clauses(), b.clauses()].concat(),
-            Self::And(a, b) => {
-                let (left, right) = (a.clauses(), b.clauses());
-                let pairs = left.iter().flat_map(|l| right.iter().map(move |r| l.and(r)));
-                pairs.collect()
-            }
+            Self::And(a, b) => Clause::all_and(a.clauses(), b.clauses()),
             _ => vec![Clause::default()],
         }
     }

@@ -4,6 +4,9 @@ use crate::topic::Pattern;
 use serde::{Deserialize, Serialize};
 use std::fmt;
 
+/// How many pairs of clauses an `&` may make.
+const CLAUSES_MAX: usize = 64;
+
 /// The part of a predicate that backends understand: any of these clauses.
 ///
 /// # Examples
@@ -34,20 +37,30 @@ pub struct Clause {
 }
 
 impl Clause {
-    /// Keeps of each part the one that says more; what is left out is asked in process.
-    pub(super) fn and(&self, other: &Self) -> Self {
-        let both = |a: &Option<String>, b: &Option<String>| match (a, b) {
-            (Some(a), Some(b)) if Pattern::new(b.as_str()).is_exact() => {
-                let _ = a;
-                Some(b.clone())
+    /// Keeps of each part the one that says more; what is left out is asked in process. None if
+    /// the two exclude each other.
+    fn and(&self, other: &Self) -> Option<Self> {
+        Some(Self {
+            event_type: both(self.event_type.as_ref(), other.event_type.as_ref())?,
+            topic: both(self.topic.as_ref(), other.topic.as_ref())?,
+        })
+    }
+
+    /// Returns at least what both want: all pairs that do not exclude each other, or just one of
+    /// the two where the pairs would be too many.
+    pub(super) fn all_and(left: Vec<Self>, right: Vec<Self>) -> Vec<Self> {
+        let most = CLAUSES_MAX.max(left.len()).max(right.len());
+        let mut pairs = Vec::new();
+        for pair in left.iter().flat_map(|l| right.iter().filter_map(move |r| l.and(r))) {
+            if !pairs.contains(&pair) {
+                pairs.push(pair);
             }
-            (Some(a), _) => Some(a.clone()),
-            (None, b) => b.clone(),
-        };
-        Self {
-            event_type: both(&self.event_type, &other.event_type),
-            topic: both(&self.topic, &other.topic),
+            if pairs.len() > most {
+                // What is wanted beside both is asked in process.
+                return if left.len() < right.len() { left } else { right };
+            }
         }
+        pairs
     }
 
     fn covers(&self, other: &Self) -> bool {
@@ -55,6 +68,17 @@ impl Clause {
             mine.is_none() || mine.as_deref() == Some("*") || mine == theirs
         };
         part(&self.event_type, &other.event_type) && part(&self.topic, &other.topic)
+    }
+}
+
+/// Returns the pattern that says more; no outer one if no name matches both.
+fn both(a: Option<&String>, b: Option<&String>) -> Option<Option<String>> {
+    let (Some(a), Some(b)) = (a, b) else { return Some(a.or(b).cloned()) };
+    let (one, other) = (Pattern::new(a.as_str()), Pattern::new(b.as_str()));
+    match (one.is_exact(), other.is_exact()) {
+        (_, true) => one.matches(b).then(|| Some(b.clone())),
+        (true, false) => other.matches(a).then(|| Some(a.clone())),
+        (false, false) => Some(Some(a.clone())),
     }
 }
 

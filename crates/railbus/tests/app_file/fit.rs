@@ -1,6 +1,7 @@
 //! What the backend refuses of an app, told with its place before anything runs.
 
-use crate::Folder;
+use crate::{APP, Folder};
+use railbus::{ErrorKind, app::App, options::Options};
 
 const REST: &str = "[steps.a]\ncommand = [\"true\"]\n[pipelines.p]\nflow = \"a\"\n[[on]]\ntype = \"x\"\npipeline = \"p\"\ngroup = \"g\"\n";
 
@@ -133,4 +134,15 @@ fn one_mistake_is_told_once() {
         let expected = if bus == "memory:x" { 2 } else { 1 };
         assert_eq!(problems.list().len(), expected, "{bus} {group}\n{problems}");
     }
+}
+
+#[railbus::test]
+async fn an_app_with_groups_does_not_open_where_nobody_keeps_account_of_them() {
+    let folder = Folder::new();
+    let text = APP.replace("memory:", "sqlite:x.db") + "type = \"a\"\ngroup = \"g\"";
+    let mut app = folder.load(text, &[]).unwrap();
+    app.bus = Options::parse("memory:").unwrap();
+    let error = App::open(&app).await.unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::Unsupported, "{error}");
+    assert!(error.to_string().contains("memory keeps no accounts"), "{error}");
 }

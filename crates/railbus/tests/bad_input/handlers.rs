@@ -3,8 +3,9 @@
 use crate::stage::{Stage, captured, gone};
 use railbus::{
     Bus, ErrorKind, Event, Payload, Subscription,
-    delivery::Delivery,
-    predicate::{Predicate, has_key},
+    delivery::{Delivery, Outcome},
+    handler::{Call, Called, Handler},
+    predicate::{Predicate, event_type, has_key},
     testing::Recorder,
 };
 use std::{
@@ -274,4 +275,71 @@ async fn a_predicate_that_panics_is_a_failure_of_its_subscription_alone() {
         drop(received);
         stage.end(watched).await;
     }
+}
+
+/// An error that panics when it is dropped.
+#[derive(Debug)]
+struct Explodes;
+
+impl fmt::Display for Explodes {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("tick tick")
+    }
+}
+
+impl std::error::Error for Explodes {}
+
+impl Drop for Explodes {
+    fn drop(&mut self) {
+        assert!(std::thread::panicking(), "dropped");
+    }
+}
+
+#[railbus::test]
+async fn what_a_broadcast_failed_of_may_panic_as_it_is_dropped() {
+    let bus = Bus::new();
+    let received = Recorder::new();
+    bus.on("*sync").priority(9).run(received.clone()).now().unwrap();
+    bus.on("sync").run(|_: &Event| Err::<(), _>(Explodes)).now().unwrap();
+    bus.on("sync").run(|_: &Event| -> () { panic_any(Explodes) }).now().unwrap();
+    let report = bus.emit(Event::new("sync")).unwrap();
+    assert_eq!((report.failures.len(), received.len()), (2, 1));
+    bus.on("async").run(async |_: Event| Err::<(), _>(Explodes)).now().unwrap();
+    bus.on("async").run(async |_: Event| -> () { panic_any(Explodes) }).now().unwrap();
+    let report = bus.publish(Event::new("async")).await.unwrap();
+    assert_eq!((report.failures.len(), received.len()), (2, 2));
+    assert_eq!(report.failures[0].error, "tick tick");
+}
+
+#[test]
+fn a_panic_after_a_predicate_that_said_no_is_the_handlers() {
+    let bus = Bus::new();
+    bus.on(event_type("a") & has_key("x")).run(|_: &Event| {}).now().unwrap();
+    bus.on("a").run(|_: &Event| -> () { panic!("boom") }).now().unwrap();
+    let report = bus.emit(Event::new("a").payload(1)).unwrap();
+    assert!(!report.failures[0].error.contains("predicate"), "{:?}", report.failures);
+}
+
+/// A handler that says it needs no awaiting, and does.
+struct Lies;
+
+impl Handler<()> for Lies {
+    const ASYNC: bool = false;
+
+    fn call<'a>(&'a self, _: Call<'a>) -> Called<'a> {
+        Called::Later(Box::pin(async { Outcome::Done }))
+    }
+}
+
+#[test]
+fn emitting_to_a_handler_that_hides_that_it_is_async_is_a_failure_that_says_so() {
+    let bus = Bus::new();
+    let received = Recorder::new();
+    bus.on("a").named("lies").run(Lies).now().unwrap();
+    bus.on("a").run(received.clone()).now().unwrap();
+    let report = bus.emit(Event::new("a")).unwrap();
+    assert_eq!((report.failures.len(), received.len()), (1, 1));
+    let failure = &report.failures[0];
+    assert_eq!(failure.subscription, "lies");
+    assert!(failure.error.contains("set ASYNC to true"), "{failure:?}");
 }

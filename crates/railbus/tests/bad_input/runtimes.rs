@@ -167,3 +167,58 @@ fn a_bus_outlives_the_runtime_it_was_used_in() {
         }
     });
 }
+
+#[test]
+fn off_its_runtime_a_delayed_event_is_published_all_the_same() {
+    within_a_minute(|| {
+        let runtime = tokio::runtime::Runtime::new().unwrap();
+        let bus = Bus::new();
+        runtime.block_on(async { bus.on("b").group("g").run(|_: &Event| {}).await }).unwrap();
+        let received = Recorder::new();
+        bus.on("a").run(received.clone()).now().unwrap();
+        let delay = Duration::from_millis(1);
+        block_on(bus.publish(Event::new("a").delay(delay))).unwrap();
+        runtime.block_on(received.wait_for(1));
+    });
+}
+
+#[test]
+fn in_a_runtime_without_a_clock_closing_waits_for_handlers_and_ends_at_its_deadline() {
+    within_a_minute(|| {
+        let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
+        for (deadline, returns) in [(Duration::from_secs(60), true), (Duration::ZERO, false)] {
+            runtime.block_on(async {
+                let bus = Bus::new();
+                let (go, goes) = tokio::sync::watch::channel(false);
+                let wait = async move |_: Event| {
+                    let _ = goes.clone().wait_for(|go| *go).await;
+                };
+                bus.on("a").run(wait).await.unwrap();
+                let publisher = bus.clone();
+                let publishing =
+                    tokio::spawn(async move { publisher.publish(Event::new("a")).await });
+                tokio::task::yield_now().await;
+                let closer = bus.clone();
+                let closing = tokio::spawn(async move { closer.close_within(deadline).await });
+                tokio::task::yield_now().await;
+                assert!(!publishing.is_finished());
+                if returns {
+                    go.send_replace(true);
+                }
+                closing.await.unwrap().unwrap();
+                assert_eq!(publishing.is_finished(), returns);
+            });
+        }
+    });
+}
+
+#[test]
+fn without_a_runtime_a_handler_may_close_its_bus() {
+    within_a_minute(|| {
+        let bus = Bus::new();
+        bus.on("a").run(async |bus: Bus| bus.close().await).now().unwrap();
+        let report = block_on(bus.publish(Event::new("a"))).unwrap();
+        assert!(report.failures.is_empty(), "{report:?}");
+        assert_eq!(bus.emit(Event::new("a")).unwrap_err().kind(), ErrorKind::Closed);
+    });
+}

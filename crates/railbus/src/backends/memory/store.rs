@@ -245,10 +245,13 @@ impl State {
 
     /// Leases to a member what it wants, or says how long there is nothing.
     pub(super) fn claim(&mut self, group: u64, member: u64, lease: Duration, max: usize) -> Found {
-        match self.groups.get_mut(&group) {
+        let found = match self.groups.get_mut(&group) {
             Some(group) => group.claim(member, lease, max),
             None => Found::Gone,
-        }
+        };
+        // A lease that ran out may have been the last hope of who waits for room.
+        self.admit();
+        found
     }
 
     /// Settles a batch of a group; false for each lease that was lost.

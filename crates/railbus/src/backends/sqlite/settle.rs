@@ -215,7 +215,7 @@ mod tests {
 
         fn publish(&mut self, event: Event) {
             let ready = publish::make_ready(&event.into(), 1 << 20, &self.member.timeline).unwrap();
-            work(&mut self.store, |t| publish::insert(t, &[ready.clone()]));
+            work(&mut self.store, |t| publish::insert(t, std::slice::from_ref(&ready)));
         }
 
         /// Claims what there is: the ids, and the tries they count.
@@ -286,7 +286,10 @@ mod tests {
         clocks.set_wall(200 * DAY);
         let receipt = Receipt { place: 1, fence: 1, token: None };
         let nack = Settle::new(receipt, Verdict::Nack { delay: Duration::from_secs(10) });
-        assert_eq!(work(&mut one.store, |t| settle(t, &one.member, &[nack.clone()])), [true]);
+        assert_eq!(
+            work(&mut one.store, |t| settle(t, &one.member, std::slice::from_ref(&nack))),
+            [true]
+        );
         clocks.pass(9);
         assert_eq!(one.claim(), vec![]);
         clocks.pass(1);
