@@ -233,7 +233,8 @@ impl fmt::Display for Error {
             f.write_str(")")?;
         }
         if let Some(source) = &self.0.source {
-            write!(f, ": {source}")?;
+            let source: &(dyn StdError + 'static) = &**source;
+            write!(f, ": {}", shown(|| source.to_string()))?;
         }
         Ok(())
     }
@@ -265,8 +266,12 @@ const CAUSES_MAX: usize = 100;
 /// ```
 #[must_use]
 pub fn chain(error: &(dyn StdError + 'static)) -> String {
-    // The errors are others': what they say of themselves may panic.
-    catch_unwind(AssertUnwindSafe(|| line(error)))
+    shown(|| line(error))
+}
+
+/// Returns what errors say of themselves: they may be others', and may panic.
+fn shown(say: impl FnOnce() -> String) -> String {
+    catch_unwind(AssertUnwindSafe(say))
         .unwrap_or_else(|_| "an error that can't be shown: its Display panicked".into())
 }
 

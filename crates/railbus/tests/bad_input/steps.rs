@@ -157,6 +157,13 @@ async fn an_error_that_can_not_be_shown_is_logged_and_tried_again() {
 }
 
 #[test]
+fn an_error_with_a_cause_that_can_not_be_shown_is_shown() {
+    let error = railbus::Error::new(railbus::ErrorKind::Unavailable, "fetch", "it broke");
+    let error = error.because(Unspeakable).to_string();
+    assert!(error.starts_with("fetch: it broke: an error that can't be shown"), "{error}");
+}
+
+#[test]
 fn a_retry_that_can_not_wait_ends_with_an_exception_that_says_so() {
     within_a_minute(|| {
         let step = || StepDef::fallible("s", |_| Err("no answer".into())).retry(quick(2));
