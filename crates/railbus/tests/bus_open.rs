@@ -1,12 +1,13 @@
-//! Opening subscriptions on backends that are slow, or odd.
+//! What a bus makes of a backend that hangs, or is odd.
 #![allow(clippy::unwrap_used, clippy::expect_used)]
 
 use async_trait::async_trait;
 use futures_util::FutureExt;
 use railbus::{
-    Bus, Event, Result,
+    Bus, ErrorKind, Event, Result,
     backend::{Backend, Capability, Outgoing, Source, Subscribe},
     backends::memory::Memory,
+    predicate::Interest,
 };
 use std::{
     future::{IntoFuture, pending},
@@ -17,7 +18,8 @@ use std::{
     time::Duration,
 };
 
-/// A memory that hangs at the first group that is opened, and takes batches of no size.
+/// A memory that hangs at the first group that is opened, takes batches of no size, and never says
+/// that all is settled.
 #[derive(Debug)]
 struct Odd {
     memory: Memory,
@@ -56,6 +58,10 @@ impl Backend for Odd {
     async fn close(&self, deadline: Duration) -> Result<()> {
         *self.deadline.lock().unwrap() = Some(deadline);
         self.memory.close(deadline).await
+    }
+
+    async fn settled(&self, _: &[(String, Interest)]) -> Result<()> {
+        pending().await
     }
 
     async fn ping(&self) -> Result<()> {
@@ -100,4 +106,17 @@ async fn the_backend_is_given_what_the_groups_left_of_the_deadline() {
     begun.recv().await.unwrap();
     bus.close_within(Duration::from_millis(50)).await.unwrap();
     assert_eq!(given.lock().unwrap().unwrap(), Duration::ZERO);
+}
+
+#[railbus::test]
+async fn waiting_until_all_is_through_ends_when_the_bus_is_closed() {
+    let odd = Odd::new();
+    odd.hung.store(true, SeqCst);
+    let bus = Bus::over(Arc::new(odd));
+    bus.on("a").group("g").run(|_: &Event| {}).await.unwrap();
+    let waits = bus.clone();
+    let waiting = tokio::spawn(async move { waits.idle().await });
+    tokio::task::yield_now().await;
+    bus.close().await.unwrap();
+    assert_eq!(waiting.await.unwrap().unwrap_err().kind(), ErrorKind::Closed);
 }

@@ -161,24 +161,6 @@ async fn waiting_until_all_is_through_tells_that_a_group_stopped() {
     assert!(error.to_string().contains("the disk is full"), "{error}");
 }
 
-#[railbus::test]
-async fn waiting_until_all_is_through_ends_when_the_bus_is_closed() {
-    let bus = Bus::new();
-    let (begins, mut begun) = tokio::sync::mpsc::unbounded_channel();
-    let hang = async move |_: Event| {
-        begins.send(()).unwrap();
-        std::future::pending::<()>().await;
-    };
-    bus.on("a").group("g").run(hang).await.unwrap();
-    bus.publish(Event::new("a").payload(0)).await.unwrap();
-    begun.recv().await.unwrap();
-    let waits = bus.clone();
-    let waiting = tokio::spawn(async move { waits.idle().await });
-    tokio::task::yield_now().await;
-    bus.close_within(Duration::from_millis(50)).await.unwrap();
-    assert_eq!(waiting.await.unwrap().unwrap_err().kind(), ErrorKind::Closed);
-}
-
 #[test]
 fn what_can_never_match_is_refused_and_what_may_is_not() {
     let bus = Bus::new();
@@ -211,7 +193,7 @@ fn what_can_never_match_is_refused_and_what_may_is_not() {
 #[railbus::test]
 async fn a_group_settles_what_its_backend_brings_beyond_a_predicate_that_says_much() {
     let mut much = any();
-    for i in 0..20 {
+    for i in 0..80 {
         much = much & (event_type(&format!("*{i}*")) | topic(&format!("t{i}")));
     }
     let clauses = much.interest().0.len();
@@ -220,9 +202,10 @@ async fn a_group_settles_what_its_backend_brings_beyond_a_predicate_that_says_mu
     let received = Recorder::new();
     bus.on(much).group("much").run(received.clone()).await.unwrap();
     bus.on(event_type("a*") & event_type("*z")).group("two").run(received.clone()).await.unwrap();
-    for types in ["t0", "1", "ab", "az"] {
+    let all: String = (0..80).map(|i| i.to_string()).collect();
+    for types in ["t0", "1", "ab", "az", &all] {
         bus.publish(Event::new(types).payload(0)).await.unwrap();
     }
     bus.idle().await.unwrap();
-    assert_eq!(received.len(), 1);
+    assert_eq!(received.len(), 2);
 }
