@@ -7,6 +7,7 @@ use crate::{
     handler::{AnyHandler, World},
     predicate::Predicate,
     sync::AtomicBool,
+    task::let_go,
 };
 use smallvec::SmallVec;
 use std::{
@@ -82,7 +83,10 @@ impl Entry {
     pub(crate) fn wants(&self, event: &Event) -> bool {
         let wanted = || self.predicate.matches(event);
         let wanted = match self.asks_closures {
-            true => catch_unwind(AssertUnwindSafe(wanted)).unwrap_or(true),
+            true => catch_unwind(AssertUnwindSafe(wanted)).unwrap_or_else(|panic| {
+                let_go(panic);
+                true
+            }),
             false => wanted(),
         };
         wanted && !self.is_cancelled()
