@@ -246,9 +246,9 @@ async fn closing_gives_back_the_one_that_blocks_and_nothing_that_was_handled_bes
     assert_eq!(taken.rest(), [""; 0]);
 }
 
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn what_is_being_settled_at_the_deadline_of_closing_is_settled() {
-    for deliveries in EITHER_WAY {
+#[tokio::test(start_paused = true)]
+async fn what_is_being_settled_is_waited_for_until_the_deadline_and_settled_even_after_it() {
+    for (deliveries, deadline) in [(0, 0), (0, 60), (40, 0), (40, 60)] {
         let (memory, gate) = (Memory::default(), Arc::<RwLock<()>>::default());
         let odd = Odd(memory.connect(), How::SettlesOnceReadable(Arc::clone(&gate)));
         let bus = Bus::over(Arc::new(odd));
@@ -259,13 +259,18 @@ async fn what_is_being_settled_at_the_deadline_of_closing_is_settled() {
         publish_all(&bus, &quick(0..3)).await;
         taken.next(3).await;
         // The backend stays open.
-        let settled = within(bus.drain().settle(Duration::ZERO)).await;
-        assert_eq!(group(&memory).await.lag, 3, "settling waits");
+        let draining = tokio::spawn(bus.drain().settle(Duration::from_secs(deadline)));
+        // sleep: on a paused clock, so that all that can go on has gone on.
+        tokio::time::sleep(Duration::from_secs(10)).await;
+        let case = format!("{deliveries} deliveries before, {deadline} s to close");
+        assert_eq!(draining.is_finished(), deadline == 0, "{case}");
+        assert_eq!(group(&memory).await.lag, 3, "{case}");
         drop(held);
         let all = [("g".to_owned(), Interest::all())];
         within(memory.settled(&all)).await.unwrap();
-        within(settled.finish(Duration::ZERO)).await.unwrap();
-        assert_eq!(taken.rest(), [""; 0], "nothing came again, after {deliveries}");
+        let settled = within(draining).await.unwrap();
+        within(settled.finish(Duration::from_secs(60))).await.unwrap();
+        assert_eq!(taken.rest(), [""; 0], "nothing came again: {case}");
     }
 }
 
