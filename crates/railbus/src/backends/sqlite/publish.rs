@@ -28,7 +28,7 @@ static INSERTS: LazyLock<[String; ROWS.len()]> = LazyLock::new(|| {
 });
 
 /// An event made ready outside the writer's thread.
-#[derive(Clone, Debug)]
+#[derive(Debug)]
 pub(super) struct Ready {
     event: Event,
     at: i64,

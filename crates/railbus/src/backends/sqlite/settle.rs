@@ -265,7 +265,7 @@ mod tests {
 
         fn publish(&mut self, event: Event) {
             let ready = publish::make_ready(&event.into(), 1 << 20, &self.member.timeline).unwrap();
-            work(&mut self.store, |t| publish::insert(t, &[ready.clone()]));
+            work(&mut self.store, |t| publish::insert(t, std::slice::from_ref(&ready)));
         }
 
         /// Claims what there is: the ids, and the tries they count.
@@ -327,6 +327,34 @@ mod tests {
     }
 
     #[test]
+    fn many_events_keep_their_order_and_a_lost_lease_among_them_is_told_alone() {
+        let folder = tempfile::tempdir().unwrap();
+        let clocks = Arc::new(Fake::of(Some("a"), 100 * DAY, 5));
+        let mut one = Process::start(&folder, &clocks);
+        let make = |n: usize| {
+            let event = Event::new("t").id(format!("e{n}")).payload(n);
+            publish::make_ready(&event.into(), 1 << 20, &one.member.timeline).unwrap()
+        };
+        // As many as need a statement of each size, and some twice.
+        let events: Vec<_> = (1..=64 + 2 * 16 + 4 + 3).map(make).collect();
+        work(&mut one.store, |t| publish::insert_plain(t, &events.iter().collect::<Vec<_>>()));
+        let leased = work(&mut one.store, |t| claim(t, &one.member, 1000)).0;
+        let ids: Vec<_> =
+            leased.iter().map(|l| l.event.as_ref().unwrap().id().to_owned()).collect();
+        assert_eq!(ids, (1..=events.len()).map(|n| format!("e{n}")).collect::<Vec<_>>());
+        let acks: Vec<_> =
+            leased.iter().map(|l| Settle::new(l.receipt.clone(), Verdict::Ack)).collect();
+        assert_eq!(work(&mut one.store, |t| settle(t, &one.member, &acks[49..50])), [true]);
+        let backwards: Vec<_> = acks.iter().rev().cloned().collect();
+        let mut kept = work(&mut one.store, |t| settle(t, &one.member, &backwards));
+        kept.reverse();
+        assert_eq!(kept, (0..acks.len()).map(|at| at != 49).collect::<Vec<_>>());
+        let again = work(&mut one.store, |t| settle(t, &one.member, &acks[..10]));
+        assert_eq!(again, [false; 10]);
+        assert_eq!((one.claim(), one.looks()), (vec![], Look::Wait(None)));
+    }
+
+    #[test]
     fn a_nack_is_delayed_on_the_timeline() {
         let folder = tempfile::tempdir().unwrap();
         let clocks = Arc::new(Fake::of(Some("a"), 100 * DAY, 5));
@@ -336,7 +364,10 @@ mod tests {
         clocks.set_wall(200 * DAY);
         let receipt = Receipt { place: 1, fence: 1, token: None };
         let nack = Settle::new(receipt, Verdict::Nack { delay: Duration::from_secs(10) });
-        assert_eq!(work(&mut one.store, |t| settle(t, &one.member, &[nack.clone()])), [true]);
+        assert_eq!(
+            work(&mut one.store, |t| settle(t, &one.member, std::slice::from_ref(&nack))),
+            [true]
+        );
         clocks.pass(9);
         assert_eq!(one.claim(), vec![]);
         clocks.pass(1);
