@@ -1,7 +1,7 @@
 //! Claiming: which events a member of a group gets next, leased to it.
 
 use super::{
-    groups::{newest, read_interest},
+    groups::{latest_run, newest, read_interest},
     record::{ends, lengthen},
     timeline::Timeline,
 };
@@ -13,7 +13,7 @@ use crate::{
 };
 use bytes::Bytes;
 use rusqlite::{Connection, OptionalExtension, Row, Transaction, params};
-use std::time::Duration;
+use std::{collections::HashSet, time::Duration};
 
 /// How many new events one transaction looks at, so that a long backlog nobody here wants does
 /// not hold the write lock.
@@ -190,16 +190,15 @@ fn claim_new(
         .optional()?;
     let Some((start, interest)) = group else { return Ok(false) };
     let union = interest.compile();
+    // Only after a replay: some of what lies ahead is known already.
+    let known = known_beyond(transaction, member.group, start)?;
     let mut new = transaction.prepare_cached(
         "SELECT seq, type, topic, due, rejected, body FROM events WHERE seq > ?1
          ORDER BY seq LIMIT ?2",
     )?;
-    let mut insert = transaction.prepare_cached(
-        "INSERT OR IGNORE INTO deliveries (grp, seq, due, leased, attempt, fence)
-         VALUES (?1, ?2, ?3, ?4, ?4, ?4)",
-    )?;
     let until = now.after(member.lease).as_micros();
     let (mut cursor, mut seen, mut full) = (start, 0, false);
+    let mut runs = Runs::default();
     let mut rows = new.query(params![start, SCAN_MAX])?;
     while let Some(row) = rows.next()? {
         let seq: i64 = row.get(0)?;
@@ -212,17 +211,22 @@ fn claim_new(
         if full {
             break;
         }
-        if mine {
-            if insert.execute(params![member.group, seq, until, 1])? == 1 {
-                let body: Vec<u8> = row.get(5)?;
-                claimed.bytes += body.len();
-                claimed.leased.push(first(seq, body));
-            }
+        if known.contains(&seq) {
+            runs.skip();
+        } else if mine {
+            runs.add(Run { first: seq, last: seq, due: until, leased: true });
+            let body: Vec<u8> = row.get(5)?;
+            claimed.bytes += body.len();
+            claimed.leased.push(first(seq, body));
         } else if !rejected && union.matches(event_type, topic) {
-            insert.execute(params![member.group, seq, held.unwrap_or(0), 0])?;
+            runs.add(Run { first: seq, last: seq, due: held.unwrap_or(0), leased: false });
+        } else {
+            runs.skip();
         }
         (cursor, seen) = (seq, seen + 1);
     }
+    drop(rows);
+    runs.store(transaction, member.group)?;
     if !full && seen < SCAN_MAX {
         // The newest may be gone by retention; it need not be looked for again.
         cursor = cursor.max(newest(transaction)?);
@@ -233,6 +237,67 @@ fn claim_new(
             .execute(params![member.group, cursor, Timestamp::now().as_micros()])?;
     }
     Ok(seen == SCAN_MAX)
+}
+
+/// Returns the events behind `cursor` that the group has rows for.
+fn known_beyond(
+    transaction: &Transaction<'_>,
+    group: i64,
+    cursor: i64,
+) -> rusqlite::Result<HashSet<i64>> {
+    let mut known = transaction.prepare_cached(
+        "SELECT seq FROM deliveries WHERE grp = ?1 AND seq > ?2 ORDER BY seq LIMIT ?3",
+    )?;
+    known.query_map(params![group, cursor, SCAN_MAX], |row| row.get(0))?.collect()
+}
+
+/// Events that follow each other in the log and are marked alike: one statement for all of them.
+struct Run {
+    first: i64,
+    last: i64,
+    due: i64,
+    leased: bool,
+}
+
+/// What a claim marks.
+#[derive(Default)]
+struct Runs {
+    runs: Vec<Run>,
+    // Whether an event that is not marked lies behind the last.
+    ended: bool,
+}
+
+impl Runs {
+    fn add(&mut self, run: Run) {
+        match self.runs.last_mut() {
+            Some(last) if !self.ended && (last.due, last.leased) == (run.due, run.leased) => {
+                last.last = run.last;
+            }
+            _ => self.runs.push(run),
+        }
+        self.ended = false;
+    }
+
+    fn skip(&mut self) {
+        self.ended = true;
+    }
+
+    /// Inserts a row for each event. `run` and `settled_at` are filled so that the row is as long as
+    /// once it is settled: that is then written in place.
+    fn store(self, transaction: &Transaction<'_>, group: i64) -> rusqlite::Result<()> {
+        if self.runs.is_empty() {
+            return Ok(());
+        }
+        let mut insert = transaction.prepare_cached(
+            "INSERT OR FAIL INTO deliveries (grp, seq, due, leased, attempt, fence, run, settled_at)
+             SELECT ?1, seq, ?4, ?5, ?5, ?5, ?6, 2 FROM events WHERE seq BETWEEN ?2 AND ?3",
+        )?;
+        let run = latest_run(transaction)?;
+        for Run { first, last, due, leased } in self.runs {
+            insert.execute(params![group, first, last, due, leased, run])?;
+        }
+        Ok(())
+    }
 }
 
 /// Writes down that a member of the group is there, though it has nothing to do.

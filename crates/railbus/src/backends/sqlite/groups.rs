@@ -63,6 +63,15 @@ pub(super) fn newest(connection: &Connection) -> rusqlite::Result<i64> {
     Ok(found.unwrap_or(0))
 }
 
+/// Returns the run that began last.
+pub(super) fn latest_run(transaction: &Transaction<'_>) -> rusqlite::Result<i64> {
+    let run = transaction
+        .prepare_cached("SELECT seq FROM sqlite_sequence WHERE name = 'runs'")?
+        .query_row([], |row| row.get(0))
+        .optional()?;
+    Ok(run.unwrap_or(0))
+}
+
 pub(super) fn write_interest(interest: &Interest) -> String {
     // Texts and options of texts always encode.
     serde_json::to_string(interest).unwrap_or_else(|_| "[{}]".into())

@@ -6,16 +6,31 @@ use crate::{
     clock::Timestamp,
     codec,
     error::{Error, ErrorKind, Result},
+    event::Event,
 };
-use rusqlite::{OptionalExtension, Transaction, params};
-use std::{collections::HashMap, sync::Arc};
+use rusqlite::{OptionalExtension, Statement, Transaction, params};
+use std::{
+    collections::HashMap,
+    sync::{Arc, LazyLock},
+};
+
+/// How many events one statement inserts, largest first. The number of the newest event is read and
+/// written once a statement, so a statement for each event costs twice as much.
+const ROWS: [usize; 4] = [64, 16, 4, 1];
+
+/// The statements for so many rows. A statement that fails ends its transaction, so SQLite needs
+/// no journal of its own to undo it.
+static INSERTS: LazyLock<[String; ROWS.len()]> = LazyLock::new(|| {
+    ROWS.map(|rows| {
+        let columns = "INSERT OR FAIL INTO events (id, type, topic, at, due, run, body) VALUES ";
+        columns.to_owned() + &["(?, ?, ?, ?, ?, ?, ?)"; 64][..rows].join(", ")
+    })
+});
 
 /// An event made ready outside the writer's thread.
-#[derive(Clone, Debug)]
+#[derive(Debug)]
 pub(super) struct Ready {
-    id: String,
-    event_type: String,
-    topic: String,
+    event: Event,
     at: i64,
     due: Option<i64>,
     run: Option<i64>,
@@ -23,6 +38,13 @@ pub(super) struct Ready {
     rejected: Option<(String, String)>,
     position: Option<Advance>,
     body: Vec<u8>,
+}
+
+impl Ready {
+    /// Tells whether it only needs to be inserted.
+    pub(super) fn is_plain(&self) -> bool {
+        self.rejected.is_none() && self.position.is_none()
+    }
 }
 
 /// Checks and encodes one event.
@@ -44,9 +66,7 @@ pub(super) fn make_ready(
     }
     let input = outgoing.position.as_ref().map_or("", |p| &*p.input);
     Ok(Ready {
-        id: event.id().into(),
-        event_type: event.event_type().into(),
-        topic: event.topic().into(),
+        event: event.clone(),
         at: Timestamp::now().as_micros(),
         due: event.delay().map(|delay| timeline.now().after(delay).as_micros()),
         run: outgoing.run.map(|run| run.run),
@@ -73,7 +93,8 @@ pub(super) fn insert(transaction: &Transaction<'_>, batch: &[Ready]) -> rusqlite
         positions.insert(&step.input, step.to);
     }
     for ready in batch {
-        insert_one(transaction, ready)?;
+        insert_plain(transaction, &[ready])?;
+        reject(transaction, ready)?;
     }
     let mut save = transaction.prepare_cached(
         "INSERT INTO inputs (name, position, fingerprint) VALUES (?1, ?2, ?3)
@@ -85,30 +106,48 @@ pub(super) fn insert(transaction: &Transaction<'_>, batch: &[Ready]) -> rusqlite
     Ok(None)
 }
 
-fn insert_one(transaction: &Transaction<'_>, ready: &Ready) -> rusqlite::Result<()> {
+/// Inserts events that need nothing besides, of any number of batches.
+pub(super) fn insert_plain(
+    transaction: &Transaction<'_>,
+    mut events: &[&Ready],
+) -> rusqlite::Result<()> {
+    for (rows, insert) in ROWS.iter().zip(&*INSERTS) {
+        if events.len() < *rows {
+            continue;
+        }
+        let mut insert = transaction.prepare_cached(insert)?;
+        while let Some((now, later)) = events.split_at_checked(*rows) {
+            for (row, ready) in now.iter().enumerate() {
+                bind(&mut insert, row * 7, ready)?;
+            }
+            insert.raw_execute()?;
+            events = later;
+        }
+    }
+    Ok(())
+}
+
+fn bind(insert: &mut Statement<'_>, before: usize, ready: &Ready) -> rusqlite::Result<()> {
+    insert.raw_bind_parameter(before + 1, ready.event.id())?;
+    insert.raw_bind_parameter(before + 2, ready.event.event_type())?;
+    insert.raw_bind_parameter(before + 3, ready.event.topic())?;
+    insert.raw_bind_parameter(before + 4, ready.at)?;
+    insert.raw_bind_parameter(before + 5, ready.due)?;
+    insert.raw_bind_parameter(before + 6, ready.run)?;
+    insert.raw_bind_parameter(before + 7, &*ready.body)
+}
+
+/// Marks what was just inserted as never having become an event, if it did not.
+fn reject(transaction: &Transaction<'_>, ready: &Ready) -> rusqlite::Result<()> {
+    let Some((input, reason)) = &ready.rejected else { return Ok(()) };
+    let seq = transaction.last_insert_rowid();
+    transaction.prepare_cached("UPDATE events SET rejected = 1 WHERE seq = ?1")?.execute([seq])?;
     transaction
         .prepare_cached(
-            "INSERT INTO events (id, type, topic, at, due, run, rejected, body)
-             VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8)",
-        )?
-        .execute(params![
-            ready.id,
-            ready.event_type,
-            ready.topic,
-            ready.at,
-            ready.due,
-            ready.run,
-            ready.rejected.is_some(),
-            ready.body,
-        ])?;
-    if let Some((input, reason)) = &ready.rejected {
-        transaction
-            .prepare_cached(
-                "INSERT INTO letters (seq, grp, subscription, reason, attempts, at)
+            "INSERT INTO letters (seq, grp, subscription, reason, attempts, at)
                  VALUES (?1, NULL, ?2, ?3, 0, ?4)",
-            )?
-            .execute(params![transaction.last_insert_rowid(), input, reason, ready.at])?;
-    }
+        )?
+        .execute(params![seq, input, reason, ready.at])?;
     Ok(())
 }
 

@@ -2,6 +2,7 @@
 
 use super::{
     claim::Member,
+    groups::latest_run,
     record::{ends, lengthen, outcome_of, tries_of},
 };
 use crate::{
@@ -10,7 +11,6 @@ use crate::{
     delivery::End,
 };
 use rusqlite::{OptionalExtension, Transaction, params};
-use std::sync::Arc;
 
 /// Settles leases of a member's group; false for each that was lost.
 pub(super) fn settle(
@@ -20,55 +20,105 @@ pub(super) fn settle(
 ) -> rusqlite::Result<Vec<bool>> {
     let now = member.timeline.now();
     let run = latest_run(transaction)?;
-    let settle = |settle: &Settle| match settle {
-        Settle { verdict: Verdict::Ack, ended, failed, .. }
-            if failed.is_empty() && plain(ended) =>
-        {
-            ack_plain(transaction, member.group, settle, now, run)
+    let mut kept = vec![false; batch.len()];
+    let mut acks: Vec<Ack> = Vec::new();
+    for (at, settle) in batch.iter().enumerate() {
+        match plain(settle) {
+            Some(outcome) => acks.push(Ack {
+                at,
+                place: settle.receipt.place.cast_signed(),
+                like: (settle.receipt.fence.cast_signed(), outcome, settle.retried),
+            }),
+            None => kept[at] = settle_fully(transaction, member, settle, now, run)?,
         }
-        _ => settle_fully(transaction, member, settle, now, run),
-    };
-    batch.iter().map(settle).collect()
+    }
+    acks.sort_unstable_by_key(|ack| (ack.like, ack.place));
+    let follows = |a: &Ack, b: &Ack| a.like == b.like && a.place + 1 == b.place;
+    for acks in acks.chunk_by(follows) {
+        acknowledge(transaction, member.group, acks, (now, run), &mut kept)?;
+    }
+    Ok(kept)
 }
 
-/// Whether nothing is worth keeping but the outcome: one subscription, through without failure.
-fn plain(ended: &[(Arc<str>, End)]) -> bool {
-    matches!(ended, [] | [(_, End::Done | End::Unmatched)])
+/// A lease that ends with nothing worth keeping but the outcome.
+struct Ack {
+    // Where in the batch.
+    at: usize,
+    place: i64,
+    // Its fence, its outcome, and whether anything in it was retried.
+    like: (i64, i64, bool),
 }
 
-fn latest_run(transaction: &Transaction<'_>) -> rusqlite::Result<i64> {
-    let run = transaction
-        .prepare_cached("SELECT seq FROM sqlite_sequence WHERE name = 'runs'")?
-        .query_row([], |row| row.get(0))
-        .optional()?;
-    Ok(run.unwrap_or(0))
+/// Returns the outcome if nothing else is worth keeping: one subscription, through without failure.
+fn plain(settle: &Settle) -> Option<i64> {
+    match (&settle.verdict, &*settle.failed, &*settle.ended) {
+        (Verdict::Ack, [], []) => Some(outcome_of(&End::Done)),
+        (Verdict::Ack, [], [(_, end @ (End::Done | End::Unmatched))]) => Some(outcome_of(end)),
+        _ => None,
+    }
 }
 
-fn ack_plain(
+/// Settles leases of events that follow each other, with one statement if none was lost.
+fn acknowledge(
     transaction: &Transaction<'_>,
     group: i64,
-    settle: &Settle,
-    now: Timestamp,
-    run: i64,
-) -> rusqlite::Result<bool> {
-    let outcome =
-        settle.ended.first().map_or_else(|| outcome_of(&End::Done), |(_, end)| outcome_of(end));
-    let changed = transaction
+    acks: &[Ack],
+    (now, run): (Timestamp, i64),
+    kept: &mut [bool],
+) -> rusqlite::Result<()> {
+    let [first, .., last] = acks else {
+        return acknowledge_each(transaction, group, acks, (now, run), kept);
+    };
+    let (fence, outcome, retried) = first.like;
+    // With the plus, the index of what is unsettled is no way to find them.
+    let whole: bool = transaction
         .prepare_cached(
-            "UPDATE deliveries SET state = 1, leased = 0, outcome = max(outcome, ?4),
-             retried = retried OR ?7, run = ?5, settled_at = ?6
-             WHERE grp = ?1 AND seq = ?2 AND fence = ?3 AND state = 0 AND leased = 1",
+            "SELECT count(*) = ?5 FROM deliveries WHERE grp = ?1 AND seq BETWEEN ?2 AND ?3
+             AND fence = ?4 AND +state = 0 AND leased = 1",
         )?
-        .execute(params![
+        .query_row(params![group, first.place, last.place, fence, acks.len() as i64], |row| {
+            row.get(0)
+        })?;
+    if !whole {
+        return acknowledge_each(transaction, group, acks, (now, run), kept);
+    }
+    transaction
+        .prepare_cached(
+            "UPDATE OR FAIL deliveries SET state = 1, leased = 0, due = 0,
+             outcome = max(outcome, ?4), retried = retried OR ?7, run = ?5, settled_at = ?6
+             WHERE grp = ?1 AND seq BETWEEN ?2 AND ?3",
+        )?
+        .execute(params![group, first.place, last.place, outcome, run, now.as_micros(), retried])?;
+    acks.iter().for_each(|ack| kept[ack.at] = true);
+    Ok(())
+}
+
+fn acknowledge_each(
+    transaction: &Transaction<'_>,
+    group: i64,
+    acks: &[Ack],
+    (now, run): (Timestamp, i64),
+    kept: &mut [bool],
+) -> rusqlite::Result<()> {
+    let mut settle = transaction.prepare_cached(
+        "UPDATE deliveries SET state = 1, leased = 0, due = 0, outcome = max(outcome, ?4),
+         retried = retried OR ?7, run = ?5, settled_at = ?6
+         WHERE grp = ?1 AND seq = ?2 AND fence = ?3 AND state = 0 AND leased = 1",
+    )?;
+    for ack in acks {
+        let (fence, outcome, retried) = ack.like;
+        let settled = settle.execute(params![
             group,
-            settle.receipt.place.cast_signed(),
-            settle.receipt.fence.cast_signed(),
+            ack.place,
+            fence,
             outcome,
             run,
             now.as_micros(),
-            settle.retried,
+            retried
         ])?;
-    Ok(changed == 1)
+        kept[ack.at] = settled == 1;
+    }
+    Ok(())
 }
 
 struct Row {
@@ -193,7 +243,7 @@ mod tests {
         predicate::Interest,
     };
     use rusqlite::Connection;
-    use std::time::Duration;
+    use std::{sync::Arc, time::Duration};
 
     /// A process that has the store open.
     struct Process {
@@ -274,6 +324,34 @@ mod tests {
             Process::start(&folder, &clocks).claim(),
             [got("now", 3), got("later", 1)].concat()
         );
+    }
+
+    #[test]
+    fn many_events_keep_their_order_and_a_lost_lease_among_them_is_told_alone() {
+        let folder = tempfile::tempdir().unwrap();
+        let clocks = Arc::new(Fake::of(Some("a"), 100 * DAY, 5));
+        let mut one = Process::start(&folder, &clocks);
+        let make = |n: usize| {
+            let event = Event::new("t").id(format!("e{n}")).payload(n);
+            publish::make_ready(&event.into(), 1 << 20, &one.member.timeline).unwrap()
+        };
+        // As many as need a statement of each size, and some twice.
+        let events: Vec<_> = (1..=64 + 2 * 16 + 4 + 3).map(make).collect();
+        work(&mut one.store, |t| publish::insert_plain(t, &events.iter().collect::<Vec<_>>()));
+        let leased = work(&mut one.store, |t| claim(t, &one.member, 1000)).0;
+        let ids: Vec<_> =
+            leased.iter().map(|l| l.event.as_ref().unwrap().id().to_owned()).collect();
+        assert_eq!(ids, (1..=events.len()).map(|n| format!("e{n}")).collect::<Vec<_>>());
+        let acks: Vec<_> =
+            leased.iter().map(|l| Settle::new(l.receipt.clone(), Verdict::Ack)).collect();
+        assert_eq!(work(&mut one.store, |t| settle(t, &one.member, &acks[49..50])), [true]);
+        let backwards: Vec<_> = acks.iter().rev().cloned().collect();
+        let mut kept = work(&mut one.store, |t| settle(t, &one.member, &backwards));
+        kept.reverse();
+        assert_eq!(kept, (0..acks.len()).map(|at| at != 49).collect::<Vec<_>>());
+        let again = work(&mut one.store, |t| settle(t, &one.member, &acks[..10]));
+        assert_eq!(again, [false; 10]);
+        assert_eq!((one.claim(), one.looks()), (vec![], Look::Wait(None)));
     }
 
     #[test]

@@ -150,8 +150,7 @@ impl Backend for Sqlite {
             let made = publish::make_ready(outgoing, CAPABILITY.payload_max, &self.timeline);
             results.push(made.map(|r| ready.push(r)));
         }
-        let work = move |t: &rusqlite::Transaction<'_>| publish::insert(t, &ready);
-        let failed = match writer.call(Weight::News, work).await {
+        let failed = match writer.publish(ready).await {
             Ok(None) => return results,
             Ok(Some(input)) => {
                 let why = "another process has read on in this input";

@@ -3,6 +3,7 @@
 use super::{
     fault::fault,
     file::{open_writer, set_synchronous},
+    publish::{Moved, Ready, insert, insert_plain},
     settings::Settings,
     timeline::{Clocks, System, Timeline},
     wake::Wake,
@@ -53,6 +54,11 @@ trait Job: Send {
     /// Tells the caller; the error is that of the transaction.
     fn done(self: Box<Self>, committed: Result<()>);
     fn weight(&self) -> Weight;
+    /// The events that are all there is to it, if that is so: they are inserted with those of
+    /// others instead.
+    fn events(&self) -> Option<&[Ready]> {
+        None
+    }
 }
 
 struct Call<T, F> {
@@ -81,6 +87,33 @@ where
 
     fn weight(&self) -> Weight {
         self.weight
+    }
+}
+
+struct Publish {
+    events: Vec<Ready>,
+    plain: bool,
+    moved: Moved,
+    reply: oneshot::Sender<Result<Moved>>,
+}
+
+impl Job for Publish {
+    fn run(&mut self, transaction: &Transaction<'_>) -> rusqlite::Result<()> {
+        self.moved = insert(transaction, &self.events)?;
+        Ok(())
+    }
+
+    fn done(self: Box<Self>, committed: Result<()>) {
+        let Self { moved, reply, .. } = *self;
+        let _ = reply.send(committed.map(|()| moved));
+    }
+
+    fn weight(&self) -> Weight {
+        Weight::News
+    }
+
+    fn events(&self) -> Option<&[Ready]> {
+        self.plain.then_some(&self.events)
     }
 }
 
@@ -122,10 +155,23 @@ impl Writer {
         work: impl FnMut(&Transaction<'_>) -> rusqlite::Result<T> + Send + 'static,
     ) -> Result<T> {
         let (reply, answer) = oneshot::channel();
+        self.ask(Box::new(Call { work, weight, value: None, reply }), answer).await
+    }
+
+    /// Stores events, together with whatever else is asked for at the moment, or nothing if another
+    /// process moved an input of theirs; returns when that is committed.
+    ///
+    /// # Cancel safety
+    /// They are stored even if the caller stops waiting.
+    pub(super) async fn publish(&self, events: Vec<Ready>) -> Result<Moved> {
+        let (reply, answer) = oneshot::channel();
+        let plain = events.iter().all(Ready::is_plain);
+        self.ask(Box::new(Publish { events, plain, moved: None, reply }), answer).await
+    }
+
+    async fn ask<T>(&self, job: Box<dyn Job>, answer: oneshot::Receiver<Result<T>>) -> Result<T> {
         let closed = || Error::new(ErrorKind::Closed, "sqlite", "the store is closed");
-        self.jobs
-            .send(Some(Box::new(Call { work, weight, value: None, reply })))
-            .map_err(|_| closed())?;
+        self.jobs.send(Some(job)).map_err(|_| closed())?;
         answer.await.map_err(|_| closed())?
     }
 
@@ -204,7 +250,10 @@ impl Thread {
         }
         let transaction =
             self.connection.transaction_with_behavior(TransactionBehavior::Immediate)?;
-        for job in group.iter_mut() {
+        // First, so that whoever claims in the same group finds them.
+        let events: Vec<_> = group.iter().filter_map(|job| job.events()).flatten().collect();
+        insert_plain(&transaction, &events)?;
+        for job in group.iter_mut().filter(|job| job.events().is_none()) {
             job.run(&transaction)?;
         }
         let news = group.iter().any(|j| j.weight() == Weight::News);
