@@ -74,7 +74,11 @@ pub(crate) async fn within<T>(limit: Duration, work: impl Future<Output = T>) ->
         // Also if there was no thread to be had.
         _ = told => None,
     };
-    drop((ended, looking));
+    drop(ended);
+    if let Ok(looking) = looking {
+        // It ends at once, so that nothing of it is left when this returns.
+        let _ = looking.join();
+    }
     output
 }
 
