@@ -8,6 +8,7 @@ pub mod error;
 pub mod id;
 pub mod retry;
 pub mod clock;
+mod cancel;
 pub mod shutdown;
 pub mod instrument;
 mod task;
@@ -56,13 +57,17 @@ pub mod testing;
 
 pub use backend::Backend;
 pub use bus::{Bus, Report, Subscription, SubscriptionId};
+pub use cancel::Cancel;
 pub use context::Context;
 pub use delivery::{Handled, done};
 pub use error::{BoxError, Error, ErrorKind, Result};
 pub use event::{Event, EventBuilder, IntoEvent, Type};
 pub use handler::{AsyncHandler, Payload, SyncHandler};
 pub use options::Options;
-pub use pipeline::{IntoStep, Pipeline, PipelineBuilder, RunReport, Status, StepDef};
+pub use pipeline::{
+    Evaluation, IntoStep, Pipeline, PipelineBuilder, RunReport, Status, StepDef, chain, each,
+    parallel, repeat,
+};
 pub use predicate::{
     Predicate, any, event_type, has_key, key_equals, source_is, source_starts_with, topic,
 };

@@ -3,7 +3,7 @@
 use crate::error::{Error, ErrorKind, Result};
 use futures_util::poll;
 use std::{
-    future::Future,
+    future::{Future, poll_fn},
     mem::forget,
     panic::{AssertUnwindSafe, catch_unwind},
     pin::pin,
@@ -52,6 +52,19 @@ pub(crate) fn let_go<T>(value: T) {
         // Dropping what the panic carries may panic as well.
         forget(panic);
     }
+}
+
+/// Lets others have their turn; needs no runtime.
+pub(crate) async fn breathe() {
+    let mut is_second = false;
+    poll_fn(|cx| {
+        if std::mem::replace(&mut is_second, true) {
+            return Poll::Ready(());
+        }
+        cx.waker().wake_by_ref();
+        Poll::Pending
+    })
+    .await;
 }
 
 /// Awaits `work` for at most `limit`. A thread looks at the clock: a runtime may have none, and

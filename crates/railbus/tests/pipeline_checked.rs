@@ -243,16 +243,6 @@ fn a_value_without_a_name_is_refused() {
     }
 }
 
-#[test]
-fn a_step_that_declares_jumps_is_refused_until_there_are_jumps() {
-    let jumps = Made(Signature::new("jumps").goto("sum"), |_: Input<'_>| Ok(Flow::Skip));
-    let error = Pipeline::new("p").step(jumps).step(sum()).build().unwrap_err();
-    assert_eq!(error.kind(), ErrorKind::Unsupported);
-    let said = error.to_string();
-    assert!(said.contains("jump to `sum`, but jumps aren't available yet"), "{said}");
-    assert!(said.contains("step: jumps") && said.contains("pipeline: p"), "{said}");
-}
-
 #[tokio::test]
 async fn of_a_payload_with_several_inputs_a_step_gets_the_optional_ones_too() {
     let signature = Signature::new("price").needs::<i64>("a").needs::<i64>("b");

@@ -1,51 +1,26 @@
-//! Building a pipeline: steps in a line, checked before anything runs.
+//! Building a pipeline: steps and the flow between them, checked before anything runs.
 
 use super::{
-    check::{Given, Wanted, check},
-    def::{IntoStep, StepDef},
+    check::{Checked, check},
+    compile::compile,
+    into::IntoStep,
     observe::Observer,
+    parts::{Given, Pipeline, Plan, StepDef},
 };
-use crate::{bus::Bus, error::Result, state::States, step::Kind};
-use std::{fmt, sync::Arc};
+use crate::{
+    bus::Bus,
+    error::{Error, ErrorKind, Result},
+    state::States,
+    step::Kind,
+};
+use std::{
+    fmt,
+    sync::{Arc, OnceLock},
+    time::Duration,
+};
 
-/// Steps and the flow between them: one after another, until one does not succeed.
-///
-/// A clone is cheap and means the same pipeline; runs share nothing but the steps.
-///
-/// # Examples
-/// ```
-/// use railbus::{Pipeline, Status, StepDef, store};
-///
-/// # tokio::runtime::Builder::new_current_thread().build().unwrap().block_on(async {
-/// let double = StepDef::fallible("double", |input| {
-///     Ok(railbus::step::Flow::next(*input.get::<i32>("n")? * 2))
-/// });
-/// let pipeline = Pipeline::new("sums").input::<i32>("n").step(double).build()?;
-/// let report = pipeline.run(store! { "n" => 4 }).await;
-/// assert_eq!(report.status(), Status::Success);
-/// assert_eq!(*report.store().get::<i32>("double")?, 8);
-/// # Ok::<(), railbus::Error>(()) }).unwrap();
-/// ```
-#[derive(Clone)]
-pub struct Pipeline(pub(super) Arc<Plan>);
-
-/// What all runs of a pipeline share.
-#[derive(Debug)]
-pub(super) struct Plan {
-    pub(super) name: Arc<str>,
-    pub(super) nodes: Vec<Node>,
-    pub(super) wanted: Wanted,
-    pub(super) states: Arc<States>,
-    pub(super) lenient: bool,
-    pub(super) observer: Option<Observer>,
-}
-
-/// A step and what comes after it.
-#[derive(Debug)]
-pub(super) struct Node {
-    pub(super) def: StepDef,
-    pub(super) next: Option<usize>,
-}
+/// How often jumps may lead to one step in a run, unless the pipeline says otherwise.
+const VISITS_MAX: u32 = 1_000;
 
 impl Pipeline {
     /// Starts a pipeline; [`PipelineBuilder::build`] ends it.
@@ -53,12 +28,15 @@ impl Pipeline {
     pub fn new(name: impl Into<Arc<str>>) -> PipelineBuilder {
         PipelineBuilder {
             name: name.into(),
-            steps: Vec::new(),
+            line: Vec::new(),
             inputs: Vec::new(),
             states: States::default(),
             lenient: false,
             bus: None,
             values: false,
+            timeout: None,
+            visits_max: VISITS_MAX,
+            problem: None,
         }
     }
 
@@ -68,9 +46,14 @@ impl Pipeline {
         &self.0.name
     }
 
-    /// Returns the names of the steps, in their order.
+    /// Returns the names of the steps, in the order they are written.
     pub fn steps(&self) -> impl Iterator<Item = &str> {
-        self.0.nodes.iter().map(|node| node.def.name())
+        self.0.nodes.iter().filter(|node| node.is_named()).map(|node| node.def.name())
+    }
+
+    /// Forgets what steps that run [once](StepDef::once) left: the next run does them again.
+    pub fn refit(&self) {
+        self.0.nodes.iter().for_each(|node| node.def.refit());
     }
 
     /// Returns the names of the values that a run must be given.
@@ -114,19 +97,69 @@ impl fmt::Debug for Pipeline {
 #[must_use = "a pipeline in the making does nothing"]
 pub struct PipelineBuilder {
     name: Arc<str>,
-    steps: Vec<StepDef>,
+    line: Vec<StepDef>,
     inputs: Vec<Given>,
     states: States,
     lenient: bool,
     bus: Option<Bus>,
     values: bool,
+    timeout: Option<Duration>,
+    visits_max: u32,
+    problem: Option<Error>,
 }
 
 impl PipelineBuilder {
-    /// Adds a step after those before it: a function with `#[step]`, a struct that is a step, or
-    /// a [`StepDef`].
+    /// Adds a step after those before it: a function with `#[step]`, a struct that is a step, a
+    /// [`StepDef`], a group, or another pipeline.
     pub fn step<M>(mut self, step: impl IntoStep<M>) -> Self {
-        self.steps.push(step.into_step());
+        self.line.push(step.into_step());
+        self
+    }
+
+    /// Adds a step, and binds the value of the one before to its first input that nothing else
+    /// fills.
+    pub fn pipe<M>(self, step: impl IntoStep<M>) -> Self {
+        self.step(step.into_step().piped())
+    }
+
+    /// Adds a branch to the step before: what runs if it succeeds. The flow goes on behind it.
+    pub fn on_success<M>(self, step: impl IntoStep<M>) -> Self {
+        self.on_label("1", step)
+    }
+
+    /// Adds a branch to the step before: what runs if it fails, or an exception outlasts its tries.
+    /// That is handled then, and ends nothing; the flow goes on behind the branch.
+    pub fn on_failure<M>(self, step: impl IntoStep<M>) -> Self {
+        self.on_label("0", step)
+    }
+
+    /// Adds a branch to the step before: what runs if that returns
+    /// [`Flow::branch`](crate::Flow::branch) with this label, or jumps there.
+    pub fn on_label<M>(mut self, label: impl Into<Arc<str>>, step: impl IntoStep<M>) -> Self {
+        let chain = vec![step.into_step()];
+        match self.line.pop() {
+            Some(last) => self.line.push(last.arm(label, chain)),
+            None => {
+                let error =
+                    Error::new(ErrorKind::Config, "pipeline", "a branch has no step before");
+                let error = error.hint("add the step first, then its branches");
+                self.problem = self.problem.take().or(Some(error));
+            }
+        }
+        self
+    }
+
+    /// Gives a run up that takes longer (default: as long as it likes), as
+    /// [`Run::timeout`](super::Run::timeout) does.
+    pub fn timeout(mut self, limit: Duration) -> Self {
+        self.timeout = Some(limit);
+        self
+    }
+
+    /// Sets how often jumps may lead to one step in a run (default: 1,000, at least 1); more is an
+    /// exception of kind `loop` that shows the way round.
+    pub fn visits_max(mut self, visits: u32) -> Self {
+        self.visits_max = visits.max(1);
         self
     }
 
@@ -173,19 +206,62 @@ impl PipelineBuilder {
     ///
     /// # Errors
     /// Returns a config error if there is no step, a name comes twice or is none (ASCII letters,
-    /// digits, `_` and `-`, a letter or `_` first), a step needs what nothing leaves or what is of
-    /// another type, a binding is of a value that the step doesn't need, a value's name is empty, a
-    /// state is missing, or a retry policy has a wrong key; an unsupported error if a step declares
-    /// where it jumps to, which isn't available yet.
+    /// digits, `_` and `-`, a letter or `_` first), a step needs what is not left before on every
+    /// way to it, or what is of another type, a binding is of a value that the step doesn't need, a
+    /// value's name is empty, members of a group leave a value of one name, a branch can't be
+    /// reached or is there twice, a jump leads to no step of the pipeline or out of a group, a state
+    /// is missing, or a retry policy or an executor has a wrong key.
     pub fn build(self) -> Result<Pipeline> {
-        let Self { name, steps, inputs, states, lenient, bus, values } = self;
-        let wanted = check(&name, &steps, inputs, &states)?;
-        let last = steps.len() - 1;
-        let node = |(i, def)| Node { def, next: (i < last).then_some(i + 1) };
-        let nodes: Vec<Node> = steps.into_iter().enumerate().map(node).collect();
+        let Self { name, line, inputs, states, lenient, bus, values, timeout, visits_max, problem } =
+            self;
+        if let Some(problem) = problem {
+            return Err(problem.with("pipeline", name.escape_debug()));
+        }
+        let states = Arc::new(states);
+        let builds =
+            |outer: &StepDef, inner: StepDef| inner_plan(&outer.name, inner, &states, lenient);
+        let mut nodes =
+            compile(line, &builds).map_err(|e| e.with("pipeline", name.escape_debug()))?;
+        let Checked { wanted, leaves } = check(&name, &mut nodes, inputs, &states, lenient)?;
         let names = nodes.iter().map(|node| node.def.name());
         let observer = bus.map(|bus| Observer::new(&bus, &name, names, values));
-        let states = Arc::new(states);
-        Ok(Pipeline(Arc::new(Plan { name, nodes, wanted, states, lenient, observer })))
+        let shape = OnceLock::new();
+        Ok(Pipeline(Arc::new(Plan {
+            name,
+            nodes,
+            wanted,
+            leaves,
+            states,
+            lenient,
+            timeout,
+            visits_max,
+            observer,
+            shape,
+        })))
     }
+}
+
+/// Builds the body of a step that has values of its own. Nobody observes it: its step is.
+fn inner_plan(
+    name: &Arc<str>,
+    body: StepDef,
+    states: &Arc<States>,
+    lenient: bool,
+) -> Result<Pipeline> {
+    let builds = |outer: &StepDef, inner: StepDef| inner_plan(&outer.name, inner, states, lenient);
+    let mut nodes = compile(vec![body], &builds)?;
+    let Checked { wanted, leaves } = check(name, &mut nodes, Vec::new(), states, lenient)?;
+    let (name, states) = (Arc::clone(name), Arc::clone(states));
+    Ok(Pipeline(Arc::new(Plan {
+        name,
+        nodes,
+        wanted,
+        leaves,
+        states,
+        lenient,
+        timeout: None,
+        visits_max: VISITS_MAX,
+        observer: None,
+        shape: OnceLock::new(),
+    })))
 }

@@ -1,88 +1,19 @@
-//! A step as a pipeline holds it.
+//! A step as a pipeline holds it: how it is made, and what can be said of it.
 
+use super::parts::{Arm, Asks, Body, Fitted, How, Leaves, StepDef, Stops, Sub, Work};
 use crate::{
-    error::Error,
+    error::{Error, ErrorKind},
     executor::Executor,
     executors::Blocking,
-    retry::{IntoRetry, Retry},
-    step::{Bindings, Bypass, Input, IntoBypass, IntoFlow, Ran, Signature, Step, StepResult},
+    retry::IntoRetry,
+    step::{Input, IntoBypass, IntoCondition, IntoFlow, Ran, Signature, Step, StepResult},
 };
 use async_trait::async_trait;
-use std::{any::Any, fmt, sync::Arc};
-
-/// A step as a pipeline holds it: the work, its names, how often it is tried, where it runs, and
-/// what ends the run.
-///
-/// # Examples
-/// ```
-/// use railbus::{IntoStep, Pipeline, Retry, StepDef, StepResult, executors::Blocking, store};
-/// use railbus::step::{Flow, Input, Signature, Step};
-///
-/// # tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap().block_on(async {
-/// struct Sum;
-///
-/// #[async_trait::async_trait]
-/// impl Step for Sum {
-///     fn signature(&self) -> Signature {
-///         Signature::new("sum").needs::<Vec<i64>>("data")
-///     }
-///
-///     async fn run(&self, input: Input<'_>) -> StepResult {
-///         Ok(Flow::next(input.get::<Vec<i64>>("data")?.iter().sum::<i64>()))
-///     }
-/// }
-///
-/// let load = StepDef::value("load", |_| vec![1_i64, 2, 3]).output("raw_data").blocking();
-/// let load = load.leaves::<Vec<i64>>();
-/// let sum = StepDef::of(Sum).bind("data", "raw_data").retry(Retry::attempts(3));
-/// let again = Sum.named("again").bind("data", "raw_data").executor(Blocking);
-/// let last = again.stop_on_success(true).stop_on_error(true).stop_on_exception(true);
-/// assert_eq!(last.name(), "again");
-/// let pipeline = Pipeline::new("sums").step(load).step(sum).step(last).build()?;
-/// let report = pipeline.run(store! {}).await;
-/// assert_eq!((*report.get::<i64>("sum")?, *report.get::<i64>("again")?), (6, 6));
-/// # Ok::<(), railbus::Error>(()) }).unwrap();
-/// ```
-#[derive(Clone, Debug)]
-pub struct StepDef {
-    pub(super) name: Arc<str>,
-    pub(super) step: Arc<dyn Step>,
-    pub(super) signature: Signature,
-    pub(super) output: Arc<str>,
-    pub(super) bindings: Arc<Bindings>,
-    pub(super) retry: Option<Retry>,
-    pub(super) executor: Option<Arc<dyn Executor>>,
-    pub(super) stops: Stops,
-    pub(super) bypass: Option<Asks>,
-    // What building the pipeline will say.
-    pub(super) problem: Option<Error>,
-}
-
-/// Asks whether a step is passed by, in place of the step itself.
-#[derive(Clone)]
-pub(super) struct Asks(Arc<Ask>);
-
-type Ask = dyn Fn(&Input<'_>) -> StepResult<Bypass> + Send + Sync;
-
-impl Asks {
-    pub(super) fn ask(&self, input: &Input<'_>) -> StepResult<Bypass> {
-        (self.0)(input)
-    }
-}
-
-impl fmt::Debug for Asks {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("Asks")
-    }
-}
-
-/// What ends a run, where a step says so.
-#[derive(Clone, Copy, Debug, Default)]
-pub(super) struct Stops {
-    pub(super) success: Option<bool>,
-    pub(super) error: Option<bool>,
-    pub(super) exception: Option<bool>,
-}
+use std::{
+    any::Any,
+    sync::{Arc, Mutex, PoisonError},
+    time::Duration,
+};
 
 impl StepDef {
     /// Holds a step under its own name; it runs once unless [`StepDef::retry`] says otherwise.
@@ -117,19 +48,33 @@ impl StepDef {
     fn shared(step: Arc<dyn Step>) -> Self {
         let signature = step.signature();
         let def = Self {
-            name: signature.name().into(),
             output: signature.output_name().into(),
-            signature,
-            step,
+            ..Self::grouped(signature.name().into(), Work::Step(Arc::clone(&step)))
+        };
+        let def = Self { signature, ..def };
+        let held = step.held(Box::new(def.clone()));
+        held.downcast().map_or(def, |held| *held)
+    }
+
+    /// Holds what a step does, with nothing said of it.
+    pub(super) fn grouped(name: Arc<str>, work: Work) -> Self {
+        Self {
+            output: Arc::clone(&name),
+            signature: Signature::new(&*name).plain(),
+            name,
+            work,
+            is_piped: false,
             bindings: Arc::default(),
             retry: None,
             executor: None,
+            timeout: None,
             stops: Stops::default(),
             bypass: None,
+            condition: None,
+            once: None,
+            arms: Vec::new(),
             problem: None,
-        };
-        let held = def.step.held(Box::new(def.clone()));
-        held.downcast().map_or(def, |held| *held)
+        }
     }
 
     /// Changes what [`Step::held`] got, for `#[step(..)]` alone.
@@ -235,6 +180,104 @@ impl StepDef {
         self
     }
 
+    /// Runs it only if this says so: a `bool`, or a `Result` of one; else the flow goes on as if it
+    /// were not there. Asked after whether it is passed by, before its first try.
+    ///
+    /// # Examples
+    /// ```
+    /// use railbus::{Pipeline, StepDef, store};
+    ///
+    /// # tokio::runtime::Builder::new_current_thread().build().unwrap().block_on(async {
+    /// let gift = StepDef::value("gift", |_| "a pen");
+    /// let gift = gift.only_if(|input| Ok::<_, railbus::StepError>(*input.get::<i64>("total")? > 100));
+    /// let pipeline = Pipeline::new("p").step(gift).build()?;
+    /// assert!(!pipeline.run(store! { "total" => 7 }).await.store().has("gift"));
+    /// assert!(pipeline.run(store! { "total" => 700 }).await.store().has("gift"));
+    /// # Ok::<(), railbus::Error>(()) }).unwrap();
+    /// ```
+    #[must_use]
+    pub fn only_if<C: IntoCondition>(
+        mut self,
+        asks: impl Fn(&Input<'_>) -> C + Send + Sync + 'static,
+    ) -> Self {
+        self.condition = Some(Asks(Arc::new(move |input| asks(input).into_condition())));
+        self
+    }
+
+    /// Runs it in the first run that comes to it; the runs after that get the value it left then,
+    /// until [`Pipeline::refit`](super::Pipeline::refit). A try that did not succeed leaves it to
+    /// the next run.
+    ///
+    /// So a model is fitted once and then applied: `.step(fit.once()).step(apply)`.
+    ///
+    /// # Examples
+    /// ```
+    /// use railbus::{Pipeline, StepDef, store};
+    ///
+    /// # tokio::runtime::Builder::new_current_thread().build().unwrap().block_on(async {
+    /// let fit = StepDef::fallible("mean", |input| {
+    ///     let data = input.get::<Vec<f64>>("data")?;
+    ///     Ok(railbus::Flow::next(data.iter().sum::<f64>() / data.len() as f64))
+    /// });
+    /// let pipeline = Pipeline::new("scale").step(fit.once()).build()?;
+    /// let report = pipeline.run(store! { "data" => vec![1.0, 2.0, 3.0] }).await;
+    /// assert_eq!(*report.get::<f64>("mean")?, 2.0);
+    /// let report = pipeline.run(store! { "data" => vec![4.0] }).await;
+    /// assert_eq!(*report.get::<f64>("mean")?, 2.0);
+    /// pipeline.refit();
+    /// let report = pipeline.run(store! { "data" => vec![4.0] }).await;
+    /// assert_eq!(*report.get::<f64>("mean")?, 4.0);
+    /// # Ok::<(), railbus::Error>(()) }).unwrap();
+    /// ```
+    #[must_use]
+    pub fn once(mut self) -> Self {
+        self.once = Some(Arc::default());
+        self
+    }
+
+    /// Sets how long a try may take (default: as long as it likes); more is an exception of kind
+    /// `timeout`, which a retry policy may cover.
+    ///
+    /// A step that awaits is dropped there, one in a process is killed, one on a thread is told by
+    /// [`Input::is_cancelled`] and not waited for. A sync step without an executor can't be cut
+    /// off: it blocks whoever looks at the clock.
+    ///
+    /// # Examples
+    /// ```
+    /// use railbus::{Pipeline, StepDef, executors::Blocking, step, store};
+    /// use std::{future::pending, time::Duration};
+    ///
+    /// #[step]
+    /// async fn hang() {
+    ///     pending().await
+    /// }
+    ///
+    /// # tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap().block_on(async {
+    /// let hang = hang().timeout(Duration::from_millis(1));
+    /// let report = Pipeline::new("p").step(hang).build()?.run(store! {}).await;
+    /// assert_eq!(report.error().unwrap().kind(), "timeout");
+    /// # Ok::<(), railbus::Error>(()) }).unwrap();
+    /// ```
+    #[must_use]
+    pub fn timeout(mut self, limit: Duration) -> Self {
+        self.timeout = Some(limit);
+        self
+    }
+
+    /// Binds the value of the step before it to its first input that is not bound and that nothing
+    /// else fills, as `|->` does in text.
+    #[must_use]
+    pub fn piped(mut self) -> Self {
+        self.is_piped = true;
+        self
+    }
+
+    /// Adds a branch: what runs after it if it ends so. The flow goes on behind it after that.
+    pub(super) fn arm(mut self, label: impl Into<Arc<str>>, chain: Vec<StepDef>) -> Self {
+        self.arms.push(Arm { label: label.into(), chain });
+        self
+    }
+
     /// Sets whether its success ends the run (default: not).
     #[must_use]
     pub fn stop_on_success(mut self, stop: bool) -> Self {
@@ -261,6 +304,60 @@ impl StepDef {
     pub fn name(&self) -> &str {
         &self.name
     }
+
+    /// Notes what building the pipeline will say, unless it has something to say already.
+    pub(super) fn refused(mut self, why: impl Into<String>, hint: impl Into<String>) -> Self {
+        let error = || Error::new(ErrorKind::Config, "pipeline", why.into()).hint(hint.into());
+        self.problem = self.problem.take().or_else(|| Some(error()));
+        self
+    }
+
+    /// Returns what it left, if it is to run once and has.
+    pub(super) fn fitted(&self) -> Arc<Fitted> {
+        let fitted = |cell: &Mutex<Arc<Fitted>>| {
+            Arc::clone(&cell.lock().unwrap_or_else(PoisonError::into_inner))
+        };
+        self.once.as_deref().map(fitted).unwrap_or_default()
+    }
+
+    /// Forgets what it left.
+    pub(super) fn refit(&self) {
+        if let Some(cell) = &self.once {
+            *cell.lock().unwrap_or_else(PoisonError::into_inner) = Arc::default();
+        }
+    }
+
+    /// Names what is said of it and does not fit a group.
+    pub(super) fn misplaced(&self) -> Option<&'static str> {
+        if !matches!(self.work, Work::Parallel(_)) {
+            let is_sub = matches!(self.work, Work::Sub(_));
+            return (is_sub && self.executor.is_some()).then_some("an executor");
+        }
+        let says = [
+            (self.retry.is_some(), "a retry policy"),
+            (self.executor.is_some(), "an executor"),
+            (self.timeout.is_some(), "a timeout"),
+            (self.bypass.is_some(), "a bypass"),
+            (self.condition.is_some(), "a condition"),
+            (self.once.is_some(), "`once`"),
+        ];
+        says.into_iter().find_map(|(says, what)| says.then_some(what))
+    }
+
+    /// Tells whether it may take a branch or jump.
+    pub(super) fn may_steer(&self) -> bool {
+        self.signature.steers()
+    }
+
+    /// Returns what it leaves by names of its own, if it has values of its own.
+    pub(super) fn sub_leaves(&self) -> Option<&[Leaves]> {
+        match &self.work {
+            Work::Sub(Sub { how: How::Nested | How::Repeat(_), body: Body::Built(built) }) => {
+                Some(&built.0.leaves)
+            }
+            _ => None,
+        }
+    }
 }
 
 /// A step made of a closure.
@@ -281,112 +378,5 @@ impl<F: Fn(Input<'_>) -> StepResult + Send + Sync + 'static> Step for Closure<F>
 
     fn call<'a>(&'a self, input: Input<'a>) -> Ran<'a> {
         Ran::Now((self.work)(input))
-    }
-}
-
-/// What can be a step of a pipeline: a [`StepDef`], a function with `#[step]`, or a struct that is
-/// a [`Step`].
-///
-/// # Examples
-/// ```
-/// use railbus::{IntoStep, Pipeline, StepDef, json};
-///
-/// /// A function that makes a step is as good as the step.
-/// fn ping() -> StepDef {
-///     StepDef::value("ping", |_| "pong")
-/// }
-///
-/// let again = ping.named("again").retry(json!({"max_attempts": 2}));
-/// let pipeline = Pipeline::new("p").step(ping).step(again).build()?;
-/// assert_eq!(pipeline.steps().collect::<Vec<_>>(), ["ping", "again"]);
-/// # Ok::<(), railbus::Error>(())
-/// ```
-#[diagnostic::on_unimplemented(
-    message = "`{Self}` is not a step",
-    note = "a step is a function or an impl block with `#[step]`, a struct that implements Step, or a StepDef"
-)]
-pub trait IntoStep<Marker>: Sized {
-    /// Makes it a step as pipelines hold them.
-    fn into_step(self) -> StepDef;
-
-    /// As [`StepDef::named`].
-    fn named(self, name: impl Into<String>) -> StepDef {
-        self.into_step().named(name)
-    }
-
-    /// As [`StepDef::bind`].
-    fn bind(self, local: impl Into<String>, key: impl Into<String>) -> StepDef {
-        self.into_step().bind(local, key)
-    }
-
-    /// As [`StepDef::retry`].
-    fn retry(self, retry: impl IntoRetry) -> StepDef {
-        self.into_step().retry(retry)
-    }
-
-    /// As [`StepDef::executor`].
-    fn executor(self, executor: impl Executor) -> StepDef {
-        self.into_step().executor(executor)
-    }
-
-    /// As [`StepDef::blocking`].
-    fn blocking(self) -> StepDef {
-        self.into_step().blocking()
-    }
-
-    /// As [`StepDef::bypass`].
-    fn bypass<B: IntoBypass>(
-        self,
-        asks: impl Fn(&Input<'_>) -> B + Send + Sync + 'static,
-    ) -> StepDef {
-        self.into_step().bypass(asks)
-    }
-
-    /// As [`StepDef::output`].
-    fn output(self, name: impl Into<String>) -> StepDef {
-        self.into_step().output(name)
-    }
-
-    /// As [`StepDef::stop_on_success`].
-    fn stop_on_success(self, stop: bool) -> StepDef {
-        self.into_step().stop_on_success(stop)
-    }
-
-    /// As [`StepDef::stop_on_error`].
-    fn stop_on_error(self, stop: bool) -> StepDef {
-        self.into_step().stop_on_error(stop)
-    }
-
-    /// As [`StepDef::stop_on_exception`].
-    fn stop_on_exception(self, stop: bool) -> StepDef {
-        self.into_step().stop_on_exception(stop)
-    }
-}
-
-/// Marks steps as pipelines hold them.
-#[derive(Debug)]
-pub struct IsDef;
-/// Marks functions that make a step.
-#[derive(Debug)]
-pub struct IsMaker;
-/// Marks structs that are steps.
-#[derive(Debug)]
-pub struct IsStep;
-
-impl IntoStep<IsDef> for StepDef {
-    fn into_step(self) -> StepDef {
-        self
-    }
-}
-
-impl<F: FnOnce() -> StepDef> IntoStep<IsMaker> for F {
-    fn into_step(self) -> StepDef {
-        self()
-    }
-}
-
-impl<S: Step> IntoStep<IsStep> for S {
-    fn into_step(self) -> StepDef {
-        StepDef::of(self)
     }
 }

@@ -1,6 +1,6 @@
 //! Pipelines as handlers.
 
-use super::build::Pipeline;
+use super::parts::Pipeline;
 use crate::{
     delivery::IntoOutcome,
     handler::{Call, Called, Handler},

@@ -9,7 +9,7 @@ use serde_json::{Map, Value, json};
 use std::{sync::Arc, time::Duration};
 
 /// Tells a bus of runs; builds nothing for what nobody subscribed to.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub(super) struct Observer {
     // Weak: a pipeline may be a handler on the very bus that it tells.
     bus: WeakBus,
@@ -26,6 +26,11 @@ pub(super) struct Told<'a> {
     pub(super) duration: Duration,
     pub(super) status: &'static str,
     pub(super) error: Option<&'a StepError>,
+    // Where it jumped to, and why.
+    pub(super) goto: Option<(&'a str, &'a str)>,
+    pub(super) branch: Option<&'a str>,
+    // How many items succeeded, and how many did not.
+    pub(super) items: Option<(u64, u64)>,
 }
 
 impl Observer {
@@ -141,6 +146,16 @@ impl Told<'_> {
         map.insert("attempt".into(), self.attempt.into());
         map.insert("duration".into(), self.duration.as_secs_f64().into());
         map.insert("status".into(), self.status.into());
+        if let Some((to, reason)) = self.goto {
+            map.insert("goto".into(), to.into());
+            map.insert("reason".into(), reason.into());
+        }
+        if let Some(branch) = self.branch {
+            map.insert("branch".into(), branch.into());
+        }
+        if let Some((succeeded, failed)) = self.items {
+            map.insert("items".into(), json!({ "succeeded": succeeded, "failed": failed }));
+        }
         if let Some(error) = self.error {
             map.insert("error".into(), error.line().into());
             map.insert("error_kind".into(), error.kind().into());

@@ -1,140 +1,265 @@
 //! Running one step of a pipeline: its tries, its value, and telling of it.
 
 use super::{
-    build::Plan,
-    def::StepDef,
+    lane::{Cut, Lane},
     observe::Told,
-    report::{StepReport, StepStatus, said},
+    once::{Along, Around, Came, One, panicked},
+    parts::Work,
+    report::{Inside, Jump, Visit, Went, said},
+    status::StepStatus,
 };
 use crate::{
-    context,
     error::{Error, chain},
-    event::Event,
-    executor::Task,
+    payload::RawPayload,
     retry::Retry,
-    step::{Bypass, Exception, Flow, Input, Ran, StepError, StepResult, Store},
+    step::{Bindings, Bypass, Exception, Flow, StepError, StepResult, Store},
     task,
 };
-use futures_util::FutureExt;
 use std::{
-    any::Any,
     panic::{AssertUnwindSafe, catch_unwind},
     sync::Arc,
     time::Duration,
 };
 use tokio::time::Instant;
 
-/// What a step came to, after all its tries.
-pub(super) type Came = StepResult;
-
-/// What a run is for.
-#[derive(Clone, Copy)]
-pub(super) struct Cause<'a> {
-    pub(super) event: Option<&'a Event>,
-    pub(super) attempt: u32,
-}
-
-/// One step of a run.
-pub(super) struct One<'a> {
-    pub(super) plan: &'a Plan,
-    pub(super) index: usize,
-    pub(super) cause: Cause<'a>,
-}
-
 impl One<'_> {
-    fn def(&self) -> &StepDef {
-        &self.plan.nodes[self.index].def
-    }
-
-    fn input<'s>(&'s self, store: &'s Store, step_try: u32) -> Input<'s> {
-        let Cause { event, attempt } = self.cause;
-        let (bindings, states) = (&*self.def().bindings, &*self.plan.states);
-        Input { event, store, bindings, states, attempt, step_try }
-    }
-
     /// Runs the step as often as its policy allows, keeps its value, and notes what it came to.
-    pub(super) async fn run(self, store: &mut Arc<Store>, line: &mut StepReport) -> Came {
-        let observer = self.plan.observer.as_ref();
-        let asked = self.can_bypass(store);
-        if let Ok(Bypass::Pass | Bypass::With(_)) = asked {
-            self.pass_on(asked, store);
-            line.ends(0, Duration::ZERO, StepStatus::Skipped);
-            if let Some(observer) = observer {
-                observer.step_skipped(self.index, "bypassed").await;
+    pub(super) async fn run(self, lane: &mut Lane) -> Came {
+        let bound = lane.bound.take();
+        let bindings = bound.as_ref().unwrap_or(&self.def().bindings);
+        match self.is_run(Around { store: &lane.store, bindings, step_try: 1 }) {
+            Ok(None) => {}
+            Ok(Some((came, value, reason))) => {
+                if let Some(value) = value {
+                    Arc::make_mut(&mut lane.store).keep(&self.def().output, value);
+                }
+                return self.passed(lane, came, reason).await;
             }
-            return Ok(Flow::Skip);
+            Err(error) => {
+                let start = self.starts(lane, bindings).await;
+                return self.ended(lane, Came::Not(error), 0, start, Along::default()).await;
+            }
         }
-        if let Some(observer) = observer {
-            let needs = self.def().signature.all_needs();
-            observer.step_started(self.index, &self.input(store, 1), needs).await;
+        if self.def().once.is_some() {
+            return Box::pin(self.run_once(lane, bindings)).await;
         }
-        let start = Instant::now();
-        let (came, tries) = match asked {
-            Ok(_) => self.tries(store).await,
-            Err(error) => (Err(error), 0),
+        let (start, mut along) = (self.starts(lane, bindings).await, Along::default());
+        let (came, tries) = self.tries(&lane.store, bindings, &mut along).await;
+        self.ended(lane, came, tries, start, along).await
+    }
+
+    /// Tells that it starts.
+    async fn starts(&self, lane: &Lane, bindings: &Arc<Bindings>) -> Instant {
+        if let Some(observer) = &self.going.plan.observer {
+            let input = self.input(Around { store: &lane.store, bindings, step_try: 1 });
+            observer.step_started(self.index, &input, self.def().signature.all_needs()).await;
+        }
+        Instant::now()
+    }
+
+    /// Runs the step if no run before did; else takes what it left then.
+    async fn run_once(self, lane: &mut Lane, bindings: &Arc<Bindings>) -> Came {
+        let cell = self.def().fitted();
+        let mut ran = None;
+        let work = async {
+            let (start, mut along) = (self.starts(lane, bindings).await, Along::default());
+            let (came, tries) = self.tries(&lane.store, bindings, &mut along).await;
+            let value = match &came {
+                Came::Went(Flow::Next(value)) => Ok(value.clone()),
+                _ => Err(()),
+            };
+            ran = Some((came, tries, start, along));
+            value
         };
-        let came = came.and_then(|flow| self.keep(flow, store));
-        line.ends(tries, start.elapsed(), StepStatus::of(&came));
-        line.error = came.as_ref().err().map(said);
-        if let (Some(observer), Ok(Flow::Skip)) = (observer, &came) {
-            observer.step_skipped(self.index, "asked").await;
-        } else if let Some(observer) = observer {
-            let (error, status) = (came.as_ref().err(), line.status.name());
-            let (index, duration) = (self.index, line.duration);
-            let told = Told { index, attempt: tries, duration, status, error };
-            observer.step_ended(told, store, &self.def().output).await;
+        let kept = cell.get_or_try_init(|| work).await.cloned();
+        match (ran, kept) {
+            (Some((came, tries, start, along)), _) => {
+                self.ended(lane, came, tries, start, along).await
+            }
+            (None, kept) => {
+                if let Ok(Some(value)) = kept {
+                    Arc::make_mut(&mut lane.store).keep(&self.def().output, value);
+                }
+                self.passed(lane, Came::Passed, "fitted").await
+            }
+        }
+    }
+
+    /// Notes a step that does not run.
+    async fn passed(&self, lane: &mut Lane, came: Came, reason: &'static str) -> Came {
+        self.note(lane, StepStatus::Skipped, 0, Duration::ZERO);
+        if let Some(observer) = &self.going.plan.observer {
+            observer.step_skipped(self.index, reason).await;
         }
         came
     }
 
-    /// Asks whether the step is passed by; a panic stays inside.
-    fn can_bypass(&self, store: &Store) -> StepResult<Bypass> {
-        let (def, input) = (self.def(), self.input(store, 1));
-        let asked = || match &def.bypass {
-            Some(asks) => asks.ask(&input),
-            None => def.step.can_bypass(&input),
+    fn note<'l>(
+        &self,
+        lane: &'l mut Lane,
+        status: StepStatus,
+        tries: u32,
+        duration: Duration,
+    ) -> &'l mut Visit {
+        let node = u32::try_from(self.index).unwrap_or(u32::MAX);
+        let (went, inside) = (Went::On, Inside::Nothing);
+        lane.trail.push(Visit { node, status, tries, duration, error: None, went, inside });
+        let last = lane.trail.len() - 1;
+        &mut lane.trail[last]
+    }
+
+    /// Keeps the value of a step that ran, notes what it came to, and tells of it.
+    async fn ended(
+        &self,
+        lane: &mut Lane,
+        came: Came,
+        tries: u32,
+        start: Instant,
+        along: Along,
+    ) -> Came {
+        let came = self.keep(came, &along, lane);
+        let (status, duration) = (came.status(), start.elapsed());
+        let visit = self.note(lane, status, tries, duration);
+        match &came {
+            Came::Not(error) => visit.error = Some(said(error)),
+            Came::Went(Flow::Goto(goto)) => {
+                let jump = Jump { to: goto.to.as_str().into(), reason: goto.reason.clone() };
+                visit.went = Went::Goto(Box::new(jump));
+            }
+            Came::Went(Flow::Branch(branch)) => {
+                visit.went = Went::Branch(branch.label.as_str().into());
+            }
+            _ => {}
+        }
+        if let Some(inside) = along.inside {
+            visit.inside = inside;
+        }
+        let Some(observer) = &self.going.plan.observer else { return came };
+        if matches!(came, Came::Went(Flow::Skip)) {
+            observer.step_skipped(self.index, "asked").await;
+            return came;
+        }
+        let error = match &came {
+            Came::Not(error) => Some(error),
+            _ => None,
+        };
+        let (index, status) = (self.index, status.name());
+        let (items, went) = match lane.trail.last() {
+            Some(Visit { inside: Inside::Items(items), went, .. }) => (Some(&**items), went),
+            Some(Visit { went, .. }) => (None, went),
+            None => (None, &Went::On),
+        };
+        let goto = match went {
+            Went::Goto(jump) => Some((&*jump.to, jump.reason.as_str())),
+            _ => None,
+        };
+        let branch = went.label().map(|label| &**label);
+        let items = items.map(|items| (items.succeeded, items.failed));
+        let told = Told { index, attempt: tries, duration, status, error, goto, branch, items };
+        observer.step_ended(told, &lane.store, &self.def().output).await;
+        came
+    }
+
+    /// Asks whether the step is run; else tells how it is not, what is passed on, and why. A panic
+    /// stays inside.
+    #[allow(clippy::type_complexity)]
+    fn is_run(
+        &self,
+        around: Around<'_>,
+    ) -> StepResult<Option<(Came, Option<RawPayload>, &'static str)>> {
+        let def = self.def();
+        let asked = || -> StepResult<_> {
+            let bypass = match (&def.bypass, &def.work) {
+                (Some(asks), _) => asks.ask(&self.input(around))?,
+                (None, Work::Step(step)) => step.can_bypass(&self.input(around))?,
+                (None, _) => Bypass::No,
+            };
+            let value = match (bypass, def.signature.all_needs()) {
+                (Bypass::No, _) => None,
+                (Bypass::With(value), _) => Some(Some(value)),
+                (Bypass::Pass, [need]) => {
+                    Some(around.store.value(around.bindings.key(&need.name)).cloned())
+                }
+                (Bypass::Pass, _) => Some(None),
+            };
+            if let Some(value) = value {
+                return Ok(Some((Came::Passed, value, "bypassed")));
+            }
+            match &def.condition {
+                Some(asks) if !asks.ask(&self.input(around))? => {
+                    Ok(Some((Came::LeftOut, None, "condition")))
+                }
+                _ => Ok(None),
+            }
         };
         catch_unwind(AssertUnwindSafe(asked)).unwrap_or_else(|panic| panicked(&*panic))
     }
 
-    /// Passes on what the bypass says, or what came to the step if it is one value.
-    fn pass_on(&self, asked: StepResult<Bypass>, store: &mut Arc<Store>) {
+    /// Keeps the value of a step that succeeded, or what it found if it did not and another step
+    /// takes that; refuses a way that is not there.
+    fn keep(&self, came: Came, along: &Along, lane: &mut Lane) -> Came {
         let def = self.def();
-        let value = match (asked, def.signature.all_needs()) {
-            (Ok(Bypass::With(value)), _) => Some(value),
-            (_, [need]) => store.value(def.bindings.key(&need.name)).cloned(),
-            _ => None,
+        let flow = match came {
+            Came::Went(flow) => flow,
+            Came::Not(error) => {
+                if self.going.plan.nodes[self.index].is_told {
+                    Arc::make_mut(&mut lane.store).keep(&def.output, found(&error));
+                }
+                return Came::Not(error);
+            }
+            other => return other,
         };
-        if let Some(value) = value {
-            Arc::make_mut(store).keep(&def.output, value);
+        if let Err(why) = self.leads_on(&flow) {
+            return Came::Not(StepError::Exception(Exception::new("flow", why)));
         }
+        if let Some(value) = flow.value() {
+            Arc::make_mut(&mut lane.store).keep(&def.output, value.clone());
+        }
+        for (name, value) in &along.left {
+            Arc::make_mut(&mut lane.store).keep(&**name, value.clone());
+        }
+        Came::Went(flow)
     }
 
-    /// Keeps the value of a step that succeeded.
-    fn keep(&self, flow: Flow, store: &mut Arc<Store>) -> Came {
-        let unknown = |what: &str| {
-            let why = format!("{what}, but this pipeline is a line of steps");
-            Err(StepError::Exception(Exception::new("flow", why)))
-        };
-        match &flow {
-            Flow::Next(Some(value)) | Flow::Stop(Some(value)) => {
-                Arc::make_mut(store).keep(&self.def().output, value.clone());
+    /// Checks that where a step goes is a way from here.
+    fn leads_on(&self, flow: &Flow) -> Result<(), String> {
+        let node = &self.going.plan.nodes[self.index];
+        let or_none = |all: Vec<&str>| if all.is_empty() { "none".into() } else { all.join(", ") };
+        match flow {
+            Flow::Goto(goto) => {
+                let targets = node.def.signature.targets();
+                if targets.contains(&goto.to) {
+                    return Ok(());
+                }
+                let known = or_none(targets.iter().map(String::as_str).collect());
+                Err(format!("it jumps to `{}`, but declares: {known}", goto.to.escape_debug()))
             }
-            Flow::Goto(goto) => return unknown(&format!("it jumps to `{}`", goto.to)),
-            Flow::Branch(branch) => return unknown(&format!("it takes branch `{}`", branch.label)),
-            Flow::Next(None) | Flow::Stop(None) | Flow::Skip => {}
+            Flow::Branch(branch) => {
+                if node.arms.iter().any(|arm| *arm.label == *branch.label) {
+                    return Ok(());
+                }
+                let known = or_none(node.arms.iter().map(|arm| &*arm.label).collect());
+                let label = branch.label.escape_debug();
+                Err(format!("it takes branch `{label}`, but has: {known}"))
+            }
+            _ => Ok(()),
         }
-        Ok(flow)
     }
 
     /// Tries the step until it does not end in an exception that is tried again.
-    async fn tries(&self, store: &Arc<Store>) -> (Came, u32) {
+    async fn tries(
+        &self,
+        store: &Arc<Store>,
+        bindings: &Arc<Bindings>,
+        along: &mut Along,
+    ) -> (Came, u32) {
         let def = self.def();
         let mut step_try = 1;
         loop {
             let start = Instant::now();
-            let came = self.once(store, step_try).await;
-            let Err(StepError::Exception(exception)) = &came else { return (came, step_try) };
+            let around = Around { store, bindings, step_try };
+            let came = self.once(around, along).await;
+            let Came::Not(StepError::Exception(exception)) = &came else { return (came, step_try) };
             let Exception { kind, error } = exception;
             // The policy may ask a closure of the program's, which may panic.
             let covers = |retry: &&Retry| {
@@ -146,9 +271,22 @@ impl One<'_> {
             };
             let waiting = match task::sleep("retry", wait) {
                 Ok(waiting) => waiting,
-                Err(no) => return (Err(not_again(no, came)), step_try),
+                Err(no) => return (Came::Not(not_again(no, came)), step_try),
             };
-            let (pipeline, step) = (&*self.plan.name, def.name());
+            self.tell_again(&came, step_try, start.elapsed(), wait).await;
+            match self.going.limits.bound(None, waiting).await {
+                Ok(()) => step_try += 1,
+                Err(Cut::Run(reason)) => return (Came::Cut(reason), step_try),
+                Err(_) => return (came, step_try),
+            }
+        }
+    }
+
+    /// Tells that the step is tried again.
+    async fn tell_again(&self, came: &Came, step_try: u32, duration: Duration, wait: Duration) {
+        let Came::Not(error) = came else { return };
+        let (pipeline, step) = (&*self.going.plan.name, self.def().name());
+        if let StepError::Exception(Exception { kind, error }) = error {
             // As text, since the error is the program's: its Display may panic.
             let reason = || chain(&**error);
             tracing::warn!(
@@ -160,50 +298,24 @@ impl One<'_> {
                 ?wait,
                 "a step is tried again"
             );
-            if let (Some(observer), Err(error)) = (&self.plan.observer, &came) {
-                let (index, attempt, duration) = (self.index, step_try, start.elapsed());
-                let error = Some(error);
-                let told = Told { index, attempt, duration, status: "exception", error };
-                observer.step_retried(told, wait).await;
-            }
-            waiting.await;
-            step_try += 1;
+        }
+        if let Some(observer) = &self.going.plan.observer {
+            let (index, status) = (self.index, "exception");
+            let (error, goto, branch, items) = (Some(error), None, None, None);
+            let told =
+                Told { index, attempt: step_try, duration, status, error, goto, branch, items };
+            observer.step_retried(told, wait).await;
         }
     }
+}
 
-    /// Runs the step once; a panic stays inside.
-    async fn once(&self, store: &Arc<Store>, step_try: u32) -> Came {
-        // The step itself sees to what a panic leaves behind; the run uses nothing of it.
-        let ended = match &self.def().executor {
-            Some(executor) => {
-                let task = self.task(store, step_try);
-                // In a future of its own, since it may panic before it returns one.
-                AssertUnwindSafe(async { executor.execute(task).await }).catch_unwind().await
-            }
-            None => {
-                let call = || self.def().step.call(self.input(store, step_try));
-                match catch_unwind(AssertUnwindSafe(call)) {
-                    Ok(Ran::Now(came)) => Ok(came),
-                    Ok(Ran::Later(running)) => AssertUnwindSafe(running).catch_unwind().await,
-                    Err(panic) => Err(panic),
-                }
-            }
-        };
-        ended.unwrap_or_else(|panic| panicked(&*panic))
-    }
-
-    fn task(&self, store: &Arc<Store>, step_try: u32) -> Task {
-        let def = self.def();
-        Task {
-            name: Arc::clone(&def.name),
-            step: Arc::clone(&def.step),
-            event: self.cause.event.cloned(),
-            store: Arc::clone(store),
-            bindings: Arc::clone(&def.bindings),
-            states: Arc::clone(&self.plan.states),
-            attempt: self.cause.attempt,
-            step_try,
-            context: context::current(),
+/// Returns what a step that did not succeed found, for the step that takes it.
+fn found(error: &StepError) -> RawPayload {
+    match error {
+        StepError::Failure(failure) => RawPayload::of(failure.found().clone()),
+        StepError::Exception(exception) => {
+            let (kind, message) = (exception.kind.as_str(), error.line());
+            RawPayload::of(serde_json::json!({ "kind": kind, "message": message }))
         }
     }
 }
@@ -211,19 +323,8 @@ impl One<'_> {
 /// Returns the exception that a step ends with which can't be tried again, although it may.
 fn not_again(why: Error, came: Came) -> StepError {
     let last = match came {
-        Err(StepError::Exception(exception)) => why.because(exception.error),
+        Came::Not(StepError::Exception(exception)) => why.because(exception.error),
         _ => why,
     };
     StepError::Exception(Exception::new("unsupported", last))
-}
-
-/// Makes a panic an exception.
-fn panicked<T>(panic: &(dyn Any + Send)) -> StepResult<T> {
-    Err(StepError::Exception(Exception::new("panic", message(panic))))
-}
-
-fn message(panic: &(dyn Any + Send)) -> String {
-    let text = panic.downcast_ref::<&str>().map(|text| (*text).to_owned());
-    let text = text.or_else(|| panic.downcast_ref::<String>().cloned());
-    text.unwrap_or_else(|| "a panic without a message".into())
 }

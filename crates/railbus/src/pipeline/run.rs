@@ -1,32 +1,49 @@
 //! Running a pipeline.
 
 use super::{
-    build::{Pipeline, Plan},
-    one::{Came, Cause, One},
-    report::{RunReport, StepReport, StopReason},
+    lane::{Cause, Going, Lane, given_up},
+    parts::{Limits, Pipeline},
+    report::RunReport,
 };
 use crate::{
+    cancel::Cancel,
     delivery::Delivery,
     error::{Error, ErrorKind},
     event::Event,
     payload::RawPayload,
-    step::{Exception, Flow, StepError, Store},
+    step::{Exception, StepError, Store},
 };
-use std::sync::Arc;
+use futures_util::future::BoxFuture;
+use std::{
+    fmt,
+    future::Future,
+    pin::Pin,
+    sync::{Arc, OnceLock},
+    task::{Context, Poll},
+    time::Duration,
+};
 use tokio::time::Instant;
 
 impl Pipeline {
-    /// Runs the steps with the values of `store`.
+    /// Runs the steps with the values of `store`, once it is awaited.
     ///
     /// A step's value is stored under the name of its output, for the steps after it. The first
     /// step that says no ends the run, and so does the first whose exception outlasts its tries,
-    /// unless the step or the pipeline says otherwise. A panic is an exception of kind `panic`.
-    /// Needs a tokio runtime only where a step has a retry or an executor.
+    /// unless the step or the pipeline says otherwise, or a branch handles it. A panic is an
+    /// exception of kind `panic`. Needs a tokio runtime only where a step has a retry, a limit of
+    /// time or an executor.
     ///
     /// # Cancel safety
-    /// A run that is dropped drops the step it is at, and leaves no report.
-    pub async fn run(&self, store: Store) -> RunReport {
-        self.start(store, Cause { event: None, attempt: 1 }).await
+    /// A run that is dropped drops the step it is at, and leaves no report; [`Run::cancel_on`]
+    /// leaves one.
+    pub fn run(&self, store: Store) -> Run {
+        Run::of(Ask {
+            pipeline: self.clone(),
+            store,
+            event: None,
+            attempt: 1,
+            limits: self.limits(),
+        })
     }
 
     /// Runs the steps for an event: its payload is the value of the pipeline's single input, or
@@ -56,8 +73,7 @@ impl Pipeline {
     /// # Cancel safety
     /// As [`Pipeline::run`].
     pub async fn run_for(&self, delivery: &Delivery) -> RunReport {
-        let (event, attempt) = (delivery.event(), delivery.attempt());
-        let report = self.start(self.store_of(event), Cause { event: Some(event), attempt }).await;
+        let report = self.run_event(delivery.event(), delivery.attempt()).await;
         if report.steps().iter().any(|step| step.tries > 1) {
             delivery.note_retry();
         }
@@ -69,8 +85,9 @@ impl Pipeline {
     ///
     /// # Cancel safety
     /// As [`Pipeline::run`].
-    pub async fn run_event(&self, event: &Event, attempt: u32) -> RunReport {
-        self.start(self.store_of(event), Cause { event: Some(event), attempt }).await
+    pub fn run_event(&self, event: &Event, attempt: u32) -> Run {
+        let (store, event) = (self.store_of(event), Some(event.clone()));
+        Run::of(Ask { pipeline: self.clone(), store, event, attempt, limits: self.limits() })
     }
 
     fn store_of(&self, event: &Event) -> Store {
@@ -91,97 +108,162 @@ impl Pipeline {
         store
     }
 
-    async fn start(&self, store: Store, cause: Cause<'_>) -> RunReport {
+    fn limits(&self) -> Limits {
+        Limits { cancel: None, deadline: None }
+    }
+
+    /// Runs the steps, and tells of it.
+    pub(super) async fn go(
+        &self,
+        store: Arc<Store>,
+        cause: Cause<'_>,
+        limits: &Limits,
+    ) -> RunReport {
         let plan = &*self.0;
-        let mut run = Run::new(plan, store, cause);
+        let until;
+        let limits = match plan.timeout {
+            None => limits,
+            limit => {
+                until = limits.until(limit);
+                &until
+            }
+        };
+        let going = Going { plan, cause, limits };
+        let mut lane = Lane::new(store, plan.nodes.len());
         let Some(observer) = &plan.observer else {
-            run.go().await;
-            return run.report;
+            self.follow(going, &mut lane).await;
+            return self.report(lane);
         };
         let start = Instant::now();
         observer.started().await;
-        run.go().await;
-        let report = run.report;
+        self.follow(going, &mut lane).await;
+        let report = self.report(lane);
         let error = report.failed.as_ref().map(|(step, error)| (step.as_deref(), error));
         observer.ended(report.status().name(), start.elapsed(), error).await;
         report
     }
-}
 
-/// A run under way.
-struct Run<'a> {
-    plan: &'a Plan,
-    cause: Cause<'a>,
-    report: RunReport,
-}
-
-impl<'a> Run<'a> {
-    fn new(plan: &'a Plan, store: Store, cause: Cause<'a>) -> Self {
-        let report = RunReport {
-            pipeline: Arc::clone(&plan.name),
-            steps: plan.nodes.iter().map(|node| StepReport::not_run(&node.def.name)).collect(),
-            store: Arc::new(store),
-            failed: None,
-            stopped: None,
-        };
-        Self { plan, cause, report }
-    }
-
-    /// Follows the flow from its first step to where it ends.
-    async fn go(&mut self) {
-        if let Err(error) = self.check_inputs() {
-            self.report.failed = Some((None, error));
-            return;
+    async fn follow(&self, going: Going<'_>, lane: &mut Lane) {
+        match self.missing(lane) {
+            Some(error) => lane.failed = Some((None, error)),
+            None => going.follow(lane, 0).await,
         }
-        let mut at = Some(0);
-        while let Some(index) = at {
-            let one = One { plan: self.plan, index, cause: self.cause };
-            let came = one.run(&mut self.report.store, &mut self.report.steps[index]).await;
-            at = self.after(index, came);
+        if let Some((step, reason)) = &lane.cancelled {
+            lane.failed = Some((step.clone(), given_up(*reason)));
         }
     }
 
-    /// Checks that the values which must be given were.
-    fn check_inputs(&self) -> Result<(), StepError> {
-        let missing =
-            self.plan.wanted.inputs.iter().find(|given| !self.report.store.has(&given.name));
-        let Some(given) = missing else { return Ok(()) };
+    /// Tells of a value that must be given and was not.
+    fn missing(&self, lane: &Lane) -> Option<StepError> {
+        let given = self.0.wanted.inputs.iter().find(|given| !lane.store.has(&given.name))?;
         let why = format!("the input `{}` is missing", given.name);
-        let error =
-            Error::new(ErrorKind::NotFound, "pipeline", why).with("pipeline", &self.plan.name);
+        let error = Error::new(ErrorKind::NotFound, "pipeline", why).with("pipeline", &self.0.name);
         let error = error.hint("give it to run(..), or as the event's payload");
-        Err(StepError::Exception(Exception::new("input", error)))
+        Some(StepError::Exception(Exception::new("input", error)))
     }
 
-    /// Decides where the run goes after a step.
-    fn after(&mut self, index: usize, came: Came) -> Option<usize> {
-        let node = &self.plan.nodes[index];
-        let (name, stops, strict) = (&node.def.name, node.def.stops, !self.plan.lenient);
-        let (stop, reason) = match came {
-            Ok(Flow::Stop(_)) => (true, StopReason::Asked),
-            Ok(Flow::Skip) => (false, StopReason::Success),
-            Ok(_) => (stops.success.unwrap_or(false), StopReason::Success),
-            Err(error) => {
-                let (stop, reason) = match &error {
-                    StepError::Failure(_) => (stops.error, StopReason::Failure),
-                    StepError::Exception(_) => (stops.exception, StopReason::Exception),
-                };
-                let worse = match &self.report.failed {
-                    None => true,
-                    Some((_, known)) => {
-                        matches!(known, StepError::Failure(_)) && reason == StopReason::Exception
-                    }
-                };
-                if worse {
-                    self.report.failed = Some((Some(Arc::clone(name)), error));
-                }
-                (stop.unwrap_or(strict), reason)
-            }
-        };
-        if stop {
-            self.report.stopped = Some((Arc::clone(name), reason));
-            return None;
+    fn report(&self, lane: Lane) -> RunReport {
+        let Lane { store, trail, failed, stopped, cancelled, last, .. } = lane;
+        let (plan, steps) = (Arc::clone(&self.0), OnceLock::new());
+        RunReport { plan, trail, steps, store, failed, stopped, cancelled, last }
+    }
+}
+
+/// A run of a pipeline: begins when it is first polled, and comes to its report.
+///
+/// # Examples
+/// ```
+/// use railbus::{Cancel, Pipeline, Status, pipeline::{CancelReason, Run}, step, store};
+/// use std::{future::pending, time::Duration};
+///
+/// #[step]
+/// async fn wait(cancel: Cancel) {
+///     cancel.cancel(); // usually by someone else
+///     pending().await
+/// }
+///
+/// # tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap().block_on(async {
+/// let pipeline = Pipeline::new("p").step(wait).build()?;
+/// let run: Run = pipeline.run(store! {}).cancel_on(&Cancel::new()).timeout(Duration::from_secs(60));
+/// let report = run.await;
+/// assert_eq!(report.status(), Status::Cancelled);
+/// assert_eq!(report.cancelled(), Some((Some("wait"), CancelReason::Asked)));
+/// # Ok::<(), railbus::Error>(()) }).unwrap();
+/// ```
+#[must_use = "a run begins when it is awaited"]
+pub struct Run(State);
+
+enum State {
+    Asked(Option<Box<Ask>>),
+    Going(BoxFuture<'static, RunReport>),
+}
+
+/// What a run is to do.
+struct Ask {
+    pipeline: Pipeline,
+    store: Store,
+    event: Option<Event>,
+    attempt: u32,
+    limits: Limits,
+}
+
+impl Run {
+    fn of(ask: Ask) -> Self {
+        Self(State::Asked(Some(Box::new(ask))))
+    }
+
+    fn with(mut self, change: impl FnOnce(&mut Ask)) -> Self {
+        if let State::Asked(Some(ask)) = &mut self.0 {
+            change(ask);
         }
-        node.next
+        self
+    }
+
+    /// Gives the run up when `cancel` is used: an async step is dropped where it awaits, one in a
+    /// process is killed, one on a thread is told by [`Input::is_cancelled`](crate::step::Input::is_cancelled)
+    /// and not waited for. The report says where.
+    pub fn cancel_on(self, cancel: &Cancel) -> Self {
+        self.with(|ask| ask.limits.cancel = Some(cancel.clone()))
+    }
+
+    /// Gives the run up after so long, counted from now, as [`Run::cancel_on`] does. A limit of the
+    /// pipeline's own holds as well.
+    pub fn timeout(self, limit: Duration) -> Self {
+        self.with(|ask| ask.limits = ask.limits.until(Some(limit)))
+    }
+}
+
+impl Ask {
+    async fn go(self) -> RunReport {
+        let cause = Cause { event: self.event.as_ref(), attempt: self.attempt };
+        self.pipeline.go(Arc::new(self.store), cause, &self.limits).await
+    }
+}
+
+impl Future for Run {
+    type Output = RunReport;
+
+    fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<RunReport> {
+        if let State::Asked(ask) = &mut self.0 {
+            // None: a run that is through is polled again.
+            let Some(ask) = ask.take() else { return Poll::Pending };
+            self.0 = State::Going(Box::pin(ask.go()));
+        }
+        let State::Going(going) = &mut self.0 else { return Poll::Pending };
+        let report = going.as_mut().poll(cx);
+        if report.is_ready() {
+            self.0 = State::Asked(None);
+        }
+        report
+    }
+}
+
+impl fmt::Debug for Run {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match &self.0 {
+            State::Asked(Some(ask)) => write!(f, "Run(of {})", ask.pipeline.name()),
+            State::Asked(None) => f.write_str("Run(through)"),
+            State::Going(_) => f.write_str("Run(under way)"),
+        }
     }
 }

@@ -96,3 +96,36 @@ impl<T: IntoBypass, E: Into<StepError>> IntoBypass for Result<T, E> {
         self.map_err(Into::into)?.into_bypass()
     }
 }
+
+/// What may say whether a step is run: a `bool`, or a `Result` of one.
+///
+/// # Examples
+/// ```
+/// use railbus::step::IntoCondition;
+///
+/// assert!(true.into_condition().unwrap());
+/// assert!("7".parse::<u8>().map(|n| n > 3).into_condition().unwrap());
+/// ```
+#[diagnostic::on_unimplemented(
+    message = "`{Self}` does not say whether a step is run",
+    note = "return a bool, or a Result of one"
+)]
+pub trait IntoCondition {
+    /// Makes it a decision.
+    ///
+    /// # Errors
+    /// Returns what befell it: the step did not succeed then.
+    fn into_condition(self) -> StepResult<bool>;
+}
+
+impl IntoCondition for bool {
+    fn into_condition(self) -> StepResult<bool> {
+        Ok(self)
+    }
+}
+
+impl<E: Into<StepError>> IntoCondition for Result<bool, E> {
+    fn into_condition(self) -> StepResult<bool> {
+        self.map_err(Into::into)
+    }
+}

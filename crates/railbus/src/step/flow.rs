@@ -6,8 +6,8 @@ use std::any::TypeId;
 
 /// Where a run goes after a step that did not fail: a value, never an error, so nothing retries it.
 ///
-/// Jumps and branches aren't available yet, a later release has them: a pipeline is a line of steps,
-/// and a step that returns one ends in an exception of kind `flow`.
+/// A jump to a step that was not declared, and a branch that is not there, are exceptions of kind
+/// `flow`.
 ///
 /// # Examples
 /// ```
@@ -25,9 +25,9 @@ use std::any::TypeId;
 pub enum Flow {
     /// To the next step, with the step's value, if it has one.
     Next(Option<RawPayload>),
-    /// To the step of that name. Not available yet.
+    /// To the step of that name, and on from its place.
     Goto(Goto),
-    /// Along the branch of that label. Not available yet.
+    /// Along the branch of that label.
     Branch(Branch),
     /// Nowhere: the run ends here, well.
     Stop(Option<RawPayload>),
@@ -35,7 +35,7 @@ pub enum Flow {
     Skip,
 }
 
-/// A jump to another step. Not available yet, as [`Flow`] says.
+/// A jump to another step.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Goto {
     /// The name of the step to go to.
@@ -48,7 +48,7 @@ pub struct Goto {
     pub failed: bool,
 }
 
-/// A choice among the branches of a step. Not available yet, as [`Flow`] says.
+/// A choice among the branches of a step.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Branch {
     /// The label of the branch.
@@ -63,19 +63,29 @@ impl Flow {
         Self::Next(Some(RawPayload::of(value)))
     }
 
+    /// Returns the value it carries.
+    pub(crate) fn value(&self) -> Option<&RawPayload> {
+        match self {
+            Self::Next(value) | Self::Stop(value) => value.as_ref(),
+            Self::Goto(goto) => Some(&goto.value),
+            Self::Branch(branch) => Some(&branch.value),
+            Self::Skip => None,
+        }
+    }
+
     /// Ends the run here, well, with a value.
     pub fn stop<T: Serialize + Send + Sync + 'static>(value: T) -> Self {
         Self::Stop(Some(RawPayload::of(value)))
     }
 
-    /// Jumps to a step, which must be among the targets that the step declares. Not available yet:
-    /// a pipeline whose step declares one is refused.
+    /// Jumps to a step, which must be among the targets that the step declares. The value is the
+    /// step's own, and is bound to the target's first input as `|->` does.
     pub fn goto<T: Serialize + Send + Sync + 'static>(to: impl Into<String>, value: T) -> Goto {
         let value = RawPayload::of(value);
         Goto { to: to.into(), value, reason: "manual".into(), failed: false }
     }
 
-    /// Takes the branch of that label. Not available yet.
+    /// Takes the branch of that label, with the step's value.
     pub fn branch<T: Serialize + Send + Sync + 'static>(
         label: impl Into<String>,
         value: T,

@@ -5,6 +5,7 @@ use super::{
     store::Store,
 };
 use crate::{
+    cancel::Cancel,
     event::Event,
     payload::{RawPayload, Shared},
     state::{State, States},
@@ -26,6 +27,7 @@ use serde_json::Value;
 /// assert!(input.value("order").is_some() && input.store().has("order"));
 /// assert_eq!((input.attempt(), input.step_try()), (2, 1));
 /// assert_eq!(input.event().unwrap().event_type(), "order.placed");
+/// assert!(!input.is_cancelled() && !input.cancel().is_cancelled());
 /// let tenant: State<String> = input.state().unwrap();
 /// assert_eq!((tenant.as_str(), Bindings::default().key("order")), ("north", "order"));
 /// ```
@@ -37,6 +39,8 @@ pub struct Input<'a> {
     pub(crate) states: &'a States,
     pub(crate) attempt: u32,
     pub(crate) step_try: u32,
+    // None: nothing can give it up.
+    pub(crate) cancel: Option<&'a Cancel>,
 }
 
 /// A step's own names for values, where they are not those of the store.
@@ -67,9 +71,10 @@ impl<'a> Input<'a> {
     /// Makes the input of a step that is run by hand, as tests do.
     #[must_use]
     pub fn of(store: &'a Store, parts: &'a InputParts) -> Self {
-        let InputParts { event, bindings, states, tries: (attempt, step_try) } = parts;
+        let InputParts { event, bindings, states, tries: (attempt, step_try), cancel } = parts;
         let (event, attempt, step_try) = (event.as_ref(), *attempt, *step_try);
-        Self { event, store, bindings, states, attempt, step_try }
+        let cancel = cancel.as_ref();
+        Self { event, store, bindings, states, attempt, step_try, cancel }
     }
 
     /// Returns a value as a `T`, without copying it if it was left as one.
@@ -131,6 +136,20 @@ impl<'a> Input<'a> {
         self.store
     }
 
+    /// Tells whether the step was given up: by whoever cancelled the run, or since it took too
+    /// long. What blocks a thread looks here now and then; what awaits is dropped by itself.
+    #[must_use]
+    pub fn is_cancelled(&self) -> bool {
+        self.cancel.is_some_and(Cancel::is_cancelled)
+    }
+
+    /// Returns what tells that the step is given up, to wait for or to hand on: one that nobody
+    /// uses if nothing can give it up.
+    #[must_use]
+    pub fn cancel(&self) -> Cancel {
+        self.cancel.cloned().unwrap_or_default()
+    }
+
     /// Returns which try of the event this is, from 1.
     #[must_use]
     pub fn attempt(&self) -> u32 {
@@ -148,9 +167,9 @@ impl<'a> Input<'a> {
 ///
 /// # Examples
 /// ```
-/// use railbus::{Store, step::{Input, InputParts}, store};
+/// use railbus::{Cancel, Store, step::{Input, InputParts}, store};
 ///
-/// let (store, parts) = (store! { "n" => 1 }, InputParts::default());
+/// let (store, parts) = (store! { "n" => 1 }, InputParts::default().cancel(Cancel::new()));
 /// assert_eq!(*Input::of(&store, &parts).get::<i32>("n").unwrap(), 1);
 /// ```
 #[derive(Clone, Debug)]
@@ -159,12 +178,13 @@ pub struct InputParts {
     bindings: Bindings,
     states: States,
     tries: (u32, u32),
+    cancel: Option<Cancel>,
 }
 
 impl Default for InputParts {
     fn default() -> Self {
         let (bindings, states) = (Bindings::default(), States::default());
-        Self { event: None, bindings, states, tries: (1, 1) }
+        Self { event: None, bindings, states, tries: (1, 1), cancel: None }
     }
 }
 
@@ -180,6 +200,13 @@ impl InputParts {
     #[must_use]
     pub fn tries(mut self, attempt: u32, step_try: u32) -> Self {
         self.tries = (attempt, step_try);
+        self
+    }
+
+    /// Gives the step what may give it up.
+    #[must_use]
+    pub fn cancel(mut self, cancel: Cancel) -> Self {
+        self.cancel = Some(cancel);
         self
     }
 

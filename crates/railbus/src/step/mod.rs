@@ -3,6 +3,7 @@
 mod flow;
 mod result;
 mod store;
+mod items;
 mod signature;
 mod input;
 pub(crate) mod argument;
@@ -12,10 +13,12 @@ mod contract;
 pub(crate) mod made;
 
 pub use argument::{Argument, IsPart, IsStored, Stored};
-pub use bypass::{Bypass, IntoBypass};
+pub use bypass::{Bypass, IntoBypass, IntoCondition};
 pub use contract::{Named, Ran, Step};
 pub use flow::{Branch, Flow, Goto, IntoFlow};
 pub use input::{Bindings, Input, InputParts};
+pub use items::Items;
+pub(crate) use items::{Joined, split};
 pub use result::{Exception, Failure, OrFail, StepError, StepResult};
 pub use returned::IntoStepError;
 pub(crate) use signature::Kind;

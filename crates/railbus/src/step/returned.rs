@@ -115,8 +115,8 @@ fn leaves<T: 'static>(signature: Signature, output: &str) -> Signature {
         signature.leaves(output)
     } else if is(TypeId::of::<&'static str>()) {
         // A text for whoever takes it, as every text is.
-        signature.output::<String>(output)
+        signature.output::<String>(output).plain()
     } else {
-        signature.output::<T>(output)
+        signature.output::<T>(output).plain()
     }
 }

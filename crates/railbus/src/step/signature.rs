@@ -21,6 +21,8 @@ pub struct Signature {
     needs: Vec<Need>,
     output: Option<Output>,
     goto: Vec<String>,
+    // Whether it always goes on to what follows: it neither jumps nor takes a branch by a label.
+    is_plain: bool,
     pub(crate) states: Vec<(TypeId, &'static str)>,
 }
 
@@ -121,11 +123,29 @@ impl Signature {
         self
     }
 
-    /// Adds a step that it may jump to. Not available yet: building the pipeline refuses it.
+    /// Adds a step that it may jump to, by [`Flow::goto`](super::Flow::goto).
     #[must_use]
     pub fn goto(mut self, step: impl Into<String>) -> Self {
         self.goto.push(step.into());
         self
+    }
+
+    /// Adds a value that it needs, of a type that is known elsewhere, or not at all.
+    pub(crate) fn needs_kind(mut self, name: &str, kind: Option<Kind>) -> Self {
+        let kind = kind.unwrap_or_else(Kind::of::<Value>);
+        self.needs.push(Need { name: name.into(), optional: false, kind, or: None });
+        self
+    }
+
+    /// Says that it neither jumps nor takes a branch by a label.
+    pub(crate) fn plain(mut self) -> Self {
+        self.is_plain = true;
+        self
+    }
+
+    /// Tells whether it may jump or take a branch by a label.
+    pub(crate) fn steers(&self) -> bool {
+        !self.is_plain
     }
 
     /// Adds a state that it takes from the pipeline.

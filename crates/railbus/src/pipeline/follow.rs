@@ -1,0 +1,273 @@
+//! Following the flow: from a step to the one after it, and along members of a group at once.
+
+use super::{
+    lane::{Going, Lane},
+    once::{Came, One},
+    parts::{Limits, Node, Work},
+    report::{Inside, Visit, Went},
+    status::{CancelReason, StepStatus, StopReason},
+};
+use crate::{
+    payload::RawPayload,
+    step::{Bindings, Exception, Failure, Flow, Joined, StepError},
+};
+use futures_util::{StreamExt, future::BoxFuture, stream::FuturesUnordered};
+use std::{sync::Arc, time::Duration};
+use tokio::time::Instant;
+
+impl<'a> Going<'a> {
+    /// Follows the flow from a step to where it ends.
+    pub(super) async fn follow(self, lane: &mut Lane, entry: usize) {
+        let mut at = Some(entry);
+        while let Some(index) = at {
+            let came = match self.plan.nodes[index].members.is_empty() {
+                true => One { going: self, index }.run(lane).await,
+                false => self.group(lane, index).await,
+            };
+            at = self.after(lane, index, came);
+        }
+    }
+
+    /// Decides where the run goes after a step.
+    fn after(self, lane: &mut Lane, index: usize, came: Came) -> Option<usize> {
+        let node = &self.plan.nodes[index];
+        let (stops, strict) = (node.def.stops, !self.plan.lenient);
+        lane.last = Some(index);
+        match came {
+            Came::LeftOut => self.on(lane, index, node.next),
+            Came::Passed => self.on(lane, index, node.arm("1").or(node.next)),
+            // A member of the group it was said so.
+            Came::Went(_) if lane.stopped.is_some() => None,
+            Came::Went(Flow::Stop(_)) => self.stop(lane, node, StopReason::Asked, true),
+            Came::Went(Flow::Skip) => self.on(lane, index, node.next),
+            Came::Went(Flow::Goto(goto)) => self.jump(lane, index, &goto.to),
+            Came::Went(Flow::Branch(branch)) => self.on(lane, index, node.arm(&branch.label)),
+            Came::Went(Flow::Next(_)) if stops.success == Some(true) => {
+                self.stop(lane, node, StopReason::Success, true)
+            }
+            Came::Went(Flow::Next(_)) => self.on(lane, index, node.arm("1").or(node.next)),
+            Came::Cut(reason) => {
+                lane.cancelled =
+                    Some((node.is_named().then(|| Arc::clone(&node.def.name)), reason));
+                None
+            }
+            Came::Not(error) => {
+                if let Some(to) = node.arm("0") {
+                    lane.blamed = None;
+                    return self.on(lane, index, Some(to));
+                }
+                let (says, reason) = match &error {
+                    StepError::Failure(_) => (stops.error, StopReason::Failure),
+                    StepError::Exception(_) => (stops.exception, StopReason::Exception),
+                };
+                let blamed = lane.blamed.take();
+                lane.fail(Some(blamed.as_ref().unwrap_or(&node.def.name)), error);
+                match says.unwrap_or(strict) {
+                    true => self.stop(lane, node, reason, says == Some(true)),
+                    false => self.on(lane, index, node.next),
+                }
+            }
+        }
+    }
+
+    fn stop(self, lane: &mut Lane, node: &Node, reason: StopReason, told: bool) -> Option<usize> {
+        lane.stopped = Some((Arc::clone(&node.def.name), reason));
+        lane.is_told_to_stop = told;
+        None
+    }
+
+    /// Goes on to a step; binds what it takes from the one before, where only that is known now.
+    fn on(self, lane: &mut Lane, from: usize, to: Option<usize>) -> Option<usize> {
+        let node = &self.plan.nodes[to?];
+        if let Some(local) = node.takes.as_ref().filter(|_| node.takes_last) {
+            lane.bound = Some(self.bound(node, local, from));
+        }
+        to
+    }
+
+    fn bound(self, node: &Node, local: &str, from: usize) -> Arc<Bindings> {
+        let mut bindings = Bindings::clone(&node.def.bindings);
+        bindings.bind(local.into(), self.plan.nodes[from].def.output.to_string());
+        Arc::new(bindings)
+    }
+
+    fn jump(self, lane: &mut Lane, from: usize, target: &str) -> Option<usize> {
+        let to = self.plan.find(target)?;
+        lane.arrivals.resize(self.plan.nodes.len(), 0);
+        lane.arrivals[to] += 1;
+        if lane.arrivals[to] >= self.plan.visits_max {
+            let (max, cycle) = (self.plan.visits_max, lane.cycle(self.plan, to));
+            let why = format!("the run came to `{target}` {max} times: {cycle}");
+            let name = &self.plan.nodes[from].def.name;
+            lane.fail(Some(name), StepError::Exception(Exception::new("loop", why)));
+            return self.stop(lane, &self.plan.nodes[from], StopReason::Exception, true);
+        }
+        let node = &self.plan.nodes[to];
+        if let Some(local) = &node.takes {
+            lane.bound = Some(self.bound(node, local, from));
+        }
+        Some(to)
+    }
+
+    /// As [`Going::together`]; a future of a type of its own, since members may be groups.
+    fn group<'l>(self, lane: &'l mut Lane, index: usize) -> BoxFuture<'l, Came>
+    where
+        'a: 'l,
+    {
+        Box::pin(self.together(lane, index))
+    }
+
+    /// Runs the members of a group at once, each on a line of its own.
+    async fn together(self, lane: &mut Lane, index: usize) -> Came {
+        let node = &self.plan.nodes[index];
+        let Work::Parallel(group) = &node.def.work else { return Came::LeftOut };
+        let start = Instant::now();
+        if let Some(reason) = self.limits.over() {
+            return Came::Cut(reason);
+        }
+        let limits = match group.is_fail_fast {
+            true => self.limits.apart(),
+            false => self.limits.clone(),
+        };
+        let mut lanes = self.lanes(lane, node);
+        self.run_all(&mut lanes, node, &limits).await;
+        if let Some((step, reason)) = self.outer_cut(&mut lanes) {
+            lanes.into_iter().for_each(|member| lane.trail.extend(member.trail));
+            lane.cancelled = Some((step, reason));
+            return Came::Cut(reason);
+        }
+        let went_well = lanes.iter().filter(|member| member.went_well()).count();
+        let succeeded = group.evaluation.succeeds(went_well, lanes.len());
+        let value = node.collects().then(|| self.joined(&lanes));
+        let why = (!succeeded).then(|| self.why_not(node, &mut lanes));
+        self.merge(lane, lanes, node);
+        self.note(lane, index, why.is_none(), start.elapsed());
+        match why {
+            Some((step, error)) => {
+                lane.blamed = step;
+                Came::Not(error)
+            }
+            None => {
+                if let Some(value) = &value {
+                    Arc::make_mut(&mut lane.store).keep(&node.def.output, value.clone());
+                }
+                Came::Went(Flow::Next(value))
+            }
+        }
+    }
+
+    fn lanes(self, lane: &Lane, node: &Node) -> Vec<Lane> {
+        let members = node.members.iter();
+        let each = members.map(|steps| {
+            let mut member = Lane::new(Arc::clone(&lane.store), steps.len());
+            // What is piped to the group is piped to each of its members.
+            if let Some(last) = lane.last {
+                self.on(&mut member, last, Some(steps.start));
+            }
+            member
+        });
+        each.collect()
+    }
+
+    async fn run_all(self, lanes: &mut [Lane], node: &Node, limits: &Limits) {
+        let Work::Parallel(group) = &node.def.work else { return };
+        let (total, mut lost) = (lanes.len(), 0);
+        let inner = Going { limits, ..self };
+        let runs = lanes.iter_mut().zip(&node.members).map(|(member, steps)| async move {
+            inner.follow(member, steps.start).await;
+            member.went_well()
+        });
+        let mut runs: FuturesUnordered<_> = runs.collect();
+        while let Some(went_well) = runs.next().await {
+            lost += usize::from(!went_well);
+            if let Some(cancel) = &limits.cancel
+                && group.is_fail_fast
+                && group.evaluation.is_lost(lost, total)
+            {
+                cancel.cancel();
+            }
+        }
+    }
+
+    /// Tells whether the whole run was given up while members ran, and in which step.
+    fn outer_cut(self, lanes: &mut [Lane]) -> Option<(Option<Arc<str>>, CancelReason)> {
+        let reason = self.limits.over()?;
+        let step = lanes.iter_mut().find_map(|member| member.cancelled.take())?.0;
+        Some((step, reason))
+    }
+
+    /// Returns the values of the members as one.
+    fn joined(self, lanes: &[Lane]) -> RawPayload {
+        let mut values = lanes.iter().map(|member| member.value(self.plan).cloned());
+        match lanes.len() {
+            1 => values.next().flatten().unwrap_or_else(RawPayload::null),
+            _ => RawPayload::of(Joined(values.collect())),
+        }
+    }
+
+    /// Returns why a group failed: the worst error of its members, the first of its kind.
+    fn why_not(self, node: &Node, lanes: &mut [Lane]) -> (Option<Arc<str>>, StepError) {
+        let mut worst = Lane::new(Arc::default(), 0);
+        for member in lanes {
+            if let Some((step, error)) = member.failed.take() {
+                worst.fail(step.as_ref(), error);
+            }
+        }
+        let name = &node.def.name;
+        let none = || StepError::Failure(Failure::new(format!("not enough of {name} succeeded")));
+        worst.failed.unwrap_or_else(|| (None, none()))
+    }
+
+    /// Puts together what the members left, in their order.
+    fn merge(self, lane: &mut Lane, lanes: Vec<Lane>, node: &Node) {
+        for (member, steps) in lanes.into_iter().zip(&node.members) {
+            for inner in &self.plan.nodes[steps.clone()] {
+                let own = [&*inner.def.output].into_iter();
+                let left = inner.def.sub_leaves().unwrap_or_default().iter().map(|l| &*l.name);
+                for name in own.chain(left) {
+                    if let Some(value) = member.store.value(name) {
+                        Arc::make_mut(&mut lane.store).keep(name, value.clone());
+                    }
+                }
+            }
+            lane.trail.extend(member.trail);
+            if member.is_told_to_stop && lane.stopped.is_none() {
+                lane.stopped = member.stopped;
+                lane.is_told_to_stop = true;
+                if let Some((step, error)) = member.failed {
+                    lane.fail(step.as_ref(), error);
+                }
+            }
+        }
+    }
+
+    /// Notes what a group with a name of its own came to.
+    fn note(self, lane: &mut Lane, index: usize, succeeded: bool, duration: Duration) {
+        if !self.plan.nodes[index].is_named() {
+            return;
+        }
+        let status = if succeeded { StepStatus::Success } else { StepStatus::Failure };
+        let node = u32::try_from(index).unwrap_or(u32::MAX);
+        let (error, went, inside) = (None, Went::On, Inside::Nothing);
+        lane.trail.push(Visit { node, status, tries: 1, duration, error, went, inside });
+    }
+}
+
+impl Lane {
+    /// Tells whether its steps came to a good end.
+    fn went_well(&self) -> bool {
+        self.failed.is_none() && self.cancelled.is_none()
+    }
+}
+
+impl Node {
+    /// Returns where the branch of that label begins.
+    fn arm(&self, label: &str) -> Option<usize> {
+        self.arms.iter().find(|arm| *arm.label == *label).map(|arm| arm.to)
+    }
+
+    /// Tells whether somebody may ask for the value of a group.
+    fn collects(&self) -> bool {
+        self.is_told || self.is_named()
+    }
+}

@@ -1,0 +1,327 @@
+//! Steps with steps of their own: a nested pipeline, a step for each item, one that repeats.
+
+use super::{
+    lane::{Cause, given_up},
+    once::{Along, Around, Came, One},
+    parts::{Asks, Body, Each, How, Limits, Pipeline, Repeat, Sub, Work},
+    report::{Inside, ItemsReport, RunReport, said},
+};
+use crate::{
+    error::{Error, ErrorKind},
+    payload::RawPayload,
+    step::{Exception, Failure, Flow, Joined, StepError, StepResult, Store, split},
+    task,
+};
+use futures_util::{StreamExt, future::BoxFuture, stream::FuturesUnordered};
+use std::{
+    panic::{AssertUnwindSafe, catch_unwind},
+    sync::Arc,
+    thread::available_parallelism,
+};
+
+/// How many of the items that did not succeed a report tells one by one.
+const FAILURES_MAX: usize = 100;
+
+/// After how many items others get their turn.
+const BREATH: u64 = 64;
+
+impl<'a> One<'a> {
+    /// Runs the steps of a step once.
+    pub(super) fn inner<'s>(
+        &'s self,
+        around: Around<'s>,
+        along: &'s mut Along,
+    ) -> BoxFuture<'s, Came> {
+        Box::pin(async move {
+            let Work::Sub(Sub { how, body: Body::Built(pipeline) }) = &self.def().work else {
+                return Came::LeftOut;
+            };
+            let limits = self.going.limits.until(self.def().timeout);
+            let inner = Inner { pipeline, cause: self.going.cause, limits: &limits };
+            let came = match how {
+                How::Nested => inner.nested(self.given(pipeline, around), along).await,
+                How::Each(each) => inner.each(self, each, around, along).await,
+                How::Repeat(repeat) => inner.repeat(self, repeat, around, along).await,
+            };
+            match came {
+                // It was the step's own limit, if the run has time.
+                Came::Cut(_) if self.going.limits.over().is_none() => {
+                    let why =
+                        format!("it took longer than {:?}", self.def().timeout.unwrap_or_default());
+                    Came::Not(StepError::Exception(Exception::new("timeout", why)))
+                }
+                came => came,
+            }
+        })
+    }
+
+    /// Returns the values that the inner pipeline is given.
+    fn given(&self, pipeline: &Pipeline, around: Around<'_>) -> Store {
+        let wanted = &pipeline.0.wanted;
+        let names = wanted.inputs.iter().map(|given| &given.name).chain(&wanted.optional);
+        let mut store = Store::new();
+        for name in names {
+            if let Some(value) = around.store.value(around.bindings.key(name)) {
+                store.keep(name, value.clone());
+            }
+        }
+        store
+    }
+}
+
+/// A pipeline in a step.
+struct Inner<'a> {
+    pipeline: &'a Pipeline,
+    cause: Cause<'a>,
+    limits: &'a Limits,
+}
+
+impl Inner<'_> {
+    async fn run(&self, store: Store) -> RunReport {
+        self.pipeline.go(Arc::new(store), self.cause, self.limits).await
+    }
+
+    async fn nested(&self, store: Store, along: &mut Along) -> Came {
+        let mut report = self.run(store).await;
+        let came = came(&mut report);
+        self.leave(&report, along);
+        along.inside = Some(Inside::Run(Arc::new(report)));
+        came
+    }
+
+    /// Takes over what the steps left.
+    fn leave(&self, report: &RunReport, along: &mut Along) {
+        let names = self.pipeline.0.leaves.iter().map(|leaf| &leaf.name);
+        let left = |name: &Arc<str>| Some((Arc::clone(name), report.store.value(name)?.clone()));
+        along.left = names.filter_map(left).collect();
+    }
+
+    async fn repeat(
+        &self,
+        one: &One<'_>,
+        repeat: &Repeat,
+        around: Around<'_>,
+        along: &mut Along,
+    ) -> Came {
+        let given = one.given(self.pipeline, around);
+        let mut store = Arc::new(given.clone());
+        let mut times = 0;
+        loop {
+            match self.goes_on(one, repeat, Around { store: &store, ..around }) {
+                Ok(true) => {}
+                Ok(false) => return Came::Went(Flow::Next(None)),
+                Err(error) => return Came::Not(error),
+            }
+            if times == repeat.times && repeat.is_bounded {
+                return Came::Went(Flow::Next(None));
+            }
+            if times == repeat.times {
+                let why = format!("it was repeated {times} times, and its end did not come");
+                return Came::Not(StepError::Exception(Exception::new("loop", why)));
+            }
+            times += 1;
+            let begin = if repeat.is_fresh { given.clone() } else { Store::clone(&store) };
+            let mut report = self.run(begin).await;
+            let came = came(&mut report);
+            self.leave(&report, along);
+            store = Arc::clone(&report.store);
+            along.inside = Some(Inside::Run(Arc::new(report)));
+            if !matches!(came, Came::Went(Flow::Next(_))) {
+                return came;
+            }
+            if u64::from(times) % BREATH == 0 {
+                task::breathe().await;
+            }
+        }
+    }
+
+    fn goes_on(&self, one: &One<'_>, repeat: &Repeat, around: Around<'_>) -> StepResult<bool> {
+        let ask = |asks: &Asks<bool>| {
+            let asked = || asks.ask(&one.input(around));
+            catch_unwind(AssertUnwindSafe(asked)).unwrap_or_else(|_| {
+                let why = "the condition of a repetition panicked";
+                Err(StepError::Exception(Exception::new("panic", why)))
+            })
+        };
+        let goes_on = repeat.goes_on.as_ref().map_or(Ok(true), ask)?;
+        let ends = repeat.until.as_ref().map_or(Ok(false), ask)?;
+        Ok(goes_on && !ends)
+    }
+
+    async fn each(
+        &self,
+        one: &One<'_>,
+        each: &Each,
+        around: Around<'_>,
+        along: &mut Along,
+    ) -> Came {
+        let wrong = |error: Error| {
+            let error = error.with("items", &each.items);
+            Came::Not(StepError::Exception(Exception::new("input", error)))
+        };
+        let key = around.bindings.key(&each.items);
+        let Some(collection) = around.store.value(key) else {
+            let why = format!("there is no `{key}` to take items of");
+            return wrong(Error::new(ErrorKind::NotFound, "each", why));
+        };
+        let items = match split(collection) {
+            Ok(items) => items,
+            Err(error) => return wrong(error),
+        };
+        let limits = if each.is_fail_fast { self.limits.apart() } else { self.limits.clone() };
+        let inner = Inner { limits: &limits, ..*self };
+        let given = one.given(self.pipeline, around);
+        let mut all = Many::new(each.keeps);
+        inner.run_items(each, items, given, &mut all).await;
+        let came = all.came(each);
+        let value = all.values.take().map(|values| RawPayload::of(Joined(values)));
+        along.inside = Some(Inside::Items(Arc::new(all.report)));
+        match (self.limits.over(), came) {
+            (Some(reason), _) => Came::Cut(reason),
+            (None, None) => Came::Went(Flow::Next(value)),
+            (None, Some(error)) => Came::Not(error),
+        }
+    }
+
+    /// Runs the pipeline for each item, so many at once.
+    async fn run_items(
+        &self,
+        each: &Each,
+        items: impl Iterator<Item = RawPayload> + Send,
+        given: Store,
+        all: &mut Many,
+    ) {
+        let at_once = each.at_once.unwrap_or_else(|| available_parallelism().map_or(1, Into::into));
+        let item = each.item.as_deref().unwrap_or_default();
+        let mut items = items.enumerate();
+        let mut running = FuturesUnordered::new();
+        loop {
+            while running.len() < at_once && self.limits.over().is_none() {
+                // It is the program's, and may panic.
+                let next = catch_unwind(AssertUnwindSafe(|| items.next()));
+                let Ok(Some((place, value))) = next else {
+                    if next.is_err() {
+                        all.broke = true;
+                    }
+                    break;
+                };
+                let mut store = given.clone();
+                store.keep(item, value);
+                running.push(async move { (place, self.run(store).await) });
+            }
+            let Some((place, report)) = running.next().await else { return };
+            let failed = all.add(place, report);
+            if failed
+                && each.is_fail_fast
+                && let Some(cancel) = &self.limits.cancel
+            {
+                cancel.cancel();
+            }
+            if all.count() % BREATH == 0 {
+                task::breathe().await;
+            }
+        }
+    }
+}
+
+/// What became of many items.
+struct Many {
+    report: ItemsReport,
+    // By their places.
+    values: Option<Vec<Option<RawPayload>>>,
+    // The worst that became of one, the first in the order of the items.
+    worst: Option<(usize, StepError)>,
+    broke: bool,
+}
+
+impl Many {
+    fn new(keeps: bool) -> Self {
+        let report = ItemsReport::default();
+        Self { report, values: keeps.then(Vec::new), worst: None, broke: false }
+    }
+
+    fn count(&self) -> u64 {
+        self.report.succeeded + self.report.failed
+    }
+
+    /// Takes in what became of an item; tells whether it failed.
+    fn add(&mut self, place: usize, mut report: RunReport) -> bool {
+        let came = came(&mut report);
+        if let Some(values) = &mut self.values {
+            if values.len() <= place {
+                values.resize(place + 1, None);
+            }
+            values[place] = report.last_value().filter(|_| matches!(came, Came::Went(_))).cloned();
+        }
+        let error = match came {
+            Came::Not(error) => error,
+            Came::Cut(reason) => given_up(reason),
+            _ => {
+                self.report.succeeded += 1;
+                return false;
+            }
+        };
+        self.report.failed += 1;
+        if self.report.failures.len() < FAILURES_MAX {
+            self.report.failures.push((place as u64, said(&error)));
+        }
+        let rank =
+            |place: usize, error: &StepError| (matches!(error, StepError::Failure(_)), place);
+        if self.worst.as_ref().is_none_or(|(at, known)| rank(place, &error) < rank(*at, known)) {
+            self.worst = Some((place, error));
+        }
+        true
+    }
+
+    /// Returns why the whole failed, if it did.
+    fn came(&mut self, each: &Each) -> Option<StepError> {
+        self.report.failures.sort_by_key(|(place, _)| *place);
+        if self.broke {
+            let why = "what makes the items panicked";
+            return Some(StepError::Exception(Exception::new("panic", why)));
+        }
+        let count = |n: u64| usize::try_from(n).unwrap_or(usize::MAX);
+        let (well, all) = (count(self.report.succeeded), count(self.count()));
+        if each.evaluation.succeeds(well, all) && !(each.is_fail_fast && self.report.failed > 0) {
+            return None;
+        }
+        let (failed, total) = (self.report.failed, self.count());
+        Some(match self.worst.take() {
+            None => StepError::Failure(Failure::new("there are no items")),
+            Some((place, StepError::Failure(failure))) => {
+                let why = format!("{failed} of {total} items did not succeed; item {place}");
+                StepError::Failure(Failure::new(why).value(failure.found()).because(failure))
+            }
+            Some((place, StepError::Exception(Exception { kind, error }))) => {
+                let why = format!("{failed} of {total} items did not succeed; item {place}");
+                let error = Error::new(ErrorKind::Handler, "each", why).because(error);
+                StepError::Exception(Exception::new(kind, error))
+            }
+        })
+    }
+}
+
+/// Returns what a step came to whose steps ran so. The error is taken out of the report; its steps
+/// still tell of it.
+fn came(report: &mut RunReport) -> Came {
+    if let Some((_, reason)) = &report.cancelled {
+        return Came::Cut(*reason);
+    }
+    match report.failed.take() {
+        Some((step, error)) => {
+            // What the report's status is read from.
+            report.failed = Some((step, copy(&error)));
+            Came::Not(error)
+        }
+        None => Came::Went(Flow::Next(None)),
+    }
+}
+
+fn copy(error: &StepError) -> StepError {
+    match error {
+        StepError::Failure(failure) => StepError::Failure(failure.clone()),
+        StepError::Exception(exception) => {
+            StepError::Exception(Exception::new(exception.kind.clone(), error.line()))
+        }
+    }
+}

@@ -1,0 +1,160 @@
+//! Where ways meet: what is piped from one step to the next, and where jumps lead.
+
+use super::ways::{Before, Left, Walk};
+use crate::{
+    error::{Error, ErrorKind, Result, nearest},
+    step::{Kind, Need},
+};
+use std::{collections::HashSet, sync::Arc};
+
+impl Walk<'_> {
+    /// Binds the value of the step before to what the step has no value for yet.
+    pub(super) fn pipe(&mut self, index: usize, before: Option<Before>) -> Result<()> {
+        let Some(before) = before else {
+            let def = &self.nodes[index].def;
+            let error =
+                Error::new(ErrorKind::Config, "pipeline", "nothing comes before it to pipe");
+            return Err(error.with("step", &def.name).hint("pipe what follows a step"));
+        };
+        let (before, exits) = match before {
+            Before::On(before) => (before, self.exits(before)),
+            Before::In(before) => (before, vec![before]),
+        };
+        for exit in &exits {
+            self.nodes[*exit].is_told = true;
+        }
+        if !self.nodes[index].members.is_empty() {
+            return Ok(());
+        }
+        let Some(local) = self.unbound(index) else {
+            let error = Error::new(ErrorKind::Config, "pipeline", "it takes nothing to pipe into");
+            let hint = "let it take an argument, or say what it needs: .needs::<..>(\"name\")";
+            return Err(error.with("step", &self.nodes[index].def.name).hint(hint));
+        };
+        let key = self.nodes[before].def.output.to_string();
+        if exits == [before] {
+            // A group's value, and a failure's, which is there if there is no other.
+            if !self.left.contains_key(&key) {
+                self.set(key.clone(), Left { by: Some(before), kind: None });
+            }
+            Arc::make_mut(&mut self.nodes[index].def.bindings).bind(local, key);
+            return Ok(());
+        }
+        // Only the run knows which of them came before.
+        for exit in exits {
+            let kind = self.nodes[exit].def.signature.output_kind();
+            let signature = self.nodes[index].def.signature.clone();
+            let need = signature.all_needs().iter().find(|need| need.name == local);
+            if let (Some(kind), Some(need)) = (kind, need)
+                && !need.takes(kind)
+            {
+                let name = &self.nodes[exit].def.name;
+                return self.mismatch(index, &format!("the value of `{name}`"), kind, need);
+            }
+        }
+        (self.nodes[index].takes, self.nodes[index].takes_last) = (Some(local), true);
+        Ok(())
+    }
+
+    pub(super) fn mismatch(&self, index: usize, what: &str, kind: Kind, need: &Need) -> Result<()> {
+        let why = format!("{what} is a {}, but is needed as a {}", kind.name, need.kind.name);
+        let error = Error::new(ErrorKind::Config, "pipeline", why);
+        let error = error.with("step", &self.nodes[index].def.name);
+        Err(error.hint("make the types the same, or bind another value"))
+    }
+
+    /// Returns the steps that may be the last to run before what follows a step.
+    pub(super) fn exits(&self, index: usize) -> Vec<usize> {
+        let node = &self.nodes[index];
+        let has = |label: &str| node.arms.iter().any(|arm| *arm.label == *label);
+        let mut exits = Vec::new();
+        if !(has("0") && has("1")) {
+            exits.push(index);
+        }
+        for arm in &node.arms {
+            let mut last = arm.to;
+            while let Some(next) = self.nodes[last].next.filter(|next| Some(*next) != node.next) {
+                last = next;
+            }
+            exits.extend(self.exits(last));
+        }
+        exits
+    }
+
+    /// Returns the input that takes what comes: the first that nothing else fills, else the first.
+    pub(super) fn unbound(&self, index: usize) -> Option<String> {
+        let def = &self.nodes[index].def;
+        let bound = |need: &&Need| def.bindings.key(&need.name) == need.name;
+        let free = def.signature.all_needs().iter().filter(bound);
+        let first = free.clone().find(|need| !self.left.contains_key(&need.name));
+        first.or_else(|| free.clone().next()).map(|need| need.name.clone())
+    }
+
+    /// Notes the steps that a step may jump to, and what is there when it does.
+    pub(super) fn note_jumps(&mut self, index: usize) -> Result<()> {
+        if self.is_again {
+            return Ok(());
+        }
+        for target in self.nodes[index].def.signature.targets().to_vec() {
+            let to = self.target(index, &target)?;
+            // Whoever was here before has left all that the way to it needs.
+            if self.seen.contains(&to) && self.nodes[to].within == self.nodes[index].within {
+                self.nodes[to].takes = self.nodes[to].takes.take().or_else(|| self.first_need(to));
+                continue;
+            }
+            let mut there: HashSet<String> = self.left.keys().cloned().collect();
+            there.insert(self.nodes[index].def.output.to_string());
+            let known = self.jumps.entry(to).or_insert_with(|| (index, there.clone()));
+            known.1.retain(|name| there.contains(name));
+            self.nodes[to].takes = self.unbound(to);
+        }
+        Ok(())
+    }
+
+    pub(super) fn first_need(&self, index: usize) -> Option<String> {
+        let def = &self.nodes[index].def;
+        let free = |need: &&Need| def.bindings.key(&need.name) == need.name;
+        def.signature.all_needs().iter().find(free).map(|need| need.name.clone())
+    }
+
+    pub(super) fn target(&self, index: usize, target: &str) -> Result<usize> {
+        let refuse = |why: String, hint: String| {
+            let error = Error::new(ErrorKind::Config, "pipeline", why).hint(hint);
+            Err(error.with("step", &self.nodes[index].def.name))
+        };
+        let Some(to) = self.places.get(target) else {
+            let near = nearest(target, self.places.keys().map(|name| &**name));
+            let hint = near.map_or_else(
+                || "it jumps to steps of the same pipeline".into(),
+                |near| format!("did you mean `{near}`?"),
+            );
+            let target = target.escape_debug();
+            return refuse(format!("it may jump to `{target}`, which is no step here"), hint);
+        };
+        if self.nodes[*to].within != self.nodes[index].within {
+            let why = format!("it may jump to `{target}`, out of or into a group");
+            return refuse(why, "a jump stays among steps that run one after another".into());
+        }
+        Ok(*to)
+    }
+
+    /// Goes along the ways after jumps that leave something out.
+    pub(super) fn jumps(&mut self) -> Result<()> {
+        let jumps = std::mem::take(&mut self.jumps);
+        self.is_again = true;
+        for (to, (from, there)) in jumps {
+            let by = |left: &Left| left.clone();
+            let all = std::mem::take(&mut self.left);
+            self.left = all
+                .iter()
+                .filter(|(name, _)| there.contains(*name))
+                .map(|(name, left)| (name.clone(), by(left)))
+                .collect();
+            self.undo.clear();
+            let after = format!("after the jump from `{}`", self.nodes[from].def.name);
+            self.line(to, None, None).map_err(|e| e.with("way", after))?;
+            self.left = all;
+        }
+        Ok(())
+    }
+}

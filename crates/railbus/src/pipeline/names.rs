@@ -1,0 +1,94 @@
+//! What is checked of each step by itself when a pipeline is built.
+
+use super::{
+    parts::{Node, StepDef},
+    text::is_name,
+};
+use crate::{
+    error::{Error, ErrorKind, Result},
+    state::{States, missing},
+};
+use std::collections::HashSet;
+
+/// Checks what a step says of itself.
+///
+/// # Errors
+/// Returns a config error that says what can't be.
+pub(super) fn check_alone(node: &Node, nodes: &[Node], states: &States) -> Result<()> {
+    let (def, signature) = (&node.def, &node.def.signature);
+    if let Some((_, wanted)) = signature.states.iter().find(|(of, _)| !states.has(*of)) {
+        return Err(missing(wanted));
+    }
+    let refuse =
+        |why: String, hint: String| Err(Error::new(ErrorKind::Config, "pipeline", why).hint(hint));
+    if let Some(what) = def.misplaced() {
+        let why = format!("{what} is said of a group, which has none");
+        return refuse(why, "say it of the steps in it".into());
+    }
+    let mut known = HashSet::new();
+    for way in &node.arms {
+        let label = &way.label;
+        if !known.insert(label) {
+            let why = format!("branch `{label}` is there twice");
+            return refuse(why, "put what belongs together into one branch".into());
+        }
+        let is_outcome = matches!(&**label, "0" | "1");
+        let never = !is_outcome && !def.may_steer();
+        let jumped = |node: &Node| {
+            node.def.signature.targets().iter().any(|t| *t == *nodes[way.to].def.name)
+        };
+        if never && !nodes.iter().any(jumped) {
+            let to = &nodes[way.to].def.name;
+            let why = format!("`{to}` can't be reached: it never takes branch `{label}`");
+            let hint = "return Flow::branch(..) from it, or use branch 0, for failures, or 1";
+            return refuse(why, hint.into());
+        }
+    }
+    let nothing = |(local, _): &(&str, &str)| !signature.has_need(local);
+    match def.bindings.pairs().find(nothing) {
+        Some((local, _)) => {
+            let known = signature.all_needs().iter().map(|need| need.name.as_str());
+            let known = known.collect::<Vec<_>>().join(", ");
+            let hint = format!("it needs: {}", if known.is_empty() { "nothing" } else { &known });
+            refuse(format!("`{local}` is bound, but the step needs no `{local}`"), hint)
+        }
+        None => Ok(()),
+    }
+}
+
+/// Checks the names of a pipeline, its steps and their values.
+///
+/// # Errors
+/// Returns a config error that names what is wrong.
+pub(super) fn check_names(pipeline: &str, nodes: &[Node]) -> Result<()> {
+    let refuse =
+        |why: String, hint: &str| Err(Error::new(ErrorKind::Config, "pipeline", why).hint(hint));
+    let problem = |node: &Node| node.def.problem.clone().map(|e| e.with("step", &node.def.name));
+    if let Some(error) = nodes.iter().find_map(problem) {
+        return Err(error);
+    }
+    if nodes.is_empty() {
+        return refuse("a pipeline needs a step".into(), "add one with .step(..)");
+    }
+    // A group without a name of its own goes by what is in it.
+    let named = || nodes.iter().filter(|node| node.is_named()).map(|node| &*node.def.name);
+    if let Some(name) = std::iter::once(pipeline).chain(named()).find(|n| !is_name(n)) {
+        let why = format!("`{}` is not a name", name.escape_debug());
+        return refuse(why, "use ASCII letters, digits, `_` and `-`, a letter or `_` first");
+    }
+    let mut seen = HashSet::new();
+    if let Some(twice) = named().find(|name| !seen.insert(*name)) {
+        let why = format!("step `{twice}` comes twice");
+        return refuse(why, "give one of the two another name: .named(..)");
+    }
+    let nameless = |step: &&StepDef| {
+        step.output.is_empty() || step.bindings.pairs().any(|(_, key)| key.is_empty())
+    };
+    match nodes.iter().map(|node| &node.def).find(nameless) {
+        Some(step) => {
+            let why = format!("step `{}` has a value without a name", step.name);
+            refuse(why, "give .output(..) and .bind(..) names that aren't empty")
+        }
+        None => Ok(()),
+    }
+}

@@ -1,0 +1,193 @@
+//! One try of a step.
+
+use super::{
+    lane::{Cut, Going},
+    parts::{StepDef, Work},
+    report::Inside,
+    status::{CancelReason, StepStatus},
+};
+use crate::{
+    cancel::Cancel,
+    context,
+    error::Error,
+    executor::{Executor, Task},
+    payload::RawPayload,
+    step::{Bindings, Exception, Flow, Input, Ran, Step, StepError, StepResult, Store},
+};
+use futures_util::FutureExt;
+use std::{
+    any::Any,
+    panic::{AssertUnwindSafe, catch_unwind},
+    sync::Arc,
+};
+
+/// What a step came to, after all its tries.
+pub(super) enum Came {
+    /// It succeeded, and says where the run goes.
+    Went(Flow),
+    /// It was passed by: the run goes on as if it had succeeded.
+    Passed,
+    /// It was left out, with its branches.
+    LeftOut,
+    /// It did not succeed.
+    Not(StepError),
+    /// It was given up.
+    Cut(CancelReason),
+}
+
+/// One step of a run.
+pub(super) struct One<'a> {
+    pub(super) going: Going<'a>,
+    pub(super) index: usize,
+}
+
+/// What a try brings along, beside what it came to.
+#[derive(Default)]
+pub(super) struct Along {
+    pub(super) inside: Option<Inside>,
+    // What its own steps left, by their names for it.
+    pub(super) left: Vec<(Arc<str>, RawPayload)>,
+}
+
+/// What happens around a try: the values, what the step's inputs are bound to, and which one it is.
+#[derive(Clone, Copy)]
+pub(super) struct Around<'a> {
+    pub(super) store: &'a Arc<Store>,
+    pub(super) bindings: &'a Arc<Bindings>,
+    pub(super) step_try: u32,
+}
+
+impl<'a> One<'a> {
+    pub(super) fn def(&self) -> &'a StepDef {
+        &self.going.plan.nodes[self.index].def
+    }
+
+    pub(super) fn input<'s>(&'s self, around: Around<'s>) -> Input<'s> {
+        let Around { store, bindings, step_try } = around;
+        let (event, attempt) = (self.going.cause.event, self.going.cause.attempt);
+        let (states, cancel) = (&*self.going.plan.states, self.going.limits.cancel.as_ref());
+        Input { event, store, bindings, states, attempt, step_try, cancel }
+    }
+
+    /// Runs the step once; a panic stays inside.
+    pub(super) async fn once(&self, around: Around<'_>, along: &mut Along) -> Came {
+        let def = self.def();
+        let step = match &def.work {
+            Work::Step(step) => step,
+            _ => return self.inner(around, along).await,
+        };
+        let ended = match &def.executor {
+            Some(executor) => self.elsewhere(executor, step, around).await,
+            None => {
+                // The step itself sees to what a panic leaves behind; the run uses nothing of it.
+                let call = || step.call(self.input(around));
+                match catch_unwind(AssertUnwindSafe(call)) {
+                    Ok(Ran::Now(came)) => Ok(Ok(came)),
+                    Ok(Ran::Later(running)) => {
+                        let running = AssertUnwindSafe(running).catch_unwind();
+                        self.going.limits.bound(def.timeout, running).await
+                    }
+                    Err(panic) => Ok(Err(panic)),
+                }
+            }
+        };
+        match ended {
+            Ok(Ok(came)) => Came::of(came),
+            Ok(Err(panic)) => Came::of(panicked(&*panic)),
+            Err(cut) => cut.into(),
+        }
+    }
+
+    /// Has an executor run the step once. What it was given is told if nobody waits any more.
+    async fn elsewhere(
+        &self,
+        executor: &Arc<dyn Executor>,
+        step: &Arc<dyn Step>,
+        around: Around<'_>,
+    ) -> Result<Result<StepResult, Box<dyn Any + Send>>, Cut> {
+        let cancel = self.going.limits.cancel.as_ref().map_or_else(Cancel::new, Cancel::child);
+        let task = Task {
+            name: Arc::clone(&self.def().name),
+            step: Arc::clone(step),
+            event: self.going.cause.event.cloned(),
+            store: Arc::clone(around.store),
+            bindings: Arc::clone(around.bindings),
+            states: Arc::clone(&self.going.plan.states),
+            attempt: self.going.cause.attempt,
+            step_try: around.step_try,
+            context: context::current(),
+            cancel: cancel.clone(),
+        };
+        let given_up = GivenUp(Some(cancel));
+        // In a future of its own, since it may panic before it returns one.
+        let running = AssertUnwindSafe(async { executor.execute(task).await }).catch_unwind();
+        let ended = self.going.limits.bound(self.def().timeout, running).await;
+        if ended.is_ok() {
+            given_up.no();
+        }
+        ended
+    }
+}
+
+/// Tells a task that it was given up, when nobody waits for it any more.
+struct GivenUp(Option<Cancel>);
+
+impl GivenUp {
+    fn no(mut self) {
+        self.0 = None;
+    }
+}
+
+impl Drop for GivenUp {
+    fn drop(&mut self) {
+        if let Some(cancel) = &self.0 {
+            cancel.cancel();
+        }
+    }
+}
+
+impl Came {
+    pub(super) fn of(came: StepResult) -> Self {
+        match came {
+            Ok(flow) => Self::Went(flow),
+            Err(error) => Self::Not(error),
+        }
+    }
+
+    pub(super) fn status(&self) -> StepStatus {
+        match self {
+            Self::Went(Flow::Goto(goto)) if goto.failed => StepStatus::Failure,
+            Self::Went(Flow::Skip) | Self::Passed | Self::LeftOut => StepStatus::Skipped,
+            Self::Went(_) => StepStatus::Success,
+            Self::Not(StepError::Failure(_)) => StepStatus::Failure,
+            Self::Not(StepError::Exception(_)) => StepStatus::Exception,
+            Self::Cut(_) => StepStatus::Cancelled,
+        }
+    }
+}
+
+impl From<Cut> for Came {
+    fn from(cut: Cut) -> Self {
+        let exception =
+            |kind, error: Error| Self::Not(StepError::Exception(Exception::new(kind, error)));
+        match cut {
+            Cut::Run(reason) => Self::Cut(reason),
+            Cut::Step(limit) => {
+                let why = format!("it took longer than {limit:?}");
+                Self::Not(StepError::Exception(Exception::new("timeout", why)))
+            }
+            Cut::NoClock(error) => exception("unsupported", error),
+        }
+    }
+}
+
+/// Makes a panic an exception.
+pub(super) fn panicked<T>(panic: &(dyn Any + Send)) -> StepResult<T> {
+    Err(StepError::Exception(Exception::new("panic", message(panic))))
+}
+
+fn message(panic: &(dyn Any + Send)) -> String {
+    let text = panic.downcast_ref::<&str>().map(|text| (*text).to_owned());
+    let text = text.or_else(|| panic.downcast_ref::<String>().cloned());
+    text.unwrap_or_else(|| "a panic without a message".into())
+}
