@@ -77,7 +77,7 @@ pub struct Named {
     pub branches: Vec<Branch>,
 }
 
-/// Flows side by side, `a || b`, `{a || b -> c}[any]`; or one that is judged as a whole,
+/// Flows side by side, `a || b`, `{a || {b -> c}}[any]`; or one that is judged as a whole,
 /// `{a -> b}(0 -> c)`.
 #[non_exhaustive]
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -212,7 +212,7 @@ fn side_by_side(group: &Group, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(if i == 0 { "" } else { " || " })?;
         match &member.links[..] {
             [Link { unit: Unit::Group(inner), .. }] if inner.is_bare() => {
-                write!(f, "{{{member}}}")?
+                write!(f, "{{{member}}}")?;
             }
             [_] => write!(f, "{member}")?,
             _ => write!(f, "{{{member}}}")?,
