@@ -5,7 +5,7 @@ use super::{
     steps::named,
     table::{Field, Table, suggest},
 };
-use crate::pipeline::text::{FlowError, parse};
+use crate::pipeline::text::{FlowError, Sequence, Unit, parse, unresolved};
 
 /// Reads all pipelines, whose flows name `steps`; returns with them every name that is declared,
 /// also of those with mistakes.
@@ -34,15 +34,35 @@ fn resolve(field: &Field<'_>, flow: &str, steps: &[&str]) -> Option<Vec<String>>
     let wrong = |e: FlowError| {
         field.notes.hinted(field.inside(&e.span), e.message, e.hint);
     };
-    let names = parse(flow).map_err(wrong).ok()?;
-    let unknown: Vec<_> = names.iter().filter(|n| !steps.contains(&n.name.as_str())).collect();
-    for name in &unknown {
-        let hint = match steps.is_empty() {
-            true => format!("declare it: [steps.{}] with a command", name.name),
-            false => suggest(&name.name, steps),
+    let tree = parse(flow).map_err(wrong).ok()?;
+    let names = line(field, &tree)?;
+    let hint = |name: &str| match steps.is_empty() {
+        true => format!("declare it: [steps.{name}] with a command"),
+        false => suggest(name, steps),
+    };
+    let mistakes = unresolved(&tree, steps, hint);
+    let fine = mistakes.is_empty();
+    mistakes.into_iter().for_each(wrong);
+    fine.then_some(names)
+}
+
+/// Returns the steps of a flow in a line; notes what is more than that.
+fn line(field: &Field<'_>, flow: &Sequence) -> Option<Vec<String>> {
+    let mut names = Vec::new();
+    for link in &flow.links {
+        let (span, what) = match &link.unit {
+            _ if link.piped => (link.arrow.clone(), "`|->`, which binds a value to the next step,"),
+            Unit::Group(group) => (group.span.clone(), "a group of steps"),
+            Unit::Step(step) if step.tries.is_some() => (step.span.clone(), "a factor in a flow"),
+            Unit::Step(step) if !step.branches.is_empty() => (step.span.clone(), "a branch"),
+            Unit::Step(step) => {
+                names.push(step.name.clone());
+                continue;
+            }
         };
-        let why = format!("there is no step `{}`", name.name);
-        field.notes.hinted(field.inside(&name.span), why, hint);
+        let why = format!("{what} is not yet available");
+        field.notes.hinted(field.inside(&span), why, "steps run in a line: a -> b -> c");
+        return None;
     }
-    unknown.is_empty().then(|| names.iter().map(|name| name.name.clone()).collect())
+    Some(names)
 }

@@ -1,81 +1,140 @@
-//! When a group of steps has succeeded.
+//! When a group has succeeded, judged by the flags of what ran in it.
 
-use crate::error::{Error, ErrorKind, nearest};
+use crate::error::{Error, ErrorKind, Result, nearest};
 use std::{fmt, str::FromStr};
 
-/// When a group succeeds, by how many of its members did.
+/// The names that the text of an evaluation may have, as messages list them.
+const KNOWN: &str = "all, none_failed, any, not_all_failed, at_least(2), percent(50), majority";
+
+/// When a group of steps side by side counts as a success.
 ///
-/// | | all succeed | some fail | all fail | no members |
-/// |---|---|---|---|---|
-/// | `All` | success | failure | failure | failure |
-/// | `NoneFailed` | success | failure | failure | success |
-/// | `Any` | success | success | failure | failure |
-/// | `NotAllFailed` | success | success | failure | success |
-/// | `AtLeast(n)` | by count | by count | failure, unless n is 0 | failure, unless n is 0 |
-/// | `Percent(p)` | success | by share | failure, unless p is 0 | failure, unless p is 0 |
-/// | `Majority` | success | more than half | failure | failure |
+/// Each member of the group has a flag of its own, success or failure; a Failure and an exception
+/// are both failures. The group's evaluation makes one flag of them:
+///
+/// | | text | all succeed | one of two fails | all fail | no members |
+/// |---|---|---|---|---|---|
+/// | `All`, the default | `all` | success | failure | failure | failure |
+/// | `NoneFailed` | `none_failed` | success | failure | failure | success |
+/// | `Any` | `any` | success | success | failure | failure |
+/// | `NotAllFailed` | `not_all_failed` | success | success | failure | success |
+/// | `AtLeast(n)` | `at_least(2)` | if there are n | if one is enough | if n is 0 | if n is 0 |
+/// | `Percent(p)` | `percent(50)` | success | if p <= 50 | if p is 0 | if p is 0 |
+/// | `Majority` | `majority` | success | failure | failure | failure |
+///
+/// Nothing is rounded: 2 of 3 reach `percent(66)` and not `percent(67)`. The text of a percentage
+/// goes from 1 to 100. A majority is more than half. `Display` writes the text, `FromStr` reads it.
 ///
 /// # Examples
 /// ```
 /// use railbus::pipeline::Evaluation;
 ///
-/// let most: Evaluation = "percent(75)".parse()?;
-/// assert!(most.succeeds(3, 4) && !most.succeeds(2, 4));
-/// assert!(Evaluation::All.is_lost(1, 4) && !Evaluation::Any.is_lost(3, 4));
-/// assert_eq!(Evaluation::AtLeast(2).to_string(), "at_least(2)");
-/// # Ok::<(), railbus::Error>(())
+/// let enough: Evaluation = "at_least(2)".parse().unwrap();
+/// assert_eq!((enough, enough.to_string().as_str()), (Evaluation::AtLeast(2), "at_least(2)"));
+/// assert!(enough.succeeds(2, 3) && !enough.succeeds(1, 3));
+/// assert!(enough.impossible(2, 3));
+/// assert_eq!(Evaluation::default(), Evaluation::All);
 /// ```
 #[non_exhaustive]
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
 pub enum Evaluation {
-    /// There are members, and all of them succeed.
+    /// There is a member, and every one succeeded.
     #[default]
     All,
-    /// No member fails.
+    /// No member failed; a group without members succeeds.
     NoneFailed,
-    /// A member succeeds.
+    /// At least one member succeeded.
     Any,
-    /// There are no members, or one that succeeds.
+    /// Not every member failed; a group without members succeeds.
     NotAllFailed,
-    /// So many succeed.
+    /// At least so many members succeeded.
     AtLeast(u32),
-    /// So many in a hundred succeed.
+    /// At least so many of a hundred members succeeded.
     Percent(u32),
-    /// More succeed than fail.
+    /// More than half of the members succeeded.
     Majority,
 }
 
-const FORMS: &str = "all, none_failed, any, not_all_failed, at_least(2), percent(50), majority";
-const NAMES: [&str; 7] =
-    ["all", "none_failed", "any", "not_all_failed", "at_least", "percent", "majority"];
-
 impl Evaluation {
-    /// Tells whether a group of `total` members succeeds of which so many did.
+    /// Tells whether a group of `total` members succeeds when `succeeded` of them did.
+    ///
+    /// # Examples
+    /// ```
+    /// use railbus::pipeline::Evaluation;
+    ///
+    /// assert!(Evaluation::Any.succeeds(1, 2) && !Evaluation::All.succeeds(1, 2));
+    /// assert!(Evaluation::NoneFailed.succeeds(0, 0) && !Evaluation::All.succeeds(0, 0));
+    /// ```
     #[must_use]
-    pub fn succeeds(self, succeeded: usize, total: usize) -> bool {
-        match self {
-            Self::All => total > 0 && succeeded == total,
-            Self::NoneFailed => succeeded == total,
+    pub fn succeeds(&self, succeeded: usize, total: usize) -> bool {
+        // 128 bits hold a hundred times any count.
+        let (good, all) = (succeeded as u128, total as u128);
+        match *self {
+            Self::All => total > 0 && succeeded >= total,
+            Self::NoneFailed => succeeded >= total,
             Self::Any => succeeded > 0,
-            Self::NotAllFailed => total == 0 || succeeded > 0,
-            Self::AtLeast(n) => succeeded as u64 >= u64::from(n),
-            Self::Percent(0) => true,
-            Self::Percent(p) => {
-                total > 0 && succeeded as u128 * 100 >= u128::from(p) * total as u128
-            }
-            Self::Majority => succeeded > total - succeeded,
+            Self::NotAllFailed => succeeded > 0 || total == 0,
+            Self::AtLeast(n) => good >= u128::from(n),
+            Self::Percent(p) => p == 0 || total > 0 && good * 100 >= u128::from(p) * all,
+            Self::Majority => good * 2 > all,
         }
     }
 
-    /// Tells whether a group of `total` members can't succeed any more, since so many failed.
+    /// Tells whether a group of `total` members can't succeed any more once `failed` of them did.
+    ///
+    /// That is when a group that fails fast cancels the rest.
+    ///
+    /// # Examples
+    /// ```
+    /// use railbus::pipeline::Evaluation;
+    ///
+    /// assert!(Evaluation::All.impossible(1, 3) && !Evaluation::Any.impossible(2, 3));
+    /// assert!(Evaluation::Majority.impossible(2, 3) && !Evaluation::Majority.impossible(1, 3));
+    /// ```
     #[must_use]
-    pub fn is_lost(self, failed: usize, total: usize) -> bool {
+    pub fn impossible(&self, failed: usize, total: usize) -> bool {
+        // More successes never turn a success into a failure, so the best case decides.
         !self.succeeds(total.saturating_sub(failed), total)
+    }
+
+    /// Makes an evaluation of its name and of the number in parentheses, if there is one.
+    pub(super) fn named(name: &str, number: Option<u32>) -> Result<Self> {
+        let evaluation = match (name, number) {
+            ("all", None) => Self::All,
+            ("none_failed", None) => Self::NoneFailed,
+            ("any", None) => Self::Any,
+            ("not_all_failed", None) => Self::NotAllFailed,
+            ("majority", None) => Self::Majority,
+            ("at_least", Some(n)) => Self::AtLeast(n),
+            ("percent", Some(p)) if (1..=100).contains(&p) => Self::Percent(p),
+            _ => return Err(unknown(name, number)),
+        };
+        Ok(evaluation)
+    }
+}
+
+fn unknown(name: &str, number: Option<u32>) -> Error {
+    let wrong =
+        |why: String, hint: String| Error::new(ErrorKind::Config, "evaluate", why).hint(hint);
+    match (name, number) {
+        ("at_least", _) => wrong("`at_least` needs a number".into(), "write at_least(2)".into()),
+        ("percent", None) => wrong("`percent` needs a number".into(), "write percent(50)".into()),
+        ("percent", Some(p)) => {
+            wrong(format!("`percent({p})` is out of range"), "it goes from 1 to 100".into())
+        }
+        ("all" | "none_failed" | "any" | "not_all_failed" | "majority", _) => {
+            wrong(format!("`{name}` takes no number"), format!("write {name}"))
+        }
+        _ => {
+            let names = KNOWN.split(", ").map(|known| known.split('(').next().unwrap_or(known));
+            let near = nearest(name, names).map(|near| format!("did you mean `{near}`? "));
+            let hint = format!("{}known: {KNOWN}", near.unwrap_or_default());
+            let shown: String = name.chars().take(40).collect();
+            wrong(format!("there is no evaluation `{shown}`"), hint)
+        }
     }
 }
 
 impl fmt::Display for Evaluation {
-    /// Writes it as it is in the text of a flow.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::All => f.write_str("all"),
@@ -92,32 +151,23 @@ impl fmt::Display for Evaluation {
 impl FromStr for Evaluation {
     type Err = Error;
 
-    /// Reads one as it is in the text of a flow.
+    /// Reads the text form, `any` or `at_least(2)`.
     ///
     /// # Errors
-    /// Returns a config error that names the known ones.
-    fn from_str(text: &str) -> Result<Self, Error> {
+    /// Returns an error of kind `Config` for an unknown name, with the nearest known one; for a
+    /// number that is missing, out of range or not wanted.
+    fn from_str(text: &str) -> Result<Self> {
         let text = text.trim();
-        let (name, number) = match text.strip_suffix(')').and_then(|text| text.split_once('(')) {
-            Some((name, number)) => (name.trim(), number.trim().parse::<u32>().ok()),
-            None => (text, None),
-        };
-        let has_number = text.ends_with(')');
-        Ok(match (name, number, has_number) {
-            ("all", None, false) => Self::All,
-            ("none_failed", None, false) => Self::NoneFailed,
-            ("any", None, false) => Self::Any,
-            ("not_all_failed", None, false) => Self::NotAllFailed,
-            ("majority", None, false) => Self::Majority,
-            ("at_least", Some(n), _) => Self::AtLeast(n),
-            ("percent", Some(p @ 0..=100), _) => Self::Percent(p),
-            _ => {
-                let why = format!("`{}` does not say when a group succeeds", text.escape_debug());
-                let near = nearest(name, NAMES.into_iter());
-                let near = near.map(|near| format!("did you mean `{near}`? ")).unwrap_or_default();
-                let error = Error::new(ErrorKind::Config, "evaluation", why);
-                return Err(error.hint(format!("{near}it is one of {FORMS}")));
+        let Some((name, rest)) = text.split_once('(') else { return Self::named(text, None) };
+        let number = rest.strip_suffix(')').map(str::trim);
+        let number = number.filter(|n| n.bytes().all(|b| b.is_ascii_digit()));
+        match number.and_then(|n| n.parse().ok()) {
+            Some(number) => Self::named(name.trim(), Some(number)),
+            None => {
+                let shown: String = text.chars().take(40).collect();
+                let why = format!("`{shown}` is not an evaluation");
+                Err(Error::new(ErrorKind::Config, "evaluate", why).hint(format!("known: {KNOWN}")))
             }
-        })
+        }
     }
 }

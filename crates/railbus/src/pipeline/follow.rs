@@ -182,7 +182,7 @@ impl<'a> Going<'a> {
             lost += usize::from(!went_well);
             if let Some(cancel) = &limits.cancel
                 && group.is_fail_fast
-                && group.evaluation.is_lost(lost, total)
+                && group.evaluation.impossible(lost, total)
             {
                 cancel.cancel();
             }

@@ -1,7 +1,7 @@
 //! Pipelines: steps, the flow between them, and what a run came to.
 
-pub mod text;
 mod evaluate;
+pub mod text;
 mod status;
 mod observe;
 mod parts;
