@@ -1,6 +1,7 @@
 //! The contract of an executor: where a step runs.
 
 use crate::{
+    cancel::Cancel,
     context::{self, Context},
     event::Event,
     state::States,
@@ -59,6 +60,7 @@ pub struct Task {
     pub(crate) attempt: u32,
     pub(crate) step_try: u32,
     pub(crate) context: Option<Context>,
+    pub(crate) cancel: Cancel,
 }
 
 impl Task {
@@ -68,15 +70,25 @@ impl Task {
         &self.name
     }
 
+    /// Returns what tells the step that nobody waits for it any more: cancelled when the future of
+    /// [`Executor::execute`] is dropped before its end.
+    #[must_use]
+    pub fn cancel(&self) -> &Cancel {
+        &self.cancel
+    }
+
     /// Runs it, in the context that the pipeline runs in.
     ///
     /// # Cancel safety
     /// That of the step.
     pub async fn run(self) -> StepResult {
-        let Self { step, event, store, bindings, states, attempt, step_try, context, .. } = self;
+        let Self {
+            step, event, store, bindings, states, attempt, step_try, context, cancel, ..
+        } = self;
         let (store, bindings, states) = (&*store, &*bindings, &*states);
         let event = event.as_ref();
-        let input = Input { event, store, bindings, states, attempt, step_try };
+        let cancel = Some(&cancel);
+        let input = Input { event, store, bindings, states, attempt, step_try, cancel };
         let run = async {
             match step.call(input) {
                 Ran::Now(result) => result,
@@ -89,10 +101,13 @@ impl Task {
     /// Runs it on this thread, which may block. A sync step is called outside of any future, so
     /// that it may wait on a runtime itself.
     pub(crate) fn block(self, runtime: &Handle) -> StepResult {
-        let Self { step, event, store, bindings, states, attempt, step_try, context, .. } = self;
+        let Self {
+            step, event, store, bindings, states, attempt, step_try, context, cancel, ..
+        } = self;
         let (store, bindings, states) = (&*store, &*bindings, &*states);
         let event = event.as_ref();
-        let input = Input { event, store, bindings, states, attempt, step_try };
+        let cancel = Some(&cancel);
+        let input = Input { event, store, bindings, states, attempt, step_try, cancel };
         // Polled once by hand: it does nothing but call.
         let called = within(context.clone(), async { step.call(input) }).now_or_never();
         match called.unwrap_or_else(|| step.call(input)) {

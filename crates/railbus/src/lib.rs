@@ -9,6 +9,7 @@ pub mod id;
 pub mod retry;
 pub mod clock;
 pub mod shutdown;
+pub mod cancel;
 pub mod instrument;
 mod task;
 

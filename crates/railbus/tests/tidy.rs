@@ -22,7 +22,10 @@ use std::fmt;
 /// The house: a file in `crates/railbus/src/` imports from floors above its own, and from files
 /// left of it on its floor. `lib.rs` lists its modules in this order.
 const FLOORS: &[(&str, &[&str])] = &[
-    ("ground", &["sync", "error", "id", "retry", "clock", "shutdown", "instrument", "task"]),
+    (
+        "ground",
+        &["sync", "error", "id", "retry", "clock", "shutdown", "cancel", "instrument", "task"],
+    ),
     ("values", &["topic", "payload", "event", "context", "options", "codec"]),
     (
         "contracts",

@@ -7,6 +7,7 @@ use super::{
     report::{StepReport, StepStatus, said},
 };
 use crate::{
+    cancel::Cancel,
     context,
     error::{Error, chain},
     event::Event,
@@ -49,7 +50,7 @@ impl One<'_> {
     fn input<'s>(&'s self, store: &'s Store, step_try: u32) -> Input<'s> {
         let Cause { event, attempt } = self.cause;
         let (bindings, states) = (&*self.def().bindings, &*self.plan.states);
-        Input { event, store, bindings, states, attempt, step_try }
+        Input { event, store, bindings, states, attempt, step_try, cancel: None }
     }
 
     /// Runs the step as often as its policy allows, keeps its value, and notes what it came to.
@@ -177,8 +178,12 @@ impl One<'_> {
         let ended = match &self.def().executor {
             Some(executor) => {
                 let task = self.task(store, step_try);
+                let given_up = task.cancel().on_drop();
                 // In a future of its own, since it may panic before it returns one.
-                AssertUnwindSafe(async { executor.execute(task).await }).catch_unwind().await
+                let run = AssertUnwindSafe(async { executor.execute(task).await });
+                let ended = run.catch_unwind().await;
+                given_up.call_off();
+                ended
             }
             None => {
                 let call = || self.def().step.call(self.input(store, step_try));
@@ -204,6 +209,7 @@ impl One<'_> {
             attempt: self.cause.attempt,
             step_try,
             context: context::current(),
+            cancel: Cancel::new(),
         }
     }
 }

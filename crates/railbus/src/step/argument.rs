@@ -6,6 +6,7 @@ use super::{
     signature::Signature,
 };
 use crate::{
+    cancel::Cancel,
     context::{self, Context},
     event::Event,
     payload::Shared,
@@ -22,7 +23,7 @@ use std::{
     message = "`&{Self}` can't be an argument of a step",
     label = "not taken from the values of a run",
     note = "an argument is a `&T` or a `T` that is Deserialize, Send, Sync and 'static (`T` also Clone), `&str`, `&[T]`, or an Option of one",
-    note = "or what it runs with, by value: `State<T>`, `Event`, `Context`, `Input<'_>`",
+    note = "or what it runs with, by value: `State<T>`, `Event`, `Context`, `Cancel`, `Input<'_>`",
     note = "a value that need not be encodable is taken as `&Opaque<T>`"
 )]
 pub trait Stored: DeserializeOwned + Send + Sync + 'static {}
@@ -35,7 +36,7 @@ impl<T: DeserializeOwned + Send + Sync + 'static> Stored for T {}
     message = "`{Self}` can't be an argument of a step",
     label = "not taken from a run",
     note = "an argument is a `&T` or a `T` that is Deserialize, Send, Sync and 'static (`T` also Clone), `&str`, `&[T]`, or an Option of one",
-    note = "or what it runs with, by value: `State<T>`, `Event`, `Context`, `Input<'_>`",
+    note = "or what it runs with, by value: `State<T>`, `Event`, `Context`, `Cancel`, `Input<'_>`",
     note = "a value that need not be encodable is taken as `&Opaque<T>`"
 )]
 pub trait Argument<'a, Marker>: Sized {
@@ -85,6 +86,16 @@ impl Argument<'_, IsPart> for Context {
     fn take(input: &Input<'_>, _: &str) -> StepResult<Self> {
         let context = context::current().or_else(|| input.event().map(context::inside));
         context.ok_or_else(|| no_event("Context"))
+    }
+}
+
+impl Argument<'_, IsPart> for Cancel {
+    fn sign(signature: Signature, _: &str) -> Signature {
+        signature
+    }
+
+    fn take(input: &Input<'_>, _: &str) -> StepResult<Self> {
+        Ok(input.cancel.cloned().unwrap_or_default())
     }
 }
 

@@ -5,6 +5,7 @@ use super::{
     store::Store,
 };
 use crate::{
+    cancel::Cancel,
     event::Event,
     payload::{RawPayload, Shared},
     state::{State, States},
@@ -37,6 +38,8 @@ pub struct Input<'a> {
     pub(crate) states: &'a States,
     pub(crate) attempt: u32,
     pub(crate) step_try: u32,
+    // None where nothing cancels a step but dropping it: there is no token then.
+    pub(crate) cancel: Option<&'a Cancel>,
 }
 
 /// A step's own names for values, where they are not those of the store.
@@ -69,7 +72,7 @@ impl<'a> Input<'a> {
     pub fn of(store: &'a Store, parts: &'a InputParts) -> Self {
         let InputParts { event, bindings, states, tries: (attempt, step_try) } = parts;
         let (event, attempt, step_try) = (event.as_ref(), *attempt, *step_try);
-        Self { event, store, bindings, states, attempt, step_try }
+        Self { event, store, bindings, states, attempt, step_try, cancel: None }
     }
 
     /// Returns a value as a `T`, without copying it if it was left as one.
@@ -141,6 +144,14 @@ impl<'a> Input<'a> {
     #[must_use]
     pub fn step_try(&self) -> u32 {
         self.step_try
+    }
+
+    /// Tells whether nobody waits any more for what the step comes to, so that it can end early.
+    ///
+    /// Looked at by steps on other threads; elsewhere a step that is given up is dropped.
+    #[must_use]
+    pub fn is_cancelled(&self) -> bool {
+        self.cancel.is_some_and(Cancel::is_cancelled)
     }
 }
 
