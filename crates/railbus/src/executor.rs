@@ -25,7 +25,7 @@ use tokio::runtime::Handle;
 /// #[async_trait::async_trait]
 /// impl Executor for Loud {
 ///     async fn execute(&self, task: Task) -> StepResult {
-///         println!("running {}", task.step());
+///         println!("running {}, unless cancelled: {:?}", task.step(), task.cancel());
 ///         task.run().await
 ///     }
 /// }

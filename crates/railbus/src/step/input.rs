@@ -25,7 +25,7 @@ use serde_json::Value;
 /// assert_eq!(*input.get::<u32>("order").unwrap(), 7);
 /// assert!(input.get_if::<u32>("discount").unwrap().is_none());
 /// assert!(input.value("order").is_some() && input.store().has("order"));
-/// assert_eq!((input.attempt(), input.step_try()), (2, 1));
+/// assert_eq!((input.attempt(), input.step_try(), input.is_cancelled()), (2, 1, false));
 /// assert_eq!(input.event().unwrap().event_type(), "order.placed");
 /// let tenant: State<String> = input.state().unwrap();
 /// assert_eq!((tenant.as_str(), Bindings::default().key("order")), ("north", "order"));
