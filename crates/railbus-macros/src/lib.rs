@@ -115,6 +115,7 @@ pub fn test(arguments: TokenStream, item: TokenStream) -> TokenStream {
 /// - `State<T>`: what the pipeline was given by `.state(..)`, checked when it is built.
 /// - `Event`, `&Event` and `Context`: what caused the run; an exception of kind `event` if nothing
 ///   did. As `Option<Event>` it may be missing.
+/// - `Cancel`: whether anybody still waits for what the step comes to.
 /// - `Input<'_>`: all of it, for what is not known before.
 ///
 /// # What it returns

@@ -1,63 +1,74 @@
-//! Giving up what runs: a token that whoever runs and whoever waits both hold.
+//! Cancelling: how work is told that nobody waits for it any more.
 
-use std::fmt;
-use tokio_util::sync::CancellationToken;
+use tokio_util::sync::{CancellationToken, DropGuard};
 
-/// Gives up what runs: a clone given to a run can be used from anywhere, any time.
+/// Tells work that it is wanted no more. Work that looks at it can end early; nothing forces it to.
+///
+/// A clone is the same: cancelling one cancels all. Cancelled stays cancelled. The default was not
+/// cancelled.
 ///
 /// # Examples
 /// ```
-/// use railbus::Cancel;
+/// use railbus::cancel::Cancel;
 ///
 /// # tokio::runtime::Builder::new_current_thread().build().unwrap().block_on(async {
-/// let cancel = Cancel::new();
-/// let part = cancel.child();
-/// part.cancel();
-/// assert!(part.is_cancelled() && !cancel.is_cancelled());
-/// cancel.cancel();
-/// cancel.cancelled().await;
-/// assert!(cancel.child().is_cancelled());
+/// let run = Cancel::new();
+/// let step = run.child();
+/// assert!(!step.is_cancelled());
+/// run.cancel();
+/// step.cancelled().await;
+/// assert!(step.is_cancelled());
 /// # });
 /// ```
-#[derive(Clone, Default)]
+#[derive(Clone, Debug, Default)]
 pub struct Cancel(CancellationToken);
 
 impl Cancel {
-    /// Creates one that nobody has used yet.
+    /// Creates one that was not cancelled.
     #[must_use]
     pub fn new() -> Self {
         Self::default()
     }
 
-    /// Gives up whatever was given this one or a child of it, for good. Calling it again does
-    /// nothing.
+    /// Cancels it, and all its children.
     pub fn cancel(&self) {
         self.0.cancel();
     }
 
-    /// Tells whether it was used.
+    /// Tells whether it was cancelled.
     #[must_use]
     pub fn is_cancelled(&self) -> bool {
         self.0.is_cancelled()
     }
 
-    /// Waits until it is used; needs no runtime.
+    /// Waits until it is cancelled.
     ///
     /// # Cancel safety
-    /// Waiting again misses nothing.
+    /// Dropping it loses nothing.
     pub async fn cancelled(&self) {
         self.0.cancelled().await;
     }
 
-    /// Creates one that is used with this one, or by itself.
+    /// Creates one that is cancelled with this one, and can be cancelled alone.
     #[must_use]
     pub fn child(&self) -> Self {
         Self(self.0.child_token())
     }
+
+    /// Returns what cancels it when it is dropped, unless that is called off.
+    pub(crate) fn on_drop(&self) -> CancelOnDrop {
+        CancelOnDrop(self.0.clone().drop_guard())
+    }
 }
 
-impl fmt::Debug for Cancel {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(if self.is_cancelled() { "Cancel(used)" } else { "Cancel" })
+/// Cancels when it is dropped.
+#[derive(Debug)]
+#[must_use = "it cancels when it is dropped, which is at once"]
+pub(crate) struct CancelOnDrop(DropGuard);
+
+impl CancelOnDrop {
+    /// Calls it off.
+    pub(crate) fn call_off(self) {
+        self.0.disarm();
     }
 }

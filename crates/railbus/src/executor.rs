@@ -25,7 +25,7 @@ use tokio::runtime::Handle;
 /// #[async_trait::async_trait]
 /// impl Executor for Loud {
 ///     async fn execute(&self, task: Task) -> StepResult {
-///         println!("running {}", task.step());
+///         println!("running {}, unless cancelled: {:?}", task.step(), task.cancel());
 ///         task.run().await
 ///     }
 /// }
@@ -70,8 +70,8 @@ impl Task {
         &self.name
     }
 
-    /// Returns what tells that the task was given up: the executor need not begin it then, and
-    /// nobody waits for its end.
+    /// Returns what tells the step that nobody waits for it any more: cancelled when the future of
+    /// [`Executor::execute`] is dropped before its end.
     #[must_use]
     pub fn cancel(&self) -> &Cancel {
         &self.cancel
@@ -86,7 +86,8 @@ impl Task {
             step, event, store, bindings, states, attempt, step_try, context, cancel, ..
         } = self;
         let (store, bindings, states) = (&*store, &*bindings, &*states);
-        let (event, cancel) = (event.as_ref(), Some(&cancel));
+        let event = event.as_ref();
+        let cancel = Some(&cancel);
         let input = Input { event, store, bindings, states, attempt, step_try, cancel };
         let run = async {
             match step.call(input) {
@@ -104,7 +105,8 @@ impl Task {
             step, event, store, bindings, states, attempt, step_try, context, cancel, ..
         } = self;
         let (store, bindings, states) = (&*store, &*bindings, &*states);
-        let (event, cancel) = (event.as_ref(), Some(&cancel));
+        let event = event.as_ref();
+        let cancel = Some(&cancel);
         let input = Input { event, store, bindings, states, attempt, step_try, cancel };
         // Polled once by hand: it does nothing but call.
         let called = within(context.clone(), async { step.call(input) }).now_or_never();

@@ -8,8 +8,9 @@ pub mod error;
 pub mod id;
 pub mod retry;
 pub mod clock;
-mod cancel;
+
 pub mod shutdown;
+pub mod cancel;
 pub mod instrument;
 mod task;
 

@@ -24,7 +24,7 @@ use std::fmt;
 const FLOORS: &[(&str, &[&str])] = &[
     (
         "ground",
-        &["sync", "error", "id", "retry", "clock", "cancel", "shutdown", "instrument", "task"],
+        &["sync", "error", "id", "retry", "clock", "shutdown", "cancel", "instrument", "task"],
     ),
     ("values", &["topic", "payload", "event", "context", "options", "codec"]),
     (

@@ -118,31 +118,14 @@ impl<'a> One<'a> {
             context: context::current(),
             cancel: cancel.clone(),
         };
-        let given_up = GivenUp(Some(cancel));
+        let given_up = cancel.on_drop();
         // In a future of its own, since it may panic before it returns one.
         let running = AssertUnwindSafe(async { executor.execute(task).await }).catch_unwind();
         let ended = self.going.limits.bound(self.def().timeout, running).await;
         if ended.is_ok() {
-            given_up.no();
+            given_up.call_off();
         }
         ended
-    }
-}
-
-/// Tells a task that it was given up, when nobody waits for it any more.
-struct GivenUp(Option<Cancel>);
-
-impl GivenUp {
-    fn no(mut self) {
-        self.0 = None;
-    }
-}
-
-impl Drop for GivenUp {
-    fn drop(&mut self) {
-        if let Some(cancel) = &self.0 {
-            cancel.cancel();
-        }
     }
 }
 

@@ -95,7 +95,7 @@ impl Argument<'_, IsPart> for Cancel {
     }
 
     fn take(input: &Input<'_>, _: &str) -> StepResult<Self> {
-        Ok(input.cancel())
+        Ok(input.cancel.cloned().unwrap_or_default())
     }
 }
 

@@ -25,9 +25,8 @@ use serde_json::Value;
 /// assert_eq!(*input.get::<u32>("order").unwrap(), 7);
 /// assert!(input.get_if::<u32>("discount").unwrap().is_none());
 /// assert!(input.value("order").is_some() && input.store().has("order"));
-/// assert_eq!((input.attempt(), input.step_try()), (2, 1));
+/// assert_eq!((input.attempt(), input.step_try(), input.is_cancelled()), (2, 1, false));
 /// assert_eq!(input.event().unwrap().event_type(), "order.placed");
-/// assert!(!input.is_cancelled() && !input.cancel().is_cancelled());
 /// let tenant: State<String> = input.state().unwrap();
 /// assert_eq!((tenant.as_str(), Bindings::default().key("order")), ("north", "order"));
 /// ```
@@ -39,7 +38,7 @@ pub struct Input<'a> {
     pub(crate) states: &'a States,
     pub(crate) attempt: u32,
     pub(crate) step_try: u32,
-    // None: nothing can give it up.
+    // None where nothing cancels a step but dropping it: there is no token then.
     pub(crate) cancel: Option<&'a Cancel>,
 }
 
@@ -71,10 +70,9 @@ impl<'a> Input<'a> {
     /// Makes the input of a step that is run by hand, as tests do.
     #[must_use]
     pub fn of(store: &'a Store, parts: &'a InputParts) -> Self {
-        let InputParts { event, bindings, states, tries: (attempt, step_try), cancel } = parts;
+        let InputParts { event, bindings, states, tries: (attempt, step_try) } = parts;
         let (event, attempt, step_try) = (event.as_ref(), *attempt, *step_try);
-        let cancel = cancel.as_ref();
-        Self { event, store, bindings, states, attempt, step_try, cancel }
+        Self { event, store, bindings, states, attempt, step_try, cancel: None }
     }
 
     /// Returns a value as a `T`, without copying it if it was left as one.
@@ -136,20 +134,6 @@ impl<'a> Input<'a> {
         self.store
     }
 
-    /// Tells whether the step was given up: by whoever cancelled the run, or since it took too
-    /// long. What blocks a thread looks here now and then; what awaits is dropped by itself.
-    #[must_use]
-    pub fn is_cancelled(&self) -> bool {
-        self.cancel.is_some_and(Cancel::is_cancelled)
-    }
-
-    /// Returns what tells that the step is given up, to wait for or to hand on: one that nobody
-    /// uses if nothing can give it up.
-    #[must_use]
-    pub fn cancel(&self) -> Cancel {
-        self.cancel.cloned().unwrap_or_default()
-    }
-
     /// Returns which try of the event this is, from 1.
     #[must_use]
     pub fn attempt(&self) -> u32 {
@@ -161,15 +145,23 @@ impl<'a> Input<'a> {
     pub fn step_try(&self) -> u32 {
         self.step_try
     }
+
+    /// Tells whether nobody waits any more for what the step comes to, so that it can end early.
+    ///
+    /// Looked at by steps on other threads; elsewhere a step that is given up is dropped.
+    #[must_use]
+    pub fn is_cancelled(&self) -> bool {
+        self.cancel.is_some_and(Cancel::is_cancelled)
+    }
 }
 
 /// What [`Input::of`] borrows, beside the store.
 ///
 /// # Examples
 /// ```
-/// use railbus::{Cancel, Store, step::{Input, InputParts}, store};
+/// use railbus::{Store, step::{Input, InputParts}, store};
 ///
-/// let (store, parts) = (store! { "n" => 1 }, InputParts::default().cancel(Cancel::new()));
+/// let (store, parts) = (store! { "n" => 1 }, InputParts::default());
 /// assert_eq!(*Input::of(&store, &parts).get::<i32>("n").unwrap(), 1);
 /// ```
 #[derive(Clone, Debug)]
@@ -178,13 +170,12 @@ pub struct InputParts {
     bindings: Bindings,
     states: States,
     tries: (u32, u32),
-    cancel: Option<Cancel>,
 }
 
 impl Default for InputParts {
     fn default() -> Self {
         let (bindings, states) = (Bindings::default(), States::default());
-        Self { event: None, bindings, states, tries: (1, 1), cancel: None }
+        Self { event: None, bindings, states, tries: (1, 1) }
     }
 }
 
@@ -200,13 +191,6 @@ impl InputParts {
     #[must_use]
     pub fn tries(mut self, attempt: u32, step_try: u32) -> Self {
         self.tries = (attempt, step_try);
-        self
-    }
-
-    /// Gives the step what may give it up.
-    #[must_use]
-    pub fn cancel(mut self, cancel: Cancel) -> Self {
-        self.cancel = Some(cancel);
         self
     }
 
