@@ -66,8 +66,8 @@ pub use event::{Event, EventBuilder, IntoEvent, Type};
 pub use handler::{AsyncHandler, Payload, SyncHandler};
 pub use options::Options;
 pub use pipeline::{
-    Evaluation, IntoStep, Pipeline, PipelineBuilder, RunReport, Status, StepDef, chain, each,
-    parallel, repeat,
+    Evaluation, IntoStep, Pipeline, PipelineBuilder, RunReport, Status, StepDef, Steps, chain,
+    each, parallel, repeat,
 };
 pub use predicate::{
     Predicate, any, event_type, has_key, key_equals, source_is, source_starts_with, topic,

@@ -85,6 +85,12 @@ impl Retry {
         Self { max_attempts: max_attempts.max(1), ..Self::default() }
     }
 
+    /// Changes how often it is tried, and nothing else.
+    pub(crate) fn again(mut self, max_attempts: u32) -> Self {
+        self.max_attempts = max_attempts.max(1);
+        self
+    }
+
     /// Sets the wait after the first try (default 0.5 s).
     #[must_use]
     pub fn backoff_factor(mut self, factor: Duration) -> Self {

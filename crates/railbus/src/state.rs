@@ -59,6 +59,11 @@ impl States {
         self.0.insert(TypeId::of::<T>(), Arc::new(state));
     }
 
+    /// Takes over what others have.
+    pub(crate) fn add_all(&mut self, others: &Self) {
+        self.0.extend(others.0.iter().map(|(of, state)| (*of, Arc::clone(state))));
+    }
+
     pub(crate) fn has(&self, of: TypeId) -> bool {
         self.0.contains_key(&of)
     }

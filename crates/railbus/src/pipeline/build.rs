@@ -6,6 +6,8 @@ use super::{
     into::IntoStep,
     observe::Observer,
     parts::{Given, Pipeline, Plan, StepDef},
+    resolve::resolve,
+    steps::Steps,
 };
 use crate::{
     bus::Bus,
@@ -15,6 +17,7 @@ use crate::{
 };
 use std::{
     fmt,
+    path::PathBuf,
     sync::{Arc, OnceLock},
     time::Duration,
 };
@@ -36,6 +39,8 @@ impl Pipeline {
             values: false,
             timeout: None,
             visits_max: VISITS_MAX,
+            steps: Steps::default(),
+            flow: None,
             problem: None,
         }
     }
@@ -105,6 +110,9 @@ pub struct PipelineBuilder {
     values: bool,
     timeout: Option<Duration>,
     visits_max: u32,
+    steps: Steps,
+    // The text, or the file that has it.
+    flow: Option<(String, Option<PathBuf>)>,
     problem: Option<Error>,
 }
 
@@ -147,6 +155,82 @@ impl PipelineBuilder {
             }
         }
         self
+    }
+
+    /// Gives the pipeline the steps that its flow names, and what they are given to use.
+    pub fn steps(mut self, steps: Steps) -> Self {
+        self.states.add_all(steps.states());
+        self.steps = steps;
+        self
+    }
+
+    /// Adds the steps of a flow that is text, after those before it; it names steps that
+    /// [`PipelineBuilder::steps`] gave.
+    ///
+    /// ```text
+    /// a -> b            b after a
+    /// a |-> b           and the value of a is bound to the first input of b that nothing else fills
+    /// a || b            side by side; binds tighter than arrows
+    /// a * 3             up to three tries
+    /// a(0 -> b, 1 -> c, late -> d) -> e    b if a fails, c if it succeeds, d by its label; e after each
+    /// {a -> b} || c     braces or parentheses group
+    /// {a || b}[any]     when the group succeeds: all, none_failed, any, not_all_failed,
+    ///                   at_least(2), percent(50), majority
+    /// # to the end of the line: a comment
+    /// ```
+    ///
+    /// # Examples
+    /// ```
+    /// use railbus::{Pipeline, StepDef, Steps};
+    ///
+    /// let says = |name: &str| StepDef::value(name, |_| 1);
+    /// let steps = Steps::new().add(says("validate")).add(says("charge")).add(says("refund"));
+    /// let flow = Pipeline::new("fulfil").steps(steps.clone()).flow("validate -> charge(0 -> refund)");
+    /// assert!(flow.build().is_ok());
+    /// let error = Pipeline::new("fulfil").steps(steps).flow("validate -> chrage").build();
+    /// assert!(error.unwrap_err().to_string().contains("did you mean `charge`?"));
+    /// ```
+    pub fn flow(mut self, text: impl Into<String>) -> Self {
+        self.flow = Some((text.into(), None));
+        self
+    }
+
+    /// Adds the steps of a flow as [`PipelineBuilder::flow`] does, from a file, by custom
+    /// `NAME.flow`; it is read when the pipeline is built.
+    ///
+    /// # Examples
+    /// ```
+    /// use railbus::{Pipeline, StepDef, Steps};
+    ///
+    /// let folder = tempfile::tempdir().unwrap();
+    /// let path = folder.path().join("look.flow");
+    /// std::fs::write(&path, "# looks twice\nlook -> again").unwrap();
+    /// let steps = Steps::new().add(StepDef::value("look", |_| 1)).add(StepDef::value("again", |_| 2));
+    /// let pipeline = Pipeline::new("look").steps(steps).flow_file(&path).build()?;
+    /// assert_eq!(pipeline.steps().count(), 2);
+    /// # Ok::<(), railbus::Error>(())
+    /// ```
+    pub fn flow_file(mut self, path: impl Into<PathBuf>) -> Self {
+        self.flow = Some((String::new(), Some(path.into())));
+        self
+    }
+
+    /// Returns the whole line: what was added, and then the flow.
+    fn whole_line(&mut self) -> Result<Vec<StepDef>> {
+        let mut line = std::mem::take(&mut self.line);
+        match self.flow.take() {
+            None => {}
+            Some((text, None)) => line.extend(resolve(&text, &self.steps)?),
+            Some((_, Some(path))) => {
+                let shown = path.display().to_string();
+                let text = std::fs::read_to_string(&path).map_err(|e| {
+                    let error = Error::new(ErrorKind::Config, "flow", "can't read the flow's file");
+                    error.with("path", &shown).because(e)
+                })?;
+                line.extend(resolve(&text, &self.steps).map_err(|e| e.with("path", &shown))?);
+            }
+        }
+        Ok(line)
     }
 
     /// Gives a run up that takes longer (default: as long as it likes), as
@@ -211,12 +295,13 @@ impl PipelineBuilder {
     /// value's name is empty, members of a group leave a value of one name, a branch can't be
     /// reached or is there twice, a jump leads to no step of the pipeline or out of a group, a state
     /// is missing, or a retry policy or an executor has a wrong key.
-    pub fn build(self) -> Result<Pipeline> {
-        let Self { name, line, inputs, states, lenient, bus, values, timeout, visits_max, problem } =
-            self;
-        if let Some(problem) = problem {
-            return Err(problem.with("pipeline", name.escape_debug()));
-        }
+    pub fn build(mut self) -> Result<Pipeline> {
+        let line = match self.problem.take() {
+            Some(problem) => Err(problem),
+            None => self.whole_line(),
+        };
+        let line = line.map_err(|e| e.with("pipeline", self.name.escape_debug()))?;
+        let Self { name, inputs, states, lenient, bus, values, timeout, visits_max, .. } = self;
         let states = Arc::new(states);
         let builds =
             |outer: &StepDef, inner: StepDef| inner_plan(&outer.name, inner, &states, lenient);
