@@ -6,10 +6,7 @@ use railbus::{
     delivery::{Decision, End, FailurePolicy, IntoOutcome},
     error::ErrorKind,
     event::Event,
-    pipeline::{
-        Pipeline, RunError, RunReport, Status, StepDef, StepStatus,
-        text::{self, FlowError},
-    },
+    pipeline::{Pipeline, RunError, RunReport, Status, StepDef, StepStatus},
     retry::Retry,
     step::{Exception, Failure, Flow, Input, Signature, Step, StepError, StepResult},
 };
@@ -287,75 +284,5 @@ fn a_pipeline_that_can_not_work_is_not_built() {
         let error = builder.build().unwrap_err();
         assert_eq!((error.kind(), error.message()), (ErrorKind::Config, why));
         assert!(error.advice().is_some(), "{error}");
-    }
-}
-
-#[test]
-fn flows_in_a_line_are_read_with_their_places() {
-    let cases: [(&str, &[(&str, usize)]); 6] = [
-        ("a", &[("a", 0)]),
-        ("  a\n", &[("a", 2)]),
-        ("a -> b -> c", &[("a", 0), ("b", 5), ("c", 10)]),
-        ("a->b", &[("a", 0), ("b", 3)]),
-        ("load-it\t->\n_x9", &[("load-it", 0), ("_x9", 11)]),
-        ("a-->b", &[("a-", 0), ("b", 4)]),
-    ];
-    for (flow, expected) in cases {
-        let names = text::parse(flow).unwrap();
-        let found: Vec<_> = names.iter().map(|n| (n.name.as_str(), n.span.start)).collect();
-        assert_eq!(found, expected, "{flow}");
-        assert!(names.iter().all(|n| flow[n.span.clone()] == n.name));
-    }
-}
-
-#[test]
-fn flows_with_mistakes_say_where_and_what_to_do() {
-    let cases = [
-        ("", 0..0, "the flow is empty", "name at least one step"),
-        (" \n", 0..2, "the flow is empty", "name at least one step"),
-        ("-> a", 0..2, "a step is missing before `->`", "start the flow"),
-        ("a ->", 2..4, "a step is missing after `->`", "remove the arrow"),
-        ("a -> -> b", 5..7, "a step is missing between two arrows", "remove an arrow"),
-        ("a b", 2..3, "`->` is missing between `a` and `b`", "write a -> b"),
-        ("a -> b -> a", 10..11, "step `a` is named twice", "under another name"),
-        ("a |-> b", 2..5, "`|->`, which binds a value to the next step, is not yet", "a -> b"),
-        ("a || b", 2..4, "`||`, which runs steps side by side, is not yet available", "a -> b"),
-        ("a(0 -> b)", 1..2, "`(`, which opens branches, is not yet available", "a -> b"),
-        ("a)", 1..2, "`)`, which closes branches, is not yet available", "a -> b"),
-        ("{a}", 0..1, "`{`, which opens a group, is not yet available", "a -> b"),
-        ("a}", 1..2, "`}`, which closes a group, is not yet available", "a -> b"),
-        ("a[any]", 1..2, "`[`, which opens an evaluation, is not yet available", "a -> b"),
-        ("a]", 1..2, "`]`, which closes an evaluation, is not yet available", "a -> b"),
-        ("a, b", 1..2, "`,`, which parts branches, is not yet available", "a -> b"),
-        ("0 -> a", 0..1, "`0`, the label of a branch, is not yet available", "a -> b"),
-        ("1a -> b", 0..2, "unexpected `1a`", "starts with a letter"),
-        ("a => b", 2..4, "unexpected `=>`", "write `->`"),
-        ("a → b", 2..5, "unexpected `→`", "write `->`"),
-        ("a - b", 2..3, "unexpected `-`", "write `->`"),
-        ("a | b", 2..3, "unexpected `|`", "write `->`"),
-        ("a ->> b", 4..5, "unexpected `>`", "write `->`"),
-        ("über -> a", 0..2, "unexpected `ü`", "ASCII"),
-        ("a -> b; rm", 6..7, "unexpected `;`", "ASCII"),
-        ("a.b", 1..2, "unexpected `.`", "ASCII"),
-        ("a\0", 1..2, "unexpected `\\0`", "ASCII"),
-    ];
-    for (flow, span, message, hint) in cases {
-        let error: FlowError = text::parse(flow).unwrap_err();
-        assert_eq!(error.span, span, "{flow:?}: {error}");
-        assert!(error.message.starts_with(message), "{flow:?}: {error}");
-        assert!(error.hint.contains(hint), "{flow:?}: {error}");
-    }
-}
-
-#[test]
-fn no_text_makes_the_flow_parser_panic() {
-    let parts = ["a", "-", ">", "->", "|", " ", "ü", "0", "(", "\u{feff}", "→", "_", "\n"];
-    for n in 0..parts.len().pow(4) {
-        let digits = (0..4).map(|i| parts[n / parts.len().pow(i) % parts.len()]);
-        let flow: String = digits.collect();
-        match text::parse(&flow) {
-            Ok(names) => assert!(!names.is_empty()),
-            Err(error) => assert!(flow.get(error.span.clone()).is_some(), "{flow:?}: {error}"),
-        }
     }
 }

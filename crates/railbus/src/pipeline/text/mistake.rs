@@ -2,7 +2,7 @@
 
 use super::{
     error::FlowError,
-    token::{ARROW_LIKE, Kind, Token},
+    token::{ARROW_LIKE, Kind, Token, next_token},
 };
 use std::ops::Range;
 
@@ -72,9 +72,12 @@ pub(super) fn no_unit(text: &str, token: &Token, before: &Before, in_branches: b
             let hint = "`*` stands between a step and one number, such as charge*3";
             FlowError::new(&token.span, format!("`{found}` is not a step"), hint)
         }
-        (Kind::Number, _) => number(&found, &token.span),
+        (Kind::Number, _) => number(text, &token.span),
         (Kind::End, Before::Bracket(open)) => unclosed(text, &open.span),
-        (Kind::Close(_), Before::Bracket(open)) => {
+        (Kind::Close(found), Before::Bracket(open)) => {
+            if found != closing(&text[open.span.clone()]) {
+                return crossed(text, &open.span, &token.span);
+            }
             let span = open.span.start..token.span.end;
             let hint = "name the steps of the group, or remove its brackets";
             FlowError::new(&span, "the group is empty", hint)
@@ -111,14 +114,15 @@ pub(super) fn no_unit(text: &str, token: &Token, before: &Before, in_branches: b
     }
 }
 
-/// A number that is not the factor of a step.
-fn number(found: &str, span: &Span) -> FlowError {
-    let (why, hint) = match found.len() {
-        1 => (
+/// A number that is not the factor of a step: the label of a branch, if an arrow follows.
+fn number(text: &str, span: &Span) -> FlowError {
+    let found = shown(&text[span.clone()]);
+    let (why, hint) = match next_token(text, span.end).kind.is_arrow() {
+        true => (
             format!("`{found}` is the label of a branch, and stands in a step's parentheses"),
             format!("write a({found} -> b), after the step whose branch it is"),
         ),
-        _ => (
+        false => (
             format!("`{found}` is not a step"),
             "a name starts with a letter or `_`; a*3 tries a step 3 times".into(),
         ),
@@ -140,11 +144,7 @@ pub(super) fn stray(text: &str, last: &Span, token: &Token, in_branches: bool) -
             let why = format!("`,` is missing between `{before}` and `{found}`");
             FlowError::new(&token.span, why, format!("write , {found} -> for the next branch"))
         }
-        Kind::Number => {
-            let why = format!("`{before}` and `{found}` stand side by side");
-            let hint = format!("write a*{found} to try a step {found} times at most");
-            FlowError::new(&token.span, why, hint)
-        }
+        Kind::Number => number(text, &token.span),
         Kind::Name if in_branches => {
             let why = format!("`->` or `,` is missing between `{before}` and `{found}`");
             let hint = format!("write -> {found} to go on, or , {found} -> for a branch");

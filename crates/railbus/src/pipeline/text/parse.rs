@@ -55,21 +55,14 @@ pub fn parse(text: &str) -> Result<Sequence, FlowError> {
 /// A unit; or the flow of a group that has nothing of its own, and so does not stay in the tree.
 enum Part {
     Unit(Unit),
-    Flow(Sequence, Span),
+    Flow(Sequence),
 }
 
 impl Part {
     fn into_flow(self) -> Sequence {
         match self {
             Self::Unit(unit) => Sequence { links: vec![Link { piped: false, arrow: 0..0, unit }] },
-            Self::Flow(flow, _) => flow,
-        }
-    }
-
-    fn span(&self) -> Span {
-        match self {
-            Self::Unit(unit) => unit.span(),
-            Self::Flow(_, span) => span.clone(),
+            Self::Flow(flow) => flow,
         }
     }
 }
@@ -93,11 +86,11 @@ fn sequence(reader: &mut Reader<'_>, before: Before) -> Parsed<Sequence> {
 }
 
 fn item(reader: &mut Reader<'_>, before: &Before) -> Parsed<Part> {
+    let start = reader.next.span.start;
     let first = unit(reader, before)?;
     if reader.next.kind != Kind::Parallel {
         return Ok(first);
     }
-    let start = first.span().start;
     let mut members = vec![first.into_flow()];
     while reader.next.kind == Kind::Parallel {
         let before = Before::Operator(reader.advance());
@@ -198,7 +191,7 @@ fn group(reader: &mut Reader<'_>) -> Parsed<Part> {
 
 /// Reads `[any]`, for so many members.
 fn read_evaluation(reader: &mut Reader<'_>, members: usize) -> Parsed<Evaluation> {
-    let open = reader.opens(false)?.span;
+    let open = reader.enters(false).span;
     if reader.next.kind == Kind::End {
         return Err(mistake::unclosed(reader.text, &open));
     }
@@ -206,7 +199,7 @@ fn read_evaluation(reader: &mut Reader<'_>, members: usize) -> Parsed<Evaluation
     let mut span = name.clone();
     let mut number = None;
     if reader.next.kind == Kind::Open('(') {
-        reader.opens(false)?;
+        reader.enters(false);
         let digits = reader.expect(Kind::Number)?;
         let value = reader.text_of(&digits).parse();
         number = Some(value.map_err(|_| mistake::huge(reader.text, &digits))?);
@@ -303,7 +296,7 @@ fn group_of(
         return Part::Unit(Unit::Group(Group { evaluation, branches, span, ..group }));
     }
     if evaluation.is_none() && branches.is_empty() {
-        return Part::Flow(inner, span);
+        return Part::Flow(inner);
     }
     Part::Unit(Unit::Group(Group { members: vec![inner], evaluation, branches, span }))
 }

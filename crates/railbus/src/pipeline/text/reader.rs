@@ -68,13 +68,19 @@ impl<'a> Reader<'a> {
         }
     }
 
+    /// Takes the opening bracket of a group or of branches, unless it is one too deep.
     pub(super) fn opens(&mut self, branches: bool) -> Parsed<Token> {
-        let token = self.advance();
-        if self.open.len() == DEPTH_MAX {
-            return Err(mistake::too_deep(&token.span, DEPTH_MAX));
+        match self.open.len() {
+            DEPTH_MAX.. => Err(mistake::too_deep(&self.next.span, DEPTH_MAX)),
+            _ => Ok(self.enters(branches)),
         }
+    }
+
+    /// Takes an opening bracket in which no other can nest.
+    pub(super) fn enters(&mut self, branches: bool) -> Token {
+        let token = self.advance();
         self.open.push(Open { span: token.span.clone(), branches });
-        Ok(token)
+        token
     }
 
     /// Takes the bracket that closes the innermost open one; returns the place of both and all
