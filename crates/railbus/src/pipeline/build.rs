@@ -96,6 +96,17 @@ impl fmt::Debug for Pipeline {
 /// assert_eq!(fulfil.inputs().collect::<Vec<_>>(), ["lines"]);
 /// let report = fulfil.run(store! { "lines" => 2_u32 }).await;
 /// assert_eq!((report.status(), report.steps().len()), (Status::Exception, 2));
+///
+/// // Branches and what is piped:
+/// let says = |name: &str| StepDef::value(name, |_| 1);
+/// let show = StepDef::value("show", |_| ()).needs::<i32>("number");
+/// let parted = Pipeline::new("parted")
+///     .step(says("try")).on_failure(says("mend")).on_success(says("go")).on_label("x", says("y"))
+///     .pipe(show)
+///     .timeout(std::time::Duration::from_secs(60))
+///     .visits_max(10)
+///     .build()?;
+/// assert_eq!(parted.steps().count(), 5);
 /// # Ok::<(), railbus::Error>(()) }).unwrap();
 /// ```
 #[derive(Clone, Debug)]
@@ -188,7 +199,7 @@ impl PipelineBuilder {
     /// let flow = Pipeline::new("fulfil").steps(steps.clone()).flow("validate -> charge(0 -> refund)");
     /// assert!(flow.build().is_ok());
     /// let error = Pipeline::new("fulfil").steps(steps).flow("validate -> chrage").build();
-    /// assert!(error.unwrap_err().to_string().contains("did you mean `charge`?"));
+    /// assert_eq!(error.unwrap_err().advice(), Some("did you mean `charge`?"));
     /// ```
     pub fn flow(mut self, text: impl Into<String>) -> Self {
         self.flow = Some((text.into(), None));

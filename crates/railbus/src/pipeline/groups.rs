@@ -16,6 +16,16 @@ const TIMES_MAX: u32 = 1_000;
 pub struct IsGroup;
 
 /// Makes steps one after another one step: a member of a group, or a branch.
+///
+/// # Examples
+/// ```
+/// use railbus::{Pipeline, StepDef, chain, parallel};
+///
+/// let says = |name: &str| StepDef::value(name, |_| 1);
+/// let pipeline = Pipeline::new("p").step(parallel((chain((says("a"), says("b"))), says("c"))));
+/// assert_eq!(pipeline.build()?.steps().collect::<Vec<_>>(), ["a", "b", "c"]);
+/// # Ok::<(), railbus::Error>(())
+/// ```
 pub fn chain<M>(steps: impl IntoSteps<M>) -> StepDef {
     StepDef::chain(steps.into_steps())
 }
@@ -36,7 +46,7 @@ pub fn chain<M>(steps: impl IntoSteps<M>) -> StepDef {
 /// # tokio::runtime::Builder::new_current_thread().build().unwrap().block_on(async {
 /// let mail = StepDef::value("mail", |_| "sent");
 /// let sms = StepDef::fallible("sms", |_| Err(railbus::Failure::new("no number").into()));
-/// let group: Parallel = parallel((mail, sms)).evaluate(Evaluation::Any);
+/// let group: Parallel = parallel((mail, sms)).evaluate(Evaluation::Any).fail_fast();
 /// let report = Pipeline::new("tell").step(group).build()?.run(store! {}).await;
 /// assert_eq!(report.status(), Status::Success);
 /// assert_eq!(report.step("sms").unwrap().status.name(), "failure");
@@ -92,10 +102,13 @@ impl IntoStep<IsGroup> for Parallel {
 /// }
 ///
 /// # tokio::runtime::Builder::new_current_thread().build().unwrap().block_on(async {
-/// let all: ForEach = each("numbers", square).at_once(4);
+/// let all: ForEach = each("numbers", square).item("n").at_once(4);
 /// let pipeline = Pipeline::new("squares").step(all).build()?;
 /// let report = pipeline.run(store! { "numbers" => vec![1, 2, 3] }).await;
 /// assert_eq!(*report.get::<Vec<u64>>("square")?, [1, 4, 9]);
+///
+/// let only_done = Pipeline::new("p").step(each("numbers", square).fail_fast().forget()).build()?;
+/// assert!(!only_done.run(store! { "numbers" => [1, 2] }).await.store().has("square"));
 /// # Ok::<(), railbus::Error>(()) }).unwrap();
 /// ```
 pub fn each<M>(items: impl Into<String>, step: impl IntoStep<M>) -> ForEach {

@@ -17,7 +17,7 @@ use std::{
 ///
 /// # Examples
 /// ```
-/// use railbus::pipeline::{StepReport, StepStatus, StopReason};
+/// use railbus::pipeline::{ItemsReport, Jump, StepReport, StepStatus, StopReason};
 /// use railbus::{Failure, Pipeline, Status, StepDef, store};
 ///
 /// # tokio::runtime::Builder::new_current_thread().build().unwrap().block_on(async {
@@ -30,6 +30,10 @@ use std::{
 /// let step: &StepReport = &report.steps()[0];
 /// assert_eq!((step.status, step.tries), (StepStatus::Failure, 1));
 /// assert_eq!(report.error().unwrap().line(), "sold out");
+/// assert_eq!(report.path().collect::<Vec<_>>(), ["check"]);
+/// let (jump, items): (&Option<Jump>, Option<&ItemsReport>) = (&step.goto, step.items.as_deref());
+/// assert!(jump.is_none() && items.is_none() && report.step("check").is_some());
+/// assert!(report.cancelled().is_none());
 /// # Ok::<(), railbus::Error>(()) }).unwrap();
 /// ```
 #[must_use = "a run that failed says so in its report alone"]

@@ -95,7 +95,7 @@ impl<'a> Reader<'a> {
         Ok(start..self.advance().span.end)
     }
 
-    pub(super) fn expect(&mut self, kind: Kind) -> Parsed<Span> {
+    pub(super) fn must_be(&mut self, kind: Kind) -> Parsed<Span> {
         match self.next.kind {
             found if found == kind => Ok(self.advance().span),
             Kind::End => Err(self.stray()),
