@@ -34,6 +34,7 @@ const FLOORS: &[(&str, &[&str])] = &[
             "accounts",
             "transfer",
             "keeper",
+            "journal",
             "capability",
             "backend",
             "handler",

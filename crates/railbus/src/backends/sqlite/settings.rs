@@ -30,6 +30,7 @@ pub const CAPABILITY: Capability = Capability {
     release: Release::Free,
     batch: Batch::BestEffort,
     positions: true,
+    journal: true,
     durable: true,
     payload_max: 16 << 20,
     batch_max: 10_000,
