@@ -25,27 +25,33 @@ const PAGE: usize = 1000;
 ///
 /// # Examples
 /// ```
-/// use railbus::backend::{Begun, Journal, NewRun, Record, RunEnd, RunFilter, Told};
+/// use railbus::backend::{
+///     Begun, Journal, Journaled, NewRun, Record, Recorded, RecordStatus, RunEnd, RunError, RunFilter,
+///     RunInfo, RunLease, RunState, Told, Went,
+/// };
 /// use railbus::{Result, store};
 /// use std::time::Duration;
 ///
 /// /// Runs a pipeline of one step, and that step once, however often it is called for an order.
-/// async fn ship(journal: &dyn Journal, order: &str) -> Result<()> {
+/// async fn ship(journal: &dyn Journal, order: String) -> Result<()> {
 ///     let mut run = NewRun::new(format!("ship-{order}"), "shipping", "label");
-///     (run.input, run.owner) = (store! { "order" => order }, "host-1/4711".into());
+///     (run.input, run.owner) = (store! { "order" => order.clone() }, "host-1/4711".into());
 ///     run.lease = Duration::from_secs(30);
-///     let lease = match journal.begin(&run).await? {
+///     let lease: RunLease = match journal.begin(&run).await? {
 ///         Begun::New(lease) | Begun::Resumed(lease) => lease,
 ///         Begun::Elsewhere(run) => return Ok(println!("{} is at it", run.owner)),
-///         Begun::Finished(run) => return Ok(println!("it is done: {}", run.state)),
+///         Begun::Finished(run) => return Ok(println!("it is over: {}", run.state)),
 ///         Begun::OtherShape { shape, .. } => return Ok(println!("it was begun as {shape}")),
+///         _ => return Ok(()),
 ///     };
-///     let known = journal.load(&run.id).await?.unwrap().records;
-///     if known.is_empty() {
+///     let Some(Journaled { records, .. }) = journal.load(&run.id).await? else { return Ok(()) };
+///     if !records.iter().any(|done: &Recorded| done.record.path == "label") {
 ///         let mut label = Record::new("label", 1);
 ///         label.values.set("label", format!("to the customer of {order}"));
+///         (label.status, label.went) = (RecordStatus::Success, Went::Next);
 ///         if journal.record(&lease, &[label]).await? == Told::Cancel {
-///             return journal.end(&lease, RunEnd::Cancelled, None).await;
+///             let why = RunError::new("cancelled", "someone asked for it");
+///             return journal.end(&lease, RunEnd::Cancelled, Some(why)).await;
 ///         }
 ///     }
 ///     journal.end(&lease, RunEnd::Success, None).await
@@ -54,9 +60,13 @@ const PAGE: usize = 1000;
 /// /// Lists what was left behind, and deletes what ended a month ago.
 /// async fn tidy(journal: &dyn Journal) -> Result<u64> {
 ///     let left = RunFilter { states: vec!["left".parse()?], ..RunFilter::default() };
-///     journal.list(&left).await?.iter().for_each(|run| println!("{} waits", run.id));
+///     let left: Vec<RunInfo> = journal.list(&left).await?;
+///     left.iter().for_each(|run| println!("{} waits to go on", run.id));
 ///     journal.prune(&RunFilter::default(), Duration::from_secs(30 * 86_400)).await
 /// }
+///
+/// assert_eq!(RunState::Ended(RunEnd::Success).name(), "success");
+/// assert_eq!(RecordStatus::Decision.name(), "decision");
 /// # Ok::<(), railbus::Error>(())
 /// ```
 #[async_trait]

@@ -58,6 +58,7 @@ pub struct Recorded {
 }
 
 /// What is recorded of a place.
+#[non_exhaustive]
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum RecordStatus {
@@ -82,6 +83,7 @@ names! {
 }
 
 /// Where a run goes from a place.
+#[non_exhaustive]
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Went {

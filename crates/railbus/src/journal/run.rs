@@ -51,6 +51,7 @@ impl NewRun {
 }
 
 /// What came of beginning a run.
+#[non_exhaustive]
 #[derive(Clone, Debug)]
 pub enum Begun {
     /// It is new, and the caller's.
@@ -83,6 +84,7 @@ pub struct RunLease {
 }
 
 /// Whether to go on.
+#[non_exhaustive]
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[must_use = "a run that goes on although its end was asked for can't be cancelled"]
 pub enum Told {
@@ -93,6 +95,7 @@ pub enum Told {
 }
 
 /// How a run ended.
+#[non_exhaustive]
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum RunEnd {
     /// Every step the flow led to succeeded.
@@ -108,6 +111,7 @@ pub enum RunEnd {
 }
 
 /// How a run stands.
+#[non_exhaustive]
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum RunState {
     /// Someone holds its lease.
