@@ -23,6 +23,7 @@ const MOST: i64 = 253_402_207_199_999_999;
 /// let end = start.after(Duration::from_millis(1500));
 /// assert_eq!(end.to_string(), "2026-01-01T00:00:01.500000Z");
 /// assert_eq!(end.since(start), Duration::from_millis(1500));
+/// assert_eq!(end.before(Duration::from_millis(1500)), start);
 /// assert_eq!(Timestamp::from_micros(start.as_micros()), start);
 /// assert!(Timestamp::now() > Timestamp::from_micros(0));
 /// # Ok::<(), railbus::Error>(())
@@ -58,6 +59,13 @@ impl Timestamp {
     pub fn after(self, duration: Duration) -> Self {
         let micros = i64::try_from(duration.as_micros()).unwrap_or(i64::MAX);
         Self::from_micros(self.0.saturating_add(micros))
+    }
+
+    /// Returns this point minus `duration`, held at the far end instead of overflowing.
+    #[must_use]
+    pub fn before(self, duration: Duration) -> Self {
+        let micros = i64::try_from(duration.as_micros()).unwrap_or(i64::MAX);
+        Self::from_micros(self.0.saturating_sub(micros))
     }
 
     /// Returns how long ago `earlier` was, zero if it lies ahead.

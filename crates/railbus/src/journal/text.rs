@@ -13,7 +13,7 @@ use crate::{
 use bytes::Bytes;
 use serde::{
     Deserialize, Deserializer, Serialize, Serializer,
-    de::{Error as _, MapAccess, Visitor},
+    de::{MapAccess, Visitor},
     ser::{Error as _, SerializeMap},
 };
 use serde_json::value::RawValue;
