@@ -99,7 +99,7 @@ impl FromStr for Timestamp {
     }
 }
 
-/// Reads a duration as people write it: `30s`, `1h30m`, `250ms`.
+/// Reads a duration as people write it: `30s`, `1h30m`, `250ms`, `30d`; a day has 24 hours.
 ///
 /// # Examples
 /// ```
@@ -107,6 +107,7 @@ impl FromStr for Timestamp {
 /// use std::time::Duration;
 ///
 /// assert_eq!(parse_duration("1m30s")?, Duration::from_secs(90));
+/// assert_eq!(parse_duration("2d")?, Duration::from_secs(48 * 60 * 60));
 /// assert!(parse_duration("soon").is_err() && parse_duration("-1s").is_err());
 /// # Ok::<(), railbus::Error>(())
 /// ```
@@ -116,10 +117,16 @@ impl FromStr for Timestamp {
 pub fn parse_duration(text: &str) -> Result<Duration> {
     let wrong = || {
         Error::new(ErrorKind::Config, "duration", format!("`{text}` is not a duration"))
-            .hint("write a number and a unit, such as 250ms, 30s, 5m, 24h")
+            .hint("write a number and a unit, such as 250ms, 30s, 5m, 24h, 30d")
     };
-    let span: jiff::SignedDuration = text.trim().parse().map_err(|_| wrong())?;
-    Duration::try_from(span).map_err(|_| wrong())
+    // Of days it has to be said how long they are.
+    let days = |text: &str| {
+        let span: jiff::Span = text.parse()?;
+        span.to_duration(jiff::SpanRelativeTo::days_are_24_hours())
+    };
+    let text = text.trim();
+    let span = text.parse::<jiff::SignedDuration>().or_else(|_| days(text));
+    Duration::try_from(span.map_err(|_| wrong())?).map_err(|_| wrong())
 }
 
 #[cfg(test)]

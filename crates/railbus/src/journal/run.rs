@@ -141,6 +141,8 @@ pub struct RunInfo {
     pub resumed: u64,
     /// Whether its end was asked for.
     pub cancel_asked: bool,
+    /// How long ago something last happened in it: it was begun, taken over, recorded in or ended.
+    pub idle_for: Duration,
     /// When it began.
     pub began_at: Timestamp,
     /// When it ended.

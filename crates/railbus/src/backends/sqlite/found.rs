@@ -12,7 +12,10 @@ use std::time::Duration;
 
 /// The columns of a run, as [`read`] takes them.
 const COLUMNS: &str = "j.id, j.pipeline, s.version, j.state, j.owner, j.until, j.fence, j.cancel, \
-                       j.began_at, j.ended_at, j.records, j.error";
+                       j.began_at, j.ended_at, j.records, j.error, j.touched";
+
+/// How many there are of them.
+const COUNT: usize = 13;
 
 fn unreadable(column: usize, error: serde_json::Error) -> rusqlite::Error {
     rusqlite::Error::FromSqlConversionFailure(column, Type::Text, Box::new(error))
@@ -37,6 +40,7 @@ fn read(row: &Row<'_>, now: Timestamp) -> rusqlite::Result<RunInfo> {
         lease_left: if running { until.since(now) } else { Duration::ZERO },
         resumed: count(6)?.saturating_sub(1),
         cancel_asked: row.get(7)?,
+        idle_for: now.since(Timestamp::from_micros(row.get(12)?)),
         began_at: Timestamp::from_micros(row.get(8)?),
         ended_at: row.get::<_, Option<i64>>(9)?.map(Timestamp::from_micros),
         records: count(10)?,
@@ -69,7 +73,7 @@ pub(super) fn shaped(
             "SELECT {COLUMNS}, s.text FROM journal j LEFT JOIN shapes s ON s.id = j.shape
              WHERE j.id = ?1"
         ))?
-        .query_row([id], |row| Ok((read(row, now)?, row.get(12)?)))
+        .query_row([id], |row| Ok((read(row, now)?, row.get(COUNT)?)))
         .optional()
 }
 
@@ -86,11 +90,11 @@ pub(super) fn find(
              WHERE j.id = ?1"
         ))?
         .query_row([id], |row| {
-            let input: String = row.get(13)?;
+            let input: String = row.get(COUNT + 1)?;
             Ok(Journaled {
                 run: read(row, now)?,
-                shape: row.get(12)?,
-                input: read_store(&input).map_err(|e| unreadable(13, e))?,
+                shape: row.get(COUNT)?,
+                input: read_store(&input).map_err(|e| unreadable(COUNT + 1, e))?,
                 records: Vec::new(),
             })
         })
