@@ -1,6 +1,6 @@
 //! Runs of pipelines, read: one, its records, a list.
 
-use super::{claim::BYTES_MAX, runs::read_end};
+use super::runs::read_end;
 use crate::{
     backend::{Journaled, Recorded, RunFilter, RunInfo, RunState},
     clock::Timestamp,
@@ -9,6 +9,9 @@ use crate::{
 };
 use rusqlite::{Connection, OptionalExtension, Row, params, types::Type};
 use std::time::Duration;
+
+/// How many bytes of records are read at once, the last one over: memory stays bounded.
+const BYTES_MAX: usize = 8 << 20;
 
 /// The columns of a run, as [`read`] takes them.
 const COLUMNS: &str = "j.id, j.pipeline, s.version, j.state, j.owner, j.until, j.fence, j.cancel, \
