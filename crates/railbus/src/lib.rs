@@ -28,6 +28,7 @@ pub mod delivery;
 pub mod accounts;
 pub mod transfer;
 pub mod keeper;
+pub mod journal;
 pub mod capability;
 pub mod backend;
 pub mod handler;

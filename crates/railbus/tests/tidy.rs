@@ -37,6 +37,7 @@ const FLOORS: &[(&str, &[&str])] = &[
             "accounts",
             "transfer",
             "keeper",
+            "journal",
             "capability",
             "backend",
             "handler",
