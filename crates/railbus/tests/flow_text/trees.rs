@@ -167,7 +167,7 @@ fn no_text_makes_the_flow_parser_panic() {
     ];
     let mut dice = Dice(1);
     let mut read = 0;
-    for n in 0..200_000_u64 {
+    for n in 0..60_000_u64 {
         let length = 1 + n % 12;
         let text: String = (0..length).map(|_| dice.one_of(&parts)).collect();
         match parse(&text) {
@@ -183,7 +183,7 @@ fn no_text_makes_the_flow_parser_panic() {
             }
         }
     }
-    assert!(read > 1000, "only {read} of the texts were flows");
+    assert!(read > 300, "only {read} of the texts were flows");
 }
 
 #[test]

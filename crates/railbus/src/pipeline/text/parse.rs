@@ -7,7 +7,7 @@ use super::{
     token::Kind,
     tree::{Branch, Group, Link, Named, Sequence, Unit},
 };
-use crate::pipeline::evaluate::Evaluation;
+use crate::{error::Error, pipeline::evaluate::Evaluation};
 use std::collections::HashMap;
 
 /// Reads a flow: names of steps, joined by operators, each name at most once.
@@ -195,18 +195,17 @@ fn read_evaluation(reader: &mut Reader<'_>, members: usize) -> Parsed<Evaluation
     if reader.next.kind == Kind::End {
         return Err(mistake::unclosed(reader.text, &open));
     }
-    let name = reader.expect(Kind::Name)?;
+    let name = reader.word(Kind::Name)?;
     let mut span = name.clone();
     let mut number = None;
     if reader.next.kind == Kind::Open('(') {
         reader.enters(false);
-        let digits = reader.expect(Kind::Number)?;
+        let digits = reader.word(Kind::Number)?;
         let value = reader.text_of(&digits).parse();
         number = Some(value.map_err(|_| mistake::huge(reader.text, &digits))?);
         span.end = reader.closes()?.end;
     }
-    let wrong =
-        |e: crate::Error| FlowError::new(&span, e.message(), e.advice().unwrap_or_default());
+    let wrong = |e: Error| FlowError::new(&span, e.message(), e.advice().unwrap_or_default());
     let evaluation = Evaluation::named(reader.text_of(&name), number).map_err(wrong)?;
     if let Evaluation::AtLeast(wanted) = evaluation
         && wanted as usize > members
