@@ -15,6 +15,7 @@ mod task;
 pub mod topic;
 pub mod payload;
 pub mod event;
+pub mod schedule;
 pub mod context;
 pub mod options;
 pub mod codec;
@@ -36,7 +37,6 @@ pub mod input;
 pub mod middlewares;
 pub mod backends;
 pub mod executors;
-#[cfg(feature = "app")]
 pub mod inputs;
 #[cfg(feature = "app")]
 pub mod steps;
@@ -68,6 +68,7 @@ pub use predicate::{
 };
 pub use railbus_macros::{Event, main, step, test};
 pub use retry::Retry;
+pub use schedule::Schedule;
 pub use serde_json::{Map, Value, json};
 pub use state::State;
 pub use step::{Failure, Flow, OrFail, StepError, StepResult, Store};

@@ -23,7 +23,7 @@ use std::fmt;
 /// left of it on its floor. `lib.rs` lists its modules in this order.
 const FLOORS: &[(&str, &[&str])] = &[
     ("ground", &["sync", "error", "id", "retry", "clock", "shutdown", "instrument", "task"]),
-    ("values", &["topic", "payload", "event", "context", "options", "codec"]),
+    ("values", &["topic", "payload", "event", "schedule", "context", "options", "codec"]),
     (
         "contracts",
         &[
