@@ -31,21 +31,19 @@ impl Bus {
     ///
     /// # Examples
     /// ```
-    /// use railbus::{Bus, Event, Pipeline, Schedule, Store};
+    /// use railbus::{Bus, Event, Pipeline, Schedule, StepDef};
     /// use std::time::Duration;
     ///
     /// # tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap().block_on(async {
     /// let bus = Bus::open("memory:").await?;
     /// let (told, mut tellings) = tokio::sync::mpsc::unbounded_channel();
-    /// let report = Pipeline::new("report").step(railbus::StepDef::function("tell", {
-    ///     move |_: &mut Store| { let _ = told.send("told"); }
-    /// })).build()?;
+    /// let tell = StepDef::value("tell", move |_| told.send("told").is_ok());
+    /// let report = Pipeline::new("report").step(tell).build()?;
     /// bus.on("report.due").group("reports").run(report).await?;
     ///
     /// // In earnest: Schedule::cron("0 2 * * *")?.time_zone("Europe/Berlin")?
     /// let often = Schedule::every(Duration::from_millis(5))?;
-    /// let report = bus.schedule("report", often);
-    /// let scheduled = report.event(|tick| Event::new("report.due").payload(tick.at().to_string()))?;
+    /// let scheduled = bus.schedule("report", often).event(|_| Event::new("report.due"))?;
     /// assert_eq!(tellings.recv().await, Some("told"));
     /// scheduled.cancel();
     /// # Ok::<(), railbus::Error>(()) }).unwrap();

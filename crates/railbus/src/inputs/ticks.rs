@@ -163,7 +163,12 @@ impl EventInput for Ticks {
         loop {
             let now = (self.clock)();
             match due(&self.schedule, &self.name, self.passed, now) {
-                Due::Never => return Ok(Vec::new()),
+                Due::Never => {
+                    if self.stored == 0 {
+                        tracing::warn!(schedule = %self.name, "all its times have passed");
+                    }
+                    return Ok(Vec::new());
+                }
                 Due::At(time) => sleep(time.since(now).min(LOOK_EVERY)).await,
                 Due::Now { ticks, through, late } => {
                     if late > LOOK_EVERY {

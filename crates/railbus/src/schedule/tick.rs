@@ -45,7 +45,7 @@ impl Tick {
             return self.0;
         }
         let share = self.id(name).get(..8).and_then(|hex| u32::from_str_radix(hex, 16).ok());
-        let micros = jitter.as_micros() * u128::from(share.unwrap_or(0)) >> 32;
+        let micros = (jitter.as_micros() * u128::from(share.unwrap_or(0))) >> 32;
         self.0.after(Duration::from_micros(u64::try_from(micros).unwrap_or(0)))
     }
 }
