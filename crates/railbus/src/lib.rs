@@ -17,6 +17,7 @@ mod task;
 pub mod topic;
 pub mod payload;
 pub mod event;
+pub mod schedule;
 pub mod context;
 pub mod options;
 pub mod codec;
@@ -39,7 +40,6 @@ pub mod input;
 pub mod middlewares;
 pub mod backends;
 pub mod executors;
-#[cfg(feature = "app")]
 pub mod inputs;
 #[cfg(feature = "app")]
 pub mod steps;
@@ -75,6 +75,7 @@ pub use predicate::{
 };
 pub use railbus_macros::{Event, main, step, test};
 pub use retry::Retry;
+pub use schedule::Schedule;
 pub use serde_json::{Map, Value, json};
 pub use state::State;
 pub use step::{Failure, Flow, OrFail, StepError, StepResult, Store};

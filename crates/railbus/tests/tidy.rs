@@ -26,7 +26,7 @@ const FLOORS: &[(&str, &[&str])] = &[
         "ground",
         &["sync", "error", "id", "retry", "clock", "shutdown", "cancel", "instrument", "task"],
     ),
-    ("values", &["topic", "payload", "event", "context", "options", "codec"]),
+    ("values", &["topic", "payload", "event", "schedule", "context", "options", "codec"]),
     (
         "contracts",
         &[
