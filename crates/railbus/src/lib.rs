@@ -10,6 +10,8 @@ pub mod retry;
 pub mod clock;
 pub mod shutdown;
 pub mod cancel;
+#[cfg(feature = "processes")]
+mod guardian;
 pub mod instrument;
 mod task;
 
@@ -37,6 +39,8 @@ pub mod input;
 pub mod middlewares;
 pub mod backends;
 pub mod executors;
+#[cfg(feature = "processes")]
+pub mod worker;
 #[cfg(feature = "app")]
 pub mod inputs;
 #[cfg(feature = "app")]
@@ -63,7 +67,7 @@ pub use error::{BoxError, Error, ErrorKind, Result};
 pub use event::{Event, EventBuilder, IntoEvent, Type};
 pub use handler::{AsyncHandler, Payload, SyncHandler};
 pub use options::Options;
-pub use pipeline::{IntoStep, Pipeline, PipelineBuilder, RunReport, Status, StepDef};
+pub use pipeline::{IntoStep, Pipeline, PipelineBuilder, RunReport, Status, StepDef, Steps};
 pub use predicate::{
     Predicate, any, event_type, has_key, key_equals, source_is, source_starts_with, topic,
 };

@@ -3,6 +3,7 @@
 use super::{def::StepDef, text::is_name};
 use crate::{
     error::{Error, ErrorKind, Result, nearest},
+    executor::Candidate,
     state::{States, missing},
     step::Kind,
 };
@@ -107,6 +108,9 @@ fn check_alone(def: &StepDef, states: &States) -> Result<()> {
     }
     if let Some((_, wanted)) = signature.states.iter().find(|(of, _)| !states.has(*of)) {
         return Err(missing(wanted));
+    }
+    if let Some(executor) = &def.executor {
+        executor.check(&Candidate { name: &def.name, step: &*def.step, signature })?;
     }
     match def.bindings.pairs().find(|(local, _)| !signature.has_need(local)) {
         Some((local, _)) => {

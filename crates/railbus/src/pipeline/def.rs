@@ -2,7 +2,7 @@
 
 use crate::{
     error::Error,
-    executor::Executor,
+    executor::{Executor, IntoExecutor},
     executors::Blocking,
     retry::{IntoRetry, Retry},
     step::{Bindings, Bypass, Input, IntoBypass, IntoFlow, Ran, Signature, Step, StepResult},
@@ -47,7 +47,7 @@ use std::{any::Any, fmt, sync::Arc};
 pub struct StepDef {
     pub(super) name: Arc<str>,
     pub(super) step: Arc<dyn Step>,
-    pub(super) signature: Signature,
+    pub(super) signature: Arc<Signature>,
     pub(super) output: Arc<str>,
     pub(super) bindings: Arc<Bindings>,
     pub(super) retry: Option<Retry>,
@@ -119,7 +119,7 @@ impl StepDef {
         let def = Self {
             name: signature.name().into(),
             output: signature.output_name().into(),
-            signature,
+            signature: Arc::new(signature),
             step,
             bindings: Arc::default(),
             retry: None,
@@ -145,7 +145,7 @@ impl StepDef {
     /// when the pipeline is built, and can be bound.
     #[must_use]
     pub fn needs<T: 'static>(mut self, name: impl Into<String>) -> Self {
-        self.signature = self.signature.needs::<T>(name);
+        self.signature = Arc::new(Arc::unwrap_or_clone(self.signature).needs::<T>(name));
         self
     }
 
@@ -154,7 +154,7 @@ impl StepDef {
     #[must_use]
     pub fn leaves<T: 'static>(mut self) -> Self {
         let name = self.signature.output_name().to_owned();
-        self.signature = self.signature.output::<T>(name);
+        self.signature = Arc::new(Arc::unwrap_or_clone(self.signature).output::<T>(name));
         self
     }
 
@@ -199,10 +199,14 @@ impl StepDef {
         self
     }
 
-    /// Runs it by an executor (default: in the task that runs the pipeline).
+    /// Says where it runs (default: in the task that runs the pipeline): one of
+    /// [`executors`](crate::executors), one of the program's own, or a map.
     #[must_use]
-    pub fn executor(mut self, executor: impl Executor) -> Self {
-        self.executor = Some(Arc::new(executor));
+    pub fn executor(mut self, executor: impl IntoExecutor) -> Self {
+        match executor.into_executor() {
+            Ok(executor) => self.executor = executor,
+            Err(error) => self.problem = self.problem.or(Some(error)),
+        }
         self
     }
 
@@ -325,7 +329,7 @@ pub trait IntoStep<Marker>: Sized {
     }
 
     /// As [`StepDef::executor`].
-    fn executor(self, executor: impl Executor) -> StepDef {
+    fn executor(self, executor: impl IntoExecutor) -> StepDef {
         self.into_step().executor(executor)
     }
 

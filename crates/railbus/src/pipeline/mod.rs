@@ -3,6 +3,7 @@
 pub mod text;
 mod report;
 mod def;
+mod steps;
 mod check;
 mod observe;
 mod build;
@@ -14,3 +15,4 @@ pub use build::{Pipeline, PipelineBuilder};
 pub use def::{IntoStep, IsDef, IsMaker, IsStep, StepDef};
 pub use handle::IsPipeline;
 pub use report::{RunError, RunReport, Status, StepReport, StepStatus, StopReason};
+pub use steps::Steps;

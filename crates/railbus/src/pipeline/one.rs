@@ -202,6 +202,7 @@ impl One<'_> {
         Task {
             name: Arc::clone(&def.name),
             step: Arc::clone(&def.step),
+            signature: Arc::clone(&def.signature),
             event: self.cause.event.cloned(),
             store: Arc::clone(store),
             bindings: Arc::clone(&def.bindings),

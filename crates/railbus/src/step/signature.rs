@@ -21,6 +21,8 @@ pub struct Signature {
     needs: Vec<Need>,
     output: Option<Output>,
     goto: Vec<String>,
+    // Whether it looks at more than it says it needs.
+    whole: bool,
     pub(crate) states: Vec<(TypeId, &'static str)>,
 }
 
@@ -63,6 +65,13 @@ pub(crate) struct Kind {
 impl Kind {
     pub(crate) fn of<T: 'static>() -> Self {
         Self { id: TypeId::of::<T>(), name: type_name::<T>() }
+    }
+
+    /// Tells whether it is, or holds, what can't be encoded.
+    #[cfg(feature = "processes")]
+    pub(crate) fn is_opaque(self) -> bool {
+        let opaque = type_name::<super::store::Opaque<()>>();
+        self.name.contains(opaque.trim_end_matches("()>"))
     }
 
     /// Tells whether it is the type of nothing.
@@ -151,6 +160,17 @@ impl Signature {
     #[must_use]
     pub fn output_name(&self) -> &str {
         self.output.as_ref().map_or(&self.name, |output| &output.name)
+    }
+
+    /// Says that it looks at whatever there is.
+    pub(crate) fn whole(mut self) -> Self {
+        self.whole = true;
+        self
+    }
+
+    #[cfg(feature = "processes")]
+    pub(crate) fn is_whole(&self) -> bool {
+        self.whole
     }
 
     pub(crate) fn has_need(&self, name: &str) -> bool {
