@@ -102,6 +102,7 @@ pub trait Executor: Send + Sync + fmt::Debug + 'static {
 #[derive(Clone, Copy, Debug)]
 pub struct Candidate<'a> {
     pub(crate) name: &'a str,
+    #[cfg_attr(not(feature = "processes"), allow(dead_code))]
     pub(crate) step: &'a dyn Step,
     pub(crate) signature: &'a Signature,
 }

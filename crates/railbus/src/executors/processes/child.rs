@@ -20,7 +20,10 @@ use std::{
     thread,
     time::{Duration, Instant},
 };
-use tokio::{io::Interest, sync::oneshot};
+use tokio::{
+    net::unix::pipe::{Receiver, Sender},
+    sync::oneshot,
+};
 
 /// How long an ending worker may take to end, and the end of what it wrote to come in.
 const GRACE: Duration = Duration::from_millis(250);
@@ -31,8 +34,8 @@ const LOOK: Duration = Duration::from_millis(1);
 /// A running worker. Dropping it kills its whole group, and reaps it.
 #[derive(Debug)]
 pub(super) struct Worker {
-    stdin: Pipe,
-    stdout: Pipe,
+    stdin: Pipe<Sender>,
+    stdout: Pipe<Receiver>,
     read: BytesMut,
     block: Box<[u8]>,
     process: Process,
@@ -60,8 +63,7 @@ impl Worker {
         let missing = || io::Error::other("the worker has no pipes");
         let stdin = OwnedFd::from(stdin.ok_or_else(missing)?);
         let stdout = OwnedFd::from(stdout.ok_or_else(missing)?);
-        let (stdin, stdout) =
-            (Pipe::new(stdin, Interest::WRITABLE)?, Pipe::new(stdout, Interest::READABLE)?);
+        let (stdin, stdout) = (Pipe::new(stdin)?, Pipe::new(stdout)?);
         let (read, block) = (BytesMut::new(), vec![0; 65_536].into());
         Ok(Self { stdin, stdout, read, block, process, tasks_left: tasks })
     }

@@ -12,6 +12,14 @@ use std::{
 };
 
 /// The steps that the program's workers know: what [`Steps`](crate::Steps) turn into.
+///
+/// # Examples
+/// ```
+/// use railbus::{StepDef, Steps, worker::{self, Registry}};
+///
+/// let steps = Steps::new().add(StepDef::value("seven", |_| 7));
+/// worker::init(Registry::from(steps));
+/// ```
 #[derive(Debug)]
 pub struct Registry {
     steps: HashMap<Arc<str>, Arc<dyn Step>>,
