@@ -8,9 +8,10 @@ pub mod error;
 pub mod id;
 pub mod retry;
 pub mod clock;
-
 pub mod shutdown;
 pub mod cancel;
+#[cfg(feature = "processes")]
+mod guardian;
 pub mod instrument;
 mod task;
 
@@ -40,6 +41,8 @@ pub mod input;
 pub mod middlewares;
 pub mod backends;
 pub mod executors;
+#[cfg(feature = "processes")]
+pub mod worker;
 pub mod inputs;
 #[cfg(feature = "app")]
 pub mod steps;

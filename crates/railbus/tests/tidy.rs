@@ -24,7 +24,18 @@ use std::fmt;
 const FLOORS: &[(&str, &[&str])] = &[
     (
         "ground",
-        &["sync", "error", "id", "retry", "clock", "shutdown", "cancel", "instrument", "task"],
+        &[
+            "sync",
+            "error",
+            "id",
+            "retry",
+            "clock",
+            "shutdown",
+            "cancel",
+            "guardian",
+            "instrument",
+            "task",
+        ],
     ),
     ("values", &["topic", "payload", "event", "schedule", "context", "options", "codec"]),
     (

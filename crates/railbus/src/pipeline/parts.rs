@@ -56,7 +56,7 @@ use tokio::sync::OnceCell;
 pub struct StepDef {
     pub(super) name: Arc<str>,
     pub(super) work: Work,
-    pub(super) signature: Signature,
+    pub(super) signature: Arc<Signature>,
     pub(super) output: Arc<str>,
     // What the value before it is bound to, as `|->` does.
     pub(super) is_piped: bool,
