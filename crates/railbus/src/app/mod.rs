@@ -1,11 +1,13 @@
 //! The app: a program in one TOML file, read, checked, resolved and run.
 
 mod problem;
+mod work;
 mod spec;
 mod table;
 mod values;
 mod bus;
 mod inputs;
+mod commands;
 mod steps;
 mod pipelines;
 mod subscriptions;
@@ -13,6 +15,7 @@ mod fit;
 mod file;
 mod summary;
 mod pump;
+mod make;
 mod program;
 
 pub use problem::{LoadError, Place, Problem, Problems};
@@ -21,3 +24,4 @@ pub use spec::{
     AppSpec, InputSpec, IntervalSpec, NdjsonSpec, PipelineSpec, StepSpec, SubscriptionSpec,
 };
 pub use summary::Summary;
+pub use work::{CommandSpec, WorkSpec};

@@ -1,14 +1,15 @@
 //! A step that is a command: one JSON document in, one out.
 
-use super::child::{Child, End, Heard, Limits};
+use super::{
+    answer,
+    child::{Child, End, Heard, Limits},
+    document::Document,
+};
 use crate::{
     error::{Error, ErrorKind, Result},
-    event::Event,
-    payload::RawPayload,
-    step::{Exception, Failure, Flow, Input, Signature, Step, StepError, StepResult},
+    step::{Exception, Input, Signature, Step, StepError, StepResult},
 };
 use async_trait::async_trait;
-use serde_json::{Map, Value};
 use std::{env, io, os::unix::ffi::OsStrExt, path::PathBuf, process::ExitStatus, time::Duration};
 use tokio::process::Command;
 
@@ -23,9 +24,9 @@ const OWN_PREFIX: &[u8] = b"RAILBUS_";
 
 /// A step that runs a command for each event, in document mode.
 ///
-/// The command is argv, never a shell line, and event data never reaches it. Its stdin is the
-/// JSON text of the event's payload, as it is. Its environment is the program's without
-/// `RAILBUS_…`, plus `RAILBUS_EVENT_ID`, `RAILBUS_EVENT_TYPE`, `RAILBUS_TOPIC`,
+/// The command is argv, never a shell line, and event data never reaches it. Its stdin is one JSON
+/// text: the values of [`CommandStep::input`] as an object; without it what was piped to the step,
+/// else the event's payload, as it is. Its environment is the program's without `RAILBUS_…`, plus `RAILBUS_EVENT_ID`, `RAILBUS_EVENT_TYPE`, `RAILBUS_TOPIC`,
 /// `RAILBUS_CORRELATION_ID`, `RAILBUS_ATTEMPT`, `RAILBUS_TRY` and `RAILBUS_GUARD`, by which a
 /// left-over child is found.
 ///
@@ -40,6 +41,8 @@ const OWN_PREFIX: &[u8] = b"RAILBUS_";
 /// | by a signal | | exception `signal` |
 /// | not within the timeout | | exception `timeout` |
 /// | could not be started | | exception `spawn` |
+/// | was not, since it would have got nothing | | exception `input` |
+/// | was not, since a value is not encodable | | exception `encode` |
 ///
 /// Exceptions say which command and end with the tail of its stderr. A command that does not read
 /// its stdin is fine. It runs in a process group of its own, all of which is killed when the
@@ -67,6 +70,7 @@ const OWN_PREFIX: &[u8] = b"RAILBUS_";
 pub struct CommandStep {
     argv: Vec<String>,
     cwd: Option<PathBuf>,
+    document: Document,
     limits: Limits,
 }
 
@@ -92,7 +96,7 @@ impl CommandStep {
             }
             Some(_) => {
                 let limits = Limits { timeout: TIMEOUT, output_max: OUTPUT_MAX };
-                Ok(Self { argv, cwd: None, limits })
+                Ok(Self { argv, cwd: None, document: Document::default(), limits })
             }
         }
     }
@@ -101,6 +105,27 @@ impl CommandStep {
     #[must_use]
     pub fn cwd(mut self, folder: impl Into<PathBuf>) -> Self {
         self.cwd = Some(folder.into());
+        self
+    }
+
+    /// Gives it the values of these names, as one JSON object by name (default: what was piped to
+    /// it, as a value named `input`; else the event's payload). Each is a need of the step.
+    ///
+    /// # Examples
+    /// ```
+    /// use railbus::{Pipeline, StepDef, steps::command::CommandStep, store};
+    ///
+    /// # tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap().block_on(async {
+    /// let confirm = CommandStep::new(["cat"])?.input(["order", "payment"]);
+    /// let pipeline = Pipeline::new("p").step(StepDef::of(confirm).named("confirm")).build()?;
+    /// let report = pipeline.run(store! { "order" => 7, "payment" => "card", "other" => 1 }).await;
+    /// let got = report.get::<railbus::Value>("confirm")?;
+    /// assert_eq!(*got, railbus::json!({"order": 7, "payment": "card"}));
+    /// # Ok::<(), railbus::Error>(()) }).unwrap();
+    /// ```
+    #[must_use]
+    pub fn input(mut self, names: impl IntoIterator<Item = impl Into<String>>) -> Self {
+        self.document = Document::of(names);
         self
     }
 
@@ -191,9 +216,9 @@ impl CommandStep {
         let stderr = heard.stderr.text();
         let befell = |kind: &str, what: &str| Err(self.exception(kind, what, &stderr));
         match heard.end {
-            End::Exit(status) if status.success() => match read(&heard.stdout) {
+            End::Exit(status) if status.success() => match answer::read(&heard.stdout) {
                 Ok(said) => said,
-                Err(why) => befell("output", &why),
+                Err(why) => befell("output", &format!("wrote to stdout {why}")),
             },
             End::Exit(status) => befell(ended_by(status), &format!("ended with {status}")),
             End::Timeout => {
@@ -211,66 +236,17 @@ impl CommandStep {
 #[async_trait]
 impl Step for CommandStep {
     fn signature(&self) -> Signature {
-        Signature::new("command")
+        self.document.sign(Signature::new("command"))
     }
 
     async fn run(&self, input: Input<'_>) -> StepResult {
-        let null = RawPayload::null();
-        let payload = input.event().map_or(&null, Event::raw_payload).text();
-        let payload = payload.map_err(|e| StepError::Exception(Exception::new("encode", e)))?;
+        let document = self.document.text(&input)?;
         let child = Child::spawn(&mut self.command(&input)).await;
         let child = child.map_err(|e| self.not_started(&e))?;
-        self.outcome(child.converse(payload.clone(), self.limits).await)
+        self.outcome(child.converse(document, self.limits).await)
     }
 }
 
 fn ended_by(status: ExitStatus) -> &'static str {
     if status.code().is_some() { "exit" } else { "signal" }
-}
-
-/// Reads what a command that exited with 0 wrote; the error says why it means nothing.
-fn read(stdout: &[u8]) -> Result<StepResult, String> {
-    if stdout.iter().all(u8::is_ascii_whitespace) {
-        return Ok(Ok(Flow::Next(None)));
-    }
-    let value: Value = serde_json::from_slice(stdout).map_err(|e| {
-        let head = String::from_utf8_lossy(&stdout[..stdout.len().min(80)]);
-        format!("wrote to stdout what is not one JSON document: {e}; it starts {head:?}")
-    })?;
-    let Value::Object(map) = &value else { return Ok(Ok(Flow::next(value))) };
-    let sole = if map.len() == 1 { map.iter().next() } else { None };
-    match sole {
-        Some((key, said)) if key == "failure" => failure(said),
-        Some((key, said)) if key == "exception" => exception(said),
-        _ => return Ok(Ok(Flow::next(value))),
-    }
-    .map(Err)
-}
-
-fn failure(said: &Value) -> Result<StepError, String> {
-    let failure = match said {
-        Value::String(message) => Some(Failure::new(message)),
-        Value::Object(map) if has_only(map, &["message", "value"]) => {
-            text(map, "message").map(|m| Failure::new(m).value(map.get("value")))
-        }
-        _ => None,
-    };
-    let wrong = || "wrote a `failure` that is neither a text nor {message, value}".to_owned();
-    failure.map(StepError::Failure).ok_or_else(wrong)
-}
-
-fn exception(said: &Value) -> Result<StepError, String> {
-    let wrong = || "wrote an `exception` that is not {kind, message}".to_owned();
-    let map = said.as_object().filter(|map| has_only(map, &["kind", "message"]));
-    let parts = map.and_then(|map| Some((text(map, "kind")?, text(map, "message")?)));
-    let (kind, message) = parts.ok_or_else(wrong)?;
-    Ok(StepError::Exception(Exception::new(kind, message)))
-}
-
-fn has_only(map: &Map<String, Value>, known: &[&str]) -> bool {
-    map.keys().all(|key| known.contains(&key.as_str()))
-}
-
-fn text(map: &Map<String, Value>, key: &str) -> Option<String> {
-    map.get(key)?.as_str().map(str::to_owned)
 }

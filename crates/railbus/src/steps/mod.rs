@@ -1,5 +1,7 @@
 //! Steps that are not Rust: commands.
 
+mod document;
+mod answer;
 mod guardian;
 
 mod child;

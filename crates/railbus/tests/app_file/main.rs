@@ -5,6 +5,7 @@
 mod fit;
 mod meaning;
 mod mistakes;
+mod steps;
 mod world;
 
 use railbus::app::{AppSpec, LoadError, Problems};
