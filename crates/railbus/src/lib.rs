@@ -38,7 +38,7 @@ pub mod backends;
 pub mod executors;
 #[cfg(feature = "app")]
 pub mod inputs;
-#[cfg(feature = "app")]
+#[cfg(any(feature = "app", feature = "http"))]
 pub mod steps;
 
 mod consumer;

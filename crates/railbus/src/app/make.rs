@@ -11,6 +11,14 @@ use std::{path::Path, sync::Arc};
 pub(super) fn step(spec: &StepSpec, folder: &Path) -> Result<StepDef> {
     let step: Arc<dyn Step> = match &spec.work {
         WorkSpec::Command(command) => Arc::new(self::command(spec, command, folder)?),
+        #[cfg(feature = "http")]
+        WorkSpec::Post(post) => {
+            let post = post.request.clone().timeout(spec.timeout);
+            Arc::new(match &spec.input {
+                Some(names) => post.input(names),
+                None => post,
+            })
+        }
     };
     let def = StepDef::new(spec.name.as_str(), step).output(spec.output.as_str());
     Ok(match &spec.retry {

@@ -8,6 +8,8 @@ mod values;
 mod bus;
 mod inputs;
 mod commands;
+#[cfg(feature = "http")]
+mod posts;
 mod steps;
 mod pipelines;
 mod subscriptions;
@@ -24,4 +26,6 @@ pub use spec::{
     AppSpec, InputSpec, IntervalSpec, NdjsonSpec, PipelineSpec, StepSpec, SubscriptionSpec,
 };
 pub use summary::Summary;
+#[cfg(feature = "http")]
+pub use work::PostSpec;
 pub use work::{CommandSpec, WorkSpec};

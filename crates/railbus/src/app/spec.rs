@@ -146,7 +146,7 @@ pub struct StepSpec {
     pub output: String,
     /// How often an exception is tried again; `None`: the step runs once.
     pub retry: Option<Retry>,
-    /// The longest a try may take (default 5 minutes).
+    /// The longest a try may take (default 5 minutes, 30 seconds for a request).
     pub timeout: Duration,
 }
 

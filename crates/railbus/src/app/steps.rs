@@ -1,21 +1,29 @@
 //! The `[steps.NAME]` tables of an app file.
 
+#[cfg(feature = "http")]
+use super::posts;
 use super::{
+    bus::Environment,
     commands,
     spec::StepSpec,
     table::{Field, Table},
     values::whole,
-    work::WorkSpec,
+    work::{CommandSpec, WorkSpec},
 };
-use crate::pipeline::text::is_name;
+#[cfg(feature = "http")]
+use crate::steps::http;
+use crate::{pipeline::text::is_name, steps::command};
 use std::{collections::HashSet, path::Path, time::Duration};
 
-const TIMEOUT: Duration = Duration::from_secs(300);
-
 /// Reads all steps; returns with them every name that is declared, also of those with mistakes.
-pub(super) fn read<'a>(root: &Table<'a>, folder: &Path) -> (Vec<StepSpec>, Vec<&'a str>) {
+pub(super) fn read<'a>(
+    root: &Table<'a>,
+    folder: &Path,
+    environment: &Environment,
+) -> (Vec<StepSpec>, Vec<&'a str>) {
     let tables = named(root, "steps", "write [steps.NAME], with a command");
-    let steps = tables.iter().filter_map(|(name, table)| step(name, table, folder)).collect();
+    let step = |(name, table): &(&str, _)| step(name, table, folder, environment);
+    let steps = tables.iter().filter_map(step).collect();
     (steps, tables.into_iter().map(|(name, _)| name).collect())
 }
 
@@ -41,12 +49,79 @@ pub(super) fn named<'a>(
     all.fields().iter().filter_map(one).collect()
 }
 
-fn step(name: &str, table: &Table<'_>, folder: &Path) -> Option<StepSpec> {
-    let command = table.need("command", commands::EXAMPLE).map(|f| commands::read(&f, folder));
+fn step(
+    name: &str,
+    table: &Table<'_>,
+    folder: &Path,
+    environment: &Environment,
+) -> Option<StepSpec> {
+    let work = work(table, folder, environment);
     let input = table.take("input").map(|f| input(&f));
     let output = table.take("output").map(|f| f.text());
     let timeout = table.take("timeout").map(|f| f.duration());
     let retry = table.take("retry").map(|f| f.retry());
+    table.finish();
+    let (work, default) = work?;
+    let timeout = whole(timeout)?.unwrap_or(default);
+    let output = whole(output)?.unwrap_or(name).to_owned();
+    let (input, retry) = (whole(input)?, whole(retry)?);
+    Some(StepSpec { name: name.into(), work, input, output, retry, timeout })
+}
+
+/// Reads what does the work of a step, and how long that may take if nothing else is said.
+fn work(
+    table: &Table<'_>,
+    folder: &Path,
+    environment: &Environment,
+) -> Option<(WorkSpec, Duration)> {
+    match (table.take("command"), table.take("post")) {
+        (Some(first), Some(second)) => {
+            let later = if first.span.start < second.span.start { second } else { first };
+            let why = format!("{} has both `command` and `post`", table.title);
+            let hint = "keep one of them: a step is a command or a request";
+            table.notes.hinted(later.key_span, why, hint);
+            // What belongs to either is not minded then.
+            for key in ["mode", "executor", "headers", "headers_env", "status"] {
+                table.take(key);
+            }
+            None
+        }
+        (Some(field), None) => {
+            let command = command(&field, table, folder)?;
+            Some((WorkSpec::Command(command), command::TIMEOUT))
+        }
+        (None, Some(field)) => post(&field, table, environment),
+        (None, None) => {
+            let why = format!("{} has no `command`", table.title);
+            let hint = format!("add {}; or post = \"https://…\"", commands::EXAMPLE);
+            table.notes.hinted(table.span.clone(), why, hint);
+            None
+        }
+    }
+}
+
+#[cfg(feature = "http")]
+fn post(
+    field: &Field<'_>,
+    table: &Table<'_>,
+    environment: &Environment,
+) -> Option<(WorkSpec, Duration)> {
+    let post = posts::read(field, table, environment)?;
+    Some((WorkSpec::Post(Box::new(post)), http::TIMEOUT))
+}
+
+#[cfg(not(feature = "http"))]
+fn post(field: &Field<'_>, table: &Table<'_>, _: &Environment) -> Option<(WorkSpec, Duration)> {
+    for key in ["headers", "headers_env", "status"] {
+        table.take(key);
+    }
+    let why = "this program was built without requests as steps";
+    field.notes.hinted(field.key_span.clone(), why, "build it with the feature `http`");
+    None
+}
+
+fn command(field: &Field<'_>, table: &Table<'_>, folder: &Path) -> Option<CommandSpec> {
+    let command = commands::read(field, folder);
     if let Some(mode) = table.take("mode") {
         let worker = mode.one_of(&[("document", false), ("worker", true)]);
         if worker == Some(true) {
@@ -60,12 +135,7 @@ fn step(name: &str, table: &Table<'_>, folder: &Path) -> Option<StepSpec> {
         let hint = "remove it: each run of a command is a process of its own";
         table.notes.hinted(executor.key_span, why, hint);
     }
-    table.finish();
-    let work = WorkSpec::Command(command??);
-    let timeout = whole(timeout)?.unwrap_or(TIMEOUT);
-    let output = whole(output)?.unwrap_or(name).to_owned();
-    let (input, retry) = (whole(input)?, whole(retry)?);
-    Some(StepSpec { name: name.into(), work, input, output, retry, timeout })
+    command
 }
 
 /// Reads the names of the values that a step gets, each once.

@@ -1,5 +1,7 @@
 //! What does the work of a step, as an app file says it.
 
+#[cfg(feature = "http")]
+use crate::steps::http::HttpStep;
 use std::path::PathBuf;
 
 /// What does the work of a step.
@@ -26,6 +28,9 @@ use std::path::PathBuf;
 pub enum WorkSpec {
     /// A command: one JSON document in, one out.
     Command(CommandSpec),
+    /// A request: one JSON document posted, one answered.
+    #[cfg(feature = "http")]
+    Post(Box<PostSpec>),
 }
 
 /// A command.
@@ -36,4 +41,36 @@ pub struct CommandSpec {
     pub program: PathBuf,
     /// The program's arguments, as the file has them.
     pub args: Vec<String>,
+}
+
+/// A request to a server.
+///
+/// # Examples
+/// ```
+/// use railbus::app::{AppSpec, PostSpec, WorkSpec};
+///
+/// let folder = tempfile::tempdir().unwrap();
+/// let path = folder.path().join("app.toml");
+/// std::fs::write(&path, r#"
+///     bus.url = "memory:"
+///     pipelines.pay.flow = "charge"
+///     on = [{ pipeline = "pay" }]
+///     [steps.charge]
+///     post = "https://pay.example.org/charges"
+///     headers_env = { authorization = "PAY_AUTHORIZATION" }
+///     status = { failure = [409], retry = ["5xx"] }
+/// "#).unwrap();
+/// let environment = [("PAY_AUTHORIZATION".into(), "Bearer 123".into())];
+/// let app = AppSpec::load(&path, environment.into_iter()).unwrap();
+/// let WorkSpec::Post(post) = &app.steps[0].work else { panic!("no post") };
+/// let post: &PostSpec = post; // in a box
+/// assert!(format!("{:?}", post.request).contains("authorization"));
+/// assert!(!format!("{app:?}").contains("123"));
+/// ```
+#[cfg(feature = "http")]
+#[non_exhaustive]
+#[derive(Clone, Debug, PartialEq)]
+pub struct PostSpec {
+    /// The request: where it goes, with which headers, and what its answers mean.
+    pub request: HttpStep,
 }

@@ -1,9 +1,14 @@
-//! Steps that are not Rust: commands.
+//! Steps that are not Rust: commands, and requests to a server.
 
 mod document;
 mod answer;
+#[cfg(feature = "app")]
 mod guardian;
 
+#[cfg(feature = "app")]
 mod child;
 
+#[cfg(feature = "app")]
 pub mod command;
+#[cfg(feature = "http")]
+pub mod http;

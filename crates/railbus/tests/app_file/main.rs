@@ -5,6 +5,8 @@
 mod fit;
 mod meaning;
 mod mistakes;
+#[cfg(feature = "http")]
+mod posts;
 mod steps;
 mod world;
 
