@@ -1,6 +1,11 @@
 //! The commands of an app file: programs that must be there and startable.
 
-use super::{table::Field, values::from_folder, work::CommandSpec};
+use super::{
+    table::{Field, Table},
+    values::{from_folder, whole},
+    work::{CommandSpec, ProcessesSpec},
+};
+use crate::steps::command::Mode;
 use rustix::fs::{Access, access};
 use std::{
     env,
@@ -13,9 +18,50 @@ use std::{
 pub(super) const EXAMPLE: &str =
     "command = [\"./step.sh\", \"argument\"]; it never goes through a shell";
 
+/// Reads the keys that belong to a command, `command` among them; `None` if one is wrong.
+pub(super) fn read(field: &Field<'_>, table: &Table<'_>, folder: &Path) -> Option<CommandSpec> {
+    let argv = argv(field, folder);
+    let modes = [("document", Mode::Document), ("worker", Mode::Worker)];
+    let mode = table.take("mode").map(|f| f.one_of(&modes));
+    let given = mode.flatten();
+    let executor = table.take("executor").map(|f| processes(&f, given));
+    let (program, args) = argv?;
+    let mode = whole(mode)?.unwrap_or_default();
+    Some(CommandSpec { program, args, mode, executor: whole(executor)? })
+}
+
+/// Reads where a command runs: in processes of its own, so that only their number can be said.
+fn processes(field: &Field<'_>, mode: Option<Mode>) -> Option<ProcessesSpec> {
+    const EXECUTOR: &str = "executor = { kind = \"processes\", max_workers = 4 }";
+    let table = field.table("`executor`", Some(format!("write {EXECUTOR}")))?;
+    let kind = table.need("kind", EXECUTOR).and_then(|kind| match kind.text()? {
+        "processes" => Some(()),
+        other => {
+            let why = format!("a command can't run by `{}`", other.escape_debug());
+            let hint = format!("it is a process of its own: {EXECUTOR}");
+            kind.notes.hinted(kind.span.clone(), why, hint);
+            None
+        }
+    });
+    let workers = table.take("max_workers").map(|f| f.count());
+    let tasks = table.take("max_tasks_per_child").map(|f| {
+        if mode != Some(Mode::Worker) {
+            let why = "`max_tasks_per_child` is for workers";
+            let hint = "add mode = \"worker\"; else a command is a new process for each task";
+            f.notes.hinted(f.key_span.clone(), why, hint);
+            return None;
+        }
+        f.count()
+    });
+    table.finish();
+    kind?;
+    let max_workers = whole(workers)?.map(|n| usize::try_from(n).unwrap_or(usize::MAX));
+    Some(ProcessesSpec { max_workers, max_tasks_per_child: whole(tasks)? })
+}
+
 /// Reads a command. Its program must be there, executable, and something that can be started:
 /// with a `/` it is resolved from the folder, else looked up in `PATH`.
-pub(super) fn read(field: &Field<'_>, folder: &Path) -> Option<CommandSpec> {
+fn argv(field: &Field<'_>, folder: &Path) -> Option<(PathBuf, Vec<String>)> {
     let texts = field.texts(EXAMPLE)?;
     let (first, args) = texts.split_first()?;
     let args = args.iter().map(|&arg| arg.to_owned()).collect();
@@ -25,7 +71,7 @@ pub(super) fn read(field: &Field<'_>, folder: &Path) -> Option<CommandSpec> {
         in_path(first, folder)
     };
     match checked {
-        Ok(program) => Some(CommandSpec { program, args }),
+        Ok(program) => Some((program, args)),
         Err((why, hint)) => {
             field.notes.hinted(field.span.clone(), why, hint);
             None

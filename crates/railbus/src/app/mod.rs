@@ -28,4 +28,4 @@ pub use spec::{
 pub use summary::Summary;
 #[cfg(feature = "http")]
 pub use work::PostSpec;
-pub use work::{CommandSpec, WorkSpec};
+pub use work::{CommandSpec, ProcessesSpec, WorkSpec};

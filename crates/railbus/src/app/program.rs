@@ -1,7 +1,7 @@
 //! A running app: what its file says, put to work.
 
 use super::{
-    make,
+    make::Maker,
     pump::{pump, resume},
     spec::{AppSpec, InputSpec, SubscriptionSpec},
     summary::{Summary, of_process},
@@ -259,8 +259,9 @@ impl App {
 
 fn pipelines(spec: &AppSpec) -> Result<HashMap<&str, Arc<Pipeline>>> {
     let mut steps: HashMap<&str, StepDef> = HashMap::new();
+    let mut maker = Maker::default();
     for step in &spec.steps {
-        steps.insert(&step.name, make::step(step, &spec.folder)?);
+        steps.insert(&step.name, maker.step(step, &spec.folder)?);
     }
     let mut pipelines = HashMap::new();
     for pipeline in &spec.pipelines {

@@ -8,7 +8,7 @@ use super::{
     spec::StepSpec,
     table::{Field, Table},
     values::whole,
-    work::{CommandSpec, WorkSpec},
+    work::WorkSpec,
 };
 #[cfg(feature = "http")]
 use crate::steps::http;
@@ -87,7 +87,7 @@ fn work(
             None
         }
         (Some(field), None) => {
-            let command = command(&field, table, folder)?;
+            let command = commands::read(&field, table, folder)?;
             Some((WorkSpec::Command(command), command::TIMEOUT))
         }
         (None, Some(field)) => post(&field, table, environment),
@@ -118,24 +118,6 @@ fn post(field: &Field<'_>, table: &Table<'_>, _: &Environment) -> Option<(WorkSp
     let why = "this program was built without requests as steps";
     field.notes.hinted(field.key_span.clone(), why, "build it with the feature `http`");
     None
-}
-
-fn command(field: &Field<'_>, table: &Table<'_>, folder: &Path) -> Option<CommandSpec> {
-    let command = commands::read(field, folder);
-    if let Some(mode) = table.take("mode") {
-        let worker = mode.one_of(&[("document", false), ("worker", true)]);
-        if worker == Some(true) {
-            let why = "mode `worker` is not yet available in this version";
-            let hint = "leave it out: a step reads one JSON document and writes one";
-            table.notes.hinted(mode.span, why, hint);
-        }
-    }
-    if let Some(executor) = table.take("executor") {
-        let why = "`executor` is not yet available in this version";
-        let hint = "remove it: each run of a command is a process of its own";
-        table.notes.hinted(executor.key_span, why, hint);
-    }
-    command
 }
 
 /// Reads the names of the values that a step gets, each once.

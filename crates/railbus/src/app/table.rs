@@ -100,7 +100,7 @@ impl<'a> Table<'a> {
 }
 
 /// What people write from habit, and the keys they mean, if the table has them.
-const HABITS: [(&str, &[&str]); 14] = [
+const HABITS: [(&str, &[&str]); 15] = [
     ("payload", &["payload_field"]),
     ("event", &["type", "type_field"]),
     ("type", &["type_field"]),
@@ -112,6 +112,7 @@ const HABITS: [(&str, &[&str]); 14] = [
     ("http", &["post"]),
     ("url", &["post"]),
     ("inputs", &["input"]),
+    ("workers", &["max_workers"]),
     ("statuses", &["status"]),
     ("steps", &["flow"]),
     ("concurrency", &["limit"]),

@@ -1,5 +1,6 @@
 //! What does the work of a step, as an app file says it.
 
+use crate::steps::command::Mode;
 #[cfg(feature = "http")]
 use crate::steps::http::HttpStep;
 use std::path::PathBuf;
@@ -8,19 +9,21 @@ use std::path::PathBuf;
 ///
 /// # Examples
 /// ```
-/// use railbus::app::{AppSpec, CommandSpec, WorkSpec};
+/// use railbus::{app::{AppSpec, CommandSpec, ProcessesSpec, WorkSpec}, steps::command::Mode};
 ///
 /// let folder = tempfile::tempdir().unwrap();
 /// let path = folder.path().join("app.toml");
 /// std::fs::write(&path, r#"
 ///     bus.url = "memory:"
-///     steps.check.command = ["sh", "check.sh"]
+///     steps.check = { command = ["sh", "check.sh"], mode = "worker", executor = { kind = "processes" } }
 ///     pipelines.look.flow = "check"
 ///     on = [{ pipeline = "look" }]
 /// "#).unwrap();
 /// let app = AppSpec::load(&path, std::iter::empty()).unwrap();
 /// let WorkSpec::Command(command) = &app.steps[0].work else { panic!("no command") };
 /// let command: &CommandSpec = command;
+/// let any = ProcessesSpec { max_workers: None, max_tasks_per_child: None };
+/// assert_eq!((command.mode, &command.executor), (Mode::Worker, &Some(any)));
 /// assert_eq!((command.program.to_str(), &command.args[..]), (Some("sh"), &["check.sh".into()][..]));
 /// ```
 #[non_exhaustive]
@@ -41,6 +44,20 @@ pub struct CommandSpec {
     pub program: PathBuf,
     /// The program's arguments, as the file has them.
     pub args: Vec<String>,
+    /// How it is spoken to (default: one document in, one out).
+    pub mode: Mode,
+    /// How many processes run at once; commands of which this is equal share them. `None`: as many
+    /// as are asked for, of workers as many as there are cores.
+    pub executor: Option<ProcessesSpec>,
+}
+
+/// How many processes run at once for commands.
+#[derive(Clone, Debug, PartialEq)]
+pub struct ProcessesSpec {
+    /// How many (default: the cores).
+    pub max_workers: Option<usize>,
+    /// After how many tasks a worker is replaced; `None`: it lives on.
+    pub max_tasks_per_child: Option<u32>,
 }
 
 /// A request to a server.

@@ -4,12 +4,14 @@ use super::{
     answer,
     child::{Child, End, Heard, Limits},
     document::Document,
+    worker::{Ask, Broke, Workers},
 };
 use crate::{
     error::{Error, ErrorKind, Result},
     step::{Exception, Input, Signature, Step, StepError, StepResult},
 };
 use async_trait::async_trait;
+use bytes::Bytes;
 use std::{env, io, os::unix::ffi::OsStrExt, path::PathBuf, process::ExitStatus, time::Duration};
 use tokio::process::Command;
 
@@ -22,7 +24,7 @@ pub const OUTPUT_MAX: usize = 8 * 1024 * 1024;
 /// Variables with this prefix are the program's own and may hold URLs with secrets.
 const OWN_PREFIX: &[u8] = b"RAILBUS_";
 
-/// A step that runs a command for each event, in document mode.
+/// A step that runs a command for each task, or gives each to a worker, as [`Mode`] says.
 ///
 /// The command is argv, never a shell line, and event data never reaches it. Its stdin is one JSON
 /// text: the values of [`CommandStep::input`] as an object; without it what was piped to the step,
@@ -72,6 +74,29 @@ pub struct CommandStep {
     cwd: Option<PathBuf>,
     document: Document,
     limits: Limits,
+    mode: Mode,
+    workers: Option<Workers>,
+    name: String,
+}
+
+/// How a command is spoken to.
+///
+/// # Examples
+/// ```
+/// use railbus::steps::command::{CommandStep, Mode};
+///
+/// let each = CommandStep::new(["./check.py"])?.mode(Mode::Document); // as it is anyway
+/// let stays = CommandStep::new(["./worker.py"])?.mode(Mode::Worker).step_name("transform");
+/// # Ok::<(), railbus::Error>(())
+/// ```
+#[non_exhaustive]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Mode {
+    /// It is started for each task, reads one document and writes one.
+    #[default]
+    Document,
+    /// It stays, and is given one task after another, in frames: `docs/worker-protocol.md`.
+    Worker,
 }
 
 impl CommandStep {
@@ -96,7 +121,15 @@ impl CommandStep {
             }
             Some(_) => {
                 let limits = Limits { timeout: TIMEOUT, output_max: OUTPUT_MAX };
-                Ok(Self { argv, cwd: None, document: Document::default(), limits })
+                Ok(Self {
+                    argv,
+                    cwd: None,
+                    document: Document::default(),
+                    limits,
+                    mode: Mode::Document,
+                    workers: None,
+                    name: "command".into(),
+                })
             }
         }
     }
@@ -143,7 +176,33 @@ impl CommandStep {
         self
     }
 
-    fn command(&self, input: &Input<'_>) -> Command {
+    /// Sets how it is spoken to (default: [`Mode::Document`]).
+    #[must_use]
+    pub fn mode(mut self, mode: Mode) -> Self {
+        self.mode = mode;
+        if mode == Mode::Worker && self.workers.is_none() {
+            self.workers = Some(Workers::default());
+        }
+        self
+    }
+
+    /// Shares `workers` with other commands: how many of all these run at once (default: as many as
+    /// are asked for; of workers as many as there are cores). The wait for a free one is no part of
+    /// the timeout.
+    #[must_use]
+    pub fn workers(mut self, workers: &Workers) -> Self {
+        self.workers = Some(workers.clone());
+        self
+    }
+
+    /// Sets the name that a worker is told, and that of the step (default: `command`).
+    #[must_use]
+    pub fn step_name(mut self, name: impl Into<String>) -> Self {
+        self.name = name.into();
+        self
+    }
+
+    fn command(&self) -> Command {
         let program = match &self.cwd {
             // Whether a relative program starts from the old or the new folder is up to the system.
             Some(cwd) if self.argv[0].contains('/') => {
@@ -162,6 +221,12 @@ impl CommandStep {
                 command.env_remove(key);
             }
         }
+        command
+    }
+
+    /// Runs the command for one document.
+    async fn once(&self, document: Bytes, input: &Input<'_>) -> StepResult {
+        let mut command = self.command();
         if let Some(event) = input.event() {
             command.env("RAILBUS_EVENT_ID", event.id());
             command.env("RAILBUS_EVENT_TYPE", event.event_type());
@@ -170,7 +235,26 @@ impl CommandStep {
         }
         command.env("RAILBUS_ATTEMPT", input.attempt().to_string());
         command.env("RAILBUS_TRY", input.step_try().to_string());
-        command
+        let child = Child::spawn(&mut command).await.map_err(|e| self.not_started(&e))?;
+        self.outcome(child.converse(document, self.limits).await)
+    }
+
+    /// Gives a worker the document.
+    async fn ask(&self, document: &[u8], input: &Input<'_>, workers: &Workers) -> StepResult {
+        let ask = Ask::new(&self.name, document, input);
+        let ask = ask.map_err(|e| StepError::Exception(Exception::new("encode", e)))?;
+        let mut command = self.command();
+        command.env("RAILBUS_WORKER", "1");
+        let key = format!("{:?} {:?}", self.argv, self.cwd);
+        let came = workers.work(&key, &mut command, ask, self.limits).await;
+        match came.map_err(|e| self.not_started(&e))? {
+            Ok(came) => came,
+            Err((Broke::Ended(end), stderr)) => {
+                let (kind, what) = self.befallen(&end);
+                Err(self.exception(kind, &what, &stderr))
+            }
+            Err((Broke::Garbage(what), stderr)) => Err(self.exception("output", &what, &stderr)),
+        }
     }
 
     /// Says why the command did not start, as far as the system's answer tells.
@@ -214,21 +298,28 @@ impl CommandStep {
 
     fn outcome(&self, heard: Heard) -> StepResult {
         let stderr = heard.stderr.text();
-        let befell = |kind: &str, what: &str| Err(self.exception(kind, what, &stderr));
-        match heard.end {
-            End::Exit(status) if status.success() => match answer::read(&heard.stdout) {
-                Ok(said) => said,
-                Err(why) => befell("output", &format!("wrote to stdout {why}")),
-            },
-            End::Exit(status) => befell(ended_by(status), &format!("ended with {status}")),
-            End::Timeout => {
-                befell("timeout", &format!("took longer than {:?}", self.limits.timeout))
+        match &heard.end {
+            End::Exit(status) if status.success() => {
+                answer::read(&heard.stdout).unwrap_or_else(|why| {
+                    Err(self.exception("output", &format!("wrote to stdout {why}"), &stderr))
+                })
             }
+            end => {
+                let (kind, what) = self.befallen(end);
+                Err(self.exception(kind, &what, &stderr))
+            }
+        }
+    }
+
+    /// Says how a process ended, other than well.
+    fn befallen(&self, end: &End) -> (&'static str, String) {
+        match end {
+            End::Exit(status) => (ended_by(*status), format!("ended with {status}")),
+            End::Timeout => ("timeout", format!("took longer than {:?}", self.limits.timeout)),
             End::TooMuch => {
-                let max = self.limits.output_max;
-                befell("output", &format!("wrote more than {max} bytes to stdout"))
+                ("output", format!("wrote more than {} bytes to stdout", self.limits.output_max))
             }
-            End::Broken(error) => befell("spawn", &format!("could not be waited for: {error}")),
+            End::Broken(error) => ("spawn", format!("could not be waited for: {error}")),
         }
     }
 }
@@ -236,14 +327,17 @@ impl CommandStep {
 #[async_trait]
 impl Step for CommandStep {
     fn signature(&self) -> Signature {
-        self.document.sign(Signature::new("command"))
+        self.document.sign(Signature::new(&self.name))
     }
 
     async fn run(&self, input: Input<'_>) -> StepResult {
         let document = self.document.text(&input)?;
-        let child = Child::spawn(&mut self.command(&input)).await;
-        let child = child.map_err(|e| self.not_started(&e))?;
-        self.outcome(child.converse(document, self.limits).await)
+        let Some(workers) = &self.workers else { return self.once(document, &input).await };
+        let _permit = workers.permit().await;
+        match self.mode {
+            Mode::Document => self.once(document, &input).await,
+            Mode::Worker => self.ask(&document, &input, workers).await,
+        }
     }
 }
 

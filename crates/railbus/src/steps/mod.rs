@@ -1,4 +1,4 @@
-//! Steps that are not Rust: commands, and requests to a server.
+//! Steps that are not Rust: commands, workers, and requests to a server.
 
 mod document;
 mod answer;
@@ -7,6 +7,9 @@ mod guardian;
 
 #[cfg(feature = "app")]
 mod child;
+
+#[cfg(feature = "app")]
+pub mod worker;
 
 #[cfg(feature = "app")]
 pub mod command;

@@ -16,15 +16,7 @@ fn mistakes_in_steps() {
             ("command = [\"./no.sh\"]", 9, 11, "can't find", "app file's folder"),
             ("command = [\"./\"]", 9, 11, "is not a file", "app file's folder"),
             ("comand = [\"x\"]\ncommand = [\"sh\"]", 9, 1, "`comand`", "mean `command`?"),
-            ("command = [\"sh\"]\nmode = \"worker\"", 10, 8, "not yet available", "JSON"),
             ("command = [\"sh\"]\nmode = \"wrker\"", 10, 8, "not a value", "mean `worker`?"),
-            (
-                "command = [\"sh\"]\nexecutor = { kind = \"p\" }",
-                10,
-                1,
-                "not yet available",
-                "remove",
-            ),
             ("command = [\"sh\"]\ntimeout = 30", 10, 11, "must be a duration", "\"30s\""),
             ("command = [\"sh\"]\ntimeout = \"30\"", 10, 11, "not a duration", "30s"),
             ("command = [\"sh\"]\ntimeout = \"0s\"", 10, 11, "more than zero", ""),
@@ -62,6 +54,45 @@ fn mistakes_in_steps() {
     );
     each(APP, &[("[steps.\"b c\"]\ncommand = [\"sh\"]", 8, 8, "`b c` is not a name", "letters")]);
     each(APP, &[("[steps]\nb = 1", 9, 5, "`b` must be a table", "[steps.NAME]")]);
+}
+
+#[test]
+fn mistakes_in_executors() {
+    each(
+        &format!("{APP}[steps.b]\n"),
+        &[
+            ("command = [\"sh\"]\nexecutor = \"processes\"", 10, 12, "must be a table", "kind"),
+            ("command = [\"sh\"]\nexecutor = {}", 10, 12, "`executor` has no `kind`", "add exec"),
+            (
+                "command = [\"sh\"]\nexecutor = { kind = \"threads\" }",
+                10,
+                21,
+                "a command can't run by `threads`",
+                "kind = \"processes\"",
+            ),
+            (
+                "command = [\"sh\"]\nexecutor = { kind = \"processes\", workers = 3 }",
+                10,
+                34,
+                "`workers` is not a key of `executor`",
+                "mean `max_workers`?",
+            ),
+            (
+                "command = [\"sh\"]\nexecutor = { kind = \"processes\", max_workers = 0 }",
+                10,
+                48,
+                "must be from 1",
+                "",
+            ),
+            (
+                "command = [\"sh\"]\nexecutor = { kind = \"processes\", max_tasks_per_child = 3 }",
+                10,
+                34,
+                "`max_tasks_per_child` is for workers",
+                "add mode = \"worker\"",
+            ),
+        ],
+    );
 }
 
 #[test]
