@@ -161,10 +161,17 @@ impl Ward {
 
 impl Drop for Ward {
     fn drop(&mut self) {
+        self.let_go();
+    }
+}
+
+impl Ward {
+    /// Kills every process of the group and forgets it, before its leader is reaped.
+    pub(super) fn let_go(&mut self) {
         self.kill();
         Guardian::with(|guardian| {
             guardian.forget(&self.mark);
-            if let Some(group) = self.group {
+            if let Some(group) = self.group.take() {
                 guardian.forget(&number(group));
             }
         });

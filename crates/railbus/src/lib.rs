@@ -44,7 +44,7 @@ pub mod executors;
 #[cfg(feature = "processes")]
 pub mod worker;
 pub mod inputs;
-#[cfg(feature = "app")]
+#[cfg(any(feature = "app", feature = "http"))]
 pub mod steps;
 
 mod consumer;

@@ -5,8 +5,9 @@
 use railbus::{
     error::ErrorKind,
     event::Event,
-    step::{Flow, Input, InputParts, Step, StepError, StepResult, Store},
+    step::{Flow, Input, InputParts, Opaque, Step, StepError, StepResult, Store},
     steps::command::CommandStep,
+    store,
 };
 use serde_json::{Value, json};
 use std::{
@@ -54,6 +55,50 @@ async fn the_payload_goes_in_and_a_document_comes_out() {
     let payload = json!({"z": 1, "a": "ü \u{0} \"", "n": [1.5, null, true]});
     let out = run_with(&CommandStep::new(["cat"]).unwrap(), payload.clone()).await.unwrap();
     assert_eq!(out, Flow::next(payload));
+}
+
+#[tokio::test]
+async fn named_input_is_one_object_in_the_order_of_the_names() {
+    let step = CommandStep::new(["cat"]).unwrap().input(["b", "a\"", "b"]);
+    let signature = step.signature();
+    let names: Vec<_> = signature.all_needs().iter().map(|n| (&*n.name, n.optional)).collect();
+    assert_eq!(names, [("b", false), ("a\"", false)]);
+    let (store, parts) = (store! { "a\"" => [1], "b" => "x", "c" => 3 }, InputParts::default());
+    let Flow::Next(Some(out)) = step.run(Input::of(&store, &parts)).await.unwrap() else {
+        panic!()
+    };
+    assert_eq!(out.value().unwrap().to_string(), r#"{"b":"x","a\"":[1]}"#);
+}
+
+#[tokio::test]
+async fn what_was_piped_goes_before_the_payload() {
+    let cat = CommandStep::new(["cat"]).unwrap();
+    let signature = cat.signature();
+    let need = &signature.all_needs()[0];
+    assert_eq!((&*need.name, need.optional), ("input", true));
+    let (store, parts) = (store! { "input" => 5 }, parts(Event::new("e").payload(6), 1, 1));
+    let piped = cat.run(Input::of(&store, &parts)).await.unwrap();
+    let bare = cat.run(Input::of(&Store::default(), &parts)).await.unwrap();
+    assert_eq!((piped, bare), (Flow::next(json!(5)), Flow::next(json!(6))));
+}
+
+#[tokio::test]
+async fn a_step_without_anything_to_give_it_does_not_start() {
+    let (none, parts) = (Store::default(), InputParts::default());
+    let kind = async |step: CommandStep, store: &Store| {
+        let error = step.run(Input::of(store, &parts)).await.unwrap_err();
+        (error.kind().to_owned(), error.line())
+    };
+    let (said, why) = kind(sh("echo 1"), &none).await;
+    assert_eq!(said, "input");
+    assert!(why.contains("nothing was piped"), "{why}");
+    let (said, why) = kind(sh("echo 1").input(["order"]), &none).await;
+    assert_eq!(said, "input");
+    assert!(why.contains("there is no `order`"), "{why}");
+    let opaque = store! { "order" => Opaque(1) };
+    let (said, why) = kind(sh("echo 1").input(["order"]), &opaque).await;
+    assert_eq!(said, "encode");
+    assert!(why.contains("name: order"), "{why}");
 }
 
 #[tokio::test]

@@ -10,14 +10,20 @@ use crate::{
     options::Options,
 };
 use serde_json::{Map, Value};
+#[cfg(feature = "http")]
+use std::collections::HashMap;
 use std::{collections::BTreeMap, path::Path};
 use toml::de::DeValue;
 
 const EXAMPLE: &str = "bus.url = \"sqlite:orders.db\"";
 
-/// The variables that concern an app: `RAILBUS_URL`, and `RAILBUS_BUS__KEY` for keys of `bus`.
-#[derive(Debug, Default)]
-pub(super) struct Environment(Vec<Variable>);
+/// The environment: `RAILBUS_URL` and `RAILBUS_BUS__KEY` concern the bus, others what names them.
+#[derive(Default)]
+pub(super) struct Environment {
+    bus: Vec<Variable>,
+    #[cfg(feature = "http")]
+    all: HashMap<String, String>,
+}
 
 #[derive(Debug)]
 struct Variable {
@@ -63,6 +69,10 @@ impl Said {
 
 impl Environment {
     pub(super) fn new(variables: impl Iterator<Item = (String, String)>) -> Self {
+        #[cfg(feature = "http")]
+        let all: HashMap<_, _> = variables.collect();
+        #[cfg(feature = "http")]
+        let variables = all.clone().into_iter();
         let wanted = |(name, value): (String, String)| {
             let key = match name.strip_prefix("RAILBUS_BUS__") {
                 Some(key) if !key.is_empty() => key.to_ascii_lowercase(),
@@ -76,11 +86,21 @@ impl Environment {
         variables.sort_by(|a, b| {
             (a.name != "RAILBUS_URL", &a.name).cmp(&(b.name != "RAILBUS_URL", &b.name))
         });
-        Self(variables)
+        Self {
+            bus: variables,
+            #[cfg(feature = "http")]
+            all,
+        }
+    }
+
+    /// Returns the value of a variable that the file names.
+    #[cfg(feature = "http")]
+    pub(super) fn variable(&self, name: &str) -> Option<&str> {
+        self.all.get(name).map(String::as_str)
     }
 
     fn get(&self, keys: &[&str]) -> Option<&Variable> {
-        self.0.iter().find(|variable| keys.contains(&variable.key.as_str()))
+        self.bus.iter().find(|variable| keys.contains(&variable.key.as_str()))
     }
 
     /// Returns where the environment says the bus is: `None` if it does not say, `Some(None)` if
@@ -149,7 +169,7 @@ pub(super) fn read(root: &Table<'_>, folder: &Path, env: &Environment) -> Option
         }
     }
     let places = ["url", "connection_string", "redis_url", "kind", "backend", "path"];
-    for variable in env.0.iter().filter(|v| !places.contains(&v.key.as_str())) {
+    for variable in env.bus.iter().filter(|v| !places.contains(&v.key.as_str())) {
         said.set(&variable.key, &variable.value, variable.at(), variable.at());
     }
     Some(said)

@@ -24,7 +24,8 @@ impl AppSpec {
     ///
     /// Paths and commands in the file are resolved from its folder, a relative path in
     /// `RAILBUS_URL` from the working directory. `RAILBUS_URL` takes the place of the file's URL,
-    /// `RAILBUS_BUS__KEY` sets a key of `bus`; every other variable is ignored. The backend is
+    /// `RAILBUS_BUS__KEY` sets a key of `bus`; of the other variables only those count that the file
+    /// names (`headers_env`). The backend is
     /// asked whether it takes the settings of the bus; nothing is opened.
     ///
     /// # Errors
@@ -65,7 +66,7 @@ fn resolve(root: &Table<'_>, folder: PathBuf, environment: &Environment) -> Opti
     }
     let bus = bus::read(root, &folder, environment);
     let inputs = inputs::read(root, &folder);
-    let (steps, step_names) = steps::read(root, &folder);
+    let (steps, step_names) = steps::read(root, &folder, environment);
     let (pipelines, pipeline_names) = pipelines::read(root, &step_names);
     let subscriptions = subscriptions::read(root, &pipeline_names);
     root.finish();

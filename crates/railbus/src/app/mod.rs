@@ -1,17 +1,22 @@
 //! The app: a program in one TOML file, read, checked, resolved and run.
 
 mod problem;
+mod work;
 mod spec;
 mod table;
 mod values;
 mod bus;
 mod inputs;
+mod commands;
+#[cfg(feature = "http")]
+mod posts;
 mod steps;
 mod pipelines;
 mod subscriptions;
 mod fit;
 mod file;
 mod summary;
+mod make;
 mod program;
 
 pub use problem::{LoadError, Place, Problem, Problems};
@@ -20,3 +25,6 @@ pub use spec::{
     AppSpec, InputSpec, NdjsonSpec, PipelineSpec, ScheduleSpec, StepSpec, SubscriptionSpec,
 };
 pub use summary::Summary;
+#[cfg(feature = "http")]
+pub use work::PostSpec;
+pub use work::{CommandSpec, ProcessesSpec, WorkSpec};

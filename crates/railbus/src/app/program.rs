@@ -1,6 +1,7 @@
 //! A running app: what its file says, put to work.
 
 use super::{
+    make::Maker,
     spec::{AppSpec, InputSpec, SubscriptionSpec},
     summary::{Summary, of_process},
 };
@@ -16,7 +17,6 @@ use crate::{
     payload::RawPayload,
     pipeline::{Pipeline, StepDef},
     predicate::Interest,
-    steps::command::CommandStep,
 };
 use std::{
     collections::HashMap,
@@ -264,22 +264,9 @@ impl App {
 
 fn pipelines(spec: &AppSpec) -> Result<HashMap<&str, Arc<Pipeline>>> {
     let mut steps: HashMap<&str, StepDef> = HashMap::new();
+    let mut maker = Maker::default();
     for step in &spec.steps {
-        // As the file has it, so that messages are short; the step starts from the folder.
-        let program = match step.program.strip_prefix(&spec.folder) {
-            Ok(inner) => Path::new(".").join(inner),
-            Err(_) => step.program.clone(),
-        };
-        let argv = [program.to_string_lossy().into_owned()].into_iter();
-        let command = CommandStep::new(argv.chain(step.args.iter().cloned()))?
-            .cwd(&spec.folder)
-            .timeout(step.timeout);
-        let def = StepDef::new(step.name.as_str(), Arc::new(command));
-        let def = match &step.retry {
-            Some(retry) => def.retry(retry.clone()),
-            None => def,
-        };
-        steps.insert(&step.name, def);
+        steps.insert(&step.name, maker.step(step, &spec.folder)?);
     }
     let mut pipelines = HashMap::new();
     for pipeline in &spec.pipelines {

@@ -1,5 +1,6 @@
 //! What an app file says, resolved: plain data, every default filled in.
 
+use super::work::WorkSpec;
 use crate::{
     delivery::{FailurePolicy, Then},
     event::Type,
@@ -137,18 +138,22 @@ pub struct ScheduleSpec {
     pub payload: Value,
 }
 
-/// A step that is a command: one JSON document in, one out.
+/// A step: what it does, with which values, and how often.
+#[non_exhaustive]
 #[derive(Clone, Debug, PartialEq)]
 pub struct StepSpec {
     /// The step's name.
     pub name: String,
-    /// The program: absolute if the file has it with a `/`, else to be looked up in `PATH`.
-    pub program: PathBuf,
-    /// The program's arguments, as the file has them.
-    pub args: Vec<String>,
+    /// What does its work.
+    pub work: WorkSpec,
+    /// The values it gets, as one object by name; `None`: what is piped to it, else the event's
+    /// payload.
+    pub input: Option<Vec<String>>,
+    /// The name its value is stored under (default: its own).
+    pub output: String,
     /// How often an exception is tried again; `None`: the step runs once.
     pub retry: Option<Retry>,
-    /// The longest a try may take (default 5 minutes).
+    /// The longest a try may take (default 5 minutes, 30 seconds for a request).
     pub timeout: Duration,
 }
 

@@ -1,27 +1,29 @@
 //! The `[steps.NAME]` tables of an app file.
 
+#[cfg(feature = "http")]
+use super::posts;
 use super::{
+    bus::Environment,
+    commands,
     spec::StepSpec,
     table::{Field, Table},
-    values::{from_folder, whole},
+    values::whole,
+    work::WorkSpec,
 };
-use crate::pipeline::text::is_name;
-use rustix::fs::{Access, access};
-use std::{
-    env,
-    fs::File,
-    io::Read,
-    path::{Path, PathBuf},
-    time::Duration,
-};
-
-const TIMEOUT: Duration = Duration::from_secs(300);
-const EXAMPLE: &str = "command = [\"./step.sh\", \"argument\"]; it never goes through a shell";
+#[cfg(feature = "http")]
+use crate::steps::http;
+use crate::{pipeline::text::is_name, steps::command};
+use std::{collections::HashSet, path::Path, time::Duration};
 
 /// Reads all steps; returns with them every name that is declared, also of those with mistakes.
-pub(super) fn read<'a>(root: &Table<'a>, folder: &Path) -> (Vec<StepSpec>, Vec<&'a str>) {
+pub(super) fn read<'a>(
+    root: &Table<'a>,
+    folder: &Path,
+    environment: &Environment,
+) -> (Vec<StepSpec>, Vec<&'a str>) {
     let tables = named(root, "steps", "write [steps.NAME], with a command");
-    let steps = tables.iter().filter_map(|(name, table)| step(name, table, folder)).collect();
+    let step = |(name, table): &(&str, _)| step(name, table, folder, environment);
+    let steps = tables.iter().filter_map(step).collect();
     (steps, tables.into_iter().map(|(name, _)| name).collect())
 }
 
@@ -47,98 +49,85 @@ pub(super) fn named<'a>(
     all.fields().iter().filter_map(one).collect()
 }
 
-fn step(name: &str, table: &Table<'_>, folder: &Path) -> Option<StepSpec> {
-    let command = table.need("command", EXAMPLE).map(|f| command(&f, folder));
+fn step(
+    name: &str,
+    table: &Table<'_>,
+    folder: &Path,
+    environment: &Environment,
+) -> Option<StepSpec> {
+    let work = work(table, folder, environment);
+    let input = table.take("input").map(|f| input(&f));
+    let output = table.take("output").map(|f| f.text());
     let timeout = table.take("timeout").map(|f| f.duration());
     let retry = table.take("retry").map(|f| f.retry());
-    if let Some(mode) = table.take("mode") {
-        let worker = mode.one_of(&[("document", false), ("worker", true)]);
-        if worker == Some(true) {
-            let why = "mode `worker` is not yet available in this version";
-            let hint = "leave it out: a step reads one JSON document and writes one";
-            table.notes.hinted(mode.span, why, hint);
-        }
-    }
-    if let Some(executor) = table.take("executor") {
-        let why = "`executor` is not yet available in this version";
-        let hint = "remove it: each run of a command is a process of its own";
-        table.notes.hinted(executor.key_span, why, hint);
-    }
     table.finish();
-    let (program, args) = command??;
-    let timeout = whole(timeout)?.unwrap_or(TIMEOUT);
-    Some(StepSpec { name: name.into(), program, args, retry: whole(retry)?, timeout })
+    let (work, default) = work?;
+    let timeout = whole(timeout)?.unwrap_or(default);
+    let output = whole(output)?.unwrap_or(name).to_owned();
+    let (input, retry) = (whole(input)?, whole(retry)?);
+    Some(StepSpec { name: name.into(), work, input, output, retry, timeout })
 }
 
-/// Reads a command. Its program must be there, executable, and something that can be started:
-/// with a `/` it is resolved from the folder, else looked up in `PATH`.
-fn command(field: &Field<'_>, folder: &Path) -> Option<(PathBuf, Vec<String>)> {
-    let texts = field.texts(EXAMPLE)?;
-    let (first, args) = texts.split_first()?;
-    let args = args.iter().map(|&arg| arg.to_owned()).collect();
-    let checked = if first.contains('/') {
-        startable(from_folder(folder, first))
-    } else {
-        in_path(first, folder)
-    };
-    match checked {
-        Ok(program) => Some((program, args)),
-        Err((why, hint)) => {
-            field.notes.hinted(field.span.clone(), why, hint);
+/// Reads what does the work of a step, and how long that may take if nothing else is said.
+fn work(
+    table: &Table<'_>,
+    folder: &Path,
+    environment: &Environment,
+) -> Option<(WorkSpec, Duration)> {
+    match (table.take("command"), table.take("post")) {
+        (Some(first), Some(second)) => {
+            let later = if first.span.start < second.span.start { second } else { first };
+            let why = format!("{} has both `command` and `post`", table.title);
+            let hint = "keep one of them: a step is a command or a request";
+            table.notes.hinted(later.key_span, why, hint);
+            // What belongs to either is not minded then.
+            for key in ["mode", "executor", "headers", "headers_env", "status"] {
+                table.take(key);
+            }
+            None
+        }
+        (Some(field), None) => {
+            let command = commands::read(&field, table, folder)?;
+            Some((WorkSpec::Command(command), command::TIMEOUT))
+        }
+        (None, Some(field)) => post(&field, table, environment),
+        (None, None) => {
+            let why = format!("{} has no `command`", table.title);
+            let hint = format!("add {}; or post = \"https://…\"", commands::EXAMPLE);
+            table.notes.hinted(table.span.clone(), why, hint);
             None
         }
     }
 }
 
-/// Checks that a file can be started; else tells why not, and what to do.
-fn startable(program: PathBuf) -> Result<PathBuf, (String, String)> {
-    let shown = program.display();
-    let missing = || "a command with a `/` is looked up from the app file's folder".to_owned();
-    match std::fs::metadata(&program) {
-        Err(error) => Err((format!("can't find {shown}: {error}"), missing())),
-        Ok(found) if !found.is_file() => Err((format!("{shown} is not a file"), missing())),
-        Ok(_) if access(&program, Access::EXEC_OK).is_err() => {
-            Err((format!("{shown} is not executable"), format!("chmod +x {shown}")))
-        }
-        Ok(_) if !has_format(&program) => {
-            let why = format!("{shown} has no first line such as #!/bin/sh");
-            Err((why, "begin the script with the program that runs it".into()))
-        }
-        Ok(_) => Ok(program),
-    }
+#[cfg(feature = "http")]
+fn post(
+    field: &Field<'_>,
+    table: &Table<'_>,
+    environment: &Environment,
+) -> Option<(WorkSpec, Duration)> {
+    let post = posts::read(field, table, environment)?;
+    Some((WorkSpec::Post(Box::new(post)), http::TIMEOUT))
 }
 
-/// Tells whether a file begins as scripts or programs do. What can't be read may be one.
-fn has_format(program: &Path) -> bool {
-    const PROGRAMS: [[u8; 4]; 6] = [
-        *b"\x7fELF",
-        [0xfe, 0xed, 0xfa, 0xce],
-        [0xfe, 0xed, 0xfa, 0xcf],
-        [0xce, 0xfa, 0xed, 0xfe],
-        [0xcf, 0xfa, 0xed, 0xfe],
-        [0xca, 0xfe, 0xba, 0xbe],
-    ];
-    let Ok(file) = File::open(program) else { return true };
-    let mut head = Vec::with_capacity(4);
-    if file.take(4).read_to_end(&mut head).is_err() {
-        return true;
+#[cfg(not(feature = "http"))]
+fn post(field: &Field<'_>, table: &Table<'_>, _: &Environment) -> Option<(WorkSpec, Duration)> {
+    for key in ["headers", "headers_env", "status"] {
+        table.take(key);
     }
-    head.starts_with(b"#!") || PROGRAMS.iter().any(|magic| head == magic)
+    let why = "this program was built without requests as steps";
+    field.notes.hinted(field.key_span.clone(), why, "build it with the feature `http`");
+    None
 }
 
-/// Checks that a bare name is found in `PATH`; it stays as it is.
-fn in_path(name: &str, folder: &Path) -> Result<PathBuf, (String, String)> {
-    let runs = |path: &Path| path.is_file() && access(path, Access::EXEC_OK).is_ok();
-    // Without a PATH the system has one of its own, which is not known here.
-    let found = env::var_os("PATH")
-        .is_none_or(|all| env::split_paths(&all).any(|folder| runs(&folder.join(name))));
-    if found {
-        return Ok(name.into());
+/// Reads the names of the values that a step gets, each once.
+fn input(field: &Field<'_>) -> Option<Vec<String>> {
+    let names = field.names("input = [\"order\"]; without it a step gets what came, bare")?;
+    let mut seen = HashSet::new();
+    if let Some(twice) = names.iter().find(|name| !seen.insert(**name)) {
+        let why = format!("`{}` comes twice in `{}`", twice.escape_debug(), field.key);
+        field.notes.hinted(field.span.clone(), why, "name each value once");
+        return None;
     }
-    let hint = if folder.join(name).is_file() {
-        format!("did you mean \"./{name}\"? A command without a `/` is looked up in PATH")
-    } else {
-        "install it, or write its path; a command without a `/` is looked up in PATH".into()
-    };
-    Err((format!("there is no `{}` in PATH", name.escape_debug()), hint))
+    Some(names.into_iter().map(str::to_owned).collect())
 }

@@ -100,7 +100,7 @@ impl<'a> Table<'a> {
 }
 
 /// What people write from habit, and the keys they mean, if the table has them.
-const HABITS: [(&str, &[&str]); 10] = [
+const HABITS: [(&str, &[&str]); 15] = [
     ("payload", &["payload_field"]),
     ("event", &["type", "type_field"]),
     ("type", &["type_field"]),
@@ -109,6 +109,11 @@ const HABITS: [(&str, &[&str]); 10] = [
     ("attempts", &["max_attempts", "retry"]),
     ("backoff", &["backoff_factor"]),
     ("cmd", &["command"]),
+    ("http", &["post"]),
+    ("url", &["post"]),
+    ("inputs", &["input"]),
+    ("workers", &["max_workers"]),
+    ("statuses", &["status"]),
     ("steps", &["flow"]),
     ("concurrency", &["limit"]),
 ];

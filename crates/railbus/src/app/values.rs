@@ -144,6 +144,7 @@ impl<'a> Field<'a> {
         let factor = table.take("backoff_factor").map(|f| f.seconds());
         let max = table.take("max_backoff").map(|f| f.seconds());
         let jitter = table.take("jitter").map(|f| f.boolean());
+        let kinds = table.take("retry_on").map(|f| f.names("retry_on = [\"timeout\"]"));
         table.finish();
         let mut retry = attempts.map_or_else(|| Some(Retry::default()), |n| n.map(Retry::attempts));
         if let Some(factor) = factor {
@@ -154,6 +155,10 @@ impl<'a> Field<'a> {
         }
         if let Some(jitter) = jitter {
             retry = retry.zip(jitter).map(|(retry, jitter)| retry.jitter(jitter));
+        }
+        if let Some(kinds) = kinds {
+            let all = |(retry, kinds): (_, Vec<_>)| kinds.into_iter().fold(retry, Retry::on_kind);
+            retry = retry.zip(kinds).map(all);
         }
         retry
     }
@@ -217,6 +222,17 @@ impl<'a> Field<'a> {
             return None;
         }
         Some(texts)
+    }
+
+    /// Reads an array of names, none of them empty.
+    pub(super) fn names(&self, example: &str) -> Option<Vec<&'a str>> {
+        let names = self.texts(example)?;
+        if names.iter().any(|name| name.trim().is_empty()) {
+            let why = format!("a name in `{}` is empty", self.key);
+            self.notes.hinted(self.span.clone(), why, format!("write {example}"));
+            return None;
+        }
+        Some(names)
     }
 
     /// Reads any value as JSON; a date or time becomes its text.

@@ -12,7 +12,7 @@ use std::{
 };
 use tokio::{
     io::{AsyncRead, AsyncReadExt, AsyncWriteExt},
-    process::{Child as Process, ChildStdin, Command},
+    process::{Child as Process, ChildStderr, ChildStdin, ChildStdout, Command},
     signal::unix::{SignalKind, signal},
     time::timeout,
 };
@@ -25,6 +25,10 @@ const POLL: Duration = Duration::from_millis(50);
 
 /// How often a program file that is being written is tried again, at doubling intervals.
 const BUSY_TRIES: u32 = 6;
+
+/// Looks at a child's end, without waiting for it and without reaping it.
+const UNREAPED: WaitIdOptions =
+    WaitIdOptions::EXITED.union(WaitIdOptions::NOHANG).union(WaitIdOptions::NOWAIT);
 
 /// The limits of a conversation with a child.
 #[derive(Clone, Copy, Debug)]
@@ -75,6 +79,35 @@ impl Child {
         Ok(Self { ward, process, pid })
     }
 
+    /// Takes the ends of its pipes: stdin, stdout and stderr.
+    pub(super) fn pipes(
+        &mut self,
+    ) -> (Option<ChildStdin>, Option<ChildStdout>, Option<ChildStderr>) {
+        let Self { process, .. } = self;
+        (process.stdin.take(), process.stdout.take(), process.stderr.take())
+    }
+
+    /// Returns what waits for its end and leaves it unreaped.
+    pub(super) fn ended(&self) -> impl Future<Output = ()> + Send + 'static {
+        ended(self.pid)
+    }
+
+    /// Tells whether it has ended.
+    pub(super) fn has_ended(&self) -> bool {
+        !matches!(waitid(WaitId::Pid(self.pid), UNREAPED), Ok(None))
+    }
+
+    /// Kills its whole group.
+    pub(super) fn kill(&self) {
+        self.ward.kill();
+    }
+
+    /// Kills what is left of its group, now that it has ended, and tells how.
+    pub(super) async fn reap(&mut self) -> End {
+        self.ward.let_go();
+        self.process.wait().await.map_or_else(End::Broken, End::Exit)
+    }
+
     /// Gives the child `input`, waits for its end, and kills what is left of its group.
     ///
     /// # Cancel safety
@@ -104,8 +137,12 @@ impl Child {
     ) -> Result<(), TooMuch> {
         let (out, err) = (self.process.stdout.take(), self.process.stderr.take());
         let mut feed = pin!(feed(self.process.stdin.take(), input));
-        let mut listen =
-            pin!(async { tokio::try_join!(read_all(out, stdout, max), read_tail(err, stderr)) });
+        let mut listen = pin!(async {
+            tokio::try_join!(read_all(out, stdout, max), async {
+                read_tail(err, |said| stderr.push(said)).await;
+                Ok(())
+            })
+        });
         let mut ended = pin!(ended(self.pid));
         let (mut is_fed, mut is_heard) = (false, false);
         loop {
@@ -153,8 +190,7 @@ async fn spawn_when_written(command: &mut Command) -> io::Result<Process> {
 async fn ended(pid: Pid) {
     // Listened to before the first look, so that no end is missed.
     let mut signals = signal(SignalKind::child()).ok();
-    let options = WaitIdOptions::EXITED | WaitIdOptions::NOHANG | WaitIdOptions::NOWAIT;
-    while let Ok(None) = waitid(WaitId::Pid(pid), options) {
+    while let Ok(None) = waitid(WaitId::Pid(pid), UNREAPED) {
         match &mut signals {
             Some(signals) => drop(signals.recv().await),
             None => tokio::time::sleep(POLL).await,
@@ -186,13 +222,14 @@ async fn read_all(
     }
 }
 
-async fn read_tail(pipe: Option<impl AsyncRead + Unpin>, into: &mut Tail) -> Result<(), TooMuch> {
-    let Some(mut pipe) = pipe else { return Ok(()) };
+/// Reads to the end what is not limited, block by block.
+pub(super) async fn read_tail(pipe: Option<impl AsyncRead + Unpin>, mut into: impl FnMut(&[u8])) {
+    let Some(mut pipe) = pipe else { return };
     let mut block = vec![0; 8192];
     loop {
         match pipe.read(&mut block).await {
-            Ok(0) | Err(_) => return Ok(()),
-            Ok(read) => into.push(&block[..read]),
+            Ok(0) | Err(_) => return,
+            Ok(read) => into(&block[..read]),
         }
     }
 }

@@ -1,14 +1,17 @@
 //! A step that is a command: one JSON document in, one out.
 
-use super::child::{Child, End, Heard, Limits};
+use super::{
+    answer,
+    child::{Child, End, Heard, Limits},
+    document::Document,
+    worker::{Ask, Broke, Workers},
+};
 use crate::{
     error::{Error, ErrorKind, Result},
-    event::Event,
-    payload::RawPayload,
-    step::{Exception, Failure, Flow, Input, Signature, Step, StepError, StepResult},
+    step::{Exception, Input, Signature, Step, StepError, StepResult},
 };
 use async_trait::async_trait;
-use serde_json::{Map, Value};
+use bytes::Bytes;
 use std::{env, io, os::unix::ffi::OsStrExt, path::PathBuf, process::ExitStatus, time::Duration};
 use tokio::process::Command;
 
@@ -21,11 +24,11 @@ pub const OUTPUT_MAX: usize = 8 * 1024 * 1024;
 /// Variables with this prefix are the program's own and may hold URLs with secrets.
 const OWN_PREFIX: &[u8] = b"RAILBUS_";
 
-/// A step that runs a command for each event, in document mode.
+/// A step that runs a command for each task, or gives each to a worker, as [`Mode`] says.
 ///
-/// The command is argv, never a shell line, and event data never reaches it. Its stdin is the
-/// JSON text of the event's payload, as it is. Its environment is the program's without
-/// `RAILBUS_…`, plus `RAILBUS_EVENT_ID`, `RAILBUS_EVENT_TYPE`, `RAILBUS_TOPIC`,
+/// The command is argv, never a shell line, and event data never reaches it. Its stdin is one JSON
+/// text: the values of [`CommandStep::input`] as an object; without it what was piped to the step,
+/// else the event's payload, as it is. Its environment is the program's without `RAILBUS_…`, plus `RAILBUS_EVENT_ID`, `RAILBUS_EVENT_TYPE`, `RAILBUS_TOPIC`,
 /// `RAILBUS_CORRELATION_ID`, `RAILBUS_ATTEMPT`, `RAILBUS_TRY` and `RAILBUS_GUARD`, by which a
 /// left-over child is found.
 ///
@@ -40,6 +43,8 @@ const OWN_PREFIX: &[u8] = b"RAILBUS_";
 /// | by a signal | | exception `signal` |
 /// | not within the timeout | | exception `timeout` |
 /// | could not be started | | exception `spawn` |
+/// | was not, since it would have got nothing | | exception `input` |
+/// | was not, since a value is not encodable | | exception `encode` |
 ///
 /// Exceptions say which command and end with the tail of its stderr. A command that does not read
 /// its stdin is fine. It runs in a process group of its own, all of which is killed when the
@@ -67,7 +72,31 @@ const OWN_PREFIX: &[u8] = b"RAILBUS_";
 pub struct CommandStep {
     argv: Vec<String>,
     cwd: Option<PathBuf>,
+    document: Document,
     limits: Limits,
+    mode: Mode,
+    workers: Option<Workers>,
+    name: String,
+}
+
+/// How a command is spoken to.
+///
+/// # Examples
+/// ```
+/// use railbus::steps::command::{CommandStep, Mode};
+///
+/// let each = CommandStep::new(["./check.py"])?.mode(Mode::Document); // as it is anyway
+/// let stays = CommandStep::new(["./worker.py"])?.mode(Mode::Worker).step_name("transform");
+/// # Ok::<(), railbus::Error>(())
+/// ```
+#[non_exhaustive]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Mode {
+    /// It is started for each task, reads one document and writes one.
+    #[default]
+    Document,
+    /// It stays, and is given one task after another, in frames: `docs/worker-protocol.md`.
+    Worker,
 }
 
 impl CommandStep {
@@ -92,7 +121,15 @@ impl CommandStep {
             }
             Some(_) => {
                 let limits = Limits { timeout: TIMEOUT, output_max: OUTPUT_MAX };
-                Ok(Self { argv, cwd: None, limits })
+                Ok(Self {
+                    argv,
+                    cwd: None,
+                    document: Document::default(),
+                    limits,
+                    mode: Mode::Document,
+                    workers: None,
+                    name: "command".into(),
+                })
             }
         }
     }
@@ -101,6 +138,27 @@ impl CommandStep {
     #[must_use]
     pub fn cwd(mut self, folder: impl Into<PathBuf>) -> Self {
         self.cwd = Some(folder.into());
+        self
+    }
+
+    /// Gives it the values of these names, as one JSON object by name (default: what was piped to
+    /// it, as a value named `input`; else the event's payload). Each is a need of the step.
+    ///
+    /// # Examples
+    /// ```
+    /// use railbus::{Pipeline, StepDef, steps::command::CommandStep, store};
+    ///
+    /// # tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap().block_on(async {
+    /// let confirm = CommandStep::new(["cat"])?.input(["order", "payment"]);
+    /// let pipeline = Pipeline::new("p").step(StepDef::of(confirm).named("confirm")).build()?;
+    /// let report = pipeline.run(store! { "order" => 7, "payment" => "card", "other" => 1 }).await;
+    /// let got = report.get::<railbus::Value>("confirm")?;
+    /// assert_eq!(*got, railbus::json!({"order": 7, "payment": "card"}));
+    /// # Ok::<(), railbus::Error>(()) }).unwrap();
+    /// ```
+    #[must_use]
+    pub fn input(mut self, names: impl IntoIterator<Item = impl Into<String>>) -> Self {
+        self.document = Document::of(names);
         self
     }
 
@@ -118,7 +176,33 @@ impl CommandStep {
         self
     }
 
-    fn command(&self, input: &Input<'_>) -> Command {
+    /// Sets how it is spoken to (default: [`Mode::Document`]).
+    #[must_use]
+    pub fn mode(mut self, mode: Mode) -> Self {
+        self.mode = mode;
+        if mode == Mode::Worker && self.workers.is_none() {
+            self.workers = Some(Workers::default());
+        }
+        self
+    }
+
+    /// Shares `workers` with other commands: how many of all these run at once (default: as many as
+    /// are asked for; of workers as many as there are cores). The wait for a free one is no part of
+    /// the timeout.
+    #[must_use]
+    pub fn workers(mut self, workers: &Workers) -> Self {
+        self.workers = Some(workers.clone());
+        self
+    }
+
+    /// Sets the name that a worker is told, and that of the step (default: `command`).
+    #[must_use]
+    pub fn step_name(mut self, name: impl Into<String>) -> Self {
+        self.name = name.into();
+        self
+    }
+
+    fn command(&self) -> Command {
         let program = match &self.cwd {
             // Whether a relative program starts from the old or the new folder is up to the system.
             Some(cwd) if self.argv[0].contains('/') => {
@@ -137,6 +221,12 @@ impl CommandStep {
                 command.env_remove(key);
             }
         }
+        command
+    }
+
+    /// Runs the command for one document.
+    async fn once(&self, document: Bytes, input: &Input<'_>) -> StepResult {
+        let mut command = self.command();
         if let Some(event) = input.event() {
             command.env("RAILBUS_EVENT_ID", event.id());
             command.env("RAILBUS_EVENT_TYPE", event.event_type());
@@ -145,7 +235,26 @@ impl CommandStep {
         }
         command.env("RAILBUS_ATTEMPT", input.attempt().to_string());
         command.env("RAILBUS_TRY", input.step_try().to_string());
-        command
+        let child = Child::spawn(&mut command).await.map_err(|e| self.not_started(&e))?;
+        self.outcome(child.converse(document, self.limits).await)
+    }
+
+    /// Gives a worker the document.
+    async fn ask(&self, document: &[u8], input: &Input<'_>, workers: &Workers) -> StepResult {
+        let ask = Ask::new(&self.name, document, input);
+        let ask = ask.map_err(|e| StepError::Exception(Exception::new("encode", e)))?;
+        let mut command = self.command();
+        command.env("RAILBUS_WORKER", "1");
+        let key = format!("{:?} {:?}", self.argv, self.cwd);
+        let came = workers.work(&key, &mut command, ask, self.limits).await;
+        match came.map_err(|e| self.not_started(&e))? {
+            Ok(came) => came,
+            Err((Broke::Ended(end), stderr)) => {
+                let (kind, what) = self.befallen(&end);
+                Err(self.exception(kind, &what, &stderr))
+            }
+            Err((Broke::Garbage(what), stderr)) => Err(self.exception("output", &what, &stderr)),
+        }
     }
 
     /// Says why the command did not start, as far as the system's answer tells.
@@ -189,21 +298,28 @@ impl CommandStep {
 
     fn outcome(&self, heard: Heard) -> StepResult {
         let stderr = heard.stderr.text();
-        let befell = |kind: &str, what: &str| Err(self.exception(kind, what, &stderr));
-        match heard.end {
-            End::Exit(status) if status.success() => match read(&heard.stdout) {
-                Ok(said) => said,
-                Err(why) => befell("output", &why),
-            },
-            End::Exit(status) => befell(ended_by(status), &format!("ended with {status}")),
-            End::Timeout => {
-                befell("timeout", &format!("took longer than {:?}", self.limits.timeout))
+        match &heard.end {
+            End::Exit(status) if status.success() => {
+                answer::read(&heard.stdout).unwrap_or_else(|why| {
+                    Err(self.exception("output", &format!("wrote to stdout {why}"), &stderr))
+                })
             }
+            end => {
+                let (kind, what) = self.befallen(end);
+                Err(self.exception(kind, &what, &stderr))
+            }
+        }
+    }
+
+    /// Says how a process ended, other than well.
+    fn befallen(&self, end: &End) -> (&'static str, String) {
+        match end {
+            End::Exit(status) => (ended_by(*status), format!("ended with {status}")),
+            End::Timeout => ("timeout", format!("took longer than {:?}", self.limits.timeout)),
             End::TooMuch => {
-                let max = self.limits.output_max;
-                befell("output", &format!("wrote more than {max} bytes to stdout"))
+                ("output", format!("wrote more than {} bytes to stdout", self.limits.output_max))
             }
-            End::Broken(error) => befell("spawn", &format!("could not be waited for: {error}")),
+            End::Broken(error) => ("spawn", format!("could not be waited for: {error}")),
         }
     }
 }
@@ -211,66 +327,20 @@ impl CommandStep {
 #[async_trait]
 impl Step for CommandStep {
     fn signature(&self) -> Signature {
-        Signature::new("command")
+        self.document.sign(Signature::new(&self.name))
     }
 
     async fn run(&self, input: Input<'_>) -> StepResult {
-        let null = RawPayload::null();
-        let payload = input.event().map_or(&null, Event::raw_payload).text();
-        let payload = payload.map_err(|e| StepError::Exception(Exception::new("encode", e)))?;
-        let child = Child::spawn(&mut self.command(&input)).await;
-        let child = child.map_err(|e| self.not_started(&e))?;
-        self.outcome(child.converse(payload.clone(), self.limits).await)
+        let document = self.document.text(&input)?;
+        let Some(workers) = &self.workers else { return self.once(document, &input).await };
+        let _permit = workers.permit().await;
+        match self.mode {
+            Mode::Document => self.once(document, &input).await,
+            Mode::Worker => self.ask(&document, &input, workers).await,
+        }
     }
 }
 
 fn ended_by(status: ExitStatus) -> &'static str {
     if status.code().is_some() { "exit" } else { "signal" }
-}
-
-/// Reads what a command that exited with 0 wrote; the error says why it means nothing.
-fn read(stdout: &[u8]) -> Result<StepResult, String> {
-    if stdout.iter().all(u8::is_ascii_whitespace) {
-        return Ok(Ok(Flow::Next(None)));
-    }
-    let value: Value = serde_json::from_slice(stdout).map_err(|e| {
-        let head = String::from_utf8_lossy(&stdout[..stdout.len().min(80)]);
-        format!("wrote to stdout what is not one JSON document: {e}; it starts {head:?}")
-    })?;
-    let Value::Object(map) = &value else { return Ok(Ok(Flow::next(value))) };
-    let sole = if map.len() == 1 { map.iter().next() } else { None };
-    match sole {
-        Some((key, said)) if key == "failure" => failure(said),
-        Some((key, said)) if key == "exception" => exception(said),
-        _ => return Ok(Ok(Flow::next(value))),
-    }
-    .map(Err)
-}
-
-fn failure(said: &Value) -> Result<StepError, String> {
-    let failure = match said {
-        Value::String(message) => Some(Failure::new(message)),
-        Value::Object(map) if has_only(map, &["message", "value"]) => {
-            text(map, "message").map(|m| Failure::new(m).value(map.get("value")))
-        }
-        _ => None,
-    };
-    let wrong = || "wrote a `failure` that is neither a text nor {message, value}".to_owned();
-    failure.map(StepError::Failure).ok_or_else(wrong)
-}
-
-fn exception(said: &Value) -> Result<StepError, String> {
-    let wrong = || "wrote an `exception` that is not {kind, message}".to_owned();
-    let map = said.as_object().filter(|map| has_only(map, &["kind", "message"]));
-    let parts = map.and_then(|map| Some((text(map, "kind")?, text(map, "message")?)));
-    let (kind, message) = parts.ok_or_else(wrong)?;
-    Ok(StepError::Exception(Exception::new(kind, message)))
-}
-
-fn has_only(map: &Map<String, Value>, known: &[&str]) -> bool {
-    map.keys().all(|key| known.contains(&key.as_str()))
-}
-
-fn text(map: &Map<String, Value>, key: &str) -> Option<String> {
-    map.get(key)?.as_str().map(str::to_owned)
 }

@@ -5,7 +5,10 @@
 mod fit;
 mod meaning;
 mod mistakes;
+#[cfg(feature = "http")]
+mod posts;
 mod schedules;
+mod steps;
 mod world;
 
 use railbus::app::{AppSpec, LoadError, Problems};

@@ -2,11 +2,12 @@
 
 use super::{APP, Folder};
 use railbus::{
-    app::{InputSpec, Problems},
+    app::{CommandSpec, InputSpec, Problems, ProcessesSpec, StepSpec, WorkSpec},
     delivery::Then,
     event::Event,
     retry::Retry,
     schedule::{Missed, Schedule},
+    steps::command::Mode,
 };
 use serde_json::json;
 use std::{
@@ -37,8 +38,11 @@ path = "-"
 
 [steps.charge]
 command = ["./charge.sh", "--fast", ""]
-mode = "document"
-retry = { max_attempts = 4, backoff_factor = 0.25, max_backoff = 10, jitter = true }
+mode = "worker"
+executor = { kind = "processes", max_workers = 3, max_tasks_per_child = 7 }
+input = ["order", "bare"]
+output = "payment"
+retry = { max_attempts = 4, backoff_factor = 0.25, max_backoff = 10, jitter = true, retry_on = ["gateway", "timeout"] }
 timeout = "30s"
 
 [steps.bare]
@@ -73,6 +77,11 @@ name = "second"
 pipeline = "fulfil"
 "#;
 
+fn command(step: &StepSpec) -> &CommandSpec {
+    let WorkSpec::Command(command) = &step.work else { panic!("{step:?}") };
+    command
+}
+
 #[test]
 fn a_file_with_everything_is_resolved_with_its_defaults() {
     let folder = Folder::new();
@@ -104,13 +113,21 @@ fn a_file_with_everything_is_resolved_with_its_defaults() {
     let names = |all: Vec<&str>| all.join(" ");
     assert_eq!(names(app.steps.iter().map(|s| &*s.name).collect()), "charge bare unused");
     let charge = app.step("charge").unwrap();
-    assert_eq!(charge.program.as_os_str(), folder.0.join("charge.sh").as_os_str());
-    assert_eq!(charge.args, ["--fast", ""]);
+    assert_eq!(command(charge).program.as_os_str(), folder.0.join("charge.sh").as_os_str());
+    assert_eq!(command(charge).args, ["--fast", ""]);
+    assert_eq!(charge.input.as_deref(), Some(&["order".to_owned(), "bare".to_owned()][..]));
+    assert_eq!(charge.output, "payment");
+    let executor = ProcessesSpec { max_workers: Some(3), max_tasks_per_child: Some(7) };
+    assert_eq!(command(charge).mode, Mode::Worker);
+    assert_eq!(command(charge).executor, Some(executor));
     let retry = Retry::attempts(4).backoff_factor(Duration::from_millis(250));
     let retry = retry.max_backoff(Duration::from_secs(10)).jitter(true);
+    let retry = retry.on_kind("gateway").on_kind("timeout");
     assert_eq!((&charge.retry, charge.timeout), (&Some(retry), Duration::from_secs(30)));
     let bare = app.step("bare").unwrap();
-    assert_eq!((&bare.program, &bare.retry), (&PathBuf::from("cat"), &None));
+    assert_eq!((&command(bare).program, &bare.retry), (&PathBuf::from("cat"), &None));
+    assert_eq!((command(bare).mode, &command(bare).executor), (Mode::Document, &None));
+    assert_eq!((&bare.input, &*bare.output), (&None, "bare"));
     assert_eq!(bare.timeout, Duration::from_secs(300));
     assert_eq!(app.pipeline("fulfil").unwrap().steps, ["bare", "charge"]);
 }

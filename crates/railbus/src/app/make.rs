@@ -1,0 +1,80 @@
+//! Steps, made of what an app file says of them.
+
+use super::{
+    spec::StepSpec,
+    work::{CommandSpec, ProcessesSpec, WorkSpec},
+};
+use crate::{
+    error::Result,
+    pipeline::StepDef,
+    step::Step,
+    steps::{command::CommandStep, worker::Workers},
+};
+use std::{path::Path, sync::Arc};
+
+/// Makes the steps of one app; those of which the executors are equal share it.
+#[derive(Default)]
+pub(super) struct Maker {
+    workers: Vec<(ProcessesSpec, Workers)>,
+}
+
+impl Maker {
+    /// Makes a step whose commands start from `folder`.
+    pub(super) fn step(&mut self, spec: &StepSpec, folder: &Path) -> Result<StepDef> {
+        let step: Arc<dyn Step> = match &spec.work {
+            WorkSpec::Command(command) => Arc::new(self.command(spec, command, folder)?),
+            #[cfg(feature = "http")]
+            WorkSpec::Post(post) => {
+                let post = post.request.clone().timeout(spec.timeout);
+                Arc::new(match &spec.input {
+                    Some(names) => post.input(names),
+                    None => post,
+                })
+            }
+        };
+        let def = StepDef::new(spec.name.as_str(), step).output(spec.output.as_str());
+        Ok(match &spec.retry {
+            Some(retry) => def.retry(retry.clone()),
+            None => def,
+        })
+    }
+
+    fn command(
+        &mut self,
+        spec: &StepSpec,
+        command: &CommandSpec,
+        folder: &Path,
+    ) -> Result<CommandStep> {
+        // As the file has it, so that messages are short; the step starts from the folder.
+        let program = match command.program.strip_prefix(folder) {
+            Ok(inner) => Path::new(".").join(inner),
+            Err(_) => command.program.clone(),
+        };
+        let argv = [program.to_string_lossy().into_owned()].into_iter();
+        let mut step = CommandStep::new(argv.chain(command.args.iter().cloned()))?
+            .cwd(folder)
+            .timeout(spec.timeout)
+            .step_name(spec.name.as_str());
+        if let Some(executor) = &command.executor {
+            step = step.workers(self.workers(executor));
+        }
+        if let Some(names) = &spec.input {
+            step = step.input(names);
+        }
+        Ok(step.mode(command.mode))
+    }
+
+    fn workers(&mut self, spec: &ProcessesSpec) -> &Workers {
+        let known = self.workers.iter().position(|(of, _)| of == spec);
+        let at = known.unwrap_or_else(|| {
+            let workers = spec.max_workers.map_or_else(Workers::default, Workers::new);
+            let workers = match spec.max_tasks_per_child {
+                Some(tasks) => workers.max_tasks_per_child(tasks),
+                None => workers,
+            };
+            self.workers.push((spec.clone(), workers));
+            self.workers.len() - 1
+        });
+        &self.workers[at].1
+    }
+}
