@@ -26,6 +26,7 @@ mod subscribe;
 mod interleavings;
 
 pub use close::Draining;
+#[cfg(feature = "app")]
 pub(crate) use feed::{feed, resume};
 pub use open::Bus;
 pub(crate) use open::WeakBus;
