@@ -177,7 +177,7 @@ async fn of_all_who_begin_a_run_at_once_one_gets_it() {
     assert_eq!(count(&path, "shapes"), 1, "a graph is kept once");
 }
 
-fn is(error: Error, kind: ErrorKind, parts: &[&str]) {
+fn is(error: &Error, kind: ErrorKind, parts: &[&str]) {
     assert_eq!(error.kind(), kind, "{error}");
     for part in parts {
         assert!(error.to_string().contains(part), "`{part}` is not in: {error}");
@@ -198,18 +198,18 @@ async fn a_lost_lease_writes_nothing_any_more() {
     let Begun::Resumed(lease) = journal.begin(&other).await.unwrap() else { panic!() };
     let late = Record::new("ship", 1);
     let refused = journal.record(&lost, std::slice::from_ref(&late)).await.unwrap_err();
-    is(refused, ErrorKind::Stale, &["r-1", "`two` has taken it over"]);
-    is(journal.renew(&lost).await.unwrap_err(), ErrorKind::Stale, &["two"]);
-    is(journal.end(&lost, RunEnd::Success, None).await.unwrap_err(), ErrorKind::Stale, &["two"]);
+    is(&refused, ErrorKind::Stale, &["r-1", "`two` has taken it over"]);
+    is(&journal.renew(&lost).await.unwrap_err(), ErrorKind::Stale, &["two"]);
+    is(&journal.end(&lost, RunEnd::Success, None).await.unwrap_err(), ErrorKind::Stale, &["two"]);
     let found = journal.load("r-1").await.unwrap().unwrap();
     assert_eq!((found.records.len(), found.run.state), (1, RunState::Running));
 
     journal.end(&lease, RunEnd::Success, None).await.unwrap();
     let refused = journal.record(&lease, &[late]).await.unwrap_err();
-    is(refused, ErrorKind::Stale, &["the run has ended: success"]);
-    is(journal.end(&lease, RunEnd::Failure, None).await.unwrap_err(), ErrorKind::Stale, &[]);
+    is(&refused, ErrorKind::Stale, &["the run has ended: success"]);
+    is(&journal.end(&lease, RunEnd::Failure, None).await.unwrap_err(), ErrorKind::Stale, &[]);
     journal.prune(&RunFilter::default(), Duration::ZERO).await.unwrap();
-    is(journal.renew(&lease).await.unwrap_err(), ErrorKind::Stale, &["the run was deleted"]);
+    is(&journal.renew(&lease).await.unwrap_err(), ErrorKind::Stale, &["the run was deleted"]);
 }
 
 #[tokio::test]
@@ -226,7 +226,7 @@ async fn a_place_is_recorded_once_and_the_same_again_is_fine() {
     let known = [&[charged()][..], &[Record::new("new", 1), other.clone()], &[charged(), other]];
     for batch in &known[1..] {
         let refused = journal.record(&lease, batch).await.unwrap_err();
-        is(refused, ErrorKind::Internal, &["r-1", "charge", "another outcome"]);
+        is(&refused, ErrorKind::Internal, &["r-1", "charge", "another outcome"]);
     }
     let _ = journal.record(&lease, known[0]).await.unwrap();
     let found = journal.load("r-1").await.unwrap().unwrap();
@@ -262,9 +262,9 @@ async fn a_cancelled_run_is_told_at_its_next_record_and_one_that_was_left_ends()
     expire(&path);
     assert_eq!(journal.cancel("r-3").await.unwrap(), RunState::Left);
     let refused = journal.record(&lease, &[charged()]).await.unwrap_err();
-    is(refused, ErrorKind::Stale, &["the run has ended: cancelled"]);
+    is(&refused, ErrorKind::Stale, &["the run has ended: cancelled"]);
     journal.end(&lease, RunEnd::Cancelled, None).await.unwrap();
-    is(journal.cancel("r-4").await.unwrap_err(), ErrorKind::NotFound, &["r-4"]);
+    is(&journal.cancel("r-4").await.unwrap_err(), ErrorKind::NotFound, &["r-4"]);
 }
 
 #[tokio::test]
@@ -290,7 +290,7 @@ async fn a_run_of_another_graph_or_pipeline_is_refused_with_what_it_was() {
     let mut same = run("r-1");
     same.version = "v2".into();
     assert!(matches!(journal.begin(&same).await.unwrap(), Begun::Resumed(_)));
-    is(journal.renew(&lease).await.unwrap_err(), ErrorKind::Stale, &[]);
+    is(&journal.renew(&lease).await.unwrap_err(), ErrorKind::Stale, &[]);
 }
 
 #[tokio::test]
@@ -322,12 +322,12 @@ async fn values_of_a_mebibyte_are_kept_and_what_is_too_large_or_no_json_is_refus
         async move { journal.record(&lease, &[record]).await.unwrap_err() }
     };
     let huge = refused(store! { "v" => "x".repeat(16 << 20) }).await;
-    is(huge, ErrorKind::TooLarge, &["huge", "visit: 3", "16777216"]);
+    is(&huge, ErrorKind::TooLarge, &["huge", "visit: 3", "16777216"]);
     let kept_here = refused(store! { "fine" => 1, "socket" => Opaque(1) }).await;
-    is(kept_here, ErrorKind::Encode, &["huge", "`socket`", "opaque"]);
+    is(&kept_here, ErrorKind::Encode, &["huge", "`socket`", "opaque"]);
     let mut broken = Store::new();
     broken.keep("broken", RawPayload::from_json_text("{\"a\":".into()));
-    is(refused(broken).await, ErrorKind::Encode, &["`broken`"]);
+    is(&refused(broken).await, ErrorKind::Encode, &["`broken`"]);
     assert_eq!(journal.load("r-1").await.unwrap().unwrap().records.len(), 20);
 
     let mut wrong = [run(""), run("x"), run("x"), run("x"), run("x"), run(&"x".repeat(1025))];
