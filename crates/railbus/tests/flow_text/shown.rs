@@ -13,6 +13,7 @@ fn carets_stand_below_the_mistake() {
     assert_eq!(show("a ->"), "1 | a ->\n  |   ^^");
     // By characters, not by bytes.
     assert_eq!(show("a # é\n → b"), "2 |  → b\n  |  ^");
+    assert_eq!(show("a\u{3000}=> b"), "1 | a\u{3000}=> b\n  |   ^^");
     // Tabs stay, carriage returns and control characters don't.
     assert_eq!(show("\ta\tb\r\n-> c"), "1 | \ta\tb\n  | \t \t^");
     assert_eq!(show("\u{1b}[31ma"), "1 | \u{fffd}[31ma\n  | ^");
