@@ -104,13 +104,15 @@ async fn a_connection_is_used_again_also_by_another_step() {
 }
 
 #[test]
-fn a_connection_of_a_runtime_that_is_gone_is_not_used() {
+fn a_connection_of_another_runtime_is_not_used_even_if_that_stands_still() {
     let server = Server::says("200 OK", "1");
     let step = HttpStep::post(&server.url).unwrap();
+    let mut runtimes = Vec::new();
     for n in 1..=12 {
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
         runtime.block_on(run(&step)).unwrap();
         assert_eq!(server.connections.load(Ordering::SeqCst), n);
+        runtimes.push(runtime);
     }
 }
 
