@@ -67,7 +67,7 @@ fn resolve(root: &Table<'_>, folder: PathBuf, environment: &Environment) -> Opti
     let bus = bus::read(root, &folder, environment);
     let inputs = inputs::read(root, &folder);
     let (steps, step_names) = steps::read(root, &folder, environment);
-    let (pipelines, pipeline_names) = pipelines::read(root, &step_names);
+    let (pipelines, pipeline_names) = pipelines::read(root, &step_names, &steps, &folder);
     let subscriptions = subscriptions::read(root, &pipeline_names);
     root.finish();
     if let Some(bus) = &bus {

@@ -11,18 +11,19 @@ mod commands;
 #[cfg(feature = "http")]
 mod posts;
 mod steps;
+mod make;
 mod pipelines;
 mod subscriptions;
 mod fit;
 mod file;
 mod summary;
-mod make;
 mod program;
 
 pub use problem::{LoadError, Place, Problem, Problems};
 pub use program::{App, Ended, Progress};
 pub use spec::{
-    AppSpec, InputSpec, NdjsonSpec, PipelineSpec, ScheduleSpec, StepSpec, SubscriptionSpec,
+    AppSpec, EachSpec, InputSpec, NdjsonSpec, PipelineSpec, ScheduleSpec, StepSpec,
+    SubscriptionSpec,
 };
 pub use summary::Summary;
 #[cfg(feature = "http")]

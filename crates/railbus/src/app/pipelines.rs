@@ -1,23 +1,39 @@
 //! The `[pipelines.NAME]` tables of an app file.
 
 use super::{
-    spec::PipelineSpec,
+    make,
+    spec::{PipelineSpec, StepSpec},
     steps::named,
     table::{Field, Table, suggest},
+    values::whole,
 };
-use crate::pipeline::text::{FlowError, Sequence, Unit, parse, unresolved};
+use crate::pipeline::{
+    Steps,
+    text::{FlowError, parse, unresolved},
+};
+use std::path::Path;
 
 /// Reads all pipelines, whose flows name `steps`; returns with them every name that is declared,
-/// also of those with mistakes.
-pub(super) fn read<'a>(root: &Table<'a>, steps: &[&str]) -> (Vec<PipelineSpec>, Vec<&'a str>) {
+/// also of those with mistakes. Those whose steps are all `known` are built, to see if they can be.
+pub(super) fn read<'a>(
+    root: &Table<'a>,
+    steps: &[&str],
+    known: &[StepSpec],
+    folder: &Path,
+) -> (Vec<PipelineSpec>, Vec<&'a str>) {
     let tables = named(root, "pipelines", "write [pipelines.NAME], with a flow");
-    let pipelines = tables.iter().filter_map(|(name, table)| pipeline(name, table, steps));
+    // Where a step is wrong, that has been noted.
+    let known = make::steps(known, folder).unwrap_or_default();
+    let pipelines = tables.iter().filter_map(|(name, table)| pipeline(name, table, steps, &known));
     let pipelines = pipelines.collect();
     (pipelines, tables.into_iter().map(|(name, _)| name).collect())
 }
 
-fn pipeline(name: &str, table: &Table<'_>, steps: &[&str]) -> Option<PipelineSpec> {
+fn pipeline(name: &str, table: &Table<'_>, steps: &[&str], known: &Steps) -> Option<PipelineSpec> {
     let field = table.need("flow", "flow = \"validate -> charge\"");
+    let input = table.take("input").map(|f| input(&f));
+    let lenient = table.take("lenient").map(|f| f.boolean());
+    let timeout = table.take("timeout").map(|f| f.duration());
     table.finish();
     let field = field?;
     // The parser has better words than "is empty".
@@ -26,7 +42,27 @@ fn pipeline(name: &str, table: &Table<'_>, steps: &[&str]) -> Option<PipelineSpe
         None => field.text()?,
     };
     let steps = resolve(&field, flow, steps)?;
-    Some(PipelineSpec { name: name.into(), flow: flow.into(), steps })
+    let input = whole(input)?.unwrap_or_default();
+    let (lenient, timeout) = (whole(lenient)?.unwrap_or_default(), whole(timeout)?);
+    let (name, flow) = (name.into(), flow.into());
+    let spec = PipelineSpec { name, flow, steps, input, lenient, timeout };
+    let is_known = |step: &String| known.names().any(|name| name == step);
+    if spec.steps.iter().all(is_known)
+        && let Err(error) = make::pipeline(&spec, known).build()
+    {
+        field.refused(&error);
+        return None;
+    }
+    Some(spec)
+}
+
+/// Reads the names of the values that a pipeline is given: one, or a list.
+fn input(field: &Field<'_>) -> Option<Vec<String>> {
+    if field.value.as_str().is_some() {
+        return Some(vec![field.text()?.to_owned()]);
+    }
+    let example = "input = \"order\" for the payload, or a list of fields of it";
+    Some(field.names(example)?.into_iter().map(str::to_owned).collect())
 }
 
 /// Looks up the steps of a flow; notes each that is not declared, where the flow names it.
@@ -35,7 +71,6 @@ fn resolve(field: &Field<'_>, flow: &str, steps: &[&str]) -> Option<Vec<String>>
         field.notes.hinted(field.inside(&e.span), e.message, e.hint);
     };
     let tree = parse(flow).map_err(wrong).ok()?;
-    let names = line(field, &tree)?;
     let hint = |name: &str| match steps.is_empty() {
         true => format!("declare it: [steps.{name}] with a command"),
         false => suggest(name, steps),
@@ -43,26 +78,5 @@ fn resolve(field: &Field<'_>, flow: &str, steps: &[&str]) -> Option<Vec<String>>
     let mistakes = unresolved(&tree, steps, hint);
     let fine = mistakes.is_empty();
     mistakes.into_iter().for_each(wrong);
-    fine.then_some(names)
-}
-
-/// Returns the steps of a flow in a line; notes what is more than that.
-fn line(field: &Field<'_>, flow: &Sequence) -> Option<Vec<String>> {
-    let mut names = Vec::new();
-    for link in &flow.links {
-        let (span, what) = match &link.unit {
-            _ if link.piped => (link.arrow.clone(), "`|->`, which binds a value to the next step,"),
-            Unit::Group(group) => (group.span.clone(), "a group of steps"),
-            Unit::Step(step) if step.tries.is_some() => (step.span.clone(), "a factor in a flow"),
-            Unit::Step(step) if !step.branches.is_empty() => (step.span.clone(), "a branch"),
-            Unit::Step(step) => {
-                names.push(step.name.clone());
-                continue;
-            }
-        };
-        let why = format!("{what} is not yet available");
-        field.notes.hinted(field.inside(&span), why, "steps run in a line: a -> b -> c");
-        return None;
-    }
-    Some(names)
+    fine.then(|| tree.steps().into_iter().map(|step| step.name.clone()).collect())
 }

@@ -1,7 +1,7 @@
 //! A running app: what its file says, put to work.
 
 use super::{
-    make::Maker,
+    make,
     spec::{AppSpec, InputSpec, SubscriptionSpec},
     summary::{Summary, of_process},
 };
@@ -15,7 +15,7 @@ use crate::{
     inputs::{ndjson::Ndjson, ticks::Ticks},
     instrument::Counter,
     payload::RawPayload,
-    pipeline::{Pipeline, StepDef},
+    pipeline::Pipeline,
     predicate::Interest,
 };
 use std::{
@@ -119,9 +119,12 @@ impl App {
     /// # Errors
     /// Returns what the backend, an input or a subscription refuses.
     pub async fn open(spec: &AppSpec) -> Result<Self> {
-        let pipelines = pipelines(spec)?;
         let bus = Bus::open(spec.bus.clone()).await?;
-        match Self::start(spec, &bus, &pipelines).await {
+        let started = match pipelines(spec, Some(&bus)) {
+            Ok(pipelines) => Self::start(spec, &bus, &pipelines).await,
+            Err(error) => Err(error),
+        };
+        match started {
             Ok(app) => Ok(app),
             Err(e) => {
                 // The error that matters is why it could not start.
@@ -262,19 +265,20 @@ impl App {
     }
 }
 
-fn pipelines(spec: &AppSpec) -> Result<HashMap<&str, Arc<Pipeline>>> {
-    let mut steps: HashMap<&str, StepDef> = HashMap::new();
-    let mut maker = Maker::default();
-    for step in &spec.steps {
-        steps.insert(&step.name, maker.step(step, &spec.folder)?);
-    }
-    let mut pipelines = HashMap::new();
-    for pipeline in &spec.pipelines {
-        let used = pipeline.steps.iter().filter_map(|name| steps.get(name.as_str()).cloned());
-        let built = used.fold(Pipeline::new(pipeline.name.as_str()), |p, step| p.step(step));
-        pipelines.insert(pipeline.name.as_str(), Arc::new(built.build()?));
-    }
-    Ok(pipelines)
+fn pipelines<'a>(
+    spec: &'a AppSpec,
+    observed: Option<&Bus>,
+) -> Result<HashMap<&'a str, Arc<Pipeline>>> {
+    let steps = make::steps(&spec.steps, &spec.folder)?;
+    let built = spec.pipelines.iter().map(|one| {
+        let builder = make::pipeline(one, &steps);
+        let built = match observed {
+            Some(bus) => builder.observe(bus).build()?,
+            None => builder.build()?,
+        };
+        Ok((one.name.as_str(), Arc::new(built)))
+    });
+    built.collect()
 }
 
 fn input(spec: &InputSpec) -> Result<Box<dyn EventInput>> {

@@ -5,6 +5,7 @@ use crate::{
     delivery::{FailurePolicy, Then},
     event::Type,
     options::Options,
+    pipeline::Evaluation,
     predicate::{self, Predicate},
     retry::Retry,
     schedule::Schedule,
@@ -16,7 +17,7 @@ use std::{path::PathBuf, time::Duration};
 ///
 /// # Examples
 /// ```
-/// use railbus::app::{AppSpec, InputSpec, NdjsonSpec, PipelineSpec, ScheduleSpec, StepSpec};
+/// use railbus::app::{AppSpec, EachSpec, InputSpec, NdjsonSpec, PipelineSpec, ScheduleSpec, StepSpec};
 /// use railbus::app::SubscriptionSpec;
 ///
 /// let folder = tempfile::tempdir().unwrap();
@@ -155,6 +156,21 @@ pub struct StepSpec {
     pub retry: Option<Retry>,
     /// The longest a try may take (default 5 minutes, 30 seconds for a request).
     pub timeout: Duration,
+    /// The list whose items it runs for, one by one; `None`: it runs once.
+    pub each: Option<EachSpec>,
+    /// Whether its success, its failure, its exception end the run; `None`: as the pipeline says.
+    pub stops: [Option<bool>; 3],
+}
+
+/// What a step runs for, item by item.
+#[derive(Clone, Debug, PartialEq)]
+pub struct EachSpec {
+    /// The name of the list.
+    pub items: String,
+    /// How many items are worked on at once (default: the available parallelism).
+    pub at_once: Option<usize>,
+    /// When the whole succeeds (default: no item fails).
+    pub evaluation: Evaluation,
 }
 
 /// A pipeline.
@@ -164,8 +180,15 @@ pub struct PipelineSpec {
     pub name: String,
     /// The flow as the file has it.
     pub flow: String,
-    /// The names of the steps, in the order they run; each is a step of the app.
+    /// The names of the steps, in the order they are written; each is a step of the app.
     pub steps: Vec<String>,
+    /// The names of the values it is given: one is the event's payload, several are fields of it
+    /// (default: whatever its steps need and no step before leaves).
+    pub input: Vec<String>,
+    /// Whether a step that does not succeed ends nothing (default: it ends the run).
+    pub lenient: bool,
+    /// The longest a run may take (default: as long as it likes).
+    pub timeout: Option<Duration>,
 }
 
 /// Which events go to which pipeline.

@@ -5,14 +5,17 @@ use super::posts;
 use super::{
     bus::Environment,
     commands,
-    spec::StepSpec,
+    spec::{EachSpec, StepSpec},
     table::{Field, Table},
     values::whole,
     work::WorkSpec,
 };
 #[cfg(feature = "http")]
 use crate::steps::http;
-use crate::{pipeline::text::is_name, steps::command};
+use crate::{
+    pipeline::{Evaluation, text::is_name},
+    steps::command,
+};
 use std::{collections::HashSet, path::Path, time::Duration};
 
 /// Reads all steps; returns with them every name that is declared, also of those with mistakes.
@@ -60,12 +63,39 @@ fn step(
     let output = table.take("output").map(|f| f.text());
     let timeout = table.take("timeout").map(|f| f.duration());
     let retry = table.take("retry").map(|f| f.retry());
+    let each = each(table);
+    let stops = ["stop_on_success", "stop_on_error", "stop_on_exception"];
+    let stops = stops.map(|key| table.take(key).map(|f| f.boolean()));
     table.finish();
     let (work, default) = work?;
     let timeout = whole(timeout)?.unwrap_or(default);
     let output = whole(output)?.unwrap_or(name).to_owned();
-    let (input, retry) = (whole(input)?, whole(retry)?);
-    Some(StepSpec { name: name.into(), work, input, output, retry, timeout })
+    let (input, retry, each) = (whole(input)?, whole(retry)?, each?);
+    let [success, error, exception] = stops;
+    let stops = [whole(success)?, whole(error)?, whole(exception)?];
+    Some(StepSpec { name: name.into(), work, input, output, retry, timeout, each, stops })
+}
+
+/// Reads for which items a step runs, if it does.
+fn each(table: &Table<'_>) -> Option<Option<EachSpec>> {
+    let items = table.take("each").map(|f| f.text());
+    let at_once = table.take("at_once");
+    let evaluation = table.take("evaluation");
+    let Some(items) = items else {
+        let idle = at_once.into_iter().chain(evaluation).map(|field| {
+            let why = format!("`{}` is said of a step without `each`", field.key);
+            field.notes.hinted(field.key_span, why, "add each = \"items\", or leave it out");
+        });
+        return (idle.count() == 0).then_some(None);
+    };
+    let at_once = at_once.map(|f| f.count());
+    let evaluation = evaluation.map(|field| {
+        let evaluation = field.text()?.parse();
+        evaluation.map_err(|error| field.refused(&error)).ok()
+    });
+    let at_once = whole(at_once)?.map(|n| n as usize);
+    let evaluation = whole(evaluation)?.unwrap_or(Evaluation::NoneFailed);
+    Some(Some(EachSpec { items: items?.to_owned(), at_once, evaluation }))
 }
 
 /// Reads what does the work of a step, and how long that may take if nothing else is said.

@@ -122,17 +122,19 @@ impl Layout<'_> {
         let plan = &built.0;
         let mut signature = crate::step::Signature::new(&*def.name);
         if let How::Each(each) = &mut how {
-            let inputs = &plan.wanted.inputs;
+            let wanted = &plan.wanted;
+            let inputs = wanted.inputs.iter().map(|given| &given.name);
+            let mut takes = inputs.chain(&wanted.optional);
             let item = match each.item.take() {
-                Some(item) => inputs.iter().find(|given| given.name == item),
-                None => inputs.first(),
+                Some(item) => takes.find(|name| **name == item),
+                None => takes.next(),
             };
             let Some(item) = item else {
                 let why = "it takes nothing that an item could be given as";
                 let error = Error::new(ErrorKind::Config, "pipeline", why).with("step", &def.name);
                 return Err(error.hint("let it take an argument, or say which: .item(\"name\")"));
             };
-            each.item = Some(item.name.clone());
+            each.item = Some(item.clone());
             signature = signature.needs::<serde_json::Value>(each.items.clone());
         }
         let item = match &how {
@@ -144,7 +146,7 @@ impl Layout<'_> {
                 signature = signature.needs_kind(&given.name, given.kind);
             }
         }
-        for name in &plan.wanted.optional {
+        for name in plan.wanted.optional.iter().filter(|name| Some(*name) != item.as_ref()) {
             signature = signature.takes::<serde_json::Value>(name);
         }
         let leaves_list = matches!(how, How::Each(_));

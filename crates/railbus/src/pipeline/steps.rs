@@ -1,9 +1,8 @@
 //! Steps by their names.
 
-use super::{
-    into::IntoStep,
-    parts::{StepDef, Work},
-};
+#[cfg(feature = "processes")]
+use super::parts::Work;
+use super::{into::IntoStep, parts::StepDef};
 #[cfg(feature = "processes")]
 use crate::executors::processes::Registry;
 use crate::{
