@@ -1,6 +1,6 @@
 //! The command line, as it is typed.
 
-use clap::{ArgGroup, Args, Parser, Subcommand};
+use clap::{ArgGroup, Args, Parser, Subcommand, ValueEnum};
 use std::path::PathBuf;
 
 /// One event bus and one pipeline API: in process, or on an embedded store.
@@ -71,12 +71,26 @@ pub(crate) struct Run {
     /// End when the inputs are exhausted and every event is settled
     #[arg(long)]
     pub(crate) until_idle: bool,
+    /// Show a line for each step: how many runs it ended, tries, time
+    #[arg(long)]
+    pub(crate) progress: bool,
 }
 
 #[derive(Debug, Args)]
 pub(crate) struct Check {
     /// The app file
     pub(crate) app: PathBuf,
+    /// Draw the pipelines, for Mermaid (the default) or for Graphviz
+    #[arg(long, value_name = "FORMAT", num_args = 0..=1, default_missing_value = "mermaid")]
+    pub(crate) graph: Option<Graph>,
+}
+
+#[derive(Clone, Copy, Debug, ValueEnum)]
+pub(crate) enum Graph {
+    /// A Mermaid flowchart
+    Mermaid,
+    /// The DOT language of Graphviz
+    Dot,
 }
 
 #[derive(Debug, Args)]

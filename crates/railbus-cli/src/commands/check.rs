@@ -1,17 +1,21 @@
 //! `railbus check`: every mistake in an app file, with its place.
 
 use super::{BROKEN, OK};
-use crate::{args::Check, output};
+use crate::{
+    args::{Check, Graph},
+    output,
+};
 use annotate_snippets::{AnnotationKind, Level, Renderer, Snippet};
 use railbus::{
     app::{AppSpec, LoadError, Place, Problem, Problems},
     error::Result,
 };
-use serde_json::{Value, json};
+use serde_json::{Map, Value, json};
 use std::path::Path;
 
 pub(super) fn check(args: &Check, json: bool) -> Result<u8> {
     match (load(&args.app), json) {
+        (Ok(spec), json) if args.graph.is_some() => draw(&spec, args, json),
         (Ok(spec), false) => {
             let pipelines = output::count(spec.pipelines.len() as u64, "pipeline");
             let ons = output::count(spec.subscriptions.len() as u64, "subscription");
@@ -36,6 +40,25 @@ pub(super) fn check(args: &Check, json: bool) -> Result<u8> {
             Ok(BROKEN)
         }
     }
+}
+
+/// Draws every pipeline: one document after another, or one value by their names.
+fn draw(spec: &AppSpec, args: &Check, json: bool) -> Result<u8> {
+    let mut drawn = Map::new();
+    for pipeline in spec.build_pipelines()? {
+        let text = match args.graph {
+            Some(Graph::Dot) => pipeline.dot(),
+            _ => format!("%% {}\n{}", pipeline.name(), pipeline.mermaid()),
+        };
+        if !json {
+            output::data(text.trim_end());
+        }
+        drawn.insert(pipeline.name().to_owned(), text.into());
+    }
+    if json {
+        output::data(&json!({ "ok": true, "problems": [], "graphs": drawn }).to_string());
+    }
+    Ok(OK)
 }
 
 /// Loads an app file with what the environment overrides.

@@ -17,6 +17,7 @@ mod runs;
 mod payloads;
 mod publish;
 mod progress;
+mod steps;
 mod run;
 mod subscribe;
 

@@ -5,6 +5,7 @@ use super::{
     progress::Live,
     report::{Report, url},
     signals::stop_on_signal,
+    steps::Steps,
 };
 use crate::{args::Run, output};
 use railbus::{
@@ -24,12 +25,22 @@ pub(super) async fn run(args: Run, json: bool) -> Result<u8> {
     // From here on a signal drains instead of ending the program.
     let stop = stop_on_signal("finishing what has begun")?;
     let report = Report::begin(&args.app, &spec);
-    let app = App::open(&spec).await?;
+    let app = match args.progress {
+        true => App::open_observed(&spec).await?,
+        false => App::open(&spec).await?,
+    };
     say_start(&spec, args.until_idle);
     let bus = app.bus().clone();
-    let live = Live::start(bus.clone());
+    let steps = match args.progress {
+        true => Some(Steps::watch(&bus, &spec).await?),
+        false => None,
+    };
+    let live = (!args.progress).then(|| Live::start(bus.clone()));
     let finished = app.run(args.until_idle, stop).await;
     drop(live);
+    if let Some(steps) = steps {
+        steps.end();
+    }
     let (ended, summary) = finished?;
     let letters = report.letters(&bus, &summary).await;
     bus.close().await?;

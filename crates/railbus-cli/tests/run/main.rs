@@ -2,6 +2,7 @@
 #![allow(clippy::unwrap_used, clippy::expect_used)]
 
 mod ends;
+mod flows;
 mod inputs;
 mod said;
 mod scene;

@@ -50,7 +50,16 @@ fn pipeline(name: &str, table: &Table<'_>, steps: &[&str], known: &Steps) -> Opt
     if spec.steps.iter().all(is_known)
         && let Err(error) = make::pipeline(&spec, known).build()
     {
-        field.refused(&error);
+        let why = error.to_string();
+        let why = why.strip_prefix("pipeline: ").unwrap_or(&why);
+        // What a program would write is no help in a file.
+        let hint = match error.advice() {
+            Some(hint) if hint.contains(".input::<") => Some(
+                "name it in the pipeline's `input`, or in the `output` of a step before".into(),
+            ),
+            hint => hint.map(str::to_owned),
+        };
+        field.notes.add(field.span.clone(), why, hint);
         return None;
     }
     Some(spec)

@@ -55,7 +55,8 @@ const DRAIN_WITHIN: Duration = Duration::from_secs(30);
 ///     on = [{ type = "order.*", pipeline = "fulfil" }]
 /// "#).unwrap();
 /// let spec = AppSpec::load(&path, std::iter::empty()).unwrap();
-/// let app = App::open(&spec).await?;
+/// assert_eq!(spec.build_pipelines()?[0].name(), "fulfil");
+/// let app = App::open(&spec).await?; // or App::open_observed, to hear of each step
 /// assert_eq!(app.endless_input(), None);
 /// let (bus, (_stop, stopped)) = (app.bus().clone(), watch::channel(false));
 /// let (ended, summary): (Ended, Summary) = app.run(true, stopped).await?;
@@ -119,8 +120,21 @@ impl App {
     /// # Errors
     /// Returns what the backend, an input or a subscription refuses.
     pub async fn open(spec: &AppSpec) -> Result<Self> {
+        Self::opened(spec, spec.hears_steps()).await
+    }
+
+    /// Opens it as [`App::open`] does; its bus also tells of every pipeline and step, as
+    /// [`PipelineBuilder::observe`](crate::PipelineBuilder::observe) says, for who shows it.
+    ///
+    /// # Errors
+    /// As [`App::open`].
+    pub async fn open_observed(spec: &AppSpec) -> Result<Self> {
+        Self::opened(spec, true).await
+    }
+
+    async fn opened(spec: &AppSpec, observed: bool) -> Result<Self> {
         let bus = Bus::open(spec.bus.clone()).await?;
-        let started = match pipelines(spec, Some(&bus)) {
+        let started = match pipelines(spec, observed.then_some(&bus)) {
             Ok(pipelines) => Self::start(spec, &bus, &pipelines).await,
             Err(error) => Err(error),
         };
@@ -262,6 +276,17 @@ impl App {
             _ => (broadcasts, None),
         };
         Ok(Summary::new(events, broadcasts, self.runs.get(), self.began.elapsed()))
+    }
+}
+
+impl AppSpec {
+    /// Builds the pipelines, in the file's order: to draw them.
+    ///
+    /// # Errors
+    /// Returns what building the first that can't be built refuses.
+    pub fn build_pipelines(&self) -> Result<Vec<Pipeline>> {
+        let steps = make::steps(&self.steps, &self.folder)?;
+        self.pipelines.iter().map(|one| make::pipeline(one, &steps).build()).collect()
     }
 }
 

@@ -68,11 +68,33 @@ pub struct AppSpec {
     pub folder: PathBuf,
 }
 
+/// What Railbus tells of itself.
+const OWN: [&str; 9] = [
+    Type::HANDLER_ERROR,
+    Type::PIPELINE_START,
+    Type::PIPELINE_END,
+    Type::PIPELINE_ERROR,
+    Type::STEP_START,
+    Type::STEP_END,
+    Type::STEP_ERROR,
+    Type::STEP_RETRY,
+    Type::STEP_SKIPPED,
+];
+
 impl AppSpec {
     /// Returns the step of that name.
     #[must_use]
     pub fn step(&self, name: &str) -> Option<&StepSpec> {
         self.steps.iter().find(|step| step.name == name)
+    }
+
+    /// Tells whether a subscription wants what Railbus tells of pipelines: `step_error`, say.
+    pub(super) fn hears_steps(&self) -> bool {
+        let own = |on: &SubscriptionSpec| {
+            let wanted = on.event_type.as_deref().unwrap_or_default();
+            OWN.contains(&wanted) && wanted != Type::HANDLER_ERROR
+        };
+        self.subscriptions.iter().any(own)
     }
 
     /// Returns the pipeline of that name.
@@ -223,9 +245,9 @@ impl SubscriptionSpec {
     #[must_use]
     pub fn predicate(&self) -> Predicate {
         let wanted = self.event_type.as_deref();
-        let named = wanted == Some(Type::HANDLER_ERROR);
-        let others =
-            (self.group.is_none() && !named).then(|| !predicate::event_type(Type::HANDLER_ERROR));
+        let named = wanted.is_some_and(|wanted| OWN.contains(&wanted));
+        let own = || OWN.into_iter().map(predicate::event_type).reduce(|a, b| a | b);
+        let others = (self.group.is_none() && !named).then(own).flatten().map(|own| !own);
         let parts = [
             wanted.map(predicate::event_type),
             self.topic.as_deref().map(predicate::topic),

@@ -183,7 +183,7 @@ fn mistakes_in_flows_point_into_the_text() {
             ("flow = \"\"", 11, 8, "the flow is empty", "name at least one step"),
             ("flow = \"a -> chrage\"", 11, 14, "no step `chrage`", "did you mean `charge`?"),
             ("flow = 'a -> zzz'", 11, 14, "no step `zzz`", "known: a, charge"),
-            ("flow = \"a || charge\"", 11, 9, "not yet available", "a -> b"),
+            ("flow = \"a(0 -> charge, 0 -> a)\"", 11, 24, "given twice", "join the two"),
             ("flow = \"a -> -> charge\"", 11, 14, "between two arrows", "remove"),
             ("flow = \"a -> a\"", 11, 14, "named twice", "another name"),
             ("flow = \"\"\"\n  a ->\n  chrage\"\"\"", 13, 3, "no step `chrage`", "`charge`?"),

@@ -1,0 +1,113 @@
+//! Flows of an app: branches, groups, items, what is piped, and how they are shown.
+
+use crate::scene::Scene;
+use serde_json::Value;
+use std::process::Command;
+
+/// An order is checked; what is fine is charged and its lines are packed, what is not is refused.
+const APP: &str = r#"
+bus.url = "sqlite:events.db"
+[[input]]
+kind = "ndjson"
+path = "in.ndjson"
+payload_field = "order"
+[steps.step]
+command = ["./step.sh"]
+[steps.refuse]
+command = ["./refuse.sh"]
+[steps.lines]
+command = ["./lines.sh"]
+input = ["order"]
+[steps.pack]
+command = ["./pack.sh"]
+each = "lines"
+at_once = 2
+[steps.mail]
+command = ["./mail.sh"]
+input = ["pack"]
+[steps.log]
+command = ["./log.sh"]
+[pipelines.fulfil]
+input = "order"
+flow = """
+step(
+    0 -> refuse,                                # nothing to pack
+    1 -> lines -> pack -> mail || log
+)
+"""
+[[on]]
+type = "*"
+group = "g"
+pipeline = "fulfil"
+retry = { max_attempts = 1 }
+"#;
+
+fn scene(app: &str) -> Scene {
+    let lines =
+        "{\"type\":\"order\",\"order\":{\"of\":[3,4]}}\n{\"type\":\"order\",\"order\":{}}\n";
+    let check = r#"case $(cat) in *of*) ;; *) echo '{"failure": "no lines"}' ;; esac"#;
+    let scene = Scene::new(app, lines, check);
+    scene.script("refuse.sh", "echo refused >> noted");
+    scene.script("lines.sh", "cat >> noted; echo '[3, 4]'");
+    scene.script("pack.sh", "n=$(cat); echo $((n * 10))");
+    scene.script("mail.sh", "cat >> noted");
+    scene.script("log.sh", "echo logged >> noted");
+    scene
+}
+
+#[test]
+fn an_app_has_the_whole_language_of_flows() {
+    let scene = scene(APP);
+    scene.run().expect(0, &[("published", 2), ("succeeded", 2), ("runs", 2)]);
+    let noted = scene.read("noted");
+    for part in ["refused", r#"{"order":{"of":[3,4]}}"#, r#"{"pack":[30,40]}"#, "logged"] {
+        assert_eq!(noted.matches(part).count(), 1, "{part}: {noted}");
+    }
+}
+
+#[test]
+fn a_step_is_shown_by_a_line_where_progress_is_asked_for() {
+    let scene = scene(APP);
+    let ended = scene.command(&["--until-idle", "--progress"]).output().unwrap();
+    let said = String::from_utf8_lossy(&ended.stderr);
+    for line in [
+        "fulfil.step: 1 of 2 ok, 0 tried again, ",
+        "fulfil.refuse: 1 of 1 ok, 0 tried again, ",
+        "fulfil.pack: 1 of 1 ok, 0 tried again, ",
+    ] {
+        assert!(said.contains(line), "no `{line}`: {said}");
+    }
+    assert!(said.contains(" s each, 1 failed"), "{said}");
+}
+
+#[test]
+fn check_draws_pipelines() {
+    let scene = scene(APP);
+    let check = |args: &[&str]| {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_railbus"));
+        command.arg("check").arg(scene.path("app.toml")).args(args).env_remove("RAILBUS_URL");
+        let output = command.output().unwrap();
+        assert!(output.status.success(), "{output:?}");
+        String::from_utf8(output.stdout).unwrap()
+    };
+    let drawn = check(&["--graph"]);
+    assert!(drawn.starts_with("%% fulfil\nflowchart TD\n    s0[\"step\"]\n"), "{drawn}");
+    for part in ["s0 -- \"0\" --> s1", "pack for each of lines", "subgraph"] {
+        assert!(drawn.contains(part), "no {part}: {drawn}");
+    }
+    assert!(check(&["--graph", "dot"]).starts_with("digraph \"fulfil\" {"));
+    let json: Value = serde_json::from_str(&check(&["--graph", "--json"])).unwrap();
+    assert_eq!(json["graphs"]["fulfil"].as_str().unwrap().trim_end(), drawn.trim_end());
+}
+
+#[test]
+fn what_no_step_leaves_is_told_before_anything_runs() {
+    let scene = scene(&APP.replace("input = [\"pack\"]", "input = [\"packed\"]"));
+    let mut command = Command::new(env!("CARGO_BIN_EXE_railbus"));
+    command.arg("check").arg(scene.path("app.toml")).env_remove("RAILBUS_URL");
+    let output = command.output().unwrap();
+    let said = String::from_utf8_lossy(&output.stderr);
+    assert_eq!(output.status.code(), Some(1), "{said}");
+    assert!(said.contains("nothing leaves `packed`"), "{said}");
+    assert!(said.contains("step: mail"), "{said}");
+}
