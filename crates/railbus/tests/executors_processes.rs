@@ -1,6 +1,6 @@
 //! Steps in worker processes: this very program, started again. Every way a worker may come to its
 //! end fails one task, and leaves nothing behind.
-#![allow(clippy::unwrap_used, clippy::expect_used)]
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::needless_pass_by_value)]
 
 #[path = "executors_processes/ends.rs"]
 mod ends;

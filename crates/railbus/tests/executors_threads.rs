@@ -1,5 +1,5 @@
 //! Steps on pools of threads, and executors as maps.
-#![allow(clippy::unwrap_used, clippy::expect_used)]
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::needless_pass_by_value)]
 
 use futures_util::future::join_all;
 use railbus::{

@@ -21,6 +21,7 @@ pub(crate) const CASES: &[Case] = &[
     ("what a step comes to crosses", outcomes_cross),
     ("event, context and tries cross", causes_cross),
     ("log lines come back, in the run's context", log_lines_come_back),
+    ("log lines on threads are the run's own", log_lines_on_threads_are_the_runs),
     ("what is printed and read is no message", prints_and_reads_are_no_messages),
     ("equal descriptions share workers", pools_are_shared),
     ("a worker is replaced after its tasks", workers_are_replaced),
@@ -215,6 +216,27 @@ fn log_lines_come_back() {
         assert!(line.contains(wanted), "{wanted}: {line}");
     }
     assert!(lines.iter().all(|line| !line.contains("nobody wants to know")), "{lines:?}");
+}
+
+fn log_lines_on_threads_are_the_runs() {
+    let lines = Lines::default();
+    let listening = tracing_subscriber::registry().with(lines.clone());
+    // Not the program's subscriber but this thread's: the others have none.
+    tracing::subscriber::with_default(listening, || {
+        runtime().block_on(async {
+            let around = tracing::info_span!("around", run = 9);
+            let pools = [json!({"kind": "threads"}), json!({"kind": "blocking"})];
+            let steps = pools.map(|pool| logs().named("on").executor(pool));
+            for step in steps {
+                let pipeline = Pipeline::new("p").step(step).build().unwrap();
+                let run = tracing::Instrument::instrument(pipeline.run(store! {}), around.clone());
+                assert_eq!(run.await.status(), Status::Success);
+            }
+        });
+    });
+    let lines = lines.0.lock().unwrap();
+    let told = lines.iter().filter(|l| l.contains("it is so") && l.contains("run=9"));
+    assert_eq!(told.count(), 2, "{lines:?}");
 }
 
 fn prints_and_reads_are_no_messages() {

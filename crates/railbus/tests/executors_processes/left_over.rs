@@ -83,7 +83,7 @@ fn killed_programs_leave_nothing() {
     program.arg("hang").current_dir(folder.path()).stdin(Stdio::null());
     let mut program = program.spawn().unwrap();
     let worker = number(&folder.path().join("own"));
-    assert_eq!(state(worker).is_some_and(|state| state != 'Z'), true);
+    assert!(state(worker).is_some_and(|state| state != 'Z'));
     kill(program.id());
     program.wait().unwrap();
     // Whoever adopted it may take its time to reap it.
