@@ -48,6 +48,7 @@ impl Steps {
     }
 
     /// Adds a step under its name, with its settings.
+    #[allow(clippy::should_implement_trait, reason = "sets are not summed")]
     pub fn add<M>(mut self, step: impl IntoStep<M>) -> Self {
         let def = step.into_step();
         match self.defs.entry(Arc::clone(&def.name)) {

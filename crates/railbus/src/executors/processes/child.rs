@@ -3,7 +3,7 @@
 use super::{
     message::{LogHead, came},
     pipe::Pipe,
-    wire::{Frame, Hello, Kind, NAME, PROTOCOL, Setup, build},
+    wire::{Frame, Hello, Kind, NAME, PROTOCOL, Setup, build, program},
 };
 use crate::{
     guardian::{MARK, Tail, Ward},
@@ -12,7 +12,7 @@ use crate::{
 use bytes::{BufMut, BytesMut};
 use rustix::process::{Pid, WaitId, WaitIdOptions, waitid};
 use std::{
-    env, io,
+    io,
     io::{BufRead, BufReader, Write},
     os::{fd::OwnedFd, unix::process::CommandExt},
     process::{Child, ChildStderr, Command, ExitStatus, Stdio},
@@ -47,7 +47,7 @@ impl Worker {
     pub(super) fn start(memory_limit: Option<u64>, tasks: Option<usize>) -> io::Result<Self> {
         let setup = Setup { protocol: PROTOCOL, build: build().into(), memory_limit };
         let mut ward = Ward::announce()?;
-        let mut command = Command::new(env::current_exe()?);
+        let mut command = Command::new(program().ok_or(io::ErrorKind::NotFound)?);
         command.arg0(NAME).arg(serde_json::to_string(&setup)?).env(MARK, ward.mark());
         command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
         let mut child = command.process_group(0).spawn()?;

@@ -44,22 +44,20 @@ const START_MAX: Duration = Duration::from_secs(30);
 ///
 /// # Examples
 /// ```no_run
-/// use railbus::{Pipeline, Steps, executors::Processes, step, store, worker};
+/// use railbus::{Pipeline, Steps, executors::Processes, step, store};
 ///
 /// #[step(executor = Processes::new(2).max_tasks_per_child(100).memory_limit(1 << 30))]
 /// fn roots(data: &[f64]) -> Vec<f64> {
 ///     data.iter().map(|x| x.sqrt()).collect()
 /// }
 ///
-/// fn main() -> railbus::Result<()> {
-///     worker::init(Steps::new().add(roots)); // a worker stays in here
-///     let runtime = tokio::runtime::Runtime::new().unwrap();
-///     runtime.block_on(async {
-///         let pipeline = Pipeline::new("roots").step(roots).build()?;
-///         println!("{}", pipeline.run(store! { "data" => vec![4.0, 9.0] }).await);
-///         assert_ne!(Processes::new(2), Processes::default().max_tasks_per_child(1));
-///         Ok(())
-///     })
+/// // The same as `worker::init(Steps::new().add(roots))` first in a `main` of one's own.
+/// #[railbus::main(steps = Steps::new().add(roots))]
+/// async fn main() -> railbus::Result<()> {
+///     let pipeline = Pipeline::new("roots").step(roots).build()?;
+///     println!("{}", pipeline.run(store! { "data" => vec![4.0, 9.0] }).await);
+///     assert_ne!(Processes::new(2), Processes::default().max_tasks_per_child(1));
+///     Ok(())
 /// }
 /// ```
 #[derive(Clone, Debug)]

@@ -1,5 +1,6 @@
 //! The steps that workers know.
 
+use super::wire::{build, program};
 use crate::{
     error::{Error, ErrorKind, Result, nearest},
     executor::Candidate,
@@ -31,6 +32,8 @@ static REGISTERED: OnceLock<Registry> = OnceLock::new();
 
 /// Registers the program's steps; what came first stays.
 pub(crate) fn register(registry: Registry) -> &'static Registry {
+    // Now, since the file may be replaced.
+    let _ = (program(), build());
     REGISTERED.get_or_init(|| registry)
 }
 

@@ -5,7 +5,12 @@
 
 use bytes::{Buf, BufMut, Bytes, BytesMut};
 use serde::{Deserialize, Serialize};
-use std::{fs, sync::OnceLock, time::UNIX_EPOCH};
+use std::{
+    env, fs,
+    path::{Path, PathBuf},
+    sync::OnceLock,
+    time::UNIX_EPOCH,
+};
 
 /// The name that a worker is started by, in place of the program's: what it starts itself does not
 /// take it over, as it would a variable of the environment.
@@ -140,6 +145,13 @@ fn garbage(read: &[u8]) -> String {
     format!("it wrote `{}` where a message was due", start.escape_debug())
 }
 
+/// Returns where the program file was when it was first asked for, which is when steps are
+/// registered: a file that was replaced since is found all the same, and told apart.
+pub(crate) fn program() -> Option<&'static Path> {
+    static PROGRAM: OnceLock<Option<PathBuf>> = OnceLock::new();
+    PROGRAM.get_or_init(|| env::current_exe().ok()).as_deref()
+}
+
 /// Returns what tells this program file from another: its version, its length and when it was
 /// written.
 pub(crate) fn build() -> &'static str {
@@ -147,7 +159,7 @@ pub(crate) fn build() -> &'static str {
     BUILD.get_or_init(|| {
         // The file that runs here, also if another took its place since.
         let own = fs::metadata("/proc/self/exe");
-        let own = own.or_else(|_| fs::metadata(std::env::current_exe()?));
+        let own = own.or_else(|_| fs::metadata(env::current_exe()?));
         let file = own.map(|file| {
             let written = file.modified().ok().and_then(|at| at.duration_since(UNIX_EPOCH).ok());
             format!("{}-{}", file.len(), written.unwrap_or_default().as_nanos())
