@@ -30,7 +30,11 @@ impl Executor for Blocking {
     async fn execute(&self, task: Task) -> StepResult {
         let no_runtime = |e| StepError::Exception(Exception::new("unsupported", e));
         let runtime = task::runtime("execute").map_err(no_runtime)?;
-        let running = tokio::task::spawn_blocking(move || task.block(&runtime));
+        let running = tokio::task::spawn_blocking(move || match task.cancel().is_cancelled() {
+            // Nobody waits for it any more: it was given up before its turn came.
+            true => Err(StepError::Exception(Exception::new("cancelled", "it was given up"))),
+            false => task.block(&runtime),
+        });
         running.await.unwrap_or_else(|error| match error.try_into_panic() {
             Ok(panic) => std::panic::resume_unwind(panic),
             Err(error) => Err(StepError::Exception(Exception::new("cancelled", error))),

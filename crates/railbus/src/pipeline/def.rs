@@ -320,8 +320,11 @@ impl StepDef {
         self.once.as_deref().map(fitted).unwrap_or_default()
     }
 
-    /// Forgets what it left.
+    /// Forgets what it left, and what its own steps did.
     pub(super) fn refit(&self) {
+        if let Work::Sub(Sub { body: Body::Built(inner), .. }) = &self.work {
+            inner.refit();
+        }
         if let Some(cell) = &self.once {
             *cell.lock().unwrap_or_else(PoisonError::into_inner) = Arc::default();
         }
