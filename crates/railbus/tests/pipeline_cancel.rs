@@ -2,8 +2,7 @@
 #![allow(clippy::unwrap_used, clippy::expect_used)]
 
 use railbus::{
-    Cancel, Evaluation, Failure, IntoStep, Pipeline, Retry, RunReport, Status, StepDef,
-    chain,
+    Cancel, Evaluation, Failure, IntoStep, Pipeline, Retry, RunReport, Status, StepDef, chain,
     delivery::{Decision, FailurePolicy, IntoOutcome},
     each,
     executors::Blocking,

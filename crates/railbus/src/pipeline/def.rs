@@ -1,6 +1,6 @@
 //! A step as a pipeline holds it: how it is made, and what can be said of it.
 
-use super::parts::{Arm, Asks, Body, Fitted, How, Leaves, StepDef, Stops, Sub, Work};
+use super::parts::{Asks, Body, Fitted, How, Leaves, StepDef, Stops, Sub, Work};
 use crate::{
     error::{Error, ErrorKind},
     executor::Executor,
@@ -269,12 +269,6 @@ impl StepDef {
     #[must_use]
     pub fn piped(mut self) -> Self {
         self.is_piped = true;
-        self
-    }
-
-    /// Adds a branch: what runs after it if it ends so. The flow goes on behind it after that.
-    pub(super) fn arm(mut self, label: impl Into<Arc<str>>, chain: Vec<StepDef>) -> Self {
-        self.arms.push(Arm { label: label.into(), chain });
         self
     }
 

@@ -284,7 +284,7 @@ impl Lane {
 
 impl Node {
     /// Returns where the branch of that label begins.
-    fn arm(&self, label: &str) -> Option<usize> {
+    pub(super) fn arm(&self, label: &str) -> Option<usize> {
         self.arms.iter().find(|arm| *arm.label == *label).map(|arm| arm.to)
     }
 
