@@ -31,8 +31,11 @@ impl Executor for Blocking {
         let no_runtime = |e| StepError::Exception(Exception::new("unsupported", e));
         let runtime = task::runtime("execute").map_err(no_runtime)?;
         let carried = Carried::here();
-        let work = move || carried.run(|| task.block(Some(&runtime)));
-        let running = tokio::task::spawn_blocking(work);
+        let running = tokio::task::spawn_blocking(move || match task.cancel().is_cancelled() {
+            // Nobody waits for it any more: it was given up before its turn came.
+            true => Err(StepError::Exception(Exception::new("cancelled", "it was given up"))),
+            false => carried.run(|| task.block(Some(&runtime))),
+        });
         running.await.unwrap_or_else(|error| match error.try_into_panic() {
             Ok(panic) => std::panic::resume_unwind(panic),
             Err(error) => Err(StepError::Exception(Exception::new("cancelled", error))),

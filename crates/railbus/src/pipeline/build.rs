@@ -58,7 +58,8 @@ impl Pipeline {
         self.0.nodes.iter().filter(|node| node.is_named()).map(|node| node.def.name())
     }
 
-    /// Forgets what steps that run [once](StepDef::once) left: the next run does them again.
+    /// Forgets what steps that run [once](StepDef::once) left, those of pipelines in it too: the
+    /// next run does them again.
     pub fn refit(&self) {
         self.0.nodes.iter().for_each(|node| node.def.refit());
     }
@@ -158,9 +159,8 @@ impl PipelineBuilder {
     /// Adds a branch to the step before: what runs if that returns
     /// [`Flow::branch`](crate::Flow::branch) with this label, or jumps there.
     pub fn on_label<M>(mut self, label: impl Into<Arc<str>>, step: impl IntoStep<M>) -> Self {
-        let chain = vec![step.into_step()];
         match self.line.pop() {
-            Some(last) => self.line.push(last.arm(label, chain)),
+            Some(last) => self.line.push(last.on_label(label, step)),
             None => {
                 let error =
                     Error::new(ErrorKind::Config, "pipeline", "a branch has no step before");

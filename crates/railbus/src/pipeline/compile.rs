@@ -83,10 +83,13 @@ impl Layout<'_> {
             _ => Vec::new(),
         };
         self.build_body(&mut def)?;
+        // What it leaves once is its own, also where others were made of the same one.
+        def.once = def.once.map(|_| Arc::default());
         self.nodes.push(Node {
             def,
             next: None,
             arms: Vec::new(),
+            jumps: Vec::new(),
             members: Vec::new(),
             within: self.within,
             is_told: false,
@@ -163,6 +166,12 @@ impl StepDef {
     /// Tells whether nothing is said of it that its parts don't say.
     fn is_bare(&self) -> bool {
         let Self { arms, stops, bypass, condition, once, timeout, retry, executor, .. } = self;
+        if self.problem.is_some()
+            || self.output != self.name
+            || self.bindings.pairs().next().is_some()
+        {
+            return false;
+        }
         let says_nothing = bypass.is_none() && condition.is_none() && once.is_none();
         let stops = stops.success.is_none() && stops.error.is_none() && stops.exception.is_none();
         let plain = timeout.is_none() && retry.is_none() && executor.is_none();

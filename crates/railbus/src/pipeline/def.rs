@@ -1,6 +1,6 @@
 //! A step as a pipeline holds it: how it is made, and what can be said of it.
 
-use super::parts::{Arm, Asks, Body, Fitted, How, Leaves, StepDef, Stops, Sub, Work};
+use super::parts::{Asks, Body, Fitted, How, Leaves, StepDef, Stops, Sub, Work};
 use crate::{
     error::{Error, ErrorKind},
     executor::IntoExecutor,
@@ -276,12 +276,6 @@ impl StepDef {
         self
     }
 
-    /// Adds a branch: what runs after it if it ends so. The flow goes on behind it after that.
-    pub(super) fn arm(mut self, label: impl Into<Arc<str>>, chain: Vec<StepDef>) -> Self {
-        self.arms.push(Arm { label: label.into(), chain });
-        self
-    }
-
     /// Sets whether its success ends the run (default: not).
     #[must_use]
     pub fn stop_on_success(mut self, stop: bool) -> Self {
@@ -324,8 +318,11 @@ impl StepDef {
         self.once.as_deref().map(fitted).unwrap_or_default()
     }
 
-    /// Forgets what it left.
+    /// Forgets what it left, and what its own steps did.
     pub(super) fn refit(&self) {
+        if let Work::Sub(Sub { body: Body::Built(inner), .. }) = &self.work {
+            inner.refit();
+        }
         if let Some(cell) = &self.once {
             *cell.lock().unwrap_or_else(PoisonError::into_inner) = Arc::default();
         }

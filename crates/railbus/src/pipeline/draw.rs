@@ -100,9 +100,7 @@ fn edges(plan: &Plan) -> Vec<Edge> {
             add(next, "", false);
         }
         node.arms.iter().for_each(|arm| add(arm.to, &arm.label, false));
-        for target in node.def.signature.targets() {
-            plan.find(target).into_iter().for_each(|to| add(to, "goto", true));
-        }
+        node.jumps.iter().for_each(|to| add(*to, "goto", true));
     }
     edges
 }
@@ -145,10 +143,12 @@ impl Node {
 fn mermaid(plan: &Plan, run: Option<&RunReport>) -> String {
     let mut text = String::from("flowchart TD\n");
     let mut frames: Vec<(usize, usize)> = Vec::new();
+    let mut reports = run.map(|run| run.steps().iter());
     for (index, node) in plan.nodes.iter().enumerate() {
         close(&mut text, &mut frames, index, "end");
         let pad = 4 * (frames.len() + 1);
-        let lines = node.lines(run.and_then(|run| run.step(&node.def.name)));
+        let report = reports.as_mut().filter(|_| node.is_named()).and_then(Iterator::next);
+        let lines = node.lines(report);
         let lines: Vec<String> = lines.iter().map(|line| escaped(line, "#quot;", "")).collect();
         let _ = writeln!(text, "{:pad$}s{index}[\"{}\"]", "", lines.join("<br/>"));
         if let Some(end) = node.members.last().map(|member| member.end) {
@@ -197,10 +197,12 @@ fn dot(plan: &Plan, run: Option<&RunReport>) -> String {
     let mut text = format!("digraph \"{}\" {{\n", escaped(&plan.name, "\\\"", "\\\\"));
     text.push_str("    node [shape=box, fontname=Helvetica];\n");
     let mut frames: Vec<(usize, usize)> = Vec::new();
+    let mut reports = run.map(|run| run.steps().iter());
     for (index, node) in plan.nodes.iter().enumerate() {
         close(&mut text, &mut frames, index, "}");
         let pad = 4 * (frames.len() + 1);
-        let lines = node.lines(run.and_then(|run| run.step(&node.def.name)));
+        let report = reports.as_mut().filter(|_| node.is_named()).and_then(Iterator::next);
+        let lines = node.lines(report);
         let lines: Vec<String> = lines.iter().map(|line| escaped(line, "\\\"", "\\\\")).collect();
         let _ = writeln!(text, "{:pad$}s{index} [label=\"{}\"];", "", lines.join("\\n"));
         if let Some(end) = node.members.last().map(|member| member.end) {

@@ -21,6 +21,7 @@ impl<'a> Going<'a> {
         let mut at = Some(entry);
         while let Some(index) = at {
             if let Some(reason) = self.limits.over() {
+                // Between two steps: none of them was given up.
                 lane.cancelled = Some((None, reason));
                 return;
             }
@@ -37,11 +38,17 @@ impl<'a> Going<'a> {
         let node = &self.plan.nodes[index];
         let (stops, strict) = (node.def.stops, !self.plan.lenient);
         lane.last = Some(index);
+        if lane.stopped.is_some() {
+            // A member of the group ended the run, whatever the group came to.
+            let blamed = lane.blamed.take();
+            if let Came::Not(error) = came {
+                lane.fail(Some(blamed.as_ref().unwrap_or(&node.def.name)), error);
+            }
+            return None;
+        }
         match came {
             Came::LeftOut => self.on(lane, index, node.next),
             Came::Passed => self.on(lane, index, node.arm("1").or(node.next)),
-            // A member of the group it was said so.
-            Came::Went(_) if lane.stopped.is_some() => None,
             Came::Went(Flow::Stop(_)) => self.stop(lane, node, StopReason::Asked, true),
             Came::Went(Flow::Skip) => self.on(lane, index, node.next),
             Came::Went(Flow::Goto(goto)) => self.jump(lane, index, &goto.to),
@@ -51,8 +58,9 @@ impl<'a> Going<'a> {
             }
             Came::Went(Flow::Next(_)) => self.on(lane, index, node.arm("1").or(node.next)),
             Came::Cut(reason) => {
-                lane.cancelled =
-                    Some((node.is_named().then(|| Arc::clone(&node.def.name)), reason));
+                // A group has said already which of its members it was.
+                let step = || node.is_named().then(|| Arc::clone(&node.def.name));
+                lane.cancelled.get_or_insert_with(|| (step(), reason));
                 None
             }
             Came::Not(error) => {
@@ -96,10 +104,16 @@ impl<'a> Going<'a> {
     }
 
     fn jump(self, lane: &mut Lane, from: usize, target: &str) -> Option<usize> {
-        let to = self.plan.find(target)?;
-        lane.arrivals.resize(self.plan.nodes.len(), 0);
-        lane.arrivals[to] += 1;
-        if lane.arrivals[to] >= self.plan.visits_max {
+        let node = &self.plan.nodes[from];
+        let place = node.def.signature.targets().iter().position(|known| known == target)?;
+        let to = *node.jumps.get(place)?;
+        let arrivals = lane.arrivals.entry(to).or_insert_with(|| {
+            // It may have come there on foot before.
+            let visits = lane.trail.iter().filter(|visit| visit.node as usize == to).count();
+            u32::try_from(visits).unwrap_or(u32::MAX)
+        });
+        *arrivals = arrivals.saturating_add(1);
+        if *arrivals > self.plan.visits_max {
             let (max, cycle) = (self.plan.visits_max, lane.cycle(self.plan, to));
             let why = format!("the run came to `{target}` {max} times: {cycle}");
             let name = &self.plan.nodes[from].def.name;
@@ -133,7 +147,8 @@ impl<'a> Going<'a> {
         let mut lanes = self.lanes(lane, node);
         self.run_all(&mut lanes, node, &limits).await;
         if let Some((step, reason)) = self.outer_cut(&mut lanes) {
-            lanes.into_iter().for_each(|member| lane.trail.extend(member.trail));
+            self.merge(lane, lanes, node);
+            self.note(lane, index, StepStatus::Cancelled, start.elapsed());
             lane.cancelled = Some((step, reason));
             return Came::Cut(reason);
         }
@@ -142,7 +157,8 @@ impl<'a> Going<'a> {
         let value = node.collects().then(|| self.joined(&lanes));
         let why = (!succeeded).then(|| self.why_not(node, &mut lanes));
         self.merge(lane, lanes, node);
-        self.note(lane, index, why.is_none(), start.elapsed());
+        let status = if why.is_none() { StepStatus::Success } else { StepStatus::Failure };
+        self.note(lane, index, status, start.elapsed());
         match why {
             Some((step, error)) => {
                 lane.blamed = step;
@@ -162,7 +178,8 @@ impl<'a> Going<'a> {
         let each = members.map(|steps| {
             let mut member = Lane::new(Arc::clone(&lane.store), steps.len());
             // What is piped to the group is piped to each of its members.
-            if let Some(last) = lane.last {
+            member.before = lane.last.or(lane.before);
+            if let Some(last) = member.before {
                 self.on(&mut member, last, Some(steps.start));
             }
             member
@@ -193,8 +210,10 @@ impl<'a> Going<'a> {
     /// Tells whether the whole run was given up while members ran, and in which step.
     fn outer_cut(self, lanes: &mut [Lane]) -> Option<(Option<Arc<str>>, CancelReason)> {
         let reason = self.limits.over()?;
-        let step = lanes.iter_mut().find_map(|member| member.cancelled.take())?.0;
-        Some((step, reason))
+        let mut cut = lanes.iter_mut().filter_map(|member| member.cancelled.take());
+        let first = cut.next()?.0;
+        // One that was between two of its steps names none.
+        Some((first.or_else(|| cut.find_map(|(step, _)| step)), reason))
     }
 
     /// Returns the values of the members as one.
@@ -243,11 +262,10 @@ impl<'a> Going<'a> {
     }
 
     /// Notes what a group with a name of its own came to.
-    fn note(self, lane: &mut Lane, index: usize, succeeded: bool, duration: Duration) {
+    fn note(self, lane: &mut Lane, index: usize, status: StepStatus, duration: Duration) {
         if !self.plan.nodes[index].is_named() {
             return;
         }
-        let status = if succeeded { StepStatus::Success } else { StepStatus::Failure };
         let node = u32::try_from(index).unwrap_or(u32::MAX);
         let (error, went, inside) = (None, Went::On, Inside::Nothing);
         lane.trail.push(Visit { node, status, tries: 1, duration, error, went, inside });
@@ -263,7 +281,7 @@ impl Lane {
 
 impl Node {
     /// Returns where the branch of that label begins.
-    fn arm(&self, label: &str) -> Option<usize> {
+    pub(super) fn arm(&self, label: &str) -> Option<usize> {
         self.arms.iter().find(|arm| *arm.label == *label).map(|arm| arm.to)
     }
 

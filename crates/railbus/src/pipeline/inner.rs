@@ -46,10 +46,11 @@ impl<'a> One<'a> {
                 How::Repeat(repeat) => inner.repeat(self, repeat, around, along).await,
             };
             match came {
-                // It was the step's own limit, if the run has time.
+                // It was a limit of the step's own, or of its pipeline, if the run has time.
                 Came::Cut(_) if self.going.limits.over().is_none() => {
-                    let why =
-                        format!("it took longer than {:?}", self.def().timeout.unwrap_or_default());
+                    let limit = [self.def().timeout, pipeline.0.timeout].into_iter().flatten();
+                    let limit = limit.min().unwrap_or_default();
+                    let why = format!("it took longer than {limit:?}");
                     Came::Not(StepError::Exception(Exception::new("timeout", why)))
                 }
                 came => came,
@@ -204,17 +205,25 @@ impl Inner<'_> {
     ) {
         let at_once = each.at_once.unwrap_or_else(|| available_parallelism().map_or(1, Into::into));
         let item = each.item.as_deref().unwrap_or_default();
-        let mut items = items.enumerate();
+        // What ended or panicked once is not asked again.
+        let mut items = Some(items.enumerate());
         let mut running = FuturesUnordered::new();
         loop {
             while running.len() < at_once && self.limits.over().is_none() {
+                let Some(source) = &mut items else { break };
                 // It is the program's, and may panic.
-                let next = catch_unwind(AssertUnwindSafe(|| items.next()));
-                let Ok(Some((place, value))) = next else {
-                    if next.is_err() {
-                        all.broke = true;
+                let next = catch_unwind(AssertUnwindSafe(|| source.next()));
+                let (place, value) = match next {
+                    Ok(Some(item)) => item,
+                    Ok(None) => {
+                        items = None;
+                        break;
                     }
-                    break;
+                    Err(panic) => {
+                        task::let_go(panic);
+                        (items, all.broke) = (None, true);
+                        break;
+                    }
                 };
                 let mut store = given.clone();
                 store.keep(item, value);

@@ -1,6 +1,6 @@
 //! What can be a step of a pipeline.
 
-use super::parts::{Body, How, Pipeline, StepDef, Sub, Work};
+use super::parts::{Arm, Body, How, Pipeline, StepDef, Sub, Work};
 use crate::{
     executor::IntoExecutor,
     retry::IntoRetry,
@@ -94,6 +94,21 @@ pub trait IntoStep<Marker>: Sized {
         self.into_step().output(name)
     }
 
+    /// As [`StepDef::on_success`].
+    fn on_success<N>(self, step: impl IntoStep<N>) -> StepDef {
+        self.into_step().on_success(step)
+    }
+
+    /// As [`StepDef::on_failure`].
+    fn on_failure<N>(self, step: impl IntoStep<N>) -> StepDef {
+        self.into_step().on_failure(step)
+    }
+
+    /// As [`StepDef::on_label`].
+    fn on_label<N>(self, label: impl Into<Arc<str>>, step: impl IntoStep<N>) -> StepDef {
+        self.into_step().on_label(label, step)
+    }
+
     /// As [`StepDef::stop_on_success`].
     fn stop_on_success(self, stop: bool) -> StepDef {
         self.into_step().stop_on_success(stop)
@@ -107,6 +122,41 @@ pub trait IntoStep<Marker>: Sized {
     /// As [`StepDef::stop_on_exception`].
     fn stop_on_exception(self, stop: bool) -> StepDef {
         self.into_step().stop_on_exception(stop)
+    }
+}
+
+impl StepDef {
+    /// Adds a branch: what runs after it if it succeeds, as
+    /// [`PipelineBuilder::on_success`](super::PipelineBuilder::on_success) does.
+    ///
+    /// # Examples
+    /// ```
+    /// use railbus::{IntoStep, Pipeline, StepDef, chain};
+    ///
+    /// let says = |name: &str| StepDef::value(name, |_| 1);
+    /// let tell = says("mail").on_failure(says("sms").on_failure(says("call")));
+    /// let pipeline = Pipeline::new("p").step(says("a")).on_success(chain((tell, says("log"))));
+    /// assert_eq!(pipeline.build()?.steps().collect::<Vec<_>>(), ["a", "mail", "sms", "call", "log"]);
+    /// # Ok::<(), railbus::Error>(())
+    /// ```
+    #[must_use]
+    pub fn on_success<M>(self, step: impl IntoStep<M>) -> Self {
+        self.on_label("1", step)
+    }
+
+    /// Adds a branch: what runs after it if it does not succeed, as
+    /// [`PipelineBuilder::on_failure`](super::PipelineBuilder::on_failure) does.
+    #[must_use]
+    pub fn on_failure<M>(self, step: impl IntoStep<M>) -> Self {
+        self.on_label("0", step)
+    }
+
+    /// Adds a branch by its label, as
+    /// [`PipelineBuilder::on_label`](super::PipelineBuilder::on_label) does.
+    #[must_use]
+    pub fn on_label<M>(mut self, label: impl Into<Arc<str>>, step: impl IntoStep<M>) -> Self {
+        self.arms.push(Arm { label: label.into(), chain: vec![step.into_step()] });
+        self
     }
 }
 

@@ -97,6 +97,7 @@ impl Walk<'_> {
         }
         for target in self.nodes[index].def.signature.targets().to_vec() {
             let to = self.target(index, &target)?;
+            self.nodes[index].jumps.push(to);
             // Whoever was here before has left all that the way to it needs.
             if self.seen.contains(&to) && self.nodes[to].within == self.nodes[index].within {
                 self.nodes[to].takes = self.nodes[to].takes.take().or_else(|| self.first_need(to));

@@ -14,7 +14,7 @@ use crate::{
     step::{Bindings, Exception, StepError, Store},
     task,
 };
-use std::{future::Future, pin::pin, sync::Arc, time::Duration};
+use std::{collections::HashMap, future::Future, pin::pin, sync::Arc, time::Duration};
 use tokio::time::Instant;
 
 /// What a run is for.
@@ -49,10 +49,12 @@ pub(super) struct Lane {
     pub(super) cancelled: Option<(Option<Arc<str>>, CancelReason)>,
     // The step it came from.
     pub(super) last: Option<usize>,
+    // The step before the group that it is a member of.
+    pub(super) before: Option<usize>,
     // What the next step's inputs are bound to, if not to what was found when it was built.
     pub(super) bound: Option<Arc<Bindings>>,
-    // How often a jump led to each step.
-    pub(super) arrivals: Vec<u32>,
+    // How often it came to each step that a jump led to.
+    pub(super) arrivals: HashMap<usize, u32>,
 }
 
 /// Why what ran was cut off.
@@ -76,8 +78,9 @@ impl Lane {
             is_told_to_stop: false,
             cancelled: None,
             last: None,
+            before: None,
             bound: None,
-            arrivals: Vec::new(),
+            arrivals: HashMap::new(),
         }
     }
 

@@ -6,7 +6,7 @@ use super::{
     log::Log,
     observe::Told,
     once::{Along, Around, Came, One, panicked},
-    parts::Work,
+    parts::{Kept, Work},
     report::{Inside, Jump, Visit, Went, said},
     status::StepStatus,
 };
@@ -17,9 +17,12 @@ use crate::{
     step::{Bindings, Bypass, Exception, Flow, StepError, StepResult, Store},
     task,
 };
+use futures_util::poll;
 use std::{
     panic::{AssertUnwindSafe, catch_unwind},
+    pin::pin,
     sync::Arc,
+    task::Poll,
     time::Duration,
 };
 use tokio::time::Instant;
@@ -107,20 +110,35 @@ impl One<'_> {
             let (start, mut along) = (self.starts(lane, bindings).await, Along::default());
             let (came, tries) = self.tries(&lane.store, bindings, &mut along).await;
             let value = match &came {
-                Came::Went(Flow::Next(value)) => Ok(value.clone()),
+                Came::Went(Flow::Next(value)) => {
+                    Ok(Kept { value: value.clone(), left: along.left.clone() })
+                }
                 _ => Err(()),
             };
             ran = Some((came, tries, start, along));
             value
         };
-        let kept = cell.get_or_try_init(|| work).await.cloned();
+        // Another run may be at it, which this one waits for no longer than it may take.
+        let kept = {
+            let mut kept = pin!(cell.get_or_try_init(|| work));
+            match poll!(&mut kept) {
+                Poll::Ready(kept) => Ok(kept),
+                Poll::Pending => self.going.limits.bound(None, kept).await,
+            }
+        };
         match (ran, kept) {
             (Some((came, tries, start, along)), _) => {
                 self.ended(lane, came, tries, start, along).await
             }
-            (None, kept) => {
-                if let Ok(Some(value)) = kept {
-                    Arc::make_mut(&mut lane.store).keep(&self.def().output, value);
+            (None, Err(cut)) => {
+                self.ended(lane, cut.into(), 0, Instant::now(), Along::default()).await
+            }
+            (None, Ok(kept)) => {
+                if let Ok(Kept { value, left }) = kept {
+                    let own = value.iter().map(|value| (&self.def().output, value));
+                    for (name, value) in own.chain(left.iter().map(|(name, value)| (name, value))) {
+                        Arc::make_mut(&mut lane.store).keep(&**name, value.clone());
+                    }
                 }
                 self.passed(lane, Came::Passed, "fitted").await
             }

@@ -75,7 +75,14 @@ pub struct StepDef {
 }
 
 /// What a step left that runs once.
-pub(super) type Fitted = OnceCell<Option<RawPayload>>;
+pub(super) type Fitted = OnceCell<Kept>;
+
+/// The value of a step, and what its own steps left, by their names for it.
+#[derive(Clone, Debug)]
+pub(super) struct Kept {
+    pub(super) value: Option<RawPayload>,
+    pub(super) left: Vec<(Arc<str>, RawPayload)>,
+}
 
 /// What a step does.
 #[derive(Clone)]
@@ -242,6 +249,8 @@ pub(super) struct Node {
     pub(super) def: StepDef,
     pub(super) next: Option<usize>,
     pub(super) arms: Vec<Way>,
+    // The steps it may jump to, in the order of its signature.
+    pub(super) jumps: Vec<usize>,
     // Where each member of a group begins.
     pub(super) members: Vec<Range<usize>>,
     // The member of a group that it belongs to, by the member's first step; none: of the line.

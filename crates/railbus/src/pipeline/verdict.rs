@@ -1,6 +1,7 @@
 //! What the report of a run says: what the run came to, and what became of every step.
 
 use super::{
+    parts::Node,
     report::{RunReport, StepReport, one_line, said},
     status::{CancelReason, Status, StopReason},
 };
@@ -53,7 +54,8 @@ impl RunReport {
 
     fn is_last(&self, step: &str) -> bool {
         let last = self.last.map(|last| &self.plan.nodes[last]);
-        last.is_some_and(|last| &*last.def.name == step && last.next.is_none())
+        let has_more = |last: &Node| last.next.is_some() || last.arm("1").is_some();
+        last.is_some_and(|last| &*last.def.name == step && !has_more(last))
     }
 
     /// Returns the value of the step that the run came to last, if it left one.

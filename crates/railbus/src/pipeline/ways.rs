@@ -84,7 +84,7 @@ impl Walk<'_> {
             self.line(member.start, None, before)?;
             together.push(self.back(mark));
         }
-        self.no_clash(index, &together)?;
+        self.no_clash(index)?;
         let own = self.own(index, together);
         for (name, left) in &own {
             self.maybe.insert(name.clone(), left.clone());
@@ -265,18 +265,33 @@ impl Walk<'_> {
         self.nodes[index].takes.as_deref() == Some(&*need.name)
     }
 
-    /// Members of a group run at the same time: none may leave what another does.
-    pub(super) fn no_clash(&self, index: usize, together: &[Changes]) -> Result<()> {
-        let mut known: HashMap<&str, &Left> = HashMap::new();
-        for (name, left) in together.iter().flatten() {
-            let Some(other) = known.insert(name, left) else { continue };
-            let (a, b) = (self.by(other.by), self.by(left.by));
-            let (a, b) = if other.by < left.by { (a, b) } else { (b, a) };
-            let why = format!("{a} and {b} both leave `{name}`, side by side");
-            let error = Error::new(ErrorKind::Config, "pipeline", why);
-            let error = error.with("step", &self.nodes[index].def.name);
-            return Err(error.hint("give one of the values another name: .output(..)"));
+    /// Members of a group run at the same time: none may leave what another does, be it on one of
+    /// its ways only.
+    pub(super) fn no_clash(&self, index: usize) -> Result<()> {
+        let mut known: HashMap<&str, (usize, usize)> = HashMap::new();
+        let members = self.nodes[index].members.iter().cloned().enumerate();
+        for (member, at) in members.flat_map(|(member, steps)| steps.map(move |at| (member, at))) {
+            for name in self.names_left(at) {
+                let other = known.insert(name, (member, at));
+                let Some((_, other)) = other.filter(|(of, _)| *of != member) else { continue };
+                let (a, b) = (self.by(Some(other)), self.by(Some(at)));
+                let why = format!("{a} and {b} both leave `{name}`, side by side");
+                let error = Error::new(ErrorKind::Config, "pipeline", why);
+                let error = error.with("step", &self.nodes[index].def.name);
+                return Err(error.hint("give one of the values another name: .output(..)"));
+            }
         }
         Ok(())
+    }
+
+    /// Returns the names of the values that a step may leave.
+    fn names_left(&self, index: usize) -> Vec<&str> {
+        let (node, def) = (&self.nodes[index], &self.nodes[index].def);
+        if let Some(leaves) = def.sub_leaves() {
+            return leaves.iter().map(|leaf| &*leaf.name).collect();
+        }
+        let is_nothing = def.signature.output_kind().is_some_and(Kind::is_nothing);
+        let leaves = node.is_told || node.is_named() && !is_nothing;
+        leaves.then_some(&*def.output).into_iter().collect()
     }
 }
