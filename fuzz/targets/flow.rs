@@ -10,8 +10,7 @@ fuzz_target!(|text: &str| match parse(text) {
         let steps = flow.steps();
         steps.iter().for_each(|step| assert_eq!(&text[step.span.clone()], step.name));
         let canonical = flow.to_string();
-        let again = parse(&canonical);
-        let again = again.unwrap_or_else(|e| panic!("{canonical} is not read: {e}"));
+        let Ok(again) = parse(&canonical) else { panic!("{canonical} is not read") };
         assert_eq!(again.to_string(), canonical);
         assert!(alike(&flow, &again), "{text} is not {canonical}");
     }

@@ -34,6 +34,9 @@ pub(crate) enum Command {
     /// Look at groups, forget abandoned ones
     #[command(subcommand)]
     Groups(Groups),
+    /// Look at runs of pipelines, cancel them, delete old ones
+    #[command(subcommand)]
+    Runs(Runs),
     /// Look at a bus and say what is wrong, or may soon be
     #[command(after_help = "Exit codes: 0 if no check failed, warnings allowed; 1 if one did")]
     Doctor(Doctor),
@@ -211,6 +214,71 @@ pub(crate) enum Groups {
         #[arg(long)]
         dry_run: bool,
     },
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum Runs {
+    /// List runs, newest first
+    Ls {
+        /// The bus, such as sqlite:orders.db
+        url: String,
+        #[command(flatten)]
+        filter: WhichRuns,
+        /// The page behind the run of this id
+        #[arg(long, value_name = "ID")]
+        after: Option<String>,
+        /// At most so many
+        #[arg(long)]
+        limit: Option<u64>,
+    },
+    /// Show one run: what it began with, each step, and where it would go on
+    Show {
+        /// The bus, such as sqlite:orders.db
+        url: String,
+        /// The run's id
+        id: String,
+    },
+    /// Ask for the end of a run; one that nobody runs ends at once
+    Cancel {
+        /// The bus, such as sqlite:orders.db
+        url: String,
+        /// The run's id
+        id: String,
+    },
+    /// Go on with a run that was left
+    #[command(hide = true)]
+    Resume {
+        /// The app file that has the run's pipeline
+        app: PathBuf,
+        /// The run's id
+        id: String,
+    },
+    /// Delete runs in which nothing has happened for a while: those that have ended, unless --status
+    /// says otherwise
+    Prune {
+        /// The bus, such as sqlite:orders.db
+        url: String,
+        /// How long ago something last happened in them, such as 30d
+        #[arg(long, value_name = "DURATION")]
+        older_than: String,
+        #[command(flatten)]
+        filter: WhichRuns,
+        /// Say what would be deleted, and leave it
+        #[arg(long)]
+        dry_run: bool,
+    },
+}
+
+/// Which runs: those that match everything given.
+#[derive(Clone, Debug, Default, Args)]
+pub(crate) struct WhichRuns {
+    /// Runs of this pipeline, as a pattern
+    #[arg(long, value_name = "PATTERN")]
+    pub(crate) pipeline: Option<String>,
+    /// Runs that stand so: running, left, success, failure, exception, stopped, cancelled; several
+    /// with commas
+    #[arg(long, value_name = "STATUS", value_delimiter = ',')]
+    pub(crate) status: Vec<String>,
 }
 
 #[derive(Debug, Args)]

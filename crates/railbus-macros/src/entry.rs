@@ -10,12 +10,13 @@ struct Settings {
     many: bool,
     workers: Option<usize>,
     timeout_ms: u64,
+    steps: Option<Expr>,
 }
 
 const TIMEOUT_MS: u64 = 60_000;
 
 pub(crate) fn main(arguments: TokenStream, item: &ItemFn) -> TokenStream {
-    let settings = settings(arguments, &["flavor", "worker_threads"], true);
+    let settings = settings(arguments, &["flavor", "worker_threads", "steps"], true);
     let checked = settings.and_then(|settings| check(item, "main", MAIN).map(|()| settings));
     let settings = match checked {
         Ok(settings) => settings,
@@ -27,12 +28,13 @@ pub(crate) fn main(arguments: TokenStream, item: &ItemFn) -> TokenStream {
     };
     let ItemFn { attrs, vis, sig, block, .. } = item;
     let runtime = runtime(&settings);
-    // A program that serves as a worker of its own becomes one here, before there is a runtime:
-    // the place of `worker::init`.
+    // A program that serves as a worker of its own becomes one here, before there is a runtime.
+    let worker = settings.steps.map(|steps| quote!(::railbus::worker::init(#steps);));
     quote! {
         #(#attrs)*
         #vis fn main() -> ::std::process::ExitCode {
             #sig #block
+            #worker
             ::railbus::__private::run_main(#runtime, main())
         }
     }
@@ -120,11 +122,16 @@ fn runtime(settings: &Settings) -> TokenStream {
 
 fn settings(arguments: TokenStream, known: &[&str], many: bool) -> Result<Settings> {
     let parser = |input: syn::parse::ParseStream<'_>| attributes::settings(input, known);
-    let mut settings = Settings { many, workers: None, timeout_ms: TIMEOUT_MS };
+    let mut settings = Settings { many, workers: None, timeout_ms: TIMEOUT_MS, steps: None };
     let mut workers_at = None;
     for setting in parser.parse2(arguments)? {
         match setting.key.to_string().as_str() {
             "flavor" => settings.many = is_many(&setting)?,
+            "steps" => {
+                let missing =
+                    || setting.refuse("`steps` takes a set: `steps = Steps::new().add(..)`");
+                settings.steps = Some(setting.value.clone().ok_or_else(missing)?);
+            }
             "timeout" => settings.timeout_ms = millis(&setting)?,
             _ => {
                 settings.workers = Some(count(&setting)?);

@@ -48,7 +48,10 @@ pub fn derive_event(input: TokenStream) -> TokenStream {
 /// Makes an async `main` a program: starts a runtime and runs it there.
 ///
 /// The runtime has as many threads as there are processors; `worker_threads = 4` says how many,
-/// `flavor = "current_thread"` that there are none beside the main one. `main` returns nothing, an
+/// `flavor = "current_thread"` that there are none beside the main one. With `steps = EXPR`, a
+/// [`Steps`](https://docs.rs/railbus/latest/railbus/struct.Steps.html), the program can start itself
+/// again to run these steps in processes (feature `processes`): where it was started for that,
+/// `main` is not run. `main` returns nothing, an
 /// `ExitCode`, or a `Result` of them with any error that is Send and Sync, such as `railbus::Error`,
 /// `railbus::BoxError` or anyhow's, but not `Box<dyn Error>`. An error is told on stderr, as `error: ..`
 /// and, where it is known what to do about it, `help: ..`, and the program exits with 1.

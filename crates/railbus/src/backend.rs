@@ -8,6 +8,10 @@ use tokio::time::{sleep, timeout};
 pub use crate::{
     accounts::{Accounts, Advance, Position, RunMark, Tally},
     capability::{Batch, Broadcast, Capability, Fencing, Ordering, Release, Replay},
+    journal::{
+        Begun, Journal, Journaled, NewRun, Record, RecordStatus, Recorded, RunEnd, RunError,
+        RunFilter, RunInfo, RunLease, RunState, Told, Went,
+    },
     keeper::{GroupInfo, HISTORY_MAX, Keeper, Letter, LetterFilter, LetterId},
     transfer::{
         Leased, Outgoing, Receipt, Settle, SharedFilter, Start, Subscribe, Undecodable, Verdict,
@@ -130,6 +134,12 @@ pub trait Backend: Send + Sync + fmt::Debug + 'static {
 
     /// Returns what is kept beyond the events, if anything is: groups and dead letters.
     fn keeper(&self) -> Option<&dyn Keeper> {
+        None
+    }
+
+    /// Returns the journal of runs, if the backend keeps one. Held by whoever runs a run, it does not
+    /// keep the backend open.
+    fn journal(&self) -> Option<Arc<dyn Journal>> {
         None
     }
 

@@ -71,6 +71,8 @@ pub struct Capability {
     pub batch: Batch,
     /// Whether input positions are stored with the events, atomically.
     pub positions: bool,
+    /// Whether runs of pipelines are kept, so that they go on where their process died.
+    pub journal: bool,
     /// Whether events survive the process.
     pub durable: bool,
     /// The largest payload, in bytes of its JSON text.
@@ -102,6 +104,7 @@ impl Capability {
             release: Release::Free,
             batch: Batch::BestEffort,
             positions: false,
+            journal: false,
             durable: false,
             payload_max: usize::MAX,
             batch_max: usize::MAX,

@@ -23,6 +23,7 @@ const MOST: i64 = 253_402_207_199_999_999;
 /// let end = start.after(Duration::from_millis(1500));
 /// assert_eq!(end.to_string(), "2026-01-01T00:00:01.500000Z");
 /// assert_eq!(end.since(start), Duration::from_millis(1500));
+/// assert_eq!(end.before(Duration::from_millis(1500)), start);
 /// assert_eq!(Timestamp::from_micros(start.as_micros()), start);
 /// assert!(Timestamp::now() > Timestamp::from_micros(0));
 /// # Ok::<(), railbus::Error>(())
@@ -60,6 +61,13 @@ impl Timestamp {
         Self::from_micros(self.0.saturating_add(micros))
     }
 
+    /// Returns this point minus `duration`, held at the far end instead of overflowing.
+    #[must_use]
+    pub fn before(self, duration: Duration) -> Self {
+        let micros = i64::try_from(duration.as_micros()).unwrap_or(i64::MAX);
+        Self::from_micros(self.0.saturating_sub(micros))
+    }
+
     /// Returns how long ago `earlier` was, zero if it lies ahead.
     #[must_use]
     pub fn since(self, earlier: Self) -> Duration {
@@ -91,7 +99,7 @@ impl FromStr for Timestamp {
     }
 }
 
-/// Reads a duration as people write it: `30s`, `1h30m`, `250ms`.
+/// Reads a duration as people write it: `30s`, `1h30m`, `250ms`, `30d`; a day has 24 hours.
 ///
 /// # Examples
 /// ```
@@ -99,6 +107,7 @@ impl FromStr for Timestamp {
 /// use std::time::Duration;
 ///
 /// assert_eq!(parse_duration("1m30s")?, Duration::from_secs(90));
+/// assert_eq!(parse_duration("2d")?, Duration::from_secs(48 * 60 * 60));
 /// assert!(parse_duration("soon").is_err() && parse_duration("-1s").is_err());
 /// # Ok::<(), railbus::Error>(())
 /// ```
@@ -108,10 +117,16 @@ impl FromStr for Timestamp {
 pub fn parse_duration(text: &str) -> Result<Duration> {
     let wrong = || {
         Error::new(ErrorKind::Config, "duration", format!("`{text}` is not a duration"))
-            .hint("write a number and a unit, such as 250ms, 30s, 5m, 24h")
+            .hint("write a number and a unit, such as 250ms, 30s, 5m, 24h, 30d")
     };
-    let span: jiff::SignedDuration = text.trim().parse().map_err(|_| wrong())?;
-    Duration::try_from(span).map_err(|_| wrong())
+    // Of days it has to be said how long they are.
+    let days = |text: &str| {
+        let span: jiff::Span = text.parse()?;
+        span.to_duration(jiff::SpanRelativeTo::days_are_24_hours())
+    };
+    let text = text.trim();
+    let span = text.parse::<jiff::SignedDuration>().or_else(|_| days(text));
+    Duration::try_from(span.map_err(|_| wrong())?).map_err(|_| wrong())
 }
 
 #[cfg(test)]

@@ -8,15 +8,17 @@ pub mod error;
 pub mod id;
 pub mod retry;
 pub mod clock;
-
 pub mod shutdown;
 pub mod cancel;
+#[cfg(feature = "processes")]
+mod guardian;
 pub mod instrument;
 mod task;
 
 pub mod topic;
 pub mod payload;
 pub mod event;
+pub mod schedule;
 pub mod context;
 pub mod options;
 pub mod codec;
@@ -28,6 +30,7 @@ pub mod delivery;
 pub mod accounts;
 pub mod transfer;
 pub mod keeper;
+pub mod journal;
 pub mod capability;
 pub mod backend;
 pub mod handler;
@@ -38,7 +41,8 @@ pub mod input;
 pub mod middlewares;
 pub mod backends;
 pub mod executors;
-#[cfg(feature = "app")]
+#[cfg(feature = "processes")]
+pub mod worker;
 pub mod inputs;
 #[cfg(feature = "app")]
 pub mod steps;
@@ -74,6 +78,7 @@ pub use predicate::{
 };
 pub use railbus_macros::{Event, main, step, test};
 pub use retry::Retry;
+pub use schedule::Schedule;
 pub use serde_json::{Map, Value, json};
 pub use state::State;
 pub use step::{Failure, Flow, OrFail, StepError, StepResult, Store};

@@ -24,9 +24,20 @@ use std::fmt;
 const FLOORS: &[(&str, &[&str])] = &[
     (
         "ground",
-        &["sync", "error", "id", "retry", "clock", "shutdown", "cancel", "instrument", "task"],
+        &[
+            "sync",
+            "error",
+            "id",
+            "retry",
+            "clock",
+            "shutdown",
+            "cancel",
+            "guardian",
+            "instrument",
+            "task",
+        ],
     ),
-    ("values", &["topic", "payload", "event", "context", "options", "codec"]),
+    ("values", &["topic", "payload", "event", "schedule", "context", "options", "codec"]),
     (
         "contracts",
         &[
@@ -37,6 +48,7 @@ const FLOORS: &[(&str, &[&str])] = &[
             "accounts",
             "transfer",
             "keeper",
+            "journal",
             "capability",
             "backend",
             "handler",

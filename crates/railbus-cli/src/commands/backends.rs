@@ -67,6 +67,7 @@ fn facts(row: &Row) -> Vec<Fact> {
         ("keeps_finished", "outcome by subscription", c.keeps_finished.into()),
         ("durable", "durable", c.durable.into()),
         ("positions", "input positions", c.positions.into()),
+        ("journal", "durable runs", c.journal.into()),
         ("batch", "a batch is", batch(c.batch).into()),
         ("payload_max_bytes", "largest payload", limit(c.payload_max)),
         ("batch_max", "largest batch", limit(c.batch_max)),

@@ -1,7 +1,7 @@
 //! From the command line to its command, and from there to the exit code.
 
 use super::{
-    backends, check, completions, conformance, dlq, doctor, groups, publish, run, subscribe,
+    backends, check, completions, conformance, dlq, doctor, groups, publish, run, runs, subscribe,
 };
 use crate::{
     args::{Cli, Command},
@@ -26,6 +26,7 @@ pub(crate) async fn dispatch(cli: Cli) -> u8 {
         Command::Subscribe(args) => subscribe::subscribe(args, json).await,
         Command::Dlq(args) => dlq::dlq(&args, json).await,
         Command::Groups(args) => groups::groups(&args, json).await,
+        Command::Runs(args) => runs::runs(&args, json).await,
         Command::Doctor(args) => doctor::doctor(args, json).await,
         Command::Backends => backends::backends(json),
         Command::Conformance(args) => conformance::conformance(args, json).await,

@@ -145,13 +145,13 @@ pub(super) fn page(letter: &Letter) -> Result<String> {
 }
 
 /// Writes text of several lines, the later ones under the first.
-fn indented(text: &str, by: usize) -> String {
+pub(super) fn indented(text: &str, by: usize) -> String {
     let lines: Vec<_> = text.trim_end().lines().map(output::plain).collect();
     lines.join(&format!("\n{:by$}", ""))
 }
 
 /// Writes JSON for people; what is nested too deeply for that stays as it is.
-fn pretty(text: &[u8]) -> String {
+pub(super) fn pretty(text: &[u8]) -> String {
     let Ok(value) = serde_json::from_slice::<Value>(text) else {
         return output::json_line(&String::from_utf8_lossy(text));
     };

@@ -12,6 +12,8 @@ mod letters;
 mod report;
 mod dlq;
 mod groups;
+mod journaled;
+mod runs;
 mod payloads;
 mod publish;
 mod progress;

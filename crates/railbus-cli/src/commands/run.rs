@@ -51,7 +51,7 @@ pub(super) async fn run(args: Run, json: bool) -> Result<u8> {
 }
 
 fn refuse_endless(spec: &AppSpec, until_idle: bool) -> Result<()> {
-    let endless = spec.inputs.iter().find(|input| matches!(input, InputSpec::Interval(_)));
+    let endless = spec.inputs.iter().find(|input| input.is_endless());
     match endless {
         Some(input) if until_idle => {
             let why = "--until-idle needs inputs that end";

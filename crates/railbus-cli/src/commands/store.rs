@@ -45,7 +45,7 @@ impl Shared {
     }
 }
 
-/// How long events are kept by who only looks: whoever wrote them may keep them longer than the
+/// How long events and runs are kept by who only looks: whoever wrote them may keep them longer than the
 /// default, and has not told us.
 const KEPT: &str = "876000h";
 
@@ -82,8 +82,10 @@ pub(super) async fn existing(options: &Options, operation: &'static str) -> Resu
 
 fn keeping(options: &Options, row: &Row) -> Options {
     let mut options = options.clone();
-    if row.settings.iter().any(|setting| setting.key == "retention") {
-        options.set("retention", KEPT);
+    for key in ["retention", "journal_retention"] {
+        if row.settings.iter().any(|setting| setting.key == key) {
+            options.set(key, KEPT);
+        }
     }
     options
 }
@@ -107,6 +109,7 @@ mod tests {
             (row.check)(&opened)?;
             let kept = (row.scheme == "sqlite").then_some(KEPT);
             assert_eq!(opened.text("retention"), kept, "{url}");
+            assert_eq!(opened.text("journal_retention"), kept, "{url}");
         }
         Ok(())
     }

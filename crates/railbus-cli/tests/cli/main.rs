@@ -8,6 +8,7 @@ mod files;
 mod groups;
 mod printed;
 mod publish;
+mod runs;
 mod subscribe;
 
 use rustix::process::{Pid, Signal, kill_process};

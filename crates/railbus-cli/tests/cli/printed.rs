@@ -16,7 +16,8 @@ fn the_backends_are_listed_with_what_they_guarantee() {
     assert_eq!((&memory["delay"], &sqlite["delay"]), (&json!("unlimited"), &json!("unlimited")));
     let keys: Vec<_> =
         sqlite["settings"].as_array().unwrap().iter().map(|s| text(s, "key")).collect();
-    assert!(keys.contains(&"retention"), "{keys:?}");
+    assert!(keys.contains(&"retention") && keys.contains(&"journal_retention"), "{keys:?}");
+    assert_eq!((&memory["journal"], &sqlite["journal"]), (&json!(false), &json!(true)));
     assert!(memory.as_object().unwrap().keys().eq(sqlite.as_object().unwrap().keys()));
 
     let table = scene.ok(&["backends"]);
@@ -30,7 +31,7 @@ fn completions_are_a_script_for_each_shell() {
     let scene = Scene::new();
     for shell in ["bash", "zsh", "fish", "elvish", "powershell"] {
         let script = scene.ok(&["completions", shell]);
-        for command in ["publish", "subscribe", "redrive", "backends", "doctor"] {
+        for command in ["publish", "subscribe", "redrive", "backends", "doctor", "runs"] {
             assert!(script.contains(command), "no {command} for {shell}");
         }
     }
@@ -40,11 +41,21 @@ fn completions_are_a_script_for_each_shell() {
 #[test]
 fn every_command_has_help() {
     let scene = Scene::new();
-    let commands = ["run", "check", "publish", "subscribe", "dlq", "groups", "backends", "doctor"];
+    let commands =
+        ["run", "check", "publish", "subscribe", "dlq", "groups", "runs", "backends", "doctor"];
     for command in commands {
         assert!(scene.ok(&[command, "--help"]).contains("Usage: railbus"), "{command}");
     }
-    for command in [["dlq", "ls"], ["dlq", "show"], ["dlq", "purge"], ["groups", "prune"]] {
+    for command in [
+        ["dlq", "ls"],
+        ["dlq", "show"],
+        ["dlq", "purge"],
+        ["groups", "prune"],
+        ["runs", "ls"],
+        ["runs", "show"],
+        ["runs", "cancel"],
+        ["runs", "prune"],
+    ] {
         assert!(scene.ok(&[&command[..], &["--help"]].concat()).contains("<URL>"), "{command:?}");
     }
 }

@@ -1,10 +1,11 @@
 //! The `[[input]]` tables of an app file.
 
 use super::{
-    spec::{InputSpec, IntervalSpec, NdjsonSpec},
+    spec::{InputSpec, NdjsonSpec, ScheduleSpec},
     table::{Field, Table, suggest},
     values::{event_name, from_folder, whole},
 };
+use crate::schedule::{Cron, Missed, Schedule, Wrong};
 use serde_json::Value;
 use std::{ops::Range, path::Path};
 
@@ -12,16 +13,22 @@ use std::{ops::Range, path::Path};
 enum Kind {
     Ndjson,
     Interval,
+    Cron,
+    At,
     Later,
 }
 
-const KINDS: [(&str, Kind); 5] = [
+const KINDS: [(&str, Kind); 6] = [
     ("ndjson", Kind::Ndjson),
     ("interval", Kind::Interval),
+    ("cron", Kind::Cron),
+    ("at", Kind::At),
     ("http", Kind::Later),
     ("command", Kind::Later),
-    ("cron", Kind::Later),
 ];
+
+const MISSED: [(&str, Missed); 3] =
+    [("skip", Missed::Skip), ("latest", Missed::Latest), ("all", Missed::All)];
 
 /// Reads all inputs; names must be unique among them.
 pub(super) fn read(root: &Table<'_>, folder: &Path) -> Vec<InputSpec> {
@@ -49,10 +56,12 @@ fn input(table: &Table<'_>, folder: &Path) -> Option<(InputSpec, Range<usize>)> 
     let text = field.text()?;
     match KINDS.iter().find(|(name, _)| *name == text).map(|(_, kind)| kind) {
         Some(Kind::Ndjson) => ndjson(table, folder),
-        Some(Kind::Interval) => interval(table),
+        Some(Kind::Interval) => scheduled(table, every),
+        Some(Kind::Cron) => scheduled(table, cron),
+        Some(Kind::At) => scheduled(table, at),
         Some(Kind::Later) => {
             let why = format!("inputs of kind `{text}` are not yet available in this version");
-            table.notes.hinted(field.span, why, "available: ndjson, interval");
+            table.notes.hinted(field.span, why, "available: ndjson, interval, cron, at");
             None
         }
         None => {
@@ -104,22 +113,66 @@ fn check_file(field: &Field<'_>, path: &Path) {
     field.notes.hinted(field.span.clone(), why, hint);
 }
 
-fn interval(table: &Table<'_>) -> Option<(InputSpec, Range<usize>)> {
+/// Reads an input that ticks; `when` reads what is peculiar to its kind.
+fn scheduled(
+    table: &Table<'_>,
+    when: fn(&Table<'_>) -> Option<Schedule>,
+) -> Option<(InputSpec, Range<usize>)> {
     let name = table.take("name");
-    let every = table.need("every", "every = \"30s\"").map(|f| f.duration());
+    let schedule = when(table);
     let event_type = table.need("type", "type = \"tick\"");
     let topic = table.take("topic").map(|f| event_name(&f, "topic"));
     let payload = table.take("payload").map(|f| f.json());
+    let jitter = table.take("jitter").map(|f| (f.duration(), f));
+    let missed = table.take("missed").map(|f| f.one_of(&MISSED));
     table.finish();
     let (name, at) = named(name, event_type.as_ref())?;
-    let spec = IntervalSpec {
+    let mut schedule = schedule?.missed(whole(missed)?.unwrap_or_default());
+    if let Some((jitter, field)) = jitter {
+        schedule = schedule.jitter(jitter?).map_err(|e| field.refused(&e)).ok()?;
+    }
+    let spec = ScheduleSpec {
         name: name.into(),
-        every: every??,
+        schedule,
         event_type: event_name(&event_type?, "type")?.into(),
         topic: whole(topic)?.map(Into::into),
         payload: whole(payload)?.unwrap_or(Value::Null),
     };
-    Some((InputSpec::Interval(spec), at))
+    Some((InputSpec::Schedule(spec), at))
+}
+
+fn every(table: &Table<'_>) -> Option<Schedule> {
+    let field = table.need("every", "every = \"30s\"")?;
+    Schedule::every(field.duration()?).map_err(|e| field.refused(&e)).ok()
+}
+
+fn cron(table: &Table<'_>) -> Option<Schedule> {
+    let field = table.need("cron", "cron = \"0 2 * * *\"");
+    let zone = table.take("time_zone");
+    let noted = |field: &Field<'_>, wrong: Wrong| {
+        field.notes.hinted(field.inside(&wrong.part), wrong.why, wrong.hint);
+    };
+    let field = field?;
+    let mut cron = Cron::parse(field.text()?).map_err(|e| noted(&field, e)).ok()?;
+    if let Some(zone) = zone {
+        cron = cron.in_zone(zone.text()?).map_err(|e| noted(&zone, e)).ok()?;
+    }
+    Some(Schedule::of_cron(cron))
+}
+
+/// Reads one time or several, as texts or as TOML has them.
+fn at(table: &Table<'_>) -> Option<Schedule> {
+    let field = table.need("at", "at = \"2026-04-01T08:00:00+02:00\", or several in brackets")?;
+    let times = match field.json()? {
+        Value::Array(times) => times,
+        one => vec![one],
+    };
+    let texts: Option<Vec<&str>> = times.iter().map(Value::as_str).collect();
+    let Some(texts) = texts else {
+        field.wrong("a time, or an array of times", None);
+        return None;
+    };
+    Schedule::at(texts).map_err(|e| field.refused(&e)).ok()
 }
 
 /// Returns the name and where it stands; without one, the field that stands in for it.

@@ -12,12 +12,11 @@ mod subscriptions;
 mod fit;
 mod file;
 mod summary;
-mod pump;
 mod program;
 
 pub use problem::{LoadError, Place, Problem, Problems};
 pub use program::{App, Ended, Progress};
 pub use spec::{
-    AppSpec, InputSpec, IntervalSpec, NdjsonSpec, PipelineSpec, StepSpec, SubscriptionSpec,
+    AppSpec, InputSpec, NdjsonSpec, PipelineSpec, ScheduleSpec, StepSpec, SubscriptionSpec,
 };
 pub use summary::Summary;

@@ -1,18 +1,19 @@
 //! A running app: what its file says, put to work.
 
 use super::{
-    pump::{pump, resume},
     spec::{AppSpec, InputSpec, SubscriptionSpec},
     summary::{Summary, of_process},
 };
 use crate::{
     backend::{RunMark, Tally},
-    bus::{Bus, Opening},
+    bus::{Bus, Opening, feed, resume},
     delivery::Delivery,
     error::{BoxError, Error, ErrorKind, Result},
+    event::Event,
     input::EventInput,
-    inputs::{interval::Interval, ndjson::Ndjson},
+    inputs::{ndjson::Ndjson, ticks::Ticks},
     instrument::Counter,
+    payload::RawPayload,
     pipeline::{Pipeline, StepDef},
     predicate::Interest,
     steps::command::CommandStep,
@@ -183,8 +184,12 @@ impl App {
         mut stop: watch::Receiver<bool>,
     ) -> Result<(Ended, Summary)> {
         let mut reading = JoinSet::new();
-        for input in std::mem::take(&mut self.inputs) {
-            reading.spawn(pump(input, self.bus.clone(), self.run, stop.clone()));
+        for mut input in std::mem::take(&mut self.inputs) {
+            let (bus, run, mut stop) = (self.bus.downgrade(), self.run, stop.clone());
+            reading.spawn(async move {
+                let stop = async move { drop(stop.wait_for(|stop| *stop).await) };
+                feed(&mut *input, bus, run, stop).await
+            });
         }
         let ended = tokio::select! {
             _ = stop.wait_for(|stop| *stop) => Ended::Stopped,
@@ -298,13 +303,14 @@ fn input(spec: &InputSpec) -> Result<Box<dyn EventInput>> {
             }
             Box::new(input)
         }
-        InputSpec::Interval(spec) => {
-            let mut input = Interval::new(&spec.name, spec.every, &spec.event_type)?
-                .payload(spec.payload.clone());
-            if let Some(topic) = &spec.topic {
-                input = input.topic(topic)?;
-            }
-            Box::new(input)
+        InputSpec::Schedule(spec) => {
+            let (event_type, topic) = (spec.event_type.clone(), spec.topic.clone());
+            let payload = RawPayload::of(spec.payload.clone());
+            let event = move |_| {
+                let topic = topic.as_deref().unwrap_or(&event_type);
+                Event::new(&event_type).topic(topic).raw_payload(payload.clone())
+            };
+            Box::new(Ticks::new(&spec.name, spec.schedule.clone(), event)?)
         }
     })
 }

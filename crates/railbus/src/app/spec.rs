@@ -6,6 +6,7 @@ use crate::{
     options::Options,
     predicate::{self, Predicate},
     retry::Retry,
+    schedule::Schedule,
 };
 use serde_json::Value;
 use std::{path::PathBuf, time::Duration};
@@ -14,7 +15,7 @@ use std::{path::PathBuf, time::Duration};
 ///
 /// # Examples
 /// ```
-/// use railbus::app::{AppSpec, InputSpec, IntervalSpec, NdjsonSpec, PipelineSpec, StepSpec};
+/// use railbus::app::{AppSpec, InputSpec, NdjsonSpec, PipelineSpec, ScheduleSpec, StepSpec};
 /// use railbus::app::SubscriptionSpec;
 ///
 /// let folder = tempfile::tempdir().unwrap();
@@ -42,7 +43,7 @@ use std::{path::PathBuf, time::Duration};
 /// for input in &app.inputs {
 ///     println!("{}", input.name());
 ///     match input {
-///         InputSpec::Interval(IntervalSpec { every, .. }) => assert_eq!(every.as_secs(), 60),
+///         InputSpec::Schedule(ScheduleSpec { schedule, .. }) => assert!(schedule.is_endless()),
 ///         InputSpec::Ndjson(NdjsonSpec { path, .. }) => assert!(path.is_none()),
 ///         _ => {}
 ///     }
@@ -85,17 +86,23 @@ impl AppSpec {
 pub enum InputSpec {
     /// One JSON object a line.
     Ndjson(NdjsonSpec),
-    /// One event every so often, for ever.
-    Interval(IntervalSpec),
+    /// One event for each tick of a schedule: at intervals, by a cron expression, at given times.
+    Schedule(ScheduleSpec),
 }
 
 impl InputSpec {
+    /// Tells whether it never ends by itself.
+    #[must_use]
+    pub fn is_endless(&self) -> bool {
+        matches!(self, Self::Schedule(spec) if spec.schedule.is_endless())
+    }
+
     /// Returns the input's name, which no other input of the app has.
     #[must_use]
     pub fn name(&self) -> &str {
         match self {
             Self::Ndjson(spec) => &spec.name,
-            Self::Interval(spec) => &spec.name,
+            Self::Schedule(spec) => &spec.name,
         }
     }
 }
@@ -115,13 +122,13 @@ pub struct NdjsonSpec {
     pub topic: Option<String>,
 }
 
-/// An input that makes one event every so often.
+/// An input that makes one event for each tick of a schedule.
 #[derive(Clone, Debug, PartialEq)]
-pub struct IntervalSpec {
-    /// The input's name (default: the type).
+pub struct ScheduleSpec {
+    /// The name its ticks are known by on the bus (default: the type).
     pub name: String,
-    /// The time from one event to the next, more than zero.
-    pub every: Duration,
+    /// When it ticks, how its ticks are spread, and what becomes of missed ones.
+    pub schedule: Schedule,
     /// The type of the events.
     pub event_type: String,
     /// The topic of the events; `None`: the type is the topic.

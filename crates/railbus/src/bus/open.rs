@@ -5,7 +5,7 @@ use super::{
     table::{Phase, Table},
 };
 use crate::{
-    backend::{Accounts, Backend, Broadcast, Capability, Keeper},
+    backend::{Accounts, Backend, Broadcast, Capability, Journal, Keeper},
     backends,
     error::{BoxError, Error, ErrorKind, Result},
     handler::{Call, FromDelivery, World},
@@ -108,7 +108,8 @@ impl Bus {
     /// let bus = Bus::over(Arc::new(memory));
     /// assert!(bus.ping().await.is_ok() && bus.is_quiet().await?);
     /// assert!(bus.keeper()?.groups().await?.is_empty());
-    /// assert!(bus.accounts().is_none(), "memory keeps no accounts of runs");
+    /// assert!(bus.accounts().is_none(), "memory keeps no accounts of an app's runs");
+    /// assert!(bus.journal().is_err(), "nor runs of pipelines");
     /// bus.close_within(Duration::from_secs(5)).await?;
     /// bus.close().await?; // again is fine
     /// assert!(bus.publish(Event::new("tick")).await.is_err());
@@ -161,6 +162,15 @@ impl Bus {
         let refuse =
             || self.capability().refuse("keep", "keeps neither groups nor dead letters", &able);
         self.0.backend.keeper().ok_or_else(refuse)
+    }
+
+    /// Returns the journal of runs that the backend keeps: it does not keep the bus open.
+    ///
+    /// # Errors
+    /// Returns an unsupported error that names the backends that keep one, if this one doesn't.
+    pub fn journal(&self) -> Result<Arc<dyn Journal>> {
+        let refuse = || self.capability().refuse("journal", "keeps no runs", &able(|c| c.journal));
+        self.0.backend.journal().ok_or_else(refuse)
     }
 
     /// Returns the accounts of runs, if the backend keeps them.

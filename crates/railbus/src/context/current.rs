@@ -101,6 +101,24 @@ impl Context {
         self.around.parent.as_deref()
     }
 
+    /// Returns what of it can leave the process: the events, each with whether it stands for a
+    /// scope, the innermost first.
+    #[cfg(feature = "processes")]
+    pub(crate) fn leave(&self) -> Vec<(Event, bool)> {
+        let all = std::iter::successors(Some(self), |context| context.parent());
+        all.map(|context| (context.event.clone(), context.around.scope)).collect()
+    }
+
+    /// Makes a context of what left another process.
+    #[cfg(feature = "processes")]
+    pub(crate) fn arrive(all: Vec<(Event, bool)>) -> Option<Self> {
+        all.into_iter().rev().fold(None, |parent, (event, scope)| {
+            let depth = usize::from(!scope) + parent.as_ref().map_or(0, |p: &Self| p.around.depth);
+            let around = Around { parent: parent.map(Arc::new), depth, scope };
+            Some(Self { event, around })
+        })
+    }
+
     /// Runs `work` in this context.
     pub(super) fn with<R>(&self, work: impl FnOnce() -> R) -> R {
         AROUND.set(&self.around, || CAUSE.set(&self.event, work))

@@ -184,6 +184,15 @@ impl Event {
         self.0.topic.as_deref().map_or(self.0.hash, name_hash)
     }
 
+    /// Returns the event under another id, source and time: one that follows from what caused it.
+    pub(crate) fn told_by(&self, id: &str, source: &str, timestamp: Timestamp) -> Self {
+        let mut envelope = Envelope::clone(&self.0);
+        envelope.id = id.into();
+        envelope.source = SmolStr::new(source);
+        envelope.timestamp = timestamp;
+        Self(Arc::new(envelope))
+    }
+
     /// Returns the event with its payload as text, as if it had come from outside.
     pub(crate) fn encoded(&self) -> Result<Self> {
         let payload = RawPayload::from_json_text(self.text()?.clone());

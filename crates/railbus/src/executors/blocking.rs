@@ -1,7 +1,7 @@
 //! Steps that block, on the runtime's threads for such work.
 
 use crate::{
-    executor::{Executor, Task},
+    executor::{Carried, Executor, Task},
     step::{Exception, StepError, StepResult},
     task,
 };
@@ -30,7 +30,9 @@ impl Executor for Blocking {
     async fn execute(&self, task: Task) -> StepResult {
         let no_runtime = |e| StepError::Exception(Exception::new("unsupported", e));
         let runtime = task::runtime("execute").map_err(no_runtime)?;
-        let running = tokio::task::spawn_blocking(move || task.block(&runtime));
+        let carried = Carried::here();
+        let work = move || carried.run(|| task.block(Some(&runtime)));
+        let running = tokio::task::spawn_blocking(work);
         running.await.unwrap_or_else(|error| match error.try_into_panic() {
             Ok(panic) => std::panic::resume_unwind(panic),
             Err(error) => Err(StepError::Exception(Exception::new("cancelled", error))),

@@ -12,6 +12,7 @@ use super::{
 use crate::{
     bus::Bus,
     error::{Error, ErrorKind, Result},
+    journal::Journal,
     state::States,
     step::Kind,
 };
@@ -38,6 +39,7 @@ impl Pipeline {
             bus: None,
             values: false,
             timeout: None,
+            journal: None,
             visits_max: VISITS_MAX,
             steps: Steps::default(),
             flow: None,
@@ -120,6 +122,7 @@ pub struct PipelineBuilder {
     bus: Option<Bus>,
     values: bool,
     timeout: Option<Duration>,
+    journal: Option<Result<Arc<dyn Journal>>>,
     visits_max: u32,
     steps: Steps,
     // The text, or the file that has it.
@@ -251,6 +254,24 @@ impl PipelineBuilder {
         self
     }
 
+    /// Keeps its runs in the bus's journal, as [`Run::journal`](super::Run::journal) does, under an
+    /// id of their own: `NAME:EVENT` for a run that an event caused, so that an event that comes
+    /// again after its process died goes on where the run was. One that did not succeed runs anew
+    /// when the event is tried again, as `NAME:EVENT#2`.
+    ///
+    /// # Examples
+    /// ```
+    /// use railbus::{Bus, Pipeline, StepDef};
+    ///
+    /// let ship = Pipeline::new("ship").step(StepDef::value("label", |_| 1)).durable(&Bus::new());
+    /// // A bus in memory keeps no runs.
+    /// assert!(ship.build().is_err());
+    /// ```
+    pub fn durable(mut self, bus: &Bus) -> Self {
+        self.journal = Some(bus.journal());
+        self
+    }
+
     /// Sets how often jumps may lead to one step in a run (default: 1,000, at least 1); more is an
     /// exception of kind `loop` that shows the way round.
     pub fn visits_max(mut self, visits: u32) -> Self {
@@ -312,7 +333,10 @@ impl PipelineBuilder {
             None => self.whole_line(),
         };
         let line = line.map_err(|e| e.with("pipeline", self.name.escape_debug()))?;
-        let Self { name, inputs, states, lenient, bus, values, timeout, visits_max, .. } = self;
+        let Self {
+            name, inputs, states, lenient, bus, values, timeout, visits_max, journal, ..
+        } = self;
+        let journal = journal.transpose().map_err(|e| e.with("pipeline", name.escape_debug()))?;
         let states = Arc::new(states);
         let builds =
             |outer: &StepDef, inner: StepDef| inner_plan(&outer.name, inner, &states, lenient);
@@ -332,6 +356,7 @@ impl PipelineBuilder {
             timeout,
             visits_max,
             observer,
+            journal,
             shape,
         })))
     }
@@ -358,6 +383,7 @@ fn inner_plan(
         timeout: None,
         visits_max: VISITS_MAX,
         observer: None,
+        journal: None,
         shape: OnceLock::new(),
     })))
 }

@@ -151,7 +151,7 @@ impl Layout<'_> {
         if leaves_list {
             signature = signature.leaves(&*def.output);
         }
-        def.signature = signature;
+        def.signature = Arc::new(signature);
         def.work = Work::Sub(Sub { how, body: Body::Built(built) });
         Ok(())
     }

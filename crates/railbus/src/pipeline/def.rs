@@ -3,7 +3,7 @@
 use super::parts::{Arm, Asks, Body, Fitted, How, Leaves, StepDef, Stops, Sub, Work};
 use crate::{
     error::{Error, ErrorKind},
-    executor::Executor,
+    executor::IntoExecutor,
     executors::Blocking,
     retry::IntoRetry,
     step::{Input, IntoBypass, IntoCondition, IntoFlow, Ran, Signature, Step, StepResult},
@@ -51,7 +51,7 @@ impl StepDef {
             output: signature.output_name().into(),
             ..Self::grouped(signature.name().into(), Work::Step(Arc::clone(&step)))
         };
-        let def = Self { signature, ..def };
+        let def = Self { signature: Arc::new(signature), ..def };
         let held = step.held(Box::new(def.clone()));
         held.downcast().map_or(def, |held| *held)
     }
@@ -60,7 +60,7 @@ impl StepDef {
     pub(super) fn grouped(name: Arc<str>, work: Work) -> Self {
         Self {
             output: Arc::clone(&name),
-            signature: Signature::new(&*name).plain(),
+            signature: Arc::new(Signature::new(&*name).plain()),
             name,
             work,
             is_piped: false,
@@ -90,7 +90,7 @@ impl StepDef {
     /// when the pipeline is built, and can be bound.
     #[must_use]
     pub fn needs<T: 'static>(mut self, name: impl Into<String>) -> Self {
-        self.signature = self.signature.needs::<T>(name);
+        self.signature = Arc::new(Arc::unwrap_or_clone(self.signature).needs::<T>(name));
         self
     }
 
@@ -99,7 +99,7 @@ impl StepDef {
     #[must_use]
     pub fn leaves<T: 'static>(mut self) -> Self {
         let name = self.signature.output_name().to_owned();
-        self.signature = self.signature.output::<T>(name);
+        self.signature = Arc::new(Arc::unwrap_or_clone(self.signature).output::<T>(name));
         self
     }
 
@@ -144,10 +144,14 @@ impl StepDef {
         self
     }
 
-    /// Runs it by an executor (default: in the task that runs the pipeline).
+    /// Says where it runs (default: in the task that runs the pipeline): one of
+    /// [`executors`](crate::executors), one of the program's own, or a map.
     #[must_use]
-    pub fn executor(mut self, executor: impl Executor) -> Self {
-        self.executor = Some(Arc::new(executor));
+    pub fn executor(mut self, executor: impl IntoExecutor) -> Self {
+        match executor.into_executor() {
+            Ok(executor) => self.executor = executor,
+            Err(error) => self.problem = self.problem.or(Some(error)),
+        }
         self
     }
 

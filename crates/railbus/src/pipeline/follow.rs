@@ -20,6 +20,10 @@ impl<'a> Going<'a> {
     pub(super) async fn follow(self, lane: &mut Lane, entry: usize) {
         let mut at = Some(entry);
         while let Some(index) = at {
+            if let Some(reason) = self.limits.over() {
+                lane.cancelled = Some((None, reason));
+                return;
+            }
             let came = match self.plan.nodes[index].members.is_empty() {
                 true => One { going: self, index }.run(lane).await,
                 false => self.group(lane, index).await,
@@ -122,9 +126,6 @@ impl<'a> Going<'a> {
         let node = &self.plan.nodes[index];
         let Work::Parallel(group) = &node.def.work else { return Came::LeftOut };
         let start = Instant::now();
-        if let Some(reason) = self.limits.over() {
-            return Came::Cut(reason);
-        }
         let limits = match group.is_fail_fast {
             true => self.limits.apart(),
             false => self.limits.clone(),

@@ -1,7 +1,7 @@
 //! Steps with steps of their own: a nested pipeline, a step for each item, one that repeats.
 
 use super::{
-    lane::{Cause, given_up},
+    lane::{Going, given_up},
     once::{Along, Around, Came, One},
     parts::{Asks, Body, Each, How, Limits, Pipeline, Repeat, Sub, Work},
     report::{Inside, ItemsReport, RunReport, said},
@@ -14,6 +14,7 @@ use crate::{
 };
 use futures_util::{StreamExt, future::BoxFuture, stream::FuturesUnordered};
 use std::{
+    fmt,
     panic::{AssertUnwindSafe, catch_unwind},
     sync::Arc,
     thread::available_parallelism,
@@ -37,7 +38,8 @@ impl<'a> One<'a> {
                 return Came::LeftOut;
             };
             let limits = self.going.limits.until(self.def().timeout);
-            let inner = Inner { pipeline, cause: self.going.cause, limits: &limits };
+            let inner =
+                Inner { pipeline, going: self.going, limits: &limits, name: self.def().name() };
             let came = match how {
                 How::Nested => inner.nested(self.given(pipeline, around), along).await,
                 How::Each(each) => inner.each(self, each, around, along).await,
@@ -72,17 +74,26 @@ impl<'a> One<'a> {
 /// A pipeline in a step.
 struct Inner<'a> {
     pipeline: &'a Pipeline,
-    cause: Cause<'a>,
+    going: Going<'a>,
     limits: &'a Limits,
+    name: &'a str,
 }
 
 impl Inner<'_> {
-    async fn run(&self, store: Store) -> RunReport {
-        self.pipeline.go(Arc::new(store), self.cause, self.limits).await
+    /// Runs the pipeline once.
+    async fn run(&self, store: Store, time: Time) -> RunReport {
+        let Going { cause, log, prefix, .. } = self.going;
+        let prefix = match log {
+            Some(_) => format!("{prefix}{}{time}/", self.name),
+            None => String::new(),
+        };
+        let going =
+            Going { plan: &self.pipeline.0, cause, limits: self.limits, log, prefix: &prefix };
+        self.pipeline.go(Arc::new(store), going).await
     }
 
     async fn nested(&self, store: Store, along: &mut Along) -> Came {
-        let mut report = self.run(store).await;
+        let mut report = self.run(store, Time::Only).await;
         let came = came(&mut report);
         self.leave(&report, along);
         along.inside = Some(Inside::Run(Arc::new(report)));
@@ -121,7 +132,7 @@ impl Inner<'_> {
             }
             times += 1;
             let begin = if repeat.is_fresh { given.clone() } else { Store::clone(&store) };
-            let mut report = self.run(begin).await;
+            let mut report = self.run(begin, Time::Again(times)).await;
             let came = came(&mut report);
             self.leave(&report, along);
             store = Arc::clone(&report.store);
@@ -207,7 +218,7 @@ impl Inner<'_> {
                 };
                 let mut store = given.clone();
                 store.keep(item, value);
-                running.push(async move { (place, self.run(store).await) });
+                running.push(async move { (place, self.run(store, Time::Item(place)).await) });
             }
             let Some((place, report)) = running.next().await else { return };
             let failed = all.add(place, report);
@@ -220,6 +231,23 @@ impl Inner<'_> {
             if all.count() % BREATH == 0 {
                 task::breathe().await;
             }
+        }
+    }
+}
+
+/// Which time a step's own steps run, as the journal tells it.
+enum Time {
+    Only,
+    Item(usize),
+    Again(u32),
+}
+
+impl fmt::Display for Time {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Only => Ok(()),
+            Self::Item(place) => write!(f, "#{place}"),
+            Self::Again(times) => write!(f, "@{times}"),
         }
     }
 }

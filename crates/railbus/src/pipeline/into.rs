@@ -2,7 +2,7 @@
 
 use super::parts::{Body, How, Pipeline, StepDef, Sub, Work};
 use crate::{
-    executor::Executor,
+    executor::IntoExecutor,
     retry::IntoRetry,
     step::{Input, IntoBypass, IntoCondition, Step},
 };
@@ -49,7 +49,7 @@ pub trait IntoStep<Marker>: Sized {
     }
 
     /// As [`StepDef::executor`].
-    fn executor(self, executor: impl Executor) -> StepDef {
+    fn executor(self, executor: impl IntoExecutor) -> StepDef {
         self.into_step().executor(executor)
     }
 

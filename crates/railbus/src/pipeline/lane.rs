@@ -1,6 +1,7 @@
 //! A line of steps under way: its values, and what it came to so far.
 
 use super::{
+    log::Log,
     parts::{Limits, Plan},
     report::{Visit, Went},
     status::{CancelReason, StopReason},
@@ -29,6 +30,9 @@ pub(super) struct Going<'a> {
     pub(super) plan: &'a Plan,
     pub(super) cause: Cause<'a>,
     pub(super) limits: &'a Limits,
+    // Where the run is kept, if it is, and what goes before the names of its steps there.
+    pub(super) log: Option<&'a Log>,
+    pub(super) prefix: &'a str,
 }
 
 /// A line of steps under way: the main one, or that of a member of a group.

@@ -19,11 +19,15 @@ mod report;
 mod verdict;
 mod draw;
 mod build;
+mod log;
 mod lane;
 mod once;
+mod kept;
 mod one;
 mod follow;
 mod inner;
+mod going;
+mod durable;
 mod run;
 mod handle;
 

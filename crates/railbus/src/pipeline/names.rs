@@ -1,11 +1,12 @@
 //! What is checked of each step by itself when a pipeline is built.
 
 use super::{
-    parts::{Node, StepDef},
+    parts::{Node, StepDef, Work},
     text::is_name,
 };
 use crate::{
     error::{Error, ErrorKind, Result},
+    executor::Candidate,
     state::{States, missing},
 };
 use std::collections::HashSet;
@@ -18,6 +19,9 @@ pub(super) fn check_alone(node: &Node, nodes: &[Node], states: &States) -> Resul
     let (def, signature) = (&node.def, &node.def.signature);
     if let Some((_, wanted)) = signature.states.iter().find(|(of, _)| !states.has(*of)) {
         return Err(missing(wanted));
+    }
+    if let (Some(executor), Work::Step(step)) = (&def.executor, &def.work) {
+        executor.check(&Candidate { name: &def.name, step: &**step, signature })?;
     }
     let refuse =
         |why: String, hint: String| Err(Error::new(ErrorKind::Config, "pipeline", why).hint(hint));

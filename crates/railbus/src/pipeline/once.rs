@@ -109,6 +109,7 @@ impl<'a> One<'a> {
         let task = Task {
             name: Arc::clone(&self.def().name),
             step: Arc::clone(step),
+            signature: Arc::clone(&self.def().signature),
             event: self.going.cause.event.cloned(),
             store: Arc::clone(around.store),
             bindings: Arc::clone(around.bindings),

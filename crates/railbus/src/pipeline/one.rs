@@ -1,7 +1,9 @@
 //! Running one step of a pipeline: its tries, its value, and telling of it.
 
 use super::{
+    kept::{again, kept},
     lane::{Cut, Lane},
+    log::Log,
     observe::Told,
     once::{Along, Around, Came, One, panicked},
     parts::Work,
@@ -23,8 +25,48 @@ use std::{
 use tokio::time::Instant;
 
 impl One<'_> {
-    /// Runs the step as often as its policy allows, keeps its value, and notes what it came to.
+    /// Runs the step, unless the journal knows what it came to; records that before anything
+    /// follows.
     pub(super) async fn run(self, lane: &mut Lane) -> Came {
+        match self.going.log {
+            None => self.run_now(lane).await,
+            Some(log) => Box::pin(self.run_kept(log, lane)).await,
+        }
+    }
+
+    async fn run_kept(self, log: &Log, lane: &mut Lane) -> Came {
+        let (def, index) = (self.def(), self.index);
+        if !matches!(def.work, Work::Step(_)) {
+            // Its own steps are recorded.
+            return self.run_now(lane).await;
+        }
+        let (place, known) = log.arrive(self.going.prefix, &def.name);
+        if let Some(record) = known {
+            lane.bound = None;
+            for name in record.values.names() {
+                if let Some(value) = record.values.value(name) {
+                    Arc::make_mut(&mut lane.store).keep(name, value.clone());
+                }
+            }
+            let (visit, came) = again(&record, index);
+            lane.trail.push(visit);
+            return came;
+        }
+        let came = self.run_now(lane).await;
+        let mut values = Store::new();
+        if let Some(value) =
+            lane.store.value(&def.output).filter(|_| !matches!(came, Came::LeftOut))
+        {
+            values.keep(&def.output, value.clone());
+        }
+        if let Some(record) = lane.trail.last().and_then(|visit| kept(visit, &came, values)) {
+            log.record(place, record).await;
+        }
+        came
+    }
+
+    /// Runs the step as often as its policy allows, keeps its value, and notes what it came to.
+    async fn run_now(self, lane: &mut Lane) -> Came {
         let bound = lane.bound.take();
         let bindings = bound.as_ref().unwrap_or(&self.def().bindings);
         match self.is_run(Around { store: &lane.store, bindings, step_try: 1 }) {

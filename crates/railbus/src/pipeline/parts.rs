@@ -5,6 +5,7 @@ use crate::{
     cancel::Cancel,
     error::Error,
     executor::Executor,
+    journal::Journal,
     payload::RawPayload,
     retry::Retry,
     state::States,
@@ -55,7 +56,7 @@ use tokio::sync::OnceCell;
 pub struct StepDef {
     pub(super) name: Arc<str>,
     pub(super) work: Work,
-    pub(super) signature: Signature,
+    pub(super) signature: Arc<Signature>,
     pub(super) output: Arc<str>,
     // What the value before it is bound to, as `|->` does.
     pub(super) is_piped: bool,
@@ -230,6 +231,8 @@ pub(super) struct Plan {
     // How often a run may come to one step.
     pub(super) visits_max: u32,
     pub(super) observer: Option<Observer>,
+    // Where its runs are kept.
+    pub(super) journal: Option<Arc<dyn Journal>>,
     pub(super) shape: OnceLock<Arc<str>>,
 }
 

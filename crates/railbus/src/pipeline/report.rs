@@ -53,6 +53,8 @@ pub struct RunReport {
     pub(super) cancelled: Option<(Option<Arc<str>>, CancelReason)>,
     // The step it came to last, outside of groups.
     pub(super) last: Option<usize>,
+    // Under which id it is kept.
+    pub(super) id: Option<String>,
 }
 
 /// What became of one step.

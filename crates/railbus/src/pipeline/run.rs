@@ -1,15 +1,19 @@
 //! Running a pipeline.
 
 use super::{
-    lane::{Cause, Going, Lane, given_up},
+    durable::{Durable, LEASE, Opened},
+    lane::{Cause, Going},
     parts::{Limits, Pipeline},
     report::RunReport,
+    status::Status,
 };
 use crate::{
+    bus::Bus,
     cancel::Cancel,
     delivery::Delivery,
-    error::{Error, ErrorKind},
+    error::Result,
     event::Event,
+    journal::RunEnd,
     payload::RawPayload,
     step::{Exception, StepError, Store},
 };
@@ -18,11 +22,10 @@ use std::{
     fmt,
     future::Future,
     pin::Pin,
-    sync::{Arc, OnceLock},
+    sync::Arc,
     task::{Context, Poll},
     time::Duration,
 };
-use tokio::time::Instant;
 
 impl Pipeline {
     /// Runs the steps with the values of `store`, once it is awaited.
@@ -37,13 +40,7 @@ impl Pipeline {
     /// A run that is dropped drops the step it is at, and leaves no report; [`Run::cancel_on`]
     /// leaves one.
     pub fn run(&self, store: Store) -> Run {
-        Run::of(Ask {
-            pipeline: self.clone(),
-            store,
-            event: None,
-            attempt: 1,
-            limits: self.limits(),
-        })
+        Run::of(self.ask(store, None, 1))
     }
 
     /// Runs the steps for an event: its payload is the value of the pipeline's single input, or
@@ -87,7 +84,7 @@ impl Pipeline {
     /// As [`Pipeline::run`].
     pub fn run_event(&self, event: &Event, attempt: u32) -> Run {
         let (store, event) = (self.store_of(event), Some(event.clone()));
-        Run::of(Ask { pipeline: self.clone(), store, event, attempt, limits: self.limits() })
+        Run::of(self.ask(store, event, attempt))
     }
 
     fn store_of(&self, event: &Event) -> Store {
@@ -108,64 +105,42 @@ impl Pipeline {
         store
     }
 
-    fn limits(&self) -> Limits {
-        Limits { cancel: None, deadline: None }
+    fn ask(&self, store: Store, event: Option<Event>, attempt: u32) -> Ask {
+        let limits = Limits { cancel: None, deadline: None };
+        let journal = self.0.journal.clone();
+        let (id, lease, is_resumed) = (None, LEASE, false);
+        let durable = journal.map(|journal| Durable { journal, id, lease, is_resumed });
+        Ask { pipeline: self.clone(), store, event, attempt, limits, durable }
     }
 
-    /// Runs the steps, and tells of it.
-    pub(super) async fn go(
-        &self,
-        store: Arc<Store>,
-        cause: Cause<'_>,
-        limits: &Limits,
-    ) -> RunReport {
-        let plan = &*self.0;
-        let until;
-        let limits = match plan.timeout {
-            None => limits,
-            limit => {
-                until = limits.until(limit);
-                &until
+    /// Goes on with a run that was begun under this id and kept in the bus's journal, by this
+    /// process or another: what its steps came to is taken from there, and those that are not
+    /// recorded run. One that has ended comes to the same report again.
+    ///
+    /// Someone who runs it still holds it for a while after their last sign of life, 30 seconds
+    /// unless it said otherwise: until then it is a stale error. All errors of the journal are
+    /// exceptions of kind `journal` in the report.
+    ///
+    /// # Examples
+    /// ```
+    /// # async fn go_on(bus: railbus::Bus, pipeline: railbus::Pipeline) -> railbus::Result<()> {
+    /// let report = pipeline.resume(&bus, "order-7")?.await;
+    /// println!("{report}");
+    /// # Ok(()) }
+    /// ```
+    ///
+    /// # Errors
+    /// Returns an unsupported error if the bus keeps no journal.
+    ///
+    /// # Cancel safety
+    /// As [`Pipeline::run`].
+    pub fn resume(&self, bus: &Bus, id: impl Into<String>) -> Result<Run> {
+        let run = self.run(Store::new()).journal(bus, id)?;
+        Ok(run.with(|ask| {
+            if let Some(durable) = &mut ask.durable {
+                durable.is_resumed = true;
             }
-        };
-        let going = Going { plan, cause, limits };
-        let mut lane = Lane::new(store, plan.nodes.len());
-        let Some(observer) = &plan.observer else {
-            self.follow(going, &mut lane).await;
-            return self.report(lane);
-        };
-        let start = Instant::now();
-        observer.started().await;
-        self.follow(going, &mut lane).await;
-        let report = self.report(lane);
-        let error = report.failed.as_ref().map(|(step, error)| (step.as_deref(), error));
-        observer.ended(report.status().name(), start.elapsed(), error).await;
-        report
-    }
-
-    async fn follow(&self, going: Going<'_>, lane: &mut Lane) {
-        match self.missing(lane) {
-            Some(error) => lane.failed = Some((None, error)),
-            None => going.follow(lane, 0).await,
-        }
-        if let Some((step, reason)) = &lane.cancelled {
-            lane.failed = Some((step.clone(), given_up(*reason)));
-        }
-    }
-
-    /// Tells of a value that must be given and was not.
-    fn missing(&self, lane: &Lane) -> Option<StepError> {
-        let given = self.0.wanted.inputs.iter().find(|given| !lane.store.has(&given.name))?;
-        let why = format!("the input `{}` is missing", given.name);
-        let error = Error::new(ErrorKind::NotFound, "pipeline", why).with("pipeline", &self.0.name);
-        let error = error.hint("give it to run(..), or as the event's payload");
-        Some(StepError::Exception(Exception::new("input", error)))
-    }
-
-    fn report(&self, lane: Lane) -> RunReport {
-        let Lane { store, trail, failed, stopped, cancelled, last, .. } = lane;
-        let (plan, steps) = (Arc::clone(&self.0), OnceLock::new());
-        RunReport { plan, trail, steps, store, failed, stopped, cancelled, last }
+        }))
     }
 }
 
@@ -205,6 +180,7 @@ struct Ask {
     event: Option<Event>,
     attempt: u32,
     limits: Limits,
+    durable: Option<Durable>,
 }
 
 impl Run {
@@ -233,10 +209,104 @@ impl Run {
     }
 }
 
+impl Run {
+    /// Keeps the run in the bus's journal, under an id: what each step came to is recorded before
+    /// the next starts, so that the same call goes on where its process died, and runs no step again
+    /// that is recorded. A run that has ended comes to the same report, and runs nothing.
+    ///
+    /// A step that was under way runs again. Values must be encodable, and steps do the same for the
+    /// same values, conditions too. Someone else who runs it, a graph that has changed since (the
+    /// difference is shown), and whatever the journal can't do are exceptions of kind `journal`.
+    ///
+    /// # Errors
+    /// Returns an unsupported error if the bus keeps no journal.
+    ///
+    /// # Examples
+    /// ```
+    /// use railbus::{Bus, Pipeline, StepDef, store};
+    /// use std::time::Duration;
+    ///
+    /// # #[cfg(feature = "sqlite")]
+    /// # tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap().block_on(async {
+    /// let folder = tempfile::tempdir().unwrap();
+    /// let bus = Bus::open(format!("sqlite:{}", folder.path().join("runs.db").display())).await?;
+    /// let label = StepDef::value("label", |_| "a label");
+    /// let pipeline = Pipeline::new("ship").step(label).build()?;
+    /// let run = pipeline.run(store! {}).journal(&bus, "order-7")?.lease(Duration::from_secs(5));
+    /// assert_eq!(run.await.id(), Some("order-7"));
+    /// let again = pipeline.resume(&bus, "order-7")?.await;
+    /// assert_eq!(*again.get::<String>("label")?, "a label");
+    /// # Ok::<(), railbus::Error>(()) }).unwrap();
+    /// ```
+    pub fn journal(self, bus: &Bus, id: impl Into<String>) -> Result<Self> {
+        let (journal, id, is_resumed) = (bus.journal()?, Some(id.into()), false);
+        Ok(self.with(|ask| {
+            ask.durable = Some(Durable { journal, id, lease: LEASE, is_resumed });
+        }))
+    }
+
+    /// Sets for how long a run that is kept is held without a sign of life (default 30 s): then
+    /// anyone may take it over.
+    ///
+    /// # Examples
+    /// ```
+    /// # fn begin(bus: &railbus::Bus, pipeline: &railbus::Pipeline) -> railbus::Result<()> {
+    /// let run = pipeline.run(railbus::store! {}).journal(bus, "order-7")?;
+    /// let run = run.lease(std::time::Duration::from_secs(5));
+    /// # Ok(()) }
+    /// ```
+    pub fn lease(self, lease: Duration) -> Self {
+        self.with(|ask| {
+            if let Some(durable) = &mut ask.durable {
+                durable.lease = lease;
+            }
+        })
+    }
+}
+
 impl Ask {
     async fn go(self) -> RunReport {
-        let cause = Cause { event: self.event.as_ref(), attempt: self.attempt };
-        self.pipeline.go(Arc::new(self.store), cause, &self.limits).await
+        let Self { pipeline, store, event, attempt, limits, durable } = self;
+        let cause = Cause { event: event.as_ref(), attempt };
+        let plan = &*pipeline.0;
+        let Some(durable) = durable else {
+            let going = Going { plan, cause, limits: &limits, log: None, prefix: "" };
+            return pipeline.go(Arc::new(store), going).await;
+        };
+        let limits = limits.apart();
+        let cancel = limits.cancel.clone().unwrap_or_default();
+        let Opened { id, log, store } = match durable.open(&pipeline, store, cause, cancel).await {
+            Ok(opened) => opened,
+            Err(error) => return pipeline.not_begun(error),
+        };
+        let going = Going { plan, cause, limits: &limits, log: Some(&log), prefix: "" };
+        let mut report = tokio::select! {
+            biased;
+            report = pipeline.go(Arc::new(store), going) => report,
+            never = log.keep_alive() => never,
+        };
+        report.id = Some(id);
+        if log.broken().is_none() {
+            let error = report.failed.as_ref().map(|(_, error)| error);
+            if let Err(error) = log.end(report.status().into(), error).await {
+                report.failed =
+                    Some((None, StepError::Exception(Exception::new("journal", error))));
+                report.cancelled = None;
+            }
+        }
+        report
+    }
+}
+
+impl From<Status> for RunEnd {
+    fn from(status: Status) -> Self {
+        match status {
+            Status::Success => Self::Success,
+            Status::Failure => Self::Failure,
+            Status::Exception => Self::Exception,
+            Status::Stopped => Self::Stopped,
+            Status::Cancelled => Self::Cancelled,
+        }
     }
 }
 

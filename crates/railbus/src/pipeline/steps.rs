@@ -1,6 +1,11 @@
-//! Steps by their names, for flows that are text.
+//! Steps by their names.
 
-use super::{into::IntoStep, parts::StepDef};
+use super::{
+    into::IntoStep,
+    parts::{StepDef, Work},
+};
+#[cfg(feature = "processes")]
+use crate::executors::processes::Registry;
 use crate::{
     error::{Error, ErrorKind},
     state::States,
@@ -8,56 +13,50 @@ use crate::{
 use indexmap::{IndexMap, map::Entry};
 use std::sync::Arc;
 
-/// Steps by their names, and what they are given to use: the one set for flows that are text, for
-/// app files and for workers.
+/// Steps by their names, with the states they take: one set for flows, app files and workers.
+///
+/// Two steps of one name are refused by whoever uses the set.
 ///
 /// # Examples
 /// ```
-/// use railbus::{Pipeline, State, Steps, step, store};
+/// use railbus::{Steps, State, step};
+///
+/// #[step]
+/// fn double(n: i64) -> i64 {
+///     2 * n
+/// }
 ///
 /// #[step]
 /// fn greet(name: &str, greeting: State<String>) -> String {
-///     format!("{} {name}", *greeting)
+///     format!("{}, {name}", *greeting)
 /// }
 ///
-/// #[step]
-/// fn shout(text: &str) -> String {
-///     text.to_uppercase()
-/// }
-///
-/// # tokio::runtime::Builder::new_current_thread().build().unwrap().block_on(async {
-/// let steps = Steps::new().add(greet).add(shout).state(String::from("hello"));
-/// assert_eq!(steps.names().collect::<Vec<_>>(), ["greet", "shout"]);
-/// let pipeline = Pipeline::new("loud").steps(steps).flow("greet |-> shout").build()?;
-/// let report = pipeline.run(store! { "name" => "Ada".to_owned() }).await;
-/// assert_eq!(*report.get::<String>("shout")?, "HELLO ADA");
-/// # Ok::<(), railbus::Error>(()) }).unwrap();
+/// let steps = Steps::new().add(double).add(greet).state(String::from("Good day"));
+/// assert_eq!(steps.names().collect::<Vec<_>>(), ["double", "greet"]);
 /// ```
 #[derive(Clone, Debug, Default)]
+#[must_use = "a set of steps does nothing by itself"]
 pub struct Steps {
     defs: IndexMap<Arc<str>, StepDef>,
     states: States,
-    // What building a pipeline of them will say.
     problem: Option<Error>,
 }
 
 impl Steps {
-    /// Creates a set without steps.
-    #[must_use]
+    /// Creates an empty set.
     pub fn new() -> Self {
         Self::default()
     }
 
-    /// Adds a step under its name; a second one of that name is refused when a pipeline is built.
-    #[must_use]
+    /// Adds a step under its name, with its settings.
     pub fn add<M>(mut self, step: impl IntoStep<M>) -> Self {
         let def = step.into_step();
         match self.defs.entry(Arc::clone(&def.name)) {
-            Entry::Vacant(place) => {
-                place.insert(def);
+            Entry::Vacant(free) => {
+                free.insert(def);
             }
-            Entry::Occupied(known) => {
-                let why = format!("step `{}` is added twice", known.key().escape_debug());
+            Entry::Occupied(_) => {
+                let why = format!("step `{}` comes twice in a set", def.name.escape_debug());
                 let error = Error::new(ErrorKind::Config, "steps", why);
                 let error = error.hint("give one of the two another name: .named(..)");
                 self.problem = self.problem.or(Some(error));
@@ -67,17 +66,17 @@ impl Steps {
     }
 
     /// Gives the steps a value that they can take as [`State<T>`](crate::State).
-    #[must_use]
     pub fn state<T: Send + Sync + 'static>(mut self, state: T) -> Self {
         self.states.provide(state);
         self
     }
 
-    /// Returns the names of the steps, in the order they were added.
+    /// Returns the names, in the order they came.
     pub fn names(&self) -> impl Iterator<Item = &str> {
         self.defs.keys().map(|name| &**name)
     }
 
+    /// Returns the step of that name.
     pub(crate) fn get(&self, name: &str) -> Option<&StepDef> {
         self.defs.get(name)
     }
@@ -86,7 +85,21 @@ impl Steps {
         &self.states
     }
 
+    /// Returns what is wrong with the set.
     pub(crate) fn problem(&self) -> Option<&Error> {
         self.problem.as_ref()
+    }
+}
+
+#[cfg(feature = "processes")]
+impl From<Steps> for Registry {
+    fn from(steps: Steps) -> Self {
+        let Steps { defs, states, problem } = steps;
+        let entry = |(name, def): (Arc<str>, StepDef)| match def.work {
+            Work::Step(step) => Some((name, step)),
+            // Its own steps are registered by themselves.
+            _ => None,
+        };
+        Self::new(defs.into_iter().filter_map(entry), states, problem)
     }
 }

@@ -19,6 +19,22 @@ impl RunReport {
         &self.plan.name
     }
 
+    /// Returns the id that the run is kept under, if a journal keeps it.
+    ///
+    /// # Examples
+    /// ```
+    /// use railbus::{Pipeline, StepDef, store};
+    ///
+    /// # tokio::runtime::Builder::new_current_thread().build().unwrap().block_on(async {
+    /// let pipeline = Pipeline::new("p").step(StepDef::value("a", |_| 1)).build()?;
+    /// assert!(pipeline.run(store! {}).await.id().is_none());
+    /// # Ok::<(), railbus::Error>(()) }).unwrap();
+    /// ```
+    #[must_use]
+    pub fn id(&self) -> Option<&str> {
+        self.id.as_deref()
+    }
+
     /// Returns what the run came to.
     #[must_use]
     pub fn status(&self) -> Status {

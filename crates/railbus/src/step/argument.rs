@@ -101,7 +101,7 @@ impl Argument<'_, IsPart> for Cancel {
 
 impl<'a> Argument<'a, IsPart> for Input<'a> {
     fn sign(signature: Signature, _: &str) -> Signature {
-        signature
+        signature.whole()
     }
 
     fn take(input: &Input<'a>, _: &str) -> StepResult<Self> {

@@ -4,6 +4,8 @@ use super::flow::Flow;
 use crate::error::{BoxError, causes, chain};
 use serde::Serialize;
 use serde_json::Value;
+#[cfg(feature = "processes")]
+use std::any::Any;
 use std::{error::Error as StdError, fmt, sync::Arc};
 
 /// What a step came to: a [`Flow`] or a value of its own, or how it did not succeed.
@@ -102,6 +104,12 @@ impl Failure {
         &self.0.value
     }
 
+    /// Returns what made the step say no.
+    #[cfg(feature = "processes")]
+    pub(crate) fn cause(&self) -> Option<&str> {
+        self.0.cause.as_deref()
+    }
+
     /// Finds the failure that an error is or wraps.
     #[must_use]
     pub fn find(error: &(dyn StdError + 'static)) -> Option<Self> {
@@ -150,6 +158,14 @@ impl Exception {
     /// Creates an exception of `kind`.
     pub fn new(kind: impl Into<String>, error: impl Into<BoxError>) -> Self {
         Self { kind: kind.into(), error: error.into() }
+    }
+
+    /// Makes one of a panic.
+    #[cfg(feature = "processes")]
+    pub(crate) fn panicked(panic: &(dyn Any + Send)) -> Self {
+        let text = panic.downcast_ref::<&str>().map(|text| (*text).to_owned());
+        let text = text.or_else(|| panic.downcast_ref::<String>().cloned());
+        Self::new("panic", text.unwrap_or_else(|| "a panic without a message".into()))
     }
 }
 

@@ -23,6 +23,8 @@ pub struct Signature {
     goto: Vec<String>,
     // Whether it always goes on to what follows: it neither jumps nor takes a branch by a label.
     is_plain: bool,
+    // Whether it looks at more than it says it needs.
+    whole: bool,
     pub(crate) states: Vec<(TypeId, &'static str)>,
 }
 
@@ -65,6 +67,13 @@ pub(crate) struct Kind {
 impl Kind {
     pub(crate) fn of<T: 'static>() -> Self {
         Self { id: TypeId::of::<T>(), name: type_name::<T>() }
+    }
+
+    /// Tells whether it is, or holds, what can't be encoded.
+    #[cfg(feature = "processes")]
+    pub(crate) fn is_opaque(self) -> bool {
+        let opaque = type_name::<super::store::Opaque<()>>();
+        self.name.contains(opaque.trim_end_matches("()>"))
     }
 
     /// Tells whether it is the type of nothing.
@@ -171,6 +180,17 @@ impl Signature {
     #[must_use]
     pub fn output_name(&self) -> &str {
         self.output.as_ref().map_or(&self.name, |output| &output.name)
+    }
+
+    /// Says that it looks at whatever there is.
+    pub(crate) fn whole(mut self) -> Self {
+        self.whole = true;
+        self
+    }
+
+    #[cfg(feature = "processes")]
+    pub(crate) fn is_whole(&self) -> bool {
+        self.whole
     }
 
     pub(crate) fn has_need(&self, name: &str) -> bool {

@@ -1,7 +1,7 @@
 //! A child process in a group of its own: spoken to, listened to within limits, and never left
 //! over.
 
-use super::guardian::{MARK, Ward};
+use crate::guardian::{MARK, Tail, Ward};
 use bytes::Bytes;
 use rustix::process::{Pid, WaitId, WaitIdOptions, waitid};
 use std::{
@@ -16,9 +16,6 @@ use tokio::{
     signal::unix::{SignalKind, signal},
     time::timeout,
 };
-
-/// How much of stderr is kept: its end.
-const TAIL_MAX: usize = 2048;
 
 /// How long the pipes may stay open once the child is gone: whoever holds them is not waited for.
 const GRACE: Duration = Duration::from_millis(250);
@@ -197,37 +194,5 @@ async fn read_tail(pipe: Option<impl AsyncRead + Unpin>, into: &mut Tail) -> Res
             Ok(0) | Err(_) => return Ok(()),
             Ok(read) => into.push(&block[..read]),
         }
-    }
-}
-
-/// The end of a text of any length, in bounded memory.
-#[derive(Debug, Default)]
-pub(super) struct Tail {
-    bytes: Vec<u8>,
-    is_cut: bool,
-}
-
-impl Tail {
-    fn push(&mut self, more: &[u8]) {
-        self.bytes.extend_from_slice(more);
-        if self.bytes.len() > 2 * TAIL_MAX {
-            self.cut();
-        }
-    }
-
-    fn cut(&mut self) {
-        let over = self.bytes.len().saturating_sub(TAIL_MAX);
-        self.bytes.drain(..over);
-        self.is_cut |= over > 0;
-    }
-
-    /// Returns the tail as text on which a terminal or a store can't choke.
-    pub(super) fn text(mut self) -> String {
-        self.cut();
-        let text = String::from_utf8_lossy(&self.bytes);
-        let harmless = |c: char| c == '\n' || c == '\t' || !c.is_control();
-        let clean: String =
-            text.trim().chars().map(|c| if harmless(c) { c } else { '\u{fffd}' }).collect();
-        if self.is_cut { format!("…{clean}") } else { clean }
     }
 }

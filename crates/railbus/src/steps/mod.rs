@@ -1,7 +1,5 @@
 //! Steps that are not Rust: commands.
 
-mod guardian;
-
 mod child;
 
 pub mod command;

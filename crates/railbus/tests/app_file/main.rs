@@ -5,6 +5,7 @@
 mod fit;
 mod meaning;
 mod mistakes;
+mod schedules;
 mod world;
 
 use railbus::app::{AppSpec, LoadError, Problems};

@@ -6,6 +6,7 @@ use railbus::{
     delivery::Then,
     event::Event,
     retry::Retry,
+    schedule::{Missed, Schedule},
 };
 use serde_json::json;
 use std::{
@@ -83,7 +84,7 @@ fn a_file_with_everything_is_resolved_with_its_defaults() {
     assert_eq!(Path::new(app.bus.address()), folder.0.join("data/orders.db"));
     assert_eq!(app.bus.text("retention"), Some("48h"));
 
-    let [InputSpec::Ndjson(file), InputSpec::Interval(clock), InputSpec::Ndjson(stdin)] =
+    let [InputSpec::Ndjson(file), InputSpec::Schedule(clock), InputSpec::Ndjson(stdin)] =
         &app.inputs[..]
     else {
         panic!("{:?}", app.inputs)
@@ -93,7 +94,8 @@ fn a_file_with_everything_is_resolved_with_its_defaults() {
     assert_eq!(file.payload_field.as_deref(), Some("payload"));
     assert_eq!(file.topic.as_deref(), Some("shop:{event}"));
     assert_eq!((&*clock.name, &*clock.event_type), ("tick", "tick"));
-    assert_eq!((clock.topic.as_deref(), clock.every), (Some("clock"), Duration::from_secs(5400)));
+    let every = Schedule::every(Duration::from_secs(5400)).unwrap();
+    assert_eq!((clock.topic.as_deref(), &clock.schedule), (Some("clock"), &every));
     let payload = r#"{"z":1,"a":[true,2.5,"x"],"at":"2026-01-01T00:00:00Z"}"#;
     assert_eq!(clock.payload.to_string(), payload);
     assert_eq!((&*stdin.name, &stdin.path, &*stdin.type_field), ("stdin", &None, "type"));
@@ -111,6 +113,48 @@ fn a_file_with_everything_is_resolved_with_its_defaults() {
     assert_eq!((&bare.program, &bare.retry), (&PathBuf::from("cat"), &None));
     assert_eq!(bare.timeout, Duration::from_secs(300));
     assert_eq!(app.pipeline("fulfil").unwrap().steps, ["bare", "charge"]);
+}
+
+#[test]
+fn schedules_are_resolved_with_their_time_zone_jitter_and_policy() {
+    let text = r#"
+bus.url = "memory:"
+steps.a.command = ["cat"]
+pipelines.p.flow = "a"
+on = [{ type = "*", pipeline = "p" }]
+[[input]]
+kind = "cron"
+cron = "30 2 * * MON-FRI"
+time_zone = "Europe/Berlin"
+jitter = "90s"
+missed = "all"
+type = "report"
+name = "nightly"
+[[input]]
+kind = "at"
+at = 2026-04-01T08:00:00+02:00
+type = "once"
+[[input]]
+kind = "at"
+at = ["2026-04-01T08:00:00Z", "2026-04-02T08:00:00Z"]
+missed = "skip"
+type = "twice"
+"#;
+    let app = Folder::new().load(text, &[]).unwrap();
+    let [InputSpec::Schedule(nightly), InputSpec::Schedule(once), InputSpec::Schedule(twice)] =
+        &app.inputs[..]
+    else {
+        panic!("{:?}", app.inputs)
+    };
+    let cron = Schedule::cron("30 2 * * MON-FRI").unwrap().time_zone("Europe/Berlin").unwrap();
+    let cron = cron.jitter(Duration::from_secs(90)).unwrap().missed(Missed::All);
+    assert_eq!((&*nightly.name, &nightly.schedule), ("nightly", &cron));
+    let one = Schedule::at(["2026-04-01T06:00:00Z"]).unwrap();
+    assert_eq!((&*once.name, &once.schedule), ("once", &one));
+    let two = Schedule::at(["2026-04-01T08:00:00Z", "2026-04-02T08:00:00Z"]).unwrap();
+    assert_eq!(twice.schedule, two.missed(Missed::Skip));
+    let endless: Vec<_> = app.inputs.iter().map(InputSpec::is_endless).collect();
+    assert_eq!(endless, [true, false, false]);
 }
 
 #[test]

@@ -8,10 +8,10 @@ use railbus::{
 use std::path::Path;
 
 /// A mistake: the text, then line, column, and how message and hint begin or what they contain.
-type Mistake = (&'static str, usize, usize, &'static str, &'static str);
+pub(super) type Mistake = (&'static str, usize, usize, &'static str, &'static str);
 
 /// Checks that each text, put after `before`, has exactly the one mistake.
-fn each(before: &str, mistakes: &[Mistake]) {
+pub(super) fn each(before: &str, mistakes: &[Mistake]) {
     let folder = Folder::new();
     for (text, line, column, message, hint) in mistakes {
         let problems = folder.problems(&format!("{before}{text}"), &[]);
@@ -113,7 +113,8 @@ fn mistakes_in_inputs() {
             ("kind = \"ndjsn\"", 9, 8, "`ndjsn` is not a kind of input", "mean `ndjson`?"),
             ("kind = \"http\"", 9, 8, "not yet available", "available: ndjson, interval"),
             ("kind = \"command\"\nx = 1", 9, 8, "not yet available", "available: ndjson"),
-            ("kind = \"cron\"", 9, 8, "not yet available", "available: ndjson, interval"),
+            ("kind = \"cron\"\ntype = \"t\"", 8, 1, "has no `cron`", "0 2 * * *"),
+            ("kind = \"at\"\ntype = \"t\"", 8, 1, "has no `at`", "2026-04-01"),
             ("kind = 1", 9, 8, "`kind` must be a string", ""),
             ("kind = \"ndjson\"", 8, 1, "has no `path`", "standard input"),
             ("kind = \"ndjson\"\npath = \"\"", 10, 8, "`path` is empty", ""),
@@ -243,7 +244,7 @@ fn mistakes_in_flows_point_into_the_text() {
             ("flow = \"\"", 11, 8, "the flow is empty", "name at least one step"),
             ("flow = \"a -> chrage\"", 11, 14, "no step `chrage`", "did you mean `charge`?"),
             ("flow = 'a -> zzz'", 11, 14, "no step `zzz`", "known: a, charge"),
-            ("flow = \"a || charge\"", 11, 11, "not yet available", "a -> b"),
+            ("flow = \"a || charge\"", 11, 9, "not yet available", "a -> b"),
             ("flow = \"a -> -> charge\"", 11, 14, "between two arrows", "remove"),
             ("flow = \"a -> a\"", 11, 14, "named twice", "another name"),
             ("flow = \"\"\"\n  a ->\n  chrage\"\"\"", 13, 3, "no step `chrage`", "`charge`?"),

@@ -167,7 +167,7 @@ fn no_text_makes_the_flow_parser_panic() {
     ];
     let mut dice = Dice(1);
     let mut read = 0;
-    for n in 0..200_000_u64 {
+    for n in 0..60_000_u64 {
         let length = 1 + n % 12;
         let text: String = (0..length).map(|_| dice.one_of(&parts)).collect();
         match parse(&text) {
@@ -183,7 +183,7 @@ fn no_text_makes_the_flow_parser_panic() {
             }
         }
     }
-    assert!(read > 1000, "only {read} of the texts were flows");
+    assert!(read > 300, "only {read} of the texts were flows");
 }
 
 #[test]
@@ -243,7 +243,7 @@ fn a_text_32_times_as_long_takes_no_more_than_linear_time() {
                 }
                 start.elapsed()
             };
-            (0..5).map(|_| read()).min().unwrap_or_default()
+            (0..3).map(|_| read()).min().unwrap_or_default()
         };
         let (short, long) = (time(&make(1 << 15)), time(&make(1 << 20)));
         // Linear is 32 and quadratic 1024; what is too short to be timed may be anything.

@@ -27,6 +27,7 @@ pub const CAPABILITY: Capability = Capability {
     release: Release::Free,
     batch: Batch::BestEffort,
     positions: false,
+    journal: false,
     durable: false,
     payload_max: usize::MAX,
     batch_max: usize::MAX,

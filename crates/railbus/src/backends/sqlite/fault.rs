@@ -8,6 +8,13 @@ use std::path::Path;
 /// Turns an error of SQLite into one that says what, where and what to do.
 pub(super) fn fault(operation: &'static str, path: &Path, error: rusqlite::Error) -> Error {
     let code = error.sqlite_error_code();
+    if is_unreadable(&error) {
+        let why = "a row of the database is not as it was written";
+        return Error::new(ErrorKind::Corrupt, operation, why)
+            .with("file", shown(path))
+            .hint("someone changed or damaged it: restore the file from a copy, or delete the row")
+            .because(error);
+    }
     let (kind, message, hint) = match code {
         Some(ErrorCode::DiskFull) => (
             ErrorKind::Full,
@@ -51,4 +58,16 @@ pub(super) fn fault(operation: &'static str, path: &Path, error: rusqlite::Error
         _ => (ErrorKind::Internal, "SQLite refused a statement", "please report this as a defect"),
     };
     Error::new(kind, operation, message).with("file", shown(path)).hint(hint).because(error)
+}
+
+/// Tells whether a row was found that has what it can't have.
+fn is_unreadable(error: &rusqlite::Error) -> bool {
+    use rusqlite::Error as E;
+    matches!(
+        error,
+        E::FromSqlConversionFailure(..)
+            | E::InvalidColumnType(..)
+            | E::IntegralValueOutOfRange(..)
+            | E::Utf8Error(..)
+    )
 }

@@ -16,6 +16,9 @@ mod wake;
 mod groups;
 mod accounts;
 mod retention;
+mod runs;
+mod found;
+mod trash;
 mod publish;
 mod writer;
 mod reader;
@@ -24,6 +27,7 @@ mod claim;
 mod settle;
 mod letters;
 mod source;
+mod journal;
 mod store;
 
 pub use look::look;

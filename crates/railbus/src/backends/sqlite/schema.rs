@@ -4,10 +4,10 @@
 pub(super) const APPLICATION_ID: i32 = 0x5261_696c;
 
 /// The version of the schema below, SQLite's `user_version`.
-pub(super) const VERSION: i32 = 3;
+pub(super) const VERSION: i32 = 4;
 
 /// Takes a file from version N to N + 1, at index N; a new file goes through all of them.
-pub(super) const MIGRATIONS: [&str; VERSION as usize] = [V1, V2, V3];
+pub(super) const MIGRATIONS: [&str; VERSION as usize] = [V1, V2, V3, V4];
 
 /// `events` is the log; `run` names the run that published an event, `due` holds it back,
 /// `rejected` marks what never became an event. A group has seen all events up to its `cursor`;
@@ -97,4 +97,54 @@ CREATE TABLE timeline (
     base INTEGER NOT NULL,
     reached INTEGER NOT NULL
 );
+";
+
+/// `journal` has a row a run of a pipeline, not to be confused with `runs`, which are an app's:
+/// - open (`state` null), leased by `owner` under `fence` until `until`, and left from then on;
+///   `cancel` asks for its end;
+/// - ended in `state` at `ended_at`.
+///
+/// `records` counts its rows in `journal_records`; `touched` is when it was last begun, recorded in
+/// or ended. What may be large, and stays as it is, has tables of its own, so that a record does not
+/// write it again; `shapes` are the graphs, each kept once. A run that is deleted leaves its number
+/// in `journal_trash` until its records are gone, since there may be too many for one transaction.
+/// `until` and `touched` are of the `timeline`.
+const V4: &str = "
+CREATE TABLE shapes (
+    id INTEGER PRIMARY KEY AUTOINCREMENT,
+    version TEXT NOT NULL,
+    text TEXT NOT NULL
+);
+CREATE INDEX shapes_version ON shapes (version);
+CREATE TABLE journal (
+    number INTEGER PRIMARY KEY AUTOINCREMENT,
+    id TEXT NOT NULL UNIQUE,
+    pipeline TEXT NOT NULL,
+    shape INTEGER NOT NULL,
+    owner TEXT NOT NULL,
+    fence INTEGER NOT NULL,
+    until INTEGER NOT NULL,
+    touched INTEGER NOT NULL,
+    records INTEGER NOT NULL DEFAULT 0,
+    cancel INTEGER NOT NULL DEFAULT 0,
+    began_at INTEGER NOT NULL,
+    ended_at INTEGER,
+    state TEXT,
+    error TEXT
+);
+CREATE INDEX journal_shape ON journal (shape);
+CREATE INDEX journal_open ON journal (state) WHERE state IS NULL;
+CREATE INDEX journal_ended ON journal (touched) WHERE state IS NOT NULL;
+CREATE TABLE journal_inputs (run INTEGER PRIMARY KEY, input TEXT NOT NULL);
+CREATE TABLE journal_records (
+    run INTEGER NOT NULL,
+    number INTEGER NOT NULL,
+    path TEXT NOT NULL,
+    visit INTEGER NOT NULL,
+    at INTEGER NOT NULL,
+    body TEXT NOT NULL,
+    PRIMARY KEY (run, number)
+) WITHOUT ROWID;
+CREATE UNIQUE INDEX journal_places ON journal_records (run, path, visit);
+CREATE TABLE journal_trash (run INTEGER PRIMARY KEY);
 ";

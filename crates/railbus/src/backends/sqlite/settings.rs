@@ -30,6 +30,7 @@ pub const CAPABILITY: Capability = Capability {
     release: Release::Free,
     batch: Batch::BestEffort,
     positions: true,
+    journal: true,
     durable: true,
     payload_max: 16 << 20,
     batch_max: 10_000,
@@ -42,6 +43,10 @@ pub const SETTINGS: &[Setting] = &[
         help: "full (default): an Ok survives power loss; normal: faster, an Ok survives a crash of the process but the last ones may go with the power",
     },
     Setting { key: "retention", help: "how long settled events are kept (default 24h)" },
+    Setting {
+        key: "journal_retention",
+        help: "how long runs of pipelines are kept that have ended (default 720h); as long, their ids aren't run again",
+    },
     Setting { key: "busy_timeout", help: "how long to wait for other processes (default 10s)" },
     Setting { key: "max_size", help: "the file's largest size in bytes (default unlimited)" },
 ];
@@ -55,12 +60,16 @@ pub(super) fn shown(path: &Path) -> String {
 /// The longest wait for other processes; SQLite counts it in an `int` of milliseconds.
 const BUSY_TIMEOUT_MAX: Duration = Duration::from_secs(60 * 60);
 
+/// How long runs are kept that have ended: 30 days.
+const JOURNAL_RETENTION: Duration = Duration::from_secs(30 * 24 * 60 * 60);
+
 /// The settings of one store, checked.
 #[derive(Clone, Debug)]
 pub(super) struct Settings {
     pub(super) path: PathBuf,
     pub(super) full_sync: bool,
     pub(super) retention: Duration,
+    pub(super) journal_retention: Duration,
     pub(super) busy_timeout: Duration,
     pub(super) max_size: Option<u64>,
 }
@@ -95,6 +104,7 @@ impl Settings {
                 .one_of("synchronous", &[("full", true), ("normal", false)])?
                 .unwrap_or(true),
             retention: options.duration("retention")?.unwrap_or(Duration::from_secs(24 * 60 * 60)),
+            journal_retention: options.duration("journal_retention")?.unwrap_or(JOURNAL_RETENTION),
             busy_timeout,
             max_size: max_size.transpose()?,
         })

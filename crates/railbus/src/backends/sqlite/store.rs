@@ -3,7 +3,9 @@
 use super::{
     accounts,
     claim::Member,
-    groups, letters, publish,
+    groups,
+    journal::Runs,
+    letters, publish,
     reader::Reader,
     settings::{CAPABILITY, Settings},
     source::{BroadcastSource, GroupSource, Place, Waiting},
@@ -13,8 +15,8 @@ use super::{
 };
 use crate::{
     backend::{
-        Accounts, Backend, Capability, GroupInfo, Keeper, Letter, LetterFilter, LetterId, Outgoing,
-        Position, RunMark, Source, Start, Subscribe, Tally,
+        Accounts, Backend, Capability, GroupInfo, Journal, Keeper, Letter, LetterFilter, LetterId,
+        Outgoing, Position, RunMark, Source, Start, Subscribe, Tally,
     },
     error::{Error, ErrorKind, Result},
     options::Options,
@@ -55,10 +57,13 @@ fn start(settings: Settings) -> Result<Sqlite> {
     let (writer, timeline, writing) = Writer::start(&settings, Arc::clone(&wake))?;
     let (reader, reading) = Reader::start(&settings)?;
     let threads = vec![writing, reading];
+    let journal =
+        Runs { writer: writer.clone(), reader: reader.clone(), timeline: timeline.clone() };
     Ok(Sqlite {
         settings,
         timeline,
         wake,
+        journal: Arc::new(journal),
         open: Mutex::new(Some(Open { writer, reader, threads, sources: Vec::new() })),
     })
 }
@@ -68,6 +73,7 @@ struct Sqlite {
     settings: Settings,
     timeline: Timeline,
     wake: Arc<Wake>,
+    journal: Arc<Runs>,
     // None once closed.
     open: Mutex<Option<Open>>,
 }
@@ -224,6 +230,10 @@ impl Backend for Sqlite {
 
     fn accounts(&self) -> Option<&dyn Accounts> {
         Some(self)
+    }
+
+    fn journal(&self) -> Option<Arc<dyn Journal>> {
+        Some(Arc::<Runs>::clone(&self.journal))
     }
 }
 

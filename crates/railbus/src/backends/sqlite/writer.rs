@@ -280,25 +280,24 @@ impl Thread {
     /// Looks at some of what retention may let go; returns when to go on.
     fn sweep(&mut self) -> Duration {
         let [soon, later] = SWEEP_EVERY;
-        let later = (self.settings.retention / 2).clamp(soon, later);
-        let (retention, place, timeline) = (self.settings.retention, self.swept, &self.timeline);
+        let Settings { retention, journal_retention, .. } = self.settings;
+        let later = (retention.min(journal_retention) / 2).clamp(soon, later);
+        let (place, timeline) = (self.swept, &self.timeline);
         let swept = self
             .connection
             .transaction_with_behavior(TransactionBehavior::Immediate)
             .and_then(|transaction| {
                 let next = super::retention::sweep(&transaction, timeline, retention, place)?;
+                let over = timeline.now().before(journal_retention);
+                let more = super::trash::sweep(&transaction, over)?;
                 transaction.commit()?;
-                Ok(next)
+                Ok((next, more))
             });
         match swept {
-            Ok(Some(place)) => {
-                self.swept = place;
+            Ok((next, more)) => {
+                self.swept = next.unwrap_or(0);
                 // Whoever waits comes first.
-                SWEEP_ON
-            }
-            Ok(None) => {
-                self.swept = 0;
-                later
+                if next.is_some() || more { SWEEP_ON } else { later }
             }
             Err(e) => {
                 let error = fault("retention", &self.settings.path, e);

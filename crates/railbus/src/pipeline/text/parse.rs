@@ -195,12 +195,12 @@ fn read_evaluation(reader: &mut Reader<'_>, members: usize) -> Parsed<Evaluation
     if reader.next.kind == Kind::End {
         return Err(mistake::unclosed(reader.text, &open));
     }
-    let name = reader.must_be(Kind::Name)?;
+    let name = reader.word(Kind::Name)?;
     let mut span = name.clone();
     let mut number = None;
     if reader.next.kind == Kind::Open('(') {
         reader.enters(false);
-        let digits = reader.must_be(Kind::Number)?;
+        let digits = reader.word(Kind::Number)?;
         let value = reader.text_of(&digits).parse();
         number = Some(value.map_err(|_| mistake::huge(reader.text, &digits))?);
         span.end = reader.closes()?.end;

@@ -95,7 +95,8 @@ impl<'a> Reader<'a> {
         Ok(start..self.advance().span.end)
     }
 
-    pub(super) fn must_be(&mut self, kind: Kind) -> Parsed<Span> {
+    /// Takes a token of that kind, within an evaluation.
+    pub(super) fn word(&mut self, kind: Kind) -> Parsed<Span> {
         match self.next.kind {
             found if found == kind => Ok(self.advance().span),
             Kind::End => Err(self.stray()),

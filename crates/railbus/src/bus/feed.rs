@@ -1,15 +1,14 @@
 //! From an input to the bus: batch by batch, each with the position it moves.
 
+use super::open::{Bus, WeakBus};
 use crate::{
     backend::{Outgoing, RunMark},
-    bus::Bus,
     error::{Error, ErrorKind, Result},
     event::Event,
     input::EventInput,
 };
 use serde_json::json;
-use std::time::Duration;
-use tokio::sync::watch;
+use std::{future::Future, pin::pin, time::Duration};
 
 /// The waits while the backend can't be reached; after the last the input gives up.
 const PATIENCE: [Duration; 6] = [
@@ -21,38 +20,38 @@ const PATIENCE: [Duration; 6] = [
     Duration::from_secs(15),
 ];
 
-/// Publishes what an input has until it ends or `stop` says so.
+/// Publishes what an input has until it ends, `stop` is over or the bus is gone.
 ///
 /// # Errors
 /// Returns what the input or the bus said when it can't go on. What was read but not published is
-/// read again by the next run.
-pub(super) async fn pump(
-    mut input: Box<dyn EventInput>,
-    bus: Bus,
+/// read again by who resumes it.
+pub(crate) async fn feed(
+    input: &mut dyn EventInput,
+    bus: WeakBus,
     run: Option<RunMark>,
-    mut stop: watch::Receiver<bool>,
+    stop: impl Future<Output = ()> + Send,
 ) -> Result<()> {
+    let mut stop = pin!(stop);
     loop {
         let batch = tokio::select! {
             biased;
-            _ = stop.wait_for(|stop| *stop) => return Ok(()),
+            () = &mut stop => return Ok(()),
             batch = input.next() => batch?,
         };
-        if batch.is_empty() {
-            return Ok(());
-        }
+        // What waits for its input does not keep a bus alive that nobody has any more.
+        let Some(bus) = bus.upgrade().filter(|_| !batch.is_empty()) else { return Ok(()) };
         let most = bus.capability().payload_max;
         let batch: Vec<_> = batch.into_iter().map(|o| prepare(o, most, run)).collect();
         match publish(&bus, &batch).await {
             Ok(()) => {}
-            Err(e) if e.kind() == ErrorKind::Stale => resume(&mut *input, &bus).await?,
+            Err(e) if e.kind() == ErrorKind::Stale => resume(input, &bus).await?,
             Err(e) => return Err(e.with("input", input.name())),
         }
     }
 }
 
 /// Goes to where the input was left off.
-pub(super) async fn resume(input: &mut dyn EventInput, bus: &Bus) -> Result<()> {
+pub(crate) async fn resume(input: &mut dyn EventInput, bus: &Bus) -> Result<()> {
     let position = match bus.accounts() {
         Some(accounts) => accounts.position(input.name()).await?,
         None => None,

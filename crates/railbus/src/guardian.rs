@@ -15,7 +15,10 @@ use std::{
 };
 
 /// The environment variable by which the guardian finds a child that had no time to be announced.
-pub(super) const MARK: &str = "RAILBUS_GUARD";
+pub(crate) const MARK: &str = "RAILBUS_GUARD";
+
+/// How much of stderr is kept: its end.
+const TAIL_MAX: usize = 2048;
 
 /// Reads `+ NAME` and `- NAME`; at the end kills what is left. A name in digits is a process
 /// group; any other is the mark of a child whose parent died while it was being started: it is
@@ -119,26 +122,26 @@ impl Guardian {
 /// The group's leader must not be reaped while this lives: until then nobody else can get its
 /// number.
 #[derive(Debug)]
-pub(super) struct Ward {
+pub(crate) struct Ward {
     mark: String,
     group: Option<Pid>,
 }
 
 impl Ward {
     /// Announces a child that is about to be started with [`Ward::mark`] in its environment.
-    pub(super) fn announce() -> io::Result<Self> {
+    pub(crate) fn announce() -> io::Result<Self> {
         let ward = Self { mark: format!("step-{}", crate::id::new_id()), group: None };
         Guardian::with(|guardian| guardian.watch(&ward.mark))?;
         Ok(ward)
     }
 
     /// Returns the value of [`MARK`] for the child.
-    pub(super) fn mark(&self) -> &str {
+    pub(crate) fn mark(&self) -> &str {
         &self.mark
     }
 
     /// Takes in the child's process group, now that it has started.
-    pub(super) fn started(&mut self, group: Pid) -> io::Result<()> {
+    pub(crate) fn started(&mut self, group: Pid) -> io::Result<()> {
         self.group = Some(group);
         Guardian::with(|guardian| {
             guardian.watch(&number(group))?;
@@ -148,7 +151,7 @@ impl Ward {
     }
 
     /// Kills every process of the group.
-    pub(super) fn kill(&self) {
+    pub(crate) fn kill(&self) {
         if let Some(group) = self.group {
             // It fails if nobody is left.
             let _ = kill_process_group(group, Signal::KILL);
@@ -170,4 +173,36 @@ impl Drop for Ward {
 
 fn number(group: Pid) -> String {
     group.as_raw_nonzero().to_string()
+}
+
+/// The end of a text of any length, in bounded memory.
+#[derive(Debug, Default)]
+pub(crate) struct Tail {
+    bytes: Vec<u8>,
+    is_cut: bool,
+}
+
+impl Tail {
+    pub(crate) fn push(&mut self, more: &[u8]) {
+        self.bytes.extend_from_slice(more);
+        if self.bytes.len() > 2 * TAIL_MAX {
+            self.cut();
+        }
+    }
+
+    fn cut(&mut self) {
+        let over = self.bytes.len().saturating_sub(TAIL_MAX);
+        self.bytes.drain(..over);
+        self.is_cut |= over > 0;
+    }
+
+    /// Returns the tail as text on which a terminal or a store can't choke.
+    pub(crate) fn text(mut self) -> String {
+        self.cut();
+        let text = String::from_utf8_lossy(&self.bytes);
+        let harmless = |c: char| c == '\n' || c == '\t' || !c.is_control();
+        let clean: String =
+            text.trim().chars().map(|c| if harmless(c) { c } else { '\u{fffd}' }).collect();
+        if self.is_cut { format!("…{clean}") } else { clean }
+    }
 }

@@ -1,0 +1,248 @@
+//! The pool of workers, and the executor that gives them tasks.
+
+use super::{
+    child::{Broken, Worker},
+    message,
+    registry::{registered, unknown},
+};
+use crate::{
+    error::{Error, ErrorKind, Result},
+    executor::{Candidate, Executor, Task},
+    step::{Exception, StepError, StepResult},
+    task,
+};
+use async_trait::async_trait;
+use std::{
+    collections::HashMap,
+    io,
+    sync::{Arc, LazyLock, Mutex, OnceLock, PoisonError},
+    thread,
+    time::Duration,
+};
+use tokio::sync::Semaphore;
+use tracing::level_filters::LevelFilter;
+
+/// How long a worker may take to start.
+const START_MAX: Duration = Duration::from_secs(30);
+
+/// Runs steps in processes of their own: the program starts itself again, as workers.
+///
+/// [`worker::init`](crate::worker::init) stands first in `main` and names the steps. Equal
+/// descriptions share one pool for the life of the program. A worker starts when there is work and
+/// none is free, up to as many as described (default: as there are processors), runs one task at a
+/// time, and waits for more after that. Needs a tokio runtime with I/O.
+///
+/// What a step takes and leaves crosses as JSON: the values that its signature needs, its event,
+/// the context and the tries; so `Input`, `Opaque` values and states that only the pipeline has are
+/// refused when the pipeline is built. What a step writes to stdout or stderr comes out at the
+/// program's stderr, line by line; its log lines become the program's, under the target
+/// `railbus::worker`, unless the worker has a subscriber of its own.
+///
+/// A worker that is killed, aborts, exits, runs out of memory or writes what is no message fails
+/// the task that it runs, by an exception of kind `worker` that ends with what it wrote to stderr,
+/// and is replaced. A task that is given up ends its worker. No worker outlives the program.
+///
+/// # Examples
+/// ```no_run
+/// use railbus::{Pipeline, Steps, executors::Processes, step, store, worker};
+///
+/// #[step(executor = Processes::new(2).max_tasks_per_child(100).memory_limit(1 << 30))]
+/// fn roots(data: &[f64]) -> Vec<f64> {
+///     data.iter().map(|x| x.sqrt()).collect()
+/// }
+///
+/// fn main() -> railbus::Result<()> {
+///     worker::init(Steps::new().add(roots)); // a worker stays in here
+///     let runtime = tokio::runtime::Runtime::new().unwrap();
+///     runtime.block_on(async {
+///         let pipeline = Pipeline::new("roots").step(roots).build()?;
+///         println!("{}", pipeline.run(store! { "data" => vec![4.0, 9.0] }).await);
+///         assert_ne!(Processes::new(2), Processes::default().max_tasks_per_child(1));
+///         Ok(())
+///     })
+/// }
+/// ```
+#[derive(Clone, Debug)]
+pub struct Processes {
+    described: Described,
+    pool: OnceLock<Arc<Pool>>,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+struct Described {
+    workers: usize,
+    tasks_max: Option<usize>,
+    memory: Option<u64>,
+}
+
+impl Processes {
+    /// Describes a pool of at most `workers` processes; of none, building the pipeline refuses it.
+    #[must_use]
+    pub fn new(workers: usize) -> Self {
+        let described = Described { workers, tasks_max: None, memory: None };
+        Self { described, pool: OnceLock::new() }
+    }
+
+    /// Replaces each worker after so many tasks (default: never).
+    #[must_use]
+    pub fn max_tasks_per_child(self, tasks: usize) -> Self {
+        Self::of(Described { tasks_max: Some(tasks), ..self.described })
+    }
+
+    /// Sets how much address space a worker may have, in bytes (default: as the system allows).
+    /// Rust aborts where memory is refused, so one that wants more fails its task.
+    #[must_use]
+    pub fn memory_limit(self, bytes: u64) -> Self {
+        Self::of(Described { memory: Some(bytes), ..self.described })
+    }
+
+    fn of(described: Described) -> Self {
+        Self { described, pool: OnceLock::new() }
+    }
+
+    fn pool(&self) -> &Arc<Pool> {
+        self.pool.get_or_init(|| Pool::of(self.described))
+    }
+}
+
+impl Default for Processes {
+    fn default() -> Self {
+        Self::new(thread::available_parallelism().map_or(1, usize::from))
+    }
+}
+
+impl PartialEq for Processes {
+    fn eq(&self, other: &Self) -> bool {
+        self.described == other.described
+    }
+}
+
+#[async_trait]
+impl Executor for Processes {
+    fn check(&self, step: &Candidate<'_>) -> Result<()> {
+        let Described { workers, tasks_max, .. } = self.described;
+        let refuse = |why: &'static str, hint: &str| {
+            Err(Error::new(ErrorKind::Config, "processes", why).hint(hint.to_owned()))
+        };
+        match (workers, tasks_max) {
+            (0, _) => refuse("a pool of no workers runs nothing", "max_workers is 1 or more"),
+            (_, Some(0)) => refuse("a worker without a task", "max_tasks_per_child is 1 or more"),
+            _ => match registered() {
+                Some(registry) => registry.check(step),
+                None => Err(unknown(step.name(), "")),
+            },
+        }
+    }
+
+    async fn execute(&self, task: Task) -> StepResult {
+        let unsupported = |e| StepError::Exception(Exception::new("unsupported", e));
+        task::runtime("execute").map_err(unsupported)?;
+        let key = registered().and_then(|known| known.key(&task.name, &*task.step));
+        let key = key.ok_or_else(|| unsupported(unknown(&task.name, "")))?;
+        let frame = message::task(&task, key, level())?;
+        self.pool().run(&frame, &task.name).await
+    }
+}
+
+/// Returns up to which level anybody listens to log lines: 0 for none, 5 for all.
+fn level() -> u8 {
+    let levels = [
+        LevelFilter::OFF,
+        LevelFilter::ERROR,
+        LevelFilter::WARN,
+        LevelFilter::INFO,
+        LevelFilter::DEBUG,
+    ];
+    let here = LevelFilter::current();
+    (0..5).zip(levels).find(|(_, level)| *level == here).map_or(5, |(number, _)| number)
+}
+
+#[derive(Debug)]
+struct Pool {
+    described: Described,
+    // One permit a worker that may run.
+    room: Semaphore,
+    idle: Mutex<Vec<Worker>>,
+}
+
+static POOLS: LazyLock<Mutex<HashMap<Described, Arc<Pool>>>> = LazyLock::new(Mutex::default);
+
+impl Pool {
+    fn of(described: Described) -> Arc<Self> {
+        let mut pools = POOLS.lock().unwrap_or_else(PoisonError::into_inner);
+        let new = || {
+            let room = Semaphore::new(described.workers.min(Semaphore::MAX_PERMITS));
+            Arc::new(Self { described, room, idle: Mutex::default() })
+        };
+        Arc::clone(pools.entry(described).or_insert_with(new))
+    }
+
+    /// Has a worker run a task.
+    ///
+    /// # Cancel safety
+    /// If it is dropped, the worker that runs the task is killed.
+    async fn run(&self, frame: &[u8], step: &str) -> StepResult {
+        let closed = |e| failed(step, format!("its pool is closed: {e}"));
+        let _room = self.room.acquire().await.map_err(closed)?;
+        let mut worker = self.worker(step).await?;
+        match worker.run(frame, step).await {
+            Ok(came) => {
+                self.give_back(worker);
+                came
+            }
+            Err(broken) => Err(why(broken, worker, step).await),
+        }
+    }
+
+    /// Takes a worker that waits, the one that worked last, or starts one.
+    async fn worker(&self, step: &str) -> StepResult<Worker> {
+        let idle = || self.idle.lock().unwrap_or_else(PoisonError::into_inner).pop();
+        while let Some(mut worker) = idle() {
+            match worker.is_ready() {
+                Ok(true) => return Ok(worker),
+                // It died while it waited: nobody misses it.
+                Ok(false) => {}
+                Err(error) => return Err(no_worker(step, &error)),
+            }
+        }
+        let Described { memory, tasks_max, .. } = self.described;
+        let mut worker = Worker::start(memory, tasks_max).map_err(|e| no_worker(step, &e))?;
+        match task::within(START_MAX, worker.greet()).await {
+            Some(Ok(())) => Ok(worker),
+            Some(Err(broken)) => Err(why(broken, worker, step).await),
+            None => {
+                let why = "its worker did not say hello: worker::init must come first in main";
+                Err(failed(step, why.into()))
+            }
+        }
+    }
+
+    fn give_back(&self, mut worker: Worker) {
+        worker.tasks_left = worker.tasks_left.map(|left| left.saturating_sub(1));
+        if worker.tasks_left == Some(0) {
+            worker.retire();
+        } else {
+            self.idle.lock().unwrap_or_else(PoisonError::into_inner).push(worker);
+        }
+    }
+}
+
+fn no_worker(step: &str, error: &io::Error) -> StepError {
+    failed(step, format!("no worker can be started: {error}"))
+}
+
+/// Ends a worker, and says how it failed its task.
+async fn why(broken: Broken, worker: Worker, step: &str) -> StepError {
+    let (status, said) = worker.end().await;
+    let how = match (broken, status) {
+        (Broken::Refused(why) | Broken::Garbage(why), _) => format!("its worker is none: {why}"),
+        (Broken::Ended, Some(status)) => format!("its worker ended: {status}"),
+        (Broken::Ended, None) => "its worker ended".into(),
+    };
+    failed(step, if said.is_empty() { how } else { format!("{how}: {said}") })
+}
+
+fn failed(step: &str, how: String) -> StepError {
+    let error = Error::new(ErrorKind::Handler, "worker", how).with("step", step.escape_debug());
+    StepError::Exception(Exception::new("worker", error))
+}

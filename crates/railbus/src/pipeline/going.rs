@@ -1,0 +1,77 @@
+//! A pipeline under way, from its first step to its report.
+
+use super::{
+    lane::{Going, Lane, given_up},
+    log::Log,
+    parts::Pipeline,
+    report::RunReport,
+};
+use crate::{
+    error::{Error, ErrorKind},
+    step::{Exception, StepError, Store},
+};
+use std::sync::{Arc, OnceLock};
+use tokio::time::Instant;
+
+impl Pipeline {
+    /// Runs the steps, and tells of it.
+    pub(super) async fn go(&self, store: Arc<Store>, going: Going<'_>) -> RunReport {
+        let plan = &*self.0;
+        let until;
+        let limits = match plan.timeout {
+            None => going.limits,
+            limit => {
+                until = going.limits.until(limit);
+                &until
+            }
+        };
+        let going = Going { limits, ..going };
+        let mut lane = Lane::new(store, plan.nodes.len());
+        let Some(observer) = &plan.observer else {
+            self.follow(going, &mut lane).await;
+            return self.report(lane);
+        };
+        let start = Instant::now();
+        observer.started().await;
+        self.follow(going, &mut lane).await;
+        let report = self.report(lane);
+        let error = report.failed.as_ref().map(|(step, error)| (step.as_deref(), error));
+        observer.ended(report.status().name(), start.elapsed(), error).await;
+        report
+    }
+
+    async fn follow(&self, going: Going<'_>, lane: &mut Lane) {
+        match self.missing(lane) {
+            Some(error) => lane.failed = Some((None, error)),
+            None => going.follow(lane, 0).await,
+        }
+        if let Some(error) = going.log.and_then(Log::broken) {
+            let error = StepError::Exception(Exception::new("journal", error));
+            (lane.failed, lane.cancelled) = (Some((None, error)), None);
+        } else if let Some((step, reason)) = &lane.cancelled {
+            lane.failed = Some((step.clone(), given_up(*reason)));
+        }
+    }
+
+    /// Tells of a value that must be given and was not.
+    fn missing(&self, lane: &Lane) -> Option<StepError> {
+        let given = self.0.wanted.inputs.iter().find(|given| !lane.store.has(&given.name))?;
+        let why = format!("the input `{}` is missing", given.name);
+        let error = Error::new(ErrorKind::NotFound, "pipeline", why).with("pipeline", &self.0.name);
+        let error = error.hint("give it to run(..), or as the event's payload");
+        Some(StepError::Exception(Exception::new("input", error)))
+    }
+
+    fn report(&self, lane: Lane) -> RunReport {
+        let Lane { store, trail, failed, stopped, cancelled, last, .. } = lane;
+        let (plan, steps, id) = (Arc::clone(&self.0), OnceLock::new(), None);
+        RunReport { plan, trail, steps, store, failed, stopped, cancelled, last, id }
+    }
+
+    /// Returns the report of a run that could not begin.
+    pub(super) fn not_begun(&self, error: Error) -> RunReport {
+        let mut lane = Lane::new(Arc::default(), 0);
+        lane.failed = Some((None, StepError::Exception(Exception::new("journal", error))));
+        self.report(lane)
+    }
+}

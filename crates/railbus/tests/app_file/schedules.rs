@@ -1,0 +1,42 @@
+//! What may be wrong in inputs that tick.
+
+use super::{APP, mistakes::each};
+
+#[test]
+fn mistakes_in_schedules() {
+    each(
+        &format!("{APP}[[input]]\ntype = \"t\"\n"),
+        &[
+            ("kind = \"cron\"\ncron = \"0 25 * * *\"", 11, 11, "`25` can't be the hour", "0 to 23"),
+            ("kind = \"cron\"\ncron = \"0 0 30 2 *\"", 11, 9, "never comes", "no month"),
+            ("kind = \"cron\"\ncron = \"0 0\"", 11, 9, "5 fields", "0 2 * * *"),
+            (
+                "kind = \"cron\"\ncron = \"0 0 * * *\"\ntime_zone = \"Europe/Berln\"",
+                12,
+                14,
+                "`Europe/Berln` is not a time zone",
+                "mean `Europe/Berlin`?",
+            ),
+            (
+                "kind = \"cron\"\ncron = \"@daily\"\ntimezone = \"UTC\"",
+                12,
+                1,
+                "timezone",
+                "`time_zone`?",
+            ),
+            ("kind = \"cron\"\ncron = \"@daily\"\nmissed = \"al\"", 12, 10, "`al`", "mean `all`?"),
+            (
+                "kind = \"cron\"\ncron = \"@daily\"\njitter = \"24h\"",
+                12,
+                10,
+                "time between two",
+                "shorter",
+            ),
+            ("kind = \"interval\"\nevery = \"1s\"\ncron = \"\"", 12, 1, "`cron`", "known: kind"),
+            ("kind = \"interval\"\nevery = \"1us\"", 11, 9, "less than a millisecond", "30s"),
+            ("kind = \"at\"\nat = \"soon\"", 11, 6, "not an RFC 3339 time", "2026-04-01"),
+            ("kind = \"at\"\nat = 5", 11, 6, "`at` must be a time", ""),
+            ("kind = \"at\"\nat = []", 11, 6, "there is no time", "at least one"),
+        ],
+    );
+}
