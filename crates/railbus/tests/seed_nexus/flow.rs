@@ -3,7 +3,7 @@
 
 use crate::{fails, path, refused, says, throws};
 use railbus::{
-    Flow, IntoStep, Pipeline, Retry, RunReport, Status, StepDef, StepError, Steps, Value,
+    Cancel, Flow, IntoStep, Pipeline, Retry, RunReport, Status, StepDef, StepError, Steps, Value,
     executors::Threads,
     json,
     pipeline::{StepStatus, StopReason},
@@ -207,7 +207,7 @@ async fn a_pipeline_runs_as_often_as_it_is_asked_to_and_each_run_is_one_of_its_o
 #[tokio::test]
 async fn a_step_by_a_name_that_comes_twice_or_is_not_there_is_refused() {
     let steps = Steps::new().add(says("a")).add(says("a"));
-    assert!(refused(crate::flow("a", &steps)).contains("`a` is added twice"));
+    assert!(refused(crate::flow("a", &steps)).contains("`a` comes twice in a set"));
     let steps = Steps::new().add(says("a"));
     let error = crate::flow("a -> b", &steps).build().unwrap_err();
     assert!(error.to_string().contains("there is no step `b`"), "{error}");
@@ -232,4 +232,15 @@ fn a_graph_is_drawn_with_labels_on_its_branches_and_its_groups_in_boxes() {
     assert!(dot.contains("label=\"0\"") && dot.contains("label=\"1\""), "{dot}");
     let dot = crate::flow("{A || B} -> C", &steps).build().unwrap().dot();
     assert!(["A", "B", "C"].iter().all(|name| dot.contains(&format!("label=\"{name}\""))), "{dot}");
+}
+
+#[tokio::test]
+async fn cancelling_before_a_run_leaves_nothing_to_do_and_after_it_changes_nothing() {
+    let built = Pipeline::new("p").step(says("a")).build().unwrap();
+    let cancel = Cancel::new();
+    let report = built.run(store! {}).cancel_on(&cancel).await;
+    cancel.cancel();
+    assert_eq!((report.status(), path(&report).as_str()), (Status::Success, "a"));
+    let report = built.run(store! {}).cancel_on(&cancel).await;
+    assert_eq!((report.status(), path(&report).as_str()), (Status::Cancelled, ""));
 }
