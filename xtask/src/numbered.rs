@@ -69,11 +69,13 @@ fn difference(expected: &str, printed: &str) -> Option<String> {
     None
 }
 
-/// Puts `<id>` and `<time>` in place of what differs each time.
+/// Puts `<id>`, `<time>` and `<seconds>` in place of what differs each time.
 fn settled(text: &str) -> String {
     let shapes = [
         ("<id>", "xxxxxxxx-xxxx-7xxx-xxxx-xxxxxxxxxxxx"),
         ("<time>", "9999-99-99T99:99:99.999999Z"),
+        // As reports of runs show what a step took.
+        ("<seconds>", "9.999 s"),
     ];
     let (mut settled, mut rest) = (String::new(), text);
     while let Some(next) = rest.chars().next() {
@@ -101,8 +103,9 @@ mod tests {
 
     #[test]
     fn ids_and_times_are_settled_and_nothing_else() {
-        let text = "a 0198f0a0-1111-7abc-8def-0123456789ab at 2026-01-02T03:04:05.123456Z, 7-x";
-        assert_eq!(settled(text), "a <id> at <time>, 7-x");
+        let text = "a 0198f0a0-1111-7abc-8def-0123456789ab at 2026-01-02T03:04:05.123456Z, 7-x, \
+                    0.012 s, 0.5 s";
+        assert_eq!(settled(text), "a <id> at <time>, 7-x, <seconds>, 0.5 s");
     }
 
     #[test]

@@ -2,8 +2,10 @@
 #![allow(clippy::unwrap_used, clippy::expect_used)]
 
 use railbus::{
-    BoxError, Bus, Event, Pipeline, Predicate, Report, StepDef, SyncHandler, any, event_type,
-    has_key, json, key_equals, source_is, source_starts_with,
+    BoxError, Bus, Event, IntoStep, Pipeline, Predicate, Report, StepDef, StepError, SyncHandler,
+    any, event_type, has_key, json, key_equals,
+    pipeline::Repeated,
+    repeat, source_is, source_starts_with, step,
     step::{Flow, Input, Signature, Step, StepResult},
     store,
 };
@@ -321,4 +323,62 @@ async fn two_needs_of_a_step_may_be_one_value() {
     let pipeline = Pipeline::new("p").step(twice).build().unwrap();
     let report = pipeline.run(store! { "n" => 21i64 }).await;
     assert_eq!(*report.get::<i64>("add").unwrap(), 42);
+}
+
+#[step(output = "total")]
+fn add(total: i64) -> i64 {
+    total + 15
+}
+
+async fn repeated(again: Repeated) -> i64 {
+    let pipeline = Pipeline::new("p").step(again).build().unwrap();
+    *pipeline.run(store! { "total" => 0_i64 }).await.get::<i64>("total").unwrap()
+}
+
+#[tokio::test]
+async fn three_repeats_are_15_from_a_cleared_store_and_45_from_what_was_left() {
+    assert_eq!(repeated(repeat(add).times(3).fresh()).await, 15);
+    assert_eq!(repeated(repeat(add).times(3)).await, 45);
+}
+
+#[tokio::test]
+async fn repeating_until_there_is_enough_ends_at_30_after_two() {
+    let enough = |input: &Input<'_>| Ok::<_, StepError>(*input.get::<i64>("total")? >= 30);
+    assert_eq!(repeated(repeat(add).until(enough)).await, 30);
+    let too_few = |input: &Input<'_>| Ok::<_, StepError>(*input.get::<i64>("total")? < 30);
+    assert_eq!(repeated(repeat(add).as_long_as(too_few)).await, 30);
+}
+
+#[step(output = "mean")]
+fn fit(data: &[f64]) -> f64 {
+    data.iter().sum::<f64>() / data.len() as f64
+}
+
+#[tokio::test]
+async fn a_mean_fitted_once_stays_2_and_fitted_at_each_run_is_4() {
+    for (fit, second) in [(fit.once(), 2.0), (fit.into_step(), 4.0)] {
+        let pipeline = Pipeline::new("p").step(fit).build().unwrap();
+        for (data, mean) in [([1.0, 2.0, 3.0], 2.0), ([3.0, 4.0, 5.0], second)] {
+            let report = pipeline.run(store! { "data" => data.to_vec() }).await;
+            assert_eq!(*report.get::<f64>("mean").unwrap(), mean);
+        }
+    }
+}
+
+#[tokio::test]
+async fn a_pipeline_in_a_pipeline_reads_and_leaves_the_values_of_the_run() {
+    let inner = Pipeline::new("inner").step(add).build().unwrap();
+    let outer = Pipeline::new("outer").step(inner).step(add.named("again")).build().unwrap();
+    let report = outer.run(store! { "total" => 0_i64 }).await;
+    assert_eq!(*report.get::<i64>("total").unwrap(), 30, "{report}");
+}
+
+#[tokio::test]
+async fn a_step_on_condition_runs_only_where_that_holds() {
+    let few = |input: &Input<'_>| Ok::<_, StepError>(*input.get::<i64>("total")? < 10);
+    let pipeline = Pipeline::new("p").step(add.into_step().only_if(few)).build().unwrap();
+    for (before, after) in [(0_i64, 15), (10, 10)] {
+        let report = pipeline.run(store! { "total" => before }).await;
+        assert_eq!(*report.get::<i64>("total").unwrap(), after);
+    }
 }
