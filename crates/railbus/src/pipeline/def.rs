@@ -53,6 +53,7 @@ impl StepDef {
         };
         let def = Self { signature: Arc::new(signature), ..def };
         let held = step.held(Box::new(def.clone()));
+        drop(step);
         held.downcast().map_or(def, |held| *held)
     }
 

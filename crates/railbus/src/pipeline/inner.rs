@@ -141,7 +141,7 @@ impl Inner<'_> {
             if !matches!(came, Came::Went(Flow::Next(_))) {
                 return came;
             }
-            if u64::from(times) % BREATH == 0 {
+            if u64::from(times).is_multiple_of(BREATH) {
                 task::breathe().await;
             }
         }
@@ -237,7 +237,7 @@ impl Inner<'_> {
             {
                 cancel.cancel();
             }
-            if all.count() % BREATH == 0 {
+            if all.count().is_multiple_of(BREATH) {
                 task::breathe().await;
             }
         }
