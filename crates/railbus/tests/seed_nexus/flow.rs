@@ -110,6 +110,8 @@ async fn a_jump_of_a_step_that_failed_is_told_as_a_failure() {
         let row = report.step("classify").unwrap();
         assert_eq!(row.status, StepStatus::Failure, "{report}");
         assert!(row.goto.is_some(), "{report}");
+        // The jump sees to it, as a branch for failures does.
+        assert_eq!((report.status(), report.stopped()), (Status::Success, None));
         assert_eq!(path(&report), "classify process_premium notify");
     }
 }
