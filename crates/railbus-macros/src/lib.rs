@@ -123,7 +123,7 @@ pub fn test(arguments: TokenStream, item: TokenStream) -> TokenStream {
 ///
 /// # What it returns
 /// Any value that is `Serialize`, `Send`, `Sync` and `'static`, wrapped in `Opaque` if it is not;
-/// nothing; `Flow`, which says where the run goes (jumps aren't available yet); or a `Result` of one of these, with any
+/// nothing; `Flow`, which says where the run goes; or a `Result` of one of these, with any
 /// error: `Failure` if the step says no, also wrapped in another, such as anyhow's; every other
 /// error is an exception.
 ///
@@ -142,7 +142,7 @@ pub fn test(arguments: TokenStream, item: TokenStream) -> TokenStream {
 /// | `retry = EXPR` | as `StepDef::retry` | it is tried once |
 /// | `bypass = EXPR` | as `StepDef::bypass` | it is always run |
 /// | `stop_on_success`, `stop_on_error`, `stop_on_exception` (`= EXPR`) | as those of `StepDef` | as the pipeline says |
-/// | `goto = [premium, "regular"]` | the steps it may jump to, by path or by name; not available yet, a pipeline refuses it | none |
+/// | `goto = [premium, "regular"]` | the steps it may jump to, by path or by name | none |
 ///
 /// What is said where a step is used goes before what is said here.
 ///

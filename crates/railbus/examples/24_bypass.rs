@@ -51,7 +51,7 @@ async fn main() -> railbus::Result<()> {
     }
 
     // A function, where it is used:
-    let known = validate.into_step().bypass(|input| input.store().has("validated_before"));
+    let known = validate.bypass(|input| input.store().has("validated_before"));
     let users = Pipeline::new("users").step(known).build()?;
     let report = users.run(store! {
         "user_data" => User { name: "Ada".into() }, "validated_before" => true

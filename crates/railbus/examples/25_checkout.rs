@@ -1,6 +1,8 @@
 //! An order through a shop: as code, as text, and on a bus.
 
-use railbus::{Bus, Event, Failure, Pipeline, Retry, State, Steps, step, store};
+use railbus::{
+    Bus, Event, Failure, Pipeline, Retry, State, Steps, executors::Threads, step, store,
+};
 use serde::{Deserialize, Serialize};
 use std::{
     io::{self, ErrorKind::ConnectionRefused},
@@ -59,7 +61,8 @@ fn validate(order: &Order) -> Result<(), Failure> {
     }
 }
 
-#[step(blocking, retry = Retry::attempts(3).backoff_factor(Duration::from_millis(1)).on::<io::Error>())]
+#[step(executor = Threads::default(),
+       retry = Retry::attempts(3).backoff_factor(Duration::from_millis(1)).on::<io::Error>())]
 fn charge(order: &Order, gateway: State<Gateway>) -> io::Result<Payment> {
     gateway.charge(order.total)
 }

@@ -1,6 +1,6 @@
-//! Extraction, transformation and loading: as code, and as text.
+//! Extraction, transformation in a process of its own, and loading: as code, and as text.
 
-use railbus::{Pipeline, Retry, State, Steps, step, store};
+use railbus::{Pipeline, Retry, State, Steps, executors::Processes, step, store};
 use serde::{Deserialize, Serialize};
 use std::{io, sync::Mutex, time::Duration};
 
@@ -44,7 +44,7 @@ fn extract(source: &str) -> io::Result<Vec<String>> {
     Ok(lines(source)?.map(str::to_owned).to_vec())
 }
 
-#[step]
+#[step(executor = Processes::default())]
 fn transform(raw_data: &[String]) -> Vec<Row> {
     let clean = |line: &String| {
         let (name, cents) = line.split_once(',')?;
@@ -63,7 +63,7 @@ async fn load(rows: &[Row], db: State<Database>) -> io::Result<&'static str> {
     Ok("Load successful")
 }
 
-#[railbus::main]
+#[railbus::main(steps = Steps::new().add(transform))]
 async fn main() -> railbus::Result<()> {
     let etl = Pipeline::new("etl").input::<String>("source").state(Database::default());
     let etl = etl.step(extract).pipe(transform).pipe(load).build()?;

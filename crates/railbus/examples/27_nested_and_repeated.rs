@@ -52,7 +52,7 @@ async fn main() -> railbus::Result<()> {
 
     // Only if there is something to double.
     let positive = |input: &Input<'_>| Ok::<_, StepError>(*input.get::<i64>("total")? > 0);
-    let careful = Pipeline::new("careful").step(double.into_step().only_if(positive)).build()?;
+    let careful = Pipeline::new("careful").step(double.only_if(positive)).build()?;
     for total in [0_i64, 7] {
         println!("{}", careful.run(store! { "total" => total }).await.steps()[0].status);
     }

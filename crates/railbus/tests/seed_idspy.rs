@@ -376,7 +376,7 @@ async fn a_pipeline_in_a_pipeline_reads_and_leaves_the_values_of_the_run() {
 #[tokio::test]
 async fn a_step_on_condition_runs_only_where_that_holds() {
     let few = |input: &Input<'_>| Ok::<_, StepError>(*input.get::<i64>("total")? < 10);
-    let pipeline = Pipeline::new("p").step(add.into_step().only_if(few)).build().unwrap();
+    let pipeline = Pipeline::new("p").step(add.only_if(few)).build().unwrap();
     for (before, after) in [(0_i64, 15), (10, 10)] {
         let report = pipeline.run(store! { "total" => before }).await;
         assert_eq!(*report.get::<i64>("total").unwrap(), after);

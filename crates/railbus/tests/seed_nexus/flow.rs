@@ -3,9 +3,10 @@
 
 use crate::{fails, path, refused, says, throws};
 use railbus::{
-    Cancel, Flow, IntoStep, Pipeline, Retry, RunReport, Status, StepDef, StepError, Steps, Value,
+    Cancel, Evaluation, Flow, IntoStep, Pipeline, Retry, RunReport, Status, StepDef, StepError,
+    Steps, Value,
     executors::Threads,
-    json,
+    json, parallel,
     pipeline::{StepStatus, StopReason},
     step, store,
 };
@@ -110,6 +111,8 @@ async fn a_jump_of_a_step_that_failed_is_told_as_a_failure() {
         let row = report.step("classify").unwrap();
         assert_eq!(row.status, StepStatus::Failure, "{report}");
         assert!(row.goto.is_some(), "{report}");
+        // The jump sees to it, as a branch for failures does.
+        assert_eq!((report.status(), report.stopped()), (Status::Success, None));
         assert_eq!(path(&report), "classify process_premium notify");
     }
 }
@@ -243,4 +246,25 @@ async fn cancelling_before_a_run_leaves_nothing_to_do_and_after_it_changes_nothi
     assert_eq!((report.status(), path(&report).as_str()), (Status::Success, "a"));
     let report = built.run(store! {}).cancel_on(&cancel).await;
     assert_eq!((report.status(), path(&report).as_str()), (Status::Cancelled, ""));
+}
+
+#[tokio::test]
+async fn a_member_that_ends_the_run_does_so_once_its_group_is_through() {
+    for lenient in [false, true] {
+        let group = parallel((says("a").stop_on_success(true), says("b")));
+        let built = pipeline(lenient).step(group).step(says("next")).build().unwrap();
+        let report = built.run(store! {}).await;
+        assert_eq!((path(&report).as_str(), report.status()), ("a b", Status::Stopped));
+        assert_eq!(report.stopped(), Some(("a", StopReason::Success)));
+    }
+    // What a member fails of is the group's: it succeeds, and the run goes on.
+    let group = parallel((fails("a"), says("b"))).evaluate(Evaluation::Any);
+    let report = pipeline(false).step(group).step(says("next")).build().unwrap().run(store! {});
+    let report = report.await;
+    assert_eq!((path(&report).as_str(), report.status()), ("a b next", Status::Success));
+    // And a group has flags of its own.
+    let group = parallel((fails("a"), says("b"))).stop_on_error(false);
+    let report = pipeline(false).step(group).step(says("next")).build().unwrap().run(store! {});
+    let report = report.await;
+    assert_eq!((path(&report).as_str(), report.status()), ("a b next", Status::Failure));
 }
