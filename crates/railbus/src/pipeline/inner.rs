@@ -39,7 +39,7 @@ impl<'a> One<'a> {
             let limits = self.going.limits.until(self.def().timeout);
             let inner = Inner { pipeline, cause: self.going.cause, limits: &limits };
             let came = match how {
-                How::Nested => inner.nested(self.given(pipeline, around), along).await,
+                How::Nested => inner.nested(self, self.given(pipeline, around), along).await,
                 How::Each(each) => inner.each(self, each, around, along).await,
                 How::Repeat(repeat) => inner.repeat(self, repeat, around, along).await,
             };
@@ -54,6 +54,11 @@ impl<'a> One<'a> {
                 came => came,
             }
         })
+    }
+
+    /// Tells whether its value is bound to what follows.
+    fn is_told(&self) -> bool {
+        self.going.plan.nodes[self.index].is_told
     }
 
     /// Returns the values that the inner pipeline is given.
@@ -82,9 +87,15 @@ impl Inner<'_> {
         self.pipeline.go(Arc::new(store), self.cause, self.limits).await
     }
 
-    async fn nested(&self, store: Store, along: &mut Along) -> Came {
+    async fn nested(&self, one: &One<'_>, store: Store, along: &mut Along) -> Came {
         let mut report = self.run(store).await;
-        let came = came(&mut report);
+        let came = match came(&mut report) {
+            // What is piped on is what its last step left.
+            Came::Went(Flow::Next(None)) if one.is_told() => {
+                Came::Went(Flow::Next(report.last_value().cloned()))
+            }
+            came => came,
+        };
         self.leave(&report, along);
         along.inside = Some(Inside::Run(Arc::new(report)));
         came
@@ -106,15 +117,15 @@ impl Inner<'_> {
     ) -> Came {
         let given = one.given(self.pipeline, around);
         let mut store = Arc::new(given.clone());
-        let mut times = 0;
+        let (mut times, mut last) = (0, None);
         loop {
             match self.goes_on(one, repeat, Around { store: &store, ..around }) {
                 Ok(true) => {}
-                Ok(false) => return Came::Went(Flow::Next(None)),
+                Ok(false) => return Came::Went(Flow::Next(last)),
                 Err(error) => return Came::Not(error),
             }
             if times == repeat.times && repeat.is_bounded {
-                return Came::Went(Flow::Next(None));
+                return Came::Went(Flow::Next(last));
             }
             if times == repeat.times {
                 let why = format!("it was repeated {times} times, and its end did not come");
@@ -126,11 +137,12 @@ impl Inner<'_> {
             let came = came(&mut report);
             self.leave(&report, along);
             store = Arc::clone(&report.store);
+            last = report.last_value().filter(|_| one.is_told()).cloned();
             along.inside = Some(Inside::Run(Arc::new(report)));
             if !matches!(came, Came::Went(Flow::Next(_))) {
                 return came;
             }
-            if u64::from(times) % BREATH == 0 {
+            if u64::from(times).is_multiple_of(BREATH) {
                 task::breathe().await;
             }
         }
@@ -226,7 +238,7 @@ impl Inner<'_> {
             {
                 cancel.cancel();
             }
-            if all.count() % BREATH == 0 {
+            if all.count().is_multiple_of(BREATH) {
                 task::breathe().await;
             }
         }

@@ -94,7 +94,7 @@ impl Walk<'_> {
             self.set_all(own);
             return Ok(());
         }
-        self.branches(index, own, base)
+        self.branches(index, &own, base)
     }
 
     /// What a step leaves when it succeeds.
@@ -118,7 +118,7 @@ impl Walk<'_> {
     }
 
     /// Goes along each branch of a step, and keeps what all of them and the way past them leave.
-    pub(super) fn branches(&mut self, index: usize, own: Changes, base: usize) -> Result<()> {
+    pub(super) fn branches(&mut self, index: usize, own: &Changes, base: usize) -> Result<()> {
         let (arms, join) = (self.nodes[index].arms.clone(), self.nodes[index].next);
         let def = &self.nodes[index].def;
         let mut ways: Vec<Changes> = Vec::new();
