@@ -122,14 +122,12 @@ impl<'a> One<'a> {
         // In a future of its own, since it may panic before it returns one.
         let running = AssertUnwindSafe(async { executor.execute(task).await }).catch_unwind();
         let ended = self.going.limits.bound(self.def().timeout, running).await;
-        if ended.is_err() {
-            return ended;
-        }
+        let ended = ended?;
         given_up.call_off();
         match cancel.is_cancelled() {
             // It was told, and may have ended early, with anything.
             true => Err(Cut::Run(CancelReason::Asked)),
-            false => ended,
+            false => Ok(ended),
         }
     }
 }
