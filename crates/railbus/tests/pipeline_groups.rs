@@ -9,7 +9,7 @@ use railbus::{
     json, parallel,
     pipeline::{StepStatus, StopReason},
     repeat, step,
-    step::{Items, Signature, Step},
+    step::{Input, Items, Signature, Step},
     store,
 };
 use std::sync::{
@@ -75,7 +75,7 @@ impl Step for Meets {
         Signature::new("meets")
     }
 
-    async fn run(&self, _: railbus::step::Input<'_>) -> StepResult {
+    async fn run(&self, _: Input<'_>) -> StepResult {
         self.0.wait().await;
         Ok(Flow::Next(None))
     }
@@ -149,7 +149,7 @@ impl Step for Counts {
         Signature::new("counts").needs::<u64>("n")
     }
 
-    async fn run(&self, input: railbus::step::Input<'_>) -> StepResult {
+    async fn run(&self, input: Input<'_>) -> StepResult {
         let n = *input.get::<u64>("n")?;
         let (now, most) = (&self.0.0, &self.0.1);
         most.fetch_max(now.fetch_add(1, Ordering::SeqCst) + 1, Ordering::SeqCst);
