@@ -40,14 +40,14 @@ impl Lane {
     }
 }
 
-pub struct Model {
+pub(crate) struct Model {
     is_lenient: bool,
     visits: HashMap<String, usize>,
 }
 
 impl Model {
     /// Returns what a run of the tree comes to, as the test writes it.
-    pub fn run(tree: &Tree) -> String {
+    pub(crate) fn run(tree: &Tree) -> String {
         let mut model = Self { is_lenient: tree.is_lenient, visits: HashMap::new() };
         let mut lane = Lane::default();
         model.lane(&tree.line, &mut lane);

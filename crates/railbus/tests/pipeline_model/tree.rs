@@ -7,14 +7,14 @@ use railbus::{
 use std::sync::atomic::{AtomicU32, Ordering};
 
 /// A small generator of numbers, the same for the same seed.
-pub struct Random(u64);
+pub(crate) struct Random(u64);
 
 impl Random {
-    pub fn new(seed: u64) -> Self {
+    pub(crate) fn new(seed: u64) -> Self {
         Self(seed.wrapping_mul(0x9e37_79b9_7f4a_7c15).wrapping_add(0x1234_5678_9abc_def1))
     }
 
-    pub fn below(&mut self, n: usize) -> usize {
+    pub(crate) fn below(&mut self, n: usize) -> usize {
         self.0 ^= self.0 << 13;
         self.0 ^= self.0 >> 7;
         self.0 ^= self.0 << 17;
@@ -28,7 +28,7 @@ impl Random {
 
 /// What a step does on one of its visits.
 #[derive(Clone, Debug, PartialEq)]
-pub enum Does {
+pub(crate) enum Does {
     Leaves,
     Nothing,
     Fails,
@@ -42,45 +42,45 @@ pub enum Does {
 
 /// A step: what it does on each visit (the last, from then on), and what ends the run.
 #[derive(Clone, Debug)]
-pub struct Leaf {
-    pub name: String,
-    pub does: Vec<Does>,
-    pub targets: Vec<String>,
-    pub stops: [Option<bool>; 3],
-    pub bypassed: bool,
-    pub left_out: bool,
+pub(crate) struct Leaf {
+    pub(crate) name: String,
+    pub(crate) does: Vec<Does>,
+    pub(crate) targets: Vec<String>,
+    pub(crate) stops: [Option<bool>; 3],
+    pub(crate) bypassed: bool,
+    pub(crate) left_out: bool,
 }
 
 /// A step or a group, with its branches.
 #[derive(Clone, Debug)]
-pub struct Unit {
-    pub what: What,
-    pub arms: Vec<(String, Line)>,
+pub(crate) struct Unit {
+    pub(crate) what: What,
+    pub(crate) arms: Vec<(String, Line)>,
 }
 
 #[derive(Clone, Debug)]
-pub enum What {
+pub(crate) enum What {
     Leaf(Leaf),
     Group(Vec<Line>, Evaluation),
 }
 
 #[derive(Clone, Debug)]
-pub struct Line(pub Vec<Unit>);
+pub(crate) struct Line(pub(crate) Vec<Unit>);
 
 #[derive(Clone, Debug)]
-pub struct Tree {
-    pub line: Line,
-    pub is_lenient: bool,
+pub(crate) struct Tree {
+    pub(crate) line: Line,
+    pub(crate) is_lenient: bool,
 }
 
 struct Step1(Leaf, AtomicU32);
 
 impl Leaf {
-    pub fn on_visit(&self, visit: usize) -> &Does {
+    pub(crate) fn on_visit(&self, visit: usize) -> &Does {
         &self.does[visit.min(self.does.len() - 1)]
     }
 
-    pub fn def(&self) -> StepDef {
+    pub(crate) fn def(&self) -> StepDef {
         let [success, error, exception] = self.stops;
         let mut def = StepDef::of(Step1(self.clone(), AtomicU32::new(0)));
         if let Some(stop) = success {
@@ -134,14 +134,14 @@ impl Step for Step1 {
 const LABELS: [&str; 2] = ["late", "gold"];
 
 impl Tree {
-    pub fn random(random: &mut Random) -> Self {
+    pub(crate) fn random(random: &mut Random) -> Self {
         let mut names = 0;
         let mut line = Line::random(random, 0, &mut names);
         line.steer(random);
         Self { line, is_lenient: random.once_in(2) }
     }
 
-    pub fn builder(&self) -> PipelineBuilder {
+    pub(crate) fn builder(&self) -> PipelineBuilder {
         let builder = Pipeline::new("p");
         let builder = if self.is_lenient { builder.lenient() } else { builder };
         self.line.0.iter().fold(builder, |mut builder, unit| {
@@ -157,13 +157,13 @@ impl Tree {
         })
     }
 
-    pub fn all(&self) -> Vec<&Leaf> {
+    pub(crate) fn all(&self) -> Vec<&Leaf> {
         let mut all = Vec::new();
         self.line.collect(&mut all);
         all
     }
 
-    pub fn steps(&self) -> String {
+    pub(crate) fn steps(&self) -> String {
         let all = self.all().into_iter().map(|leaf| format!("{leaf:?}"));
         let lenient = if self.is_lenient { "lenient\n" } else { "" };
         format!("{lenient}{}", all.collect::<Vec<_>>().join("\n"))
@@ -205,7 +205,7 @@ impl Line {
         }
     }
 
-    pub fn def(&self) -> StepDef {
+    pub(crate) fn def(&self) -> StepDef {
         chain(self.0.iter().map(Unit::whole).collect::<Vec<_>>())
     }
 
@@ -226,11 +226,11 @@ impl Line {
         }
     }
 
-    pub fn text(&self) -> String {
+    pub(crate) fn text(&self) -> String {
         self.0.iter().map(Unit::text).collect::<Vec<_>>().join(" -> ")
     }
 
-    pub fn collect<'a>(&'a self, all: &mut Vec<&'a Leaf>) {
+    pub(crate) fn collect<'a>(&'a self, all: &mut Vec<&'a Leaf>) {
         for unit in &self.0 {
             match &unit.what {
                 What::Leaf(leaf) => all.push(leaf),
@@ -268,7 +268,7 @@ impl Unit {
         Self { what, arms }
     }
 
-    pub fn without_arms(&self) -> Self {
+    pub(crate) fn without_arms(&self) -> Self {
         Self { what: self.what.clone(), arms: Vec::new() }
     }
 
@@ -289,7 +289,7 @@ impl Unit {
     }
 
     /// Returns the name that the engine gives a group.
-    pub fn name(&self) -> String {
+    pub(crate) fn name(&self) -> String {
         match &self.what {
             What::Leaf(leaf) => leaf.name.clone(),
             What::Group(members, _) => {
