@@ -8,8 +8,7 @@ use crate::{
 use std::{path::PathBuf, process::Command};
 
 /// The programs that measure times, by the letter their rows begin with.
-const PROGRAMS: [(char, &str); 3] =
-    [('I', "inprocess"), ('P', "pipelines"), ('S', "sqlite")];
+const PROGRAMS: [(char, &str); 3] = [('I', "inprocess"), ('P', "pipelines"), ('S', "sqlite")];
 
 /// The row that counts instructions instead.
 const COUNTED: &str = "I9";

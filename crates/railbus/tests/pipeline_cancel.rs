@@ -180,9 +180,10 @@ async fn steps_that_never_wait_are_not_begun_after_a_cancel() {
     let again = Cancel::new();
     let (by, calls) = (again.clone(), Arc::new(AtomicU32::new(0)));
     let counts = Arc::clone(&calls);
-    let count = StepDef::value("count", move |_| match counts.fetch_add(1, Ordering::SeqCst) {
-        2 => by.cancel(),
-        _ => {}
+    let count = StepDef::value("count", move |_| {
+        if counts.fetch_add(1, Ordering::SeqCst) == 2 {
+            by.cancel();
+        }
     });
     let pipeline = Pipeline::new("p").step(repeat(count).times(9)).build().unwrap();
     let report = pipeline.run(store! {}).cancel_on(&again).await;

@@ -261,7 +261,11 @@ async fn items_are_worked_on_in_order_of_input_whatever_fails() {
         for _ in 0..(n % 7) {
             tokio::task::yield_now().await;
         }
-        if n.is_multiple_of(3) { Err(Failure::new(format!("{n} is divisible"))) } else { Ok(n * 10) }
+        if n.is_multiple_of(3) {
+            Err(Failure::new(format!("{n} is divisible")))
+        } else {
+            Ok(n * 10)
+        }
     }
     let group = each("numbers", third).at_once(5).evaluate(Evaluation::Any);
     let pipeline = Pipeline::new("p").step(group).build().unwrap();

@@ -16,7 +16,7 @@ pub(super) type Builds<'a> = dyn Fn(&StepDef, StepDef) -> Result<super::parts::P
 /// # Errors
 /// Returns a config error of a step that can't stand where it stands.
 pub(super) fn compile(line: Vec<StepDef>, builds: &Builds<'_>) -> Result<Vec<Node>> {
-    let mut plan = Layout { nodes: Vec::with_capacity(line.len()), builds, within: None };
+    let mut plan = Layout { nodes: Vec::with_capacity(line.len()), builds, within: None, depth: 0 };
     if !line.is_empty() {
         plan.line(line)?;
     }
@@ -27,7 +27,11 @@ struct Layout<'a> {
     nodes: Vec<Node>,
     builds: &'a Builds<'a>,
     within: Option<usize>,
+    depth: usize,
 }
+
+/// How deep groups and branches may be in one another: far more than anybody reads.
+const DEPTH_MAX: usize = 128;
 
 /// Where a part begins, and the steps that what follows it comes after.
 struct Part {
@@ -38,6 +42,12 @@ struct Part {
 impl Layout<'_> {
     /// Lays out steps one after another.
     fn line(&mut self, line: Vec<StepDef>) -> Result<Part> {
+        self.depth += 1;
+        if self.depth > DEPTH_MAX {
+            let why = format!("groups and branches are more than {DEPTH_MAX} deep in one another");
+            let error = Error::new(ErrorKind::Config, "pipeline", why);
+            return Err(error.hint("put the inner ones into a pipeline of their own"));
+        }
         let mut whole: Option<Part> = None;
         for def in line {
             let part = self.part(def)?;
@@ -51,6 +61,7 @@ impl Layout<'_> {
                 }
             });
         }
+        self.depth -= 1;
         whole.ok_or_else(|| {
             let error = Error::new(ErrorKind::Config, "pipeline", "a group or branch has no steps");
             error.hint("put a step into it, or leave it out")
@@ -58,7 +69,7 @@ impl Layout<'_> {
     }
 
     fn part(&mut self, mut def: StepDef) -> Result<Part> {
-        let is_bare = def.is_bare();
+        let is_bare = def.is_bare() && !is_name(&def.name);
         if let Work::Chain(steps) = &mut def.work {
             if is_bare {
                 let mut steps = std::mem::take(steps);
@@ -163,8 +174,8 @@ impl Layout<'_> {
 }
 
 impl StepDef {
-    /// Tells whether nothing is said of it that its parts don't say.
-    fn is_bare(&self) -> bool {
+    /// Tells whether nothing is said of it that its parts don't say, be it its name.
+    pub(super) fn is_bare(&self) -> bool {
         let Self { arms, stops, bypass, condition, once, timeout, retry, executor, .. } = self;
         if self.problem.is_some()
             || self.output != self.name
@@ -175,7 +186,7 @@ impl StepDef {
         let says_nothing = bypass.is_none() && condition.is_none() && once.is_none();
         let stops = stops.success.is_none() && stops.error.is_none() && stops.exception.is_none();
         let plain = timeout.is_none() && retry.is_none() && executor.is_none();
-        arms.is_empty() && says_nothing && stops && plain && !is_name(&self.name)
+        arms.is_empty() && says_nothing && stops && plain
     }
 
     /// Makes steps one after another a step.

@@ -49,11 +49,11 @@ impl StepDef {
         let signature = step.signature();
         let def = Self {
             output: signature.output_name().into(),
-            ..Self::grouped(signature.name().into(), Work::Step(Arc::clone(&step)))
+            ..Self::grouped(signature.name().into(), Work::Step(step))
         };
         let def = Self { signature: Arc::new(signature), ..def };
+        let Work::Step(step) = &def.work else { return def };
         let held = step.held(Box::new(def.clone()));
-        drop(step);
         held.downcast().map_or(def, |held| *held)
     }
 

@@ -165,7 +165,7 @@ impl IntoStep<IsGroup> for ForEach {
     fn into_step(self) -> StepDef {
         let name = Arc::clone(&self.body.name);
         let output = Arc::clone(&self.body.output);
-        let sub = Sub { how: How::Each(self.how), body: Body::Def(Box::new(self.body)) };
+        let sub = Sub { how: How::Each(self.how), body: body_of(self.body) };
         StepDef::grouped(name, Work::Sub(sub)).output(&*output)
     }
 }
@@ -248,16 +248,22 @@ impl IntoStep<IsGroup> for Repeated {
     fn into_step(self) -> StepDef {
         let name = Arc::clone(&self.body.name);
         let ends = self.how.is_bounded || self.how.goes_on.is_some() || self.how.until.is_some();
-        let body = match self.body.work {
-            // A pipeline that repeats is repeated itself, not one around it.
-            Work::Sub(Sub { how: How::Nested, body }) => body,
-            _ => Body::Def(Box::new(self.body)),
-        };
+        let body = body_of(self.body);
         let def = StepDef::grouped(name, Work::Sub(Sub { how: How::Repeat(self.how), body }));
         if ends {
             def
         } else {
             def.refused("it repeats without an end", "say how often: .times(3)")
         }
+    }
+}
+
+/// Returns what runs again and again, or for each item: a pipeline itself, not one around it, unless
+/// something is said of it there.
+fn body_of(def: StepDef) -> Body {
+    let is_bare = def.is_bare();
+    match def.work {
+        Work::Sub(Sub { how: How::Nested, body }) if is_bare => body,
+        _ => Body::Def(Box::new(def)),
     }
 }

@@ -41,7 +41,7 @@ impl<'a> One<'a> {
             let inner =
                 Inner { pipeline, going: self.going, limits: &limits, name: self.def().name() };
             let came = match how {
-                How::Nested => inner.nested(self.given(pipeline, around), along).await,
+                How::Nested => inner.nested(self, self.given(pipeline, around), along).await,
                 How::Each(each) => inner.each(self, each, around, along).await,
                 How::Repeat(repeat) => inner.repeat(self, repeat, around, along).await,
             };
@@ -56,6 +56,11 @@ impl<'a> One<'a> {
                 came => came,
             }
         })
+    }
+
+    /// Tells whether its value is bound to what follows.
+    fn is_told(&self) -> bool {
+        self.going.plan.nodes[self.index].is_told
     }
 
     /// Returns the values that the inner pipeline is given.
@@ -93,9 +98,15 @@ impl Inner<'_> {
         self.pipeline.go(Arc::new(store), going).await
     }
 
-    async fn nested(&self, store: Store, along: &mut Along) -> Came {
+    async fn nested(&self, one: &One<'_>, store: Store, along: &mut Along) -> Came {
         let mut report = self.run(store, Time::Only).await;
-        let came = came(&mut report);
+        let came = match came(&mut report) {
+            // What is piped on is what its last step left.
+            Came::Went(Flow::Next(None)) if one.is_told() => {
+                Came::Went(Flow::Next(report.last_value().cloned()))
+            }
+            came => came,
+        };
         self.leave(&report, along);
         along.inside = Some(Inside::Run(Arc::new(report)));
         came
@@ -117,15 +128,15 @@ impl Inner<'_> {
     ) -> Came {
         let given = one.given(self.pipeline, around);
         let mut store = Arc::new(given.clone());
-        let mut times = 0;
+        let (mut times, mut last) = (0, None);
         loop {
             match self.goes_on(one, repeat, Around { store: &store, ..around }) {
                 Ok(true) => {}
-                Ok(false) => return Came::Went(Flow::Next(None)),
+                Ok(false) => return Came::Went(Flow::Next(last)),
                 Err(error) => return Came::Not(error),
             }
             if times == repeat.times && repeat.is_bounded {
-                return Came::Went(Flow::Next(None));
+                return Came::Went(Flow::Next(last));
             }
             if times == repeat.times {
                 let why = format!("it was repeated {times} times, and its end did not come");
@@ -137,6 +148,7 @@ impl Inner<'_> {
             let came = came(&mut report);
             self.leave(&report, along);
             store = Arc::clone(&report.store);
+            last = report.last_value().filter(|_| one.is_told()).cloned();
             along.inside = Some(Inside::Run(Arc::new(report)));
             if !matches!(came, Came::Went(Flow::Next(_))) {
                 return came;

@@ -124,6 +124,11 @@ impl Limits {
         }
     }
 
+    /// Tells whether nothing bounds the run.
+    pub(super) fn are_none(&self) -> bool {
+        self.cancel.is_none() && self.deadline.is_none()
+    }
+
     /// Returns limits that can be used up without these.
     pub(super) fn apart(&self) -> Self {
         let cancel = self.cancel.as_ref().map_or_else(Cancel::new, Cancel::child);
@@ -144,7 +149,7 @@ impl Limits {
         limit: Option<Duration>,
         work: impl Future<Output = T>,
     ) -> Result<T, Cut> {
-        if self.cancel.is_none() && self.deadline.is_none() && limit.is_none() {
+        if self.are_none() && limit.is_none() {
             return Ok(work.await);
         }
         self.bound_in_fact(limit, work).await

@@ -123,10 +123,13 @@ impl<'a> One<'a> {
         // In a future of its own, since it may panic before it returns one.
         let running = AssertUnwindSafe(async { executor.execute(task).await }).catch_unwind();
         let ended = self.going.limits.bound(self.def().timeout, running).await;
-        if ended.is_ok() {
-            given_up.call_off();
+        let ended = ended?;
+        given_up.call_off();
+        match cancel.is_cancelled() {
+            // It was told, and may have ended early, with anything.
+            true => Err(Cut::Run(CancelReason::Asked)),
+            false => Ok(ended),
         }
-        ended
     }
 }
 

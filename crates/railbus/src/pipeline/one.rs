@@ -121,9 +121,12 @@ impl One<'_> {
         // Another run may be at it, which this one waits for no longer than it may take.
         let kept = {
             let mut kept = pin!(cell.get_or_try_init(|| work));
-            match poll!(&mut kept) {
-                Poll::Ready(kept) => Ok(kept),
-                Poll::Pending => self.going.limits.bound(None, kept).await,
+            match self.going.limits.are_none() {
+                true => Ok(kept.await),
+                false => match poll!(&mut kept) {
+                    Poll::Ready(kept) => Ok(kept),
+                    Poll::Pending => self.going.limits.bound(None, kept).await,
+                },
             }
         };
         match (ran, kept) {

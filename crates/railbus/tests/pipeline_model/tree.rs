@@ -65,7 +65,7 @@ pub(crate) enum What {
 }
 
 #[derive(Clone, Debug)]
-pub(crate) struct Line(pub Vec<Unit>);
+pub(crate) struct Line(pub(crate) Vec<Unit>);
 
 #[derive(Clone, Debug)]
 pub(crate) struct Tree {
