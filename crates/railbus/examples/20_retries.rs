@@ -20,8 +20,10 @@ impl Far {
     }
 }
 
-/// As a map: a type can't be in it, kinds can. Every exception is tried again if none is named.
-#[step(retry = json!({ "max_attempts": 3, "backoff_factor": 0.001, "max_backoff": 0.01 }))]
+/// As a map: a type can't be in it, kinds can; that of an exception without one is `error`.
+#[step(retry = json!({
+    "max_attempts": 3, "backoff_factor": 0.001, "max_backoff": 0.01, "retry_on": ["error", "timeout"]
+}))]
 async fn network(url: &str, far: State<Far>) -> io::Result<String> {
     far.get(url)
 }

@@ -175,13 +175,13 @@ impl Retry {
 }
 
 /// What says how often something is tried again: a [`Retry`], or a map with `max_attempts`,
-/// `backoff_factor` and `max_backoff` (in seconds), `jitter` and `on` (kinds).
+/// `backoff_factor` and `max_backoff` (in seconds), `jitter` and `retry_on` (kinds).
 ///
 /// # Examples
 /// ```
 /// use railbus::{Retry, json, retry::IntoRetry};
 ///
-/// let retry = json!({"max_attempts": 5, "backoff_factor": 0.5, "on": ["timeout"]}).into_retry()?;
+/// let retry = json!({"max_attempts": 5, "backoff_factor": 0.5, "retry_on": ["timeout"]}).into_retry()?;
 /// assert_eq!(retry, Retry::attempts(5).on_kind("timeout"));
 /// let error = json!({"attempts": 5}).into_retry().unwrap_err();
 /// assert!(error.to_string().contains("`attempts` is not a key of a retry policy"));
@@ -216,7 +216,8 @@ impl IntoRetry for Value {
 
 impl IntoRetry for Map<String, Value> {
     fn into_retry(self) -> Result<Retry> {
-        const KEYS: [&str; 5] = ["max_attempts", "backoff_factor", "max_backoff", "jitter", "on"];
+        const KEYS: [&str; 5] =
+            ["max_attempts", "backoff_factor", "max_backoff", "jitter", "retry_on"];
         let mut retry = Retry::default();
         for (key, value) in self {
             let seconds = || {
@@ -234,7 +235,7 @@ impl IntoRetry for Map<String, Value> {
                     Some(jitter) => retry.jitter(jitter),
                     None => return Err(wrong(&key, "must be true or false", "leave it out")),
                 },
-                "on" => match serde_json::from_value::<Vec<String>>(value) {
+                "retry_on" => match serde_json::from_value::<Vec<String>>(value) {
                     Ok(kinds) => kinds.into_iter().fold(retry, Retry::on_kind),
                     Err(_) => return Err(wrong(&key, "must be a list of kinds", "[\"timeout\"]")),
                 },

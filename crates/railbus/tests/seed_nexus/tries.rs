@@ -50,13 +50,16 @@ fn a_policy_keeps_what_it_is_given_and_has_defaults_for_the_rest() {
 
 #[test]
 fn a_policy_from_a_map_is_that_of_the_same_values() {
-    let map = json!({"max_attempts": 4, "backoff_factor": 0.1, "max_backoff": 1.5, "on": ["exit"]});
+    let map =
+        json!({"max_attempts": 4, "backoff_factor": 0.1, "max_backoff": 1.5, "retry_on": ["exit"]});
     let same = Retry::attempts(4)
         .backoff_factor(Duration::from_millis(100))
         .max_backoff(Duration::from_millis(1500))
         .on_kind("exit");
     assert_eq!(map.into_retry().unwrap(), same);
     assert_eq!(json!({}).into_retry().unwrap(), Retry::default());
+    let slip = json!({"on": ["exit"]}).into_retry().unwrap_err();
+    assert!(slip.advice().unwrap().contains("retry_on"), "{slip}");
 }
 
 #[test]
