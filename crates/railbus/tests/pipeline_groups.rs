@@ -231,6 +231,25 @@ async fn items_that_are_gone_or_no_list_are_an_exception_that_says_so() {
 }
 
 #[tokio::test]
+async fn a_group_without_members_is_judged_too() {
+    for (evaluation, succeeds) in [
+        (Evaluation::All, false),
+        (Evaluation::NoneFailed, true),
+        (Evaluation::Any, false),
+        (Evaluation::NotAllFailed, true),
+    ] {
+        let group = parallel(Vec::<StepDef>::new()).evaluate(evaluation);
+        let pipeline = Pipeline::new("p").step(group).on_failure(says("bad")).step(says("end"));
+        let report = pipeline.build().unwrap().run(store! {}).await;
+        let way = if succeeds { "end" } else { "bad end" };
+        assert_eq!(path(&report), way, "{evaluation}");
+    }
+    let none = Pipeline::new("p").step(parallel(Vec::<StepDef>::new())).build().unwrap();
+    let report = none.run(store! {}).await;
+    assert_eq!(report.error().unwrap().line(), "a group has no members");
+}
+
+#[tokio::test]
 async fn no_items_are_a_success_unless_the_evaluation_wants_one() {
     for (evaluation, status) in [
         (Evaluation::NoneFailed, Status::Success),

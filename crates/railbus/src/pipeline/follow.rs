@@ -25,9 +25,9 @@ impl<'a> Going<'a> {
                 lane.cancelled = Some((None, reason));
                 return;
             }
-            let came = match self.plan.nodes[index].members.is_empty() {
-                true => One { going: self, index }.run(lane).await,
-                false => self.group(lane, index).await,
+            let came = match self.plan.nodes[index].def.work {
+                Work::Parallel(_) => self.group(lane, index).await,
+                _ => One { going: self, index }.run(lane).await,
             };
             at = self.after(lane, index, came);
         }
@@ -234,7 +234,11 @@ impl<'a> Going<'a> {
             }
         }
         let name = &node.def.name;
-        let none = || StepError::Failure(Failure::new(format!("not enough of {name} succeeded")));
+        let why = match node.members.is_empty() {
+            true => "a group has no members".into(),
+            false => format!("not enough of {name} succeeded"),
+        };
+        let none = || StepError::Failure(Failure::new(why));
         worst.failed.unwrap_or_else(|| (None, none()))
     }
 

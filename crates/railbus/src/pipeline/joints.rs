@@ -32,6 +32,7 @@ impl Walk<'_> {
             return Err(error.with("step", &self.nodes[index].def.name).hint(hint));
         };
         let key = self.nodes[before].def.output.to_string();
+        self.piped_for_sure(index, &local, &exits)?;
         if exits == [before] {
             // A group's value, and a failure's, which is there if there is no other.
             if !self.left.contains_key(&key) {
@@ -54,6 +55,20 @@ impl Walk<'_> {
         }
         (self.nodes[index].takes, self.nodes[index].takes_last) = (Some(local), true);
         Ok(())
+    }
+
+    /// Checks that none of the steps that are piped may be left out, unless what takes their value
+    /// can do without it.
+    fn piped_for_sure(&self, index: usize, local: &str, exits: &[usize]) -> Result<()> {
+        let def = &self.nodes[index].def;
+        let optional = def.signature.all_needs().iter().any(|n| n.name == local && n.optional);
+        let left_out = exits.iter().map(|exit| &self.nodes[*exit].def).find(|exit| {
+            exit.condition.is_some() && !optional && !self.left.contains_key(&*exit.output)
+        });
+        let Some(left_out) = left_out else { return Ok(()) };
+        let why = format!("`{}` may be left out, and leaves nothing to pipe then", left_out.name);
+        let error = Error::new(ErrorKind::Config, "pipeline", why).with("step", &def.name);
+        Err(error.hint("take the value as an Option, or pass the step by with .bypass(..) instead"))
     }
 
     pub(super) fn mismatch(&self, index: usize, what: &str, kind: Kind, need: &Need) -> Result<()> {

@@ -76,6 +76,10 @@ pub(super) fn check_names(pipeline: &str, nodes: &[Node]) -> Result<()> {
     }
     // A group without a name of its own goes by what is in it.
     let named = || nodes.iter().filter(|node| node.is_named()).map(|node| &*node.def.name);
+    if pipeline.starts_with('{') {
+        let why = format!("`{pipeline}` needs a name, which what it leaves goes by");
+        return refuse(why, "give it one: .named(..)");
+    }
     if let Some(name) = std::iter::once(pipeline).chain(named()).find(|n| !is_name(n)) {
         let why = format!("`{}` is not a name", name.escape_debug());
         return refuse(why, "use ASCII letters, digits, `_` and `-`, a letter or `_` first");

@@ -14,8 +14,9 @@ pub(super) struct Observer {
     // Weak: a pipeline may be a handler on the very bus that it tells.
     bus: WeakBus,
     pipeline: Arc<str>,
-    // `pipeline.step`, one a step.
-    sources: Vec<Arc<str>>,
+    // `pipeline.step` and its place among the steps, one for each of the plan; a group without a name
+    // of its own is no step, and never told of.
+    sources: Vec<(Arc<str>, usize)>,
     values: bool,
 }
 
@@ -40,9 +41,15 @@ impl Observer {
         steps: impl Iterator<Item = &'a str>,
         values: bool,
     ) -> Self {
-        let source = |step| format!("{pipeline}.{step}").into();
+        let mut next = 0;
+        let source = |step: &str| {
+            let place = next;
+            next += usize::from(!step.starts_with('{'));
+            (format!("{pipeline}.{step}").into(), place)
+        };
+        let sources = steps.map(source).collect();
         let (bus, pipeline) = (bus.downgrade(), Arc::clone(pipeline));
-        Self { bus, sources: steps.map(source).collect(), pipeline, values }
+        Self { bus, sources, pipeline, values }
     }
 
     async fn tell(
@@ -90,9 +97,11 @@ impl Observer {
     }
 
     pub(super) async fn step_started(&self, index: usize, input: &Input<'_>, needs: &[Need]) {
+        let (source, place) = &self.sources[index];
+        let place = *place;
         let payload = || {
             let mut map = Map::new();
-            map.insert("index".into(), index.into());
+            map.insert("index".into(), place.into());
             map.insert("attempt".into(), input.step_try().into());
             if self.values {
                 let inputs = needs.iter().filter_map(|need| {
@@ -103,7 +112,7 @@ impl Observer {
             }
             Value::Object(map)
         };
-        self.tell(Type::STEP_START, &self.sources[index], payload).await;
+        self.tell(Type::STEP_START, source, payload).await;
     }
 
     /// Tells what became of a step that ran; `output` is the name its value is stored under.
@@ -112,8 +121,9 @@ impl Observer {
             Some(_) => Type::STEP_ERROR,
             None => Type::STEP_END,
         };
+        let (source, place) = &self.sources[told.index];
         let payload = || {
-            let mut map = told.map();
+            let mut map = told.map(*place);
             if self.values && told.error.is_none() {
                 let value = store.value(output).and_then(|value| value.value()).cloned();
                 let outputs = value.map(|value| (output.to_owned(), value)).into_iter().collect();
@@ -121,28 +131,30 @@ impl Observer {
             }
             Value::Object(map)
         };
-        self.tell(event_type, &self.sources[told.index], payload).await;
+        self.tell(event_type, source, payload).await;
     }
 
     pub(super) async fn step_retried(&self, told: Told<'_>, wait: Duration) {
+        let (source, place) = &self.sources[told.index];
         let payload = || {
-            let mut map = told.map();
+            let mut map = told.map(*place);
             map.insert("again_in".into(), wait.as_secs_f64().into());
             Value::Object(map)
         };
-        self.tell(Type::STEP_RETRY, &self.sources[told.index], payload).await;
+        self.tell(Type::STEP_RETRY, source, payload).await;
     }
 
     pub(super) async fn step_skipped(&self, index: usize, reason: &'static str) {
-        let payload = || json!({ "index": index, "reason": reason });
-        self.tell(Type::STEP_SKIPPED, &self.sources[index], payload).await;
+        let (source, place) = &self.sources[index];
+        let payload = || json!({ "index": place, "reason": reason });
+        self.tell(Type::STEP_SKIPPED, source, payload).await;
     }
 }
 
 impl Told<'_> {
-    fn map(&self) -> Map<String, Value> {
+    fn map(&self, place: usize) -> Map<String, Value> {
         let mut map = Map::new();
-        map.insert("index".into(), self.index.into());
+        map.insert("index".into(), place.into());
         map.insert("attempt".into(), self.attempt.into());
         map.insert("duration".into(), self.duration.as_secs_f64().into());
         map.insert("status".into(), self.status.into());
