@@ -9,7 +9,7 @@ use super::{
 };
 use crate::pipeline::{
     Steps,
-    text::{FlowError, parse, unresolved},
+    text::{FlowError, is_name, parse, unresolved},
 };
 use std::path::Path;
 
@@ -47,7 +47,8 @@ fn pipeline(name: &str, table: &Table<'_>, steps: &[&str], known: &Steps) -> Opt
     let (name, flow) = (name.into(), flow.into());
     let spec = PipelineSpec { name, flow, steps, input, lenient, timeout };
     let is_known = |step: &String| known.names().any(|name| name == step);
-    if spec.steps.iter().all(is_known)
+    if is_name(&spec.name)
+        && spec.steps.iter().all(is_known)
         && let Err(error) = make::pipeline(&spec, known).build()
     {
         let why = error.to_string();
