@@ -56,7 +56,7 @@ impl NewRun {
 pub enum Begun {
     /// It is new, and the caller's.
     New(RunLease),
-    /// It was left, and is the caller's now: [`Journal::load`] says what it began with and how far
+    /// It was left, and is the caller's now: [`Journal::load`](super::Journal::load) says what it began with and how far
     /// it came.
     Resumed(RunLease),
     /// Someone runs it: [`RunInfo::lease_left`] says how long their lease still lasts.

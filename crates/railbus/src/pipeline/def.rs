@@ -135,7 +135,7 @@ impl StepDef {
         self
     }
 
-    /// Sets how often an exception is tried again, by a [`Retry`] or a map; a failure never is.
+    /// Sets how often an exception is tried again, by a [`Retry`](crate::Retry) or a map; a failure never is.
     #[must_use]
     pub fn retry(mut self, retry: impl IntoRetry) -> Self {
         match retry.into_retry() {
@@ -163,7 +163,7 @@ impl StepDef {
     }
 
     /// Asks before its first try whether it is passed by: a `bool`, what is passed on in place of
-    /// its value as an `Option`, a [`Bypass`], or a `Result` of one. Asked instead of the step's
+    /// its value as an `Option`, a [`Bypass`](crate::step::Bypass), or a `Result` of one. Asked instead of the step's
     /// own [`Step::can_bypass`].
     ///
     /// # Examples
