@@ -251,8 +251,8 @@ impl PipelineBuilder {
         self
     }
 
-    /// Sets how often jumps may lead to one step in a run (default: 1,000, at least 1); more is an
-    /// exception of kind `loop` that shows the way round.
+    /// Sets how often a run may come to a step that jumps lead to (default: 1,000, at least 1);
+    /// more is an exception of kind `loop` that shows the way round.
     pub fn visits_max(mut self, visits: u32) -> Self {
         self.visits_max = visits.max(1);
         self
@@ -285,7 +285,8 @@ impl PipelineBuilder {
     /// A step that is passed by is told of by `step_skipped` alone, one that runs and returns
     /// [`Flow::Skip`](crate::Flow::Skip) by `step_start` and then `step_skipped` in place of
     /// `step_end`. The events' sources are `pipeline` and `pipeline.step`. Nothing is built for what nobody
-    /// subscribed to. The bus is not kept alive.
+    /// subscribed to. The bus is not kept alive. `docs/lifecycle-events.md` has a JSON schema for
+    /// the payload of each.
     pub fn observe(mut self, bus: &Bus) -> Self {
         self.bus = Some(bus.clone());
         self
