@@ -251,8 +251,8 @@ impl PipelineBuilder {
         self
     }
 
-    /// Sets how often a run may come to a step that jumps lead to (default: 1,000, at least 1);
-    /// more is an exception of kind `loop` that shows the way round.
+    /// Sets how often jumps may lead to one step in a run (default: 1,000, at least 1); more is an
+    /// exception of kind `loop` that shows the way round.
     pub fn visits_max(mut self, visits: u32) -> Self {
         self.visits_max = visits.max(1);
         self
