@@ -2,7 +2,8 @@
 #![allow(clippy::unwrap_used, clippy::expect_used)]
 
 use railbus::{
-    Cancel, Evaluation, Failure, IntoStep, Pipeline, Retry, RunReport, Status, StepDef, chain,
+    Cancel, Evaluation, Failure, Flow, IntoStep, Pipeline, Retry, RunReport, Status, StepDef,
+    chain,
     delivery::{Decision, FailurePolicy, IntoOutcome},
     each,
     executors::Blocking,
@@ -188,6 +189,29 @@ async fn steps_that_never_wait_are_not_begun_after_a_cancel() {
     let pipeline = Pipeline::new("p").step(repeat(count).times(9)).build().unwrap();
     let report = pipeline.run(store! {}).cancel_on(&again).await;
     assert_eq!((report.status(), calls.load(Ordering::SeqCst)), (Status::Cancelled, 3));
+}
+
+/// Goes round for ever, and never waits.
+struct Round;
+
+#[async_trait::async_trait]
+impl Step for Round {
+    fn signature(&self) -> Signature {
+        Signature::new("round").goto("round")
+    }
+
+    async fn run(&self, _: Input<'_>) -> StepResult {
+        Ok(Flow::goto("round", 1).into())
+    }
+}
+
+#[test]
+fn a_way_round_that_never_waits_ends_at_the_limit_of_the_run() {
+    let pipeline = Pipeline::new("p").step(Round).visits_max(u32::MAX).build().unwrap();
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+    let limit = Duration::from_millis(1);
+    let report = runtime.block_on(async { pipeline.run(store! {}).timeout(limit).await });
+    assert_eq!((report.status(), report.cancelled().unwrap().1), (Status::Cancelled, LATE));
 }
 
 #[tokio::test]

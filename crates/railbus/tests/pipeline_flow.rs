@@ -135,6 +135,18 @@ async fn an_endless_way_round_is_an_exception_that_shows_it() {
     assert_eq!(report.status(), Status::Exception);
 }
 
+#[tokio::test]
+async fn a_step_may_be_come_to_as_often_as_said() {
+    let jumps = |visits: u32| {
+        let builder = Pipeline::new("p").step(check).on_label("review", review).visits_max(visits);
+        builder.build().unwrap().run(store! { "total" => 700_i64 })
+    };
+    assert_eq!(path(&jumps(1).await), "check review");
+    let back = Pipeline::new("p").step(says("a")).step(StepDef::of(Back)).visits_max(1);
+    let report = back.build().unwrap().run(store! {}).await;
+    assert_eq!(report.error().unwrap().line(), "the run came to `a` 1 time: a -> back -> a");
+}
+
 struct Back;
 
 #[async_trait::async_trait]

@@ -17,7 +17,8 @@ const GRAPHS: u64 = 1_000;
 fn run(builder: PipelineBuilder) -> (RunReport, String) {
     let pipeline = builder.build().unwrap();
     let drawn = pipeline.mermaid();
-    let report = futures_util::FutureExt::now_or_never(pipeline.run(store! {})).unwrap();
+    let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
+    let report = runtime.block_on(pipeline.run(store! {}));
     (report, drawn)
 }
 

@@ -306,7 +306,8 @@ impl PipelineBuilder {
     /// A step that is passed by is told of by `step_skipped` alone, one that runs and returns
     /// [`Flow::Skip`](crate::Flow::Skip) by `step_start` and then `step_skipped` in place of
     /// `step_end`. The events' sources are `pipeline` and `pipeline.step`. Nothing is built for what nobody
-    /// subscribed to. The bus is not kept alive.
+    /// subscribed to. The bus is not kept alive. `docs/lifecycle-events.md` has a JSON schema for
+    /// the payload of each.
     pub fn observe(mut self, bus: &Bus) -> Self {
         self.bus = Some(bus.clone());
         self

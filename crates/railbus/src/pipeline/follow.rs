@@ -115,7 +115,8 @@ impl<'a> Going<'a> {
         *arrivals = arrivals.saturating_add(1);
         if *arrivals > self.plan.visits_max {
             let (max, cycle) = (self.plan.visits_max, lane.cycle(self.plan, to));
-            let why = format!("the run came to `{target}` {max} times: {cycle}");
+            let times = if max == 1 { "time" } else { "times" };
+            let why = format!("the run came to `{target}` {max} {times}: {cycle}");
             let name = &self.plan.nodes[from].def.name;
             lane.fail(Some(name), StepError::Exception(Exception::new("loop", why)));
             return self.stop(lane, &self.plan.nodes[from], StopReason::Exception, true);

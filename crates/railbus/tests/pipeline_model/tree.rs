@@ -49,6 +49,8 @@ pub(crate) struct Leaf {
     pub(crate) stops: [Option<bool>; 3],
     pub(crate) bypassed: bool,
     pub(crate) left_out: bool,
+    /// How often others get their turn while it runs.
+    pub(crate) yields: usize,
 }
 
 /// A step or a group, with its branches.
@@ -127,7 +129,13 @@ impl Step for Step1 {
             Does::Jumps(to, false) => Ok(Flow::goto(to, name).into()),
             Does::Jumps(to, true) => Ok(Flow::goto(to, name).failed().into()),
         };
-        Box::pin(async move { came })
+        let yields = self.0.yields;
+        Box::pin(async move {
+            for _ in 0..yields {
+                tokio::task::yield_now().await;
+            }
+            came
+        })
     }
 }
 
@@ -336,7 +344,8 @@ impl Leaf {
         let stops = [stop(), stop(), stop()];
         let (bypassed, left_out) = (random.once_in(12), random.once_in(12));
         let (name, targets) = (format!("s{names}"), Vec::new());
-        Self { name, does, targets, stops, bypassed, left_out }
+        let yields = random.below(4);
+        Self { name, does, targets, stops, bypassed, left_out, yields }
     }
 }
 
