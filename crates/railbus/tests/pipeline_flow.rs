@@ -349,3 +349,15 @@ async fn what_can_not_be_reached_or_found_is_refused() {
         assert!(error.contains(why), "{error}\n  is not: {why}");
     }
 }
+
+#[tokio::test]
+async fn a_step_that_repeats_ends_that_by_stopping() {
+    let count = StepDef::fallible("count", |input| {
+        let n = input.get_if::<i64>("count")?.map_or(0, |n| *n) + 1;
+        Ok(if n == 3 { Flow::stop(n) } else { Flow::next(n) })
+    });
+    let again = repeat(count).times(10);
+    let pipeline = Pipeline::new("p").step(again).step(says("end")).build().unwrap();
+    let report = pipeline.run(store! { "count" => 0_i64 }).await;
+    assert_eq!((path(&report).as_str(), report.status()), ("count end", Status::Success));
+}

@@ -41,6 +41,8 @@ pub(super) struct Table {
 pub(super) struct Snapshot {
     pub(super) phase: Phase,
     broadcasts: Index,
+    /// How many broadcast subscriptions there are.
+    heard_by: usize,
     groups: Arc<HashMap<Arc<str>, List, FixedState>>,
     /// How many broadcast subscriptions may need a runtime when they run.
     heavy: usize,
@@ -68,6 +70,7 @@ impl Table {
         let snapshot = Snapshot {
             phase: Phase::Open,
             broadcasts: Index::default(),
+            heard_by: 0,
             groups: Arc::default(),
             heavy: 0,
             _token: Some(token),
@@ -105,6 +108,7 @@ impl Table {
                 let entry = Arc::new(entry);
                 next.heavy += usize::from(entry.needs_runtime());
                 next.broadcasts = next.broadcasts.with(&entry);
+                next.heard_by += 1;
                 entry
             }
             Some(group) => {
@@ -136,6 +140,7 @@ impl Table {
             None => {
                 next.heavy -= usize::from(entry.needs_runtime());
                 next.broadcasts = next.broadcasts.without(&entry);
+                next.heard_by -= 1;
             }
             Some(group) => {
                 let groups = Arc::make_mut(&mut next.groups);
@@ -154,7 +159,8 @@ impl Table {
     pub(super) fn clear(&self) {
         let mut changing = self.lock();
         let mut next = Snapshot::clone(&self.now.load());
-        (next.broadcasts, next.groups, next.heavy) = (Index::default(), Arc::default(), 0);
+        (next.broadcasts, next.groups) = (Index::default(), Arc::default());
+        (next.heavy, next.heard_by) = (0, 0);
         for (_, entry) in changing.all.drain() {
             entry.cancel();
         }
@@ -223,6 +229,9 @@ impl Snapshot {
 
     /// Tells whether a broadcast subscription may want events of this type on their default topic.
     pub(super) fn hears(&self, event_type: &str) -> bool {
+        if self.heard_by == 0 {
+            return false;
+        }
         let candidates = Matches::new(self.broadcasts.candidates_for(event_type));
         candidates.into_iter().any(|entry| interested(entry, event_type))
     }

@@ -27,10 +27,13 @@ impl Pipeline {
         };
         let going = Going { limits, ..going };
         let mut lane = Lane::new(store, plan.nodes.len());
-        let Some(observer) = &plan.observer else {
+        let observed = plan.observer.as_ref();
+        let Some((observer, bus)) = observed.and_then(|o| Some((o, o.bus()?))) else {
             self.follow(going, &mut lane).await;
             return self.report(lane);
         };
+        let observer = observer.watch(&bus);
+        let going = Going { watch: Some(observer), ..going };
         let start = Instant::now();
         observer.started().await;
         self.follow(going, &mut lane).await;

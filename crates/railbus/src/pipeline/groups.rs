@@ -171,7 +171,8 @@ impl IntoStep<IsGroup> for ForEach {
 }
 
 /// Runs a step again and again, with what it left the time before: a number of times, or until a
-/// condition holds, at most 1,000 times then.
+/// condition holds, at most 1,000 times then. One that returns [`Flow::Stop`](crate::Flow::Stop) ends
+/// the repetition, well.
 ///
 /// # Examples
 /// ```

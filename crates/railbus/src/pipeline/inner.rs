@@ -5,6 +5,7 @@ use super::{
     once::{Along, Around, Came, One},
     parts::{Asks, Body, Each, How, Limits, Pipeline, Repeat, Sub, Work},
     report::{Inside, ItemsReport, RunReport, said},
+    status::Status,
 };
 use crate::{
     error::{Error, ErrorKind},
@@ -93,8 +94,14 @@ impl Inner<'_> {
             Some(_) => format!("{prefix}{}{time}/", self.name),
             None => String::new(),
         };
-        let going =
-            Going { plan: &self.pipeline.0, cause, limits: self.limits, log, prefix: &prefix };
+        let going = Going {
+            plan: &self.pipeline.0,
+            cause,
+            limits: self.limits,
+            watch: None,
+            log,
+            prefix: &prefix,
+        };
         self.pipeline.go(Arc::new(store), going).await
     }
 
@@ -149,9 +156,12 @@ impl Inner<'_> {
             self.leave(&report, along);
             store = Arc::clone(&report.store);
             last = report.last_value().filter(|_| one.is_told()).cloned();
+            let is_over = report.status() == Status::Stopped;
             along.inside = Some(Inside::Run(Arc::new(report)));
-            if !matches!(came, Came::Went(Flow::Next(_))) {
-                return came;
+            match came {
+                Came::Went(Flow::Next(_)) if is_over => return Came::Went(Flow::Next(last)),
+                Came::Went(Flow::Next(_)) => {}
+                came => return came,
             }
             if u64::from(times).is_multiple_of(BREATH) {
                 task::breathe().await;

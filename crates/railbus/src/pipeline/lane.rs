@@ -2,6 +2,7 @@
 
 use super::{
     log::Log,
+    observe::Watch,
     parts::{Limits, Plan},
     report::{Visit, Went},
     status::{CancelReason, StopReason},
@@ -30,6 +31,8 @@ pub(super) struct Going<'a> {
     pub(super) plan: &'a Plan,
     pub(super) cause: Cause<'a>,
     pub(super) limits: &'a Limits,
+    // Who is told of it.
+    pub(super) watch: Option<Watch<'a>>,
     // Where the run is kept, if it is, and what goes before the names of its steps there.
     pub(super) log: Option<&'a Log>,
     pub(super) prefix: &'a str,

@@ -5,7 +5,8 @@ use crate::{
     event::{Event, Type},
     step::{Input, Need, StepError, Store},
 };
-use serde_json::{Map, Value, json};
+use serde::Serialize;
+use serde_json::{Map, Value};
 use std::{sync::Arc, time::Duration};
 
 /// Tells a bus of runs; builds nothing for what nobody subscribed to.
@@ -34,6 +35,13 @@ pub(super) struct Told<'a> {
     pub(super) items: Option<(u64, u64)>,
 }
 
+/// A run that is observed: who tells of it, and the bus that is told, kept for as long.
+#[derive(Clone, Copy)]
+pub(super) struct Watch<'a> {
+    observer: &'a Observer,
+    bus: &'a Bus,
+}
+
 impl Observer {
     pub(super) fn new<'a>(
         bus: &Bus,
@@ -52,20 +60,35 @@ impl Observer {
         Self { bus, sources, pipeline, values }
     }
 
-    async fn tell(
+    /// Returns the bus, if it is still there.
+    pub(super) fn bus(&self) -> Option<Bus> {
+        self.bus.upgrade()
+    }
+
+    /// Tells `bus`, its own, of one run.
+    pub(super) fn watch<'a>(&'a self, bus: &'a Bus) -> Watch<'a> {
+        Watch { observer: self, bus }
+    }
+}
+
+impl Watch<'_> {
+    // Not one future with what tells: it would be as large, also where nobody listens.
+    async fn tell<P: Serialize + Send + Sync + 'static>(
         &self,
         event_type: &'static str,
         source: &Arc<str>,
-        payload: impl FnOnce() -> Value,
+        payload: impl FnOnce() -> P,
     ) {
-        if let Some(bus) = self.bus.upgrade().filter(|bus| bus.hears(event_type)) {
-            bus.tell(Event::new(event_type).source(source).payload(payload())).await;
+        if self.bus.hears(event_type) {
+            let event = Event::new(event_type).source(source).payload(payload());
+            self.bus.tell(event).await;
         }
     }
 
     pub(super) async fn started(&self) {
-        self.tell(Type::PIPELINE_START, &self.pipeline, || json!({ "pipeline": &*self.pipeline }))
-            .await;
+        let pipeline = &self.observer.pipeline;
+        let payload = || Began { pipeline: Arc::clone(pipeline) };
+        self.tell(Type::PIPELINE_START, pipeline, payload).await;
     }
 
     /// Tells how a run ended; `error` is the step that did not succeed, if it was one, and how.
@@ -79,38 +102,28 @@ impl Observer {
             Some(_) => Type::PIPELINE_ERROR,
             None => Type::PIPELINE_END,
         };
-        let payload = || {
-            let mut map = Map::new();
-            map.insert("pipeline".into(), (*self.pipeline).into());
-            map.insert("status".into(), status.into());
-            map.insert("duration".into(), duration.as_secs_f64().into());
-            if let Some((step, error)) = error {
-                if let Some(step) = step {
-                    map.insert("step".into(), step.into());
-                }
-                map.insert("error_kind".into(), error.kind().into());
-                map.insert("error".into(), error.line().into());
-            }
-            Value::Object(map)
+        let pipeline = &self.observer.pipeline;
+        let payload = || Ended {
+            pipeline: Arc::clone(pipeline),
+            status,
+            duration: duration.as_secs_f64(),
+            step: error.and_then(|(step, _)| step.map(str::to_owned)),
+            error_kind: error.map(|(_, error)| error.kind().to_owned()),
+            error: error.map(|(_, error)| error.line()),
         };
-        self.tell(event_type, &self.pipeline, payload).await;
+        self.tell(event_type, pipeline, payload).await;
     }
 
     pub(super) async fn step_started(&self, index: usize, input: &Input<'_>, needs: &[Need]) {
-        let (source, place) = &self.sources[index];
+        let (source, place) = &self.observer.sources[index];
         let place = *place;
         let payload = || {
-            let mut map = Map::new();
-            map.insert("index".into(), place.into());
-            map.insert("attempt".into(), input.step_try().into());
-            if self.values {
-                let inputs = needs.iter().filter_map(|need| {
-                    let value = input.value(&need.name)?.value().cloned()?;
-                    Some((need.name.clone(), value))
-                });
-                map.insert("inputs".into(), Value::Object(inputs.collect()));
-            }
-            Value::Object(map)
+            let inputs = needs.iter().filter_map(|need| {
+                let value = input.value(&need.name)?.value().cloned()?;
+                Some((need.name.clone(), value))
+            });
+            let inputs = self.observer.values.then(|| inputs.collect());
+            StepBegan { index: place, attempt: input.step_try(), inputs }
         };
         self.tell(Type::STEP_START, source, payload).await;
     }
@@ -121,57 +134,115 @@ impl Observer {
             Some(_) => Type::STEP_ERROR,
             None => Type::STEP_END,
         };
-        let (source, place) = &self.sources[told.index];
+        let (source, place) = &self.observer.sources[told.index];
         let payload = || {
-            let mut map = told.map(*place);
-            if self.values && told.error.is_none() {
+            let mut payload = told.payload(*place);
+            if self.observer.values && told.error.is_none() {
                 let value = store.value(output).and_then(|value| value.value()).cloned();
                 let outputs = value.map(|value| (output.to_owned(), value)).into_iter().collect();
-                map.insert("outputs".into(), Value::Object(outputs));
+                payload.outputs = Some(outputs);
             }
-            Value::Object(map)
+            payload
         };
         self.tell(event_type, source, payload).await;
     }
 
     pub(super) async fn step_retried(&self, told: Told<'_>, wait: Duration) {
-        let (source, place) = &self.sources[told.index];
+        let (source, place) = &self.observer.sources[told.index];
         let payload = || {
-            let mut map = told.map(*place);
-            map.insert("again_in".into(), wait.as_secs_f64().into());
-            Value::Object(map)
+            let again_in = Some(wait.as_secs_f64());
+            StepEnded { again_in, ..told.payload(*place) }
         };
         self.tell(Type::STEP_RETRY, source, payload).await;
     }
 
     pub(super) async fn step_skipped(&self, index: usize, reason: &'static str) {
-        let (source, place) = &self.sources[index];
-        let payload = || json!({ "index": place, "reason": reason });
+        let (source, place) = &self.observer.sources[index];
+        let payload = || StepSkipped { index: *place, reason };
         self.tell(Type::STEP_SKIPPED, source, payload).await;
     }
 }
 
 impl Told<'_> {
-    fn map(&self, place: usize) -> Map<String, Value> {
-        let mut map = Map::new();
-        map.insert("index".into(), place.into());
-        map.insert("attempt".into(), self.attempt.into());
-        map.insert("duration".into(), self.duration.as_secs_f64().into());
-        map.insert("status".into(), self.status.into());
-        if let Some((to, reason)) = self.goto {
-            map.insert("goto".into(), to.into());
-            map.insert("reason".into(), reason.into());
+    fn payload(&self, index: usize) -> StepEnded {
+        StepEnded {
+            index,
+            attempt: self.attempt,
+            duration: self.duration.as_secs_f64(),
+            status: self.status,
+            goto: self.goto.map(|(to, _)| to.to_owned()),
+            reason: self.goto.map(|(_, reason)| reason.to_owned()),
+            branch: self.branch.map(str::to_owned),
+            items: self.items.map(|(succeeded, failed)| ItemsEnded { succeeded, failed }),
+            error: self.error.map(StepError::line),
+            error_kind: self.error.map(|error| error.kind().to_owned()),
+            outputs: None,
+            again_in: None,
         }
-        if let Some(branch) = self.branch {
-            map.insert("branch".into(), branch.into());
-        }
-        if let Some((succeeded, failed)) = self.items {
-            map.insert("items".into(), json!({ "succeeded": succeeded, "failed": failed }));
-        }
-        if let Some(error) = self.error {
-            map.insert("error".into(), error.line().into());
-            map.insert("error_kind".into(), error.kind().into());
-        }
-        map
     }
+}
+
+// The payloads, as `docs/lifecycle-events.md` has them. Kept as they are, and encoded only for whoever
+// looks inside.
+
+#[derive(Serialize)]
+struct Began {
+    pipeline: Arc<str>,
+}
+
+#[derive(Serialize)]
+struct Ended {
+    pipeline: Arc<str>,
+    status: &'static str,
+    duration: f64,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    step: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    error_kind: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    error: Option<String>,
+}
+
+#[derive(Serialize)]
+struct StepBegan {
+    index: usize,
+    attempt: u32,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    inputs: Option<Map<String, Value>>,
+}
+
+#[derive(Serialize)]
+struct StepEnded {
+    index: usize,
+    attempt: u32,
+    duration: f64,
+    status: &'static str,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    goto: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    reason: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    branch: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    items: Option<ItemsEnded>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    error: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    error_kind: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    outputs: Option<Map<String, Value>>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    again_in: Option<f64>,
+}
+
+#[derive(Serialize)]
+struct ItemsEnded {
+    succeeded: u64,
+    failed: u64,
+}
+
+#[derive(Serialize)]
+struct StepSkipped {
+    index: usize,
+    reason: &'static str,
 }

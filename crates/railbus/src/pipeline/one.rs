@@ -95,7 +95,7 @@ impl One<'_> {
 
     /// Tells that it starts.
     async fn starts(&self, lane: &Lane, bindings: &Arc<Bindings>) -> Instant {
-        if let Some(observer) = &self.going.plan.observer {
+        if let Some(observer) = self.going.watch {
             let input = self.input(Around { store: &lane.store, bindings, step_try: 1 });
             observer.step_started(self.index, &input, self.def().signature.all_needs()).await;
         }
@@ -151,7 +151,7 @@ impl One<'_> {
     /// Notes a step that does not run.
     async fn passed(&self, lane: &mut Lane, came: Came, reason: &'static str) -> Came {
         self.note(lane, StepStatus::Skipped, 0, Duration::ZERO);
-        if let Some(observer) = &self.going.plan.observer {
+        if let Some(observer) = self.going.watch {
             observer.step_skipped(self.index, reason).await;
         }
         came
@@ -197,7 +197,7 @@ impl One<'_> {
         if let Some(inside) = along.inside {
             visit.inside = inside;
         }
-        let Some(observer) = &self.going.plan.observer else { return came };
+        let Some(observer) = self.going.watch else { return came };
         if matches!(came, Came::Went(Flow::Skip)) {
             observer.step_skipped(self.index, "asked").await;
             return came;
@@ -362,7 +362,7 @@ impl One<'_> {
                 "a step is tried again"
             );
         }
-        if let Some(observer) = &self.going.plan.observer {
+        if let Some(observer) = self.going.watch {
             let (index, status) = (self.index, "exception");
             let (error, goto, branch, items) = (Some(error), None, None, None);
             let told =

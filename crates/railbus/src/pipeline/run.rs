@@ -270,7 +270,7 @@ impl Ask {
         let cause = Cause { event: event.as_ref(), attempt };
         let plan = &*pipeline.0;
         let Some(durable) = durable else {
-            let going = Going { plan, cause, limits: &limits, log: None, prefix: "" };
+            let going = Going { plan, cause, limits: &limits, watch: None, log: None, prefix: "" };
             return pipeline.go(Arc::new(store), going).await;
         };
         let limits = limits.apart();
@@ -279,7 +279,8 @@ impl Ask {
             Ok(opened) => opened,
             Err(error) => return pipeline.not_begun(error),
         };
-        let going = Going { plan, cause, limits: &limits, log: Some(&log), prefix: "" };
+        let going =
+            Going { plan, cause, limits: &limits, watch: None, log: Some(&log), prefix: "" };
         let mut report = tokio::select! {
             biased;
             report = pipeline.go(Arc::new(store), going) => report,
