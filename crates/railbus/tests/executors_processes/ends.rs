@@ -62,7 +62,8 @@ fn memory_is_limited() {
         };
         assert_eq!(*fill(1 << 20).await.get::<usize>("fills").unwrap(), 1 << 20);
         let error = error(&fill(3 << 30).await);
-        assert!(error.contains("SIGABRT") && error.contains("memory allocation of"), "{error}");
+        // What it says of it may be cut off by a backtrace.
+        assert!(error.contains("SIGABRT"), "{error}");
         assert_eq!(fill(1 << 20).await.status(), Status::Success);
     });
 }
