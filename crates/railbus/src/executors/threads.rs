@@ -33,12 +33,14 @@ use tokio::{runtime::Handle, sync::oneshot};
 ///
 /// # Examples
 /// ```
-/// use railbus::{Pipeline, StepDef, executors::Threads, step::Input, store};
+/// use railbus::{Pipeline, StepDef, executors::Threads, store};
 ///
 /// # tokio::runtime::Builder::new_current_thread().build().unwrap().block_on(async {
 /// let pool = Threads::new(4).max_tasks_per_child(50).thread_name_prefix("crunch_");
-/// let name = |_: Input<'_>| std::thread::current().name().unwrap_or_default().to_owned();
-/// let pipeline = Pipeline::new("names").step(StepDef::value("name", name).executor(pool)).build()?;
+/// let name = StepDef::value("name", |_| {
+///     std::thread::current().name().unwrap_or_default().to_owned()
+/// });
+/// let pipeline = Pipeline::new("names").step(name.executor(pool)).build()?;
 /// assert_eq!(*pipeline.run(store! {}).await.get::<String>("name")?, "crunch_0");
 /// assert_eq!(Threads::default().thread_name_prefix("railbus-"), Threads::default());
 /// # Ok::<(), railbus::Error>(()) }).unwrap();

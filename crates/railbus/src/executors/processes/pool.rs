@@ -6,7 +6,7 @@ use super::{
     registry::{registered, unknown},
 };
 use crate::{
-    error::{Error, ErrorKind, Result},
+    error::{BoxError, Error, ErrorKind, Result},
     executor::{Candidate, Executor, Task},
     step::{Exception, StepError, StepResult},
     task,
@@ -180,37 +180,36 @@ impl Pool {
     /// # Cancel safety
     /// If it is dropped, the worker that runs the task is killed.
     async fn run(&self, frame: &[u8], step: &str) -> StepResult {
-        let closed = |e| failed(step, format!("its pool is closed: {e}"));
-        let _room = self.room.acquire().await.map_err(closed)?;
-        let mut worker = self.worker(step).await?;
+        let _room = self.room.acquire().await.map_err(failed)?;
+        let mut worker = self.worker().await?;
         match worker.run(frame, step).await {
             Ok(came) => {
                 self.give_back(worker);
                 came
             }
-            Err(broken) => Err(why(broken, worker, step).await),
+            Err(broken) => Err(why(broken, worker).await),
         }
     }
 
     /// Takes a worker that waits, the one that worked last, or starts one.
-    async fn worker(&self, step: &str) -> StepResult<Worker> {
+    async fn worker(&self) -> StepResult<Worker> {
         let idle = || self.idle.lock().unwrap_or_else(PoisonError::into_inner).pop();
         while let Some(mut worker) = idle() {
             match worker.is_ready() {
                 Ok(true) => return Ok(worker),
                 // It died while it waited: nobody misses it.
                 Ok(false) => {}
-                Err(error) => return Err(no_worker(step, &error)),
+                Err(error) => return Err(no_worker(&error)),
             }
         }
         let Described { memory, tasks_max, .. } = self.described;
-        let mut worker = Worker::start(memory, tasks_max).map_err(|e| no_worker(step, &e))?;
+        let mut worker = Worker::start(memory, tasks_max).map_err(|e| no_worker(&e))?;
         match task::within(START_MAX, worker.greet()).await {
             Some(Ok(())) => Ok(worker),
-            Some(Err(broken)) => Err(why(broken, worker, step).await),
+            Some(Err(broken)) => Err(why(broken, worker).await),
             None => {
                 let why = "its worker did not say hello: worker::init must come first in main";
-                Err(failed(step, why.into()))
+                Err(failed(why))
             }
         }
     }
@@ -225,22 +224,21 @@ impl Pool {
     }
 }
 
-fn no_worker(step: &str, error: &io::Error) -> StepError {
-    failed(step, format!("no worker can be started: {error}"))
+fn no_worker(error: &io::Error) -> StepError {
+    failed(format!("no worker can be started: {error}"))
 }
 
 /// Ends a worker, and says how it failed its task.
-async fn why(broken: Broken, worker: Worker, step: &str) -> StepError {
+async fn why(broken: Broken, worker: Worker) -> StepError {
     let (status, said) = worker.end().await;
     let how = match (broken, status) {
         (Broken::Refused(why) | Broken::Garbage(why), _) => format!("its worker is none: {why}"),
         (Broken::Ended, Some(status)) => format!("its worker ended: {status}"),
         (Broken::Ended, None) => "its worker ended".into(),
     };
-    failed(step, if said.is_empty() { how } else { format!("{how}: {said}") })
+    failed(if said.is_empty() { how } else { format!("{how}: {said}") })
 }
 
-fn failed(step: &str, how: String) -> StepError {
-    let error = Error::new(ErrorKind::Handler, "worker", how).with("step", step.escape_debug());
-    StepError::Exception(Exception::new("worker", error))
+fn failed(how: impl Into<BoxError>) -> StepError {
+    StepError::Exception(Exception::new("worker", how))
 }
