@@ -76,7 +76,16 @@ fn test(args: &[String]) -> Outcome {
 }
 
 fn stress(args: &[String]) -> Outcome {
-    let test = ["test", "--release", "--workspace", "--all-features", "--test", "stress_*"];
+    let test = [
+        "test",
+        "--release",
+        "--workspace",
+        "--all-features",
+        "--test",
+        "*_kill",
+        "--test",
+        "stress_*",
+    ];
     let mut command = cargo::command(&test);
     command.args(["--", "--nocapture", "--test-threads=1"]).args(args);
     cargo::done(command.env("RAILBUS_STRESS", "1"))

@@ -82,7 +82,7 @@ fn cases() -> Vec<(PipelineBuilder, &'static str)> {
         (written("a(2"), "flow"),
         (written("{a || b}[most]"), "most"),
         (p().flow("a"), "a"),
-        (p().steps(two).flow("a"), "step `a` is added twice"),
+        (p().steps(two).flow("a"), "step `a` comes twice in a set"),
         (p().flow_file("no/such.flow"), "can't read the flow's file"),
     ]
 }
