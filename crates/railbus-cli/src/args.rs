@@ -259,8 +259,7 @@ pub(crate) enum Runs {
         /// The run's id
         id: String,
     },
-    /// Go on with a run that was left
-    #[command(hide = true)]
+    /// Go on with a run that was left, to its end
     Resume {
         /// The app file that has the run's pipeline
         app: PathBuf,

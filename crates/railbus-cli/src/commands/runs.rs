@@ -1,11 +1,13 @@
 //! `railbus runs`: runs of pipelines listed, shown, cancelled, deleted.
 
-use super::{OK, journaled, report::program, store};
+use super::{BROKEN, FAILURES, OK, check, journaled, report::program, store};
 use crate::{
     args::{Runs, WhichRuns},
     output,
 };
 use railbus::{
+    Pipeline, Status,
+    app::AppSpec,
     backend::{Journal, RunFilter, RunInfo, RunState},
     bus::Bus,
     clock::parse_duration,
@@ -20,7 +22,7 @@ const IDS_SHOWN: usize = 20;
 
 pub(super) async fn runs(args: &Runs, json: bool) -> Result<u8> {
     let url = match args {
-        Runs::Resume { app, id } => return Err(resume(app, id)),
+        Runs::Resume { app, id } => return resume(app, id, json).await,
         Runs::Ls { url, .. }
         | Runs::Show { url, .. }
         | Runs::Cancel { url, .. }
@@ -46,7 +48,8 @@ async fn run(bus: &Bus, options: &Options, args: &Runs, json: bool) -> Result<()
             let older_than = parse_duration(older_than)?;
             prune(journal, &wanted(filter)?, older_than, *dry_run, json).await
         }
-        Runs::Resume { app, id } => Err(resume(app, id)),
+        // It has no URL, and was gone on with before.
+        Runs::Resume { .. } => Ok(()),
     }
 }
 
@@ -166,11 +169,52 @@ async fn prune(
     Ok(())
 }
 
-/// Refuses to go on with a run: pipelines of an app keep no journal yet.
-fn resume(app: &Path, id: &str) -> Error {
-    let why = "the pipelines of an app file keep no journal yet";
-    Error::new(ErrorKind::Unsupported, "runs", why)
-        .with("app", app.display())
-        .with("run", output::plain(id))
-        .hint("go on with it in the program that began it: run the pipeline under the same id")
+/// Goes on with a run by the app that has its pipeline; fails if the run does.
+async fn resume(app: &Path, id: &str, json: bool) -> Result<u8> {
+    let spec = match check::load(app) {
+        Ok(spec) => spec,
+        Err(error) => {
+            check::report(&error, app);
+            return Ok(BROKEN);
+        }
+    };
+    let bus = store::existing(&spec.bus, "runs").await?;
+    let done = go_on(&spec, &bus, id, json).await;
+    let closed = bus.close().await;
+    let code = done?;
+    closed.map(|()| code)
+}
+
+async fn go_on(spec: &AppSpec, bus: &Bus, id: &str, json: bool) -> Result<u8> {
+    let journal = bus.journal()?;
+    let Some(run) = journal.find(id).await? else {
+        return Err(no_run(&*journal, &spec.bus, id).await);
+    };
+    let name = run.run.pipeline;
+    let pipelines = spec.build_pipelines()?;
+    let Some(pipeline) = pipelines.iter().find(|pipeline| pipeline.name() == name) else {
+        let known = pipelines.iter().map(Pipeline::name).collect::<Vec<_>>().join(", ");
+        let error = Error::new(ErrorKind::NotFound, "runs", "the app has not the run's pipeline");
+        let error = error.with("run", output::plain(id)).with("pipeline", output::plain(&name));
+        return Err(error.hint(format!("it has: {known}")));
+    };
+    let report = pipeline.resume(bus, id)?.await;
+    match json {
+        true => {
+            let steps = report.steps().iter().map(|step| {
+                json!({ "name": &*step.name, "status": step.status.name(), "tries": step.tries })
+            });
+            let error = report.error().map(|error| error.line());
+            let document = json!({
+                "run": id, "status": report.status().name(), "error": error,
+                "steps": steps.collect::<Vec<_>>(),
+            });
+            output::data(&document.to_string());
+        }
+        false => output::note(&report.to_string()),
+    }
+    Ok(match report.status() {
+        Status::Success | Status::Stopped => OK,
+        _ => FAILURES,
+    })
 }

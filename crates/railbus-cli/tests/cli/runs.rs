@@ -187,5 +187,5 @@ fn a_store_without_runs_or_no_store_says_so() {
     assert!(scene.broken(&["runs", "ls", "sqlite:none.db"]).contains("no such store"));
     assert!(scene.broken(&["runs", "ls", "memory:"]).contains("name a store: sqlite:PATH"));
     let said = scene.broken(&["runs", "resume", "app.toml", "a"]);
-    assert!(said.contains("keep no journal yet"), "{said}");
+    assert!(said.contains("there is no such file"), "{said}");
 }

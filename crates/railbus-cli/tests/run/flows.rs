@@ -111,3 +111,90 @@ fn what_no_step_leaves_is_told_before_anything_runs() {
     assert!(said.contains("nothing leaves `packed`"), "{said}");
     assert!(said.contains("step: mail"), "{said}");
 }
+
+/// Three steps; the second kills the program the first time it runs.
+const KEPT: &str = r#"
+bus.url = "sqlite:events.db"
+[[input]]
+kind = "ndjson"
+path = "in.ndjson"
+[steps.step]
+command = ["./step.sh"]
+[steps.second]
+command = ["./second.sh"]
+[steps.third]
+command = ["./third.sh"]
+[pipelines.all]
+flow = "step -> second |-> third"
+journal = true
+[[on]]
+type = "*"
+group = "g"
+pipeline = "all"
+lease = "1s"
+"#;
+
+fn kept() -> Scene {
+    let scene = Scene::new(KEPT, "{\"type\":\"a\"}\n", "echo one >> noted");
+    let kills = "if [ ! -e killed ]; then touch killed; kill -9 $PPID; sleep 1; fi";
+    scene.script("second.sh", &format!("{kills}; echo two >> noted; echo 22"));
+    scene.script("third.sh", "cat >> noted");
+    let ended = scene.command(&["--until-idle"]).output().unwrap();
+    assert!(!ended.status.success(), "{ended:?}");
+    assert_eq!(scene.read("noted"), "one\n");
+    scene
+}
+
+#[test]
+fn an_event_that_comes_again_after_a_kill_goes_on_with_its_run() {
+    let scene = kept();
+    scene.run().expect(0, &[("succeeded", 1)]);
+    assert_eq!(scene.read("noted"), "one\ntwo\n22");
+}
+
+#[test]
+fn a_run_that_was_left_is_gone_on_with_by_hand() {
+    let scene = kept();
+    let railbus = |args: &[&str]| {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_railbus"));
+        command.args(args).current_dir(scene.path("")).env_remove("RAILBUS_URL");
+        command.output().unwrap()
+    };
+    let listed = railbus(&["runs", "ls", "sqlite:events.db", "--json"]);
+    let run: Value = serde_json::from_slice(&listed.stdout).unwrap();
+    let id = run["id"].as_str().unwrap();
+    let start = std::time::Instant::now();
+    let resumed = loop {
+        let resumed = railbus(&["runs", "resume", "app.toml", id, "--json"]);
+        if resumed.status.success() {
+            break resumed;
+        }
+        let said = String::from_utf8_lossy(&resumed.stdout).into_owned();
+        assert!(said.contains("someone else runs it"), "{resumed:?}");
+        assert!(start.elapsed() < crate::scene::SOON);
+        // sleep: the lease of the program that was killed runs out, and tells nobody.
+        std::thread::sleep(std::time::Duration::from_millis(100));
+    };
+    let report: Value = serde_json::from_slice(&resumed.stdout).unwrap();
+    assert_eq!(report["status"], "success", "{report}");
+    assert_eq!(scene.read("noted"), "one\ntwo\n22");
+    let none = railbus(&["runs", "resume", "app.toml", "no such run"]);
+    assert!(String::from_utf8_lossy(&none.stderr).contains(id), "{none:?}");
+}
+
+#[test]
+fn runs_are_kept_only_where_the_backend_can() {
+    let app = KEPT.replace("sqlite:events.db", "memory:").replace("group = \"g\"\n", "");
+    let scene = Scene::new(&app, "", "true");
+    scene.script("second.sh", "true");
+    scene.script("third.sh", "true");
+    let mut command = Command::new(env!("CARGO_BIN_EXE_railbus"));
+    let output = command
+        .arg("check")
+        .arg(scene.path("app.toml"))
+        .env_remove("RAILBUS_URL")
+        .output()
+        .unwrap();
+    let said = String::from_utf8_lossy(&output.stderr);
+    assert!(said.contains("memory keeps no runs") && said.contains("sqlite:"), "{said}");
+}

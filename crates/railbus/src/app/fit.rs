@@ -12,6 +12,7 @@ pub(super) fn check(root: &Table<'_>, bus: &Said) {
         Ok(row) => {
             check_settings(root, bus, row);
             check_groups(root, row);
+            check_journals(root, row);
         }
         Err(error) => root.notes.refused(&bus.backend, &error),
     }
@@ -62,6 +63,30 @@ fn check_groups(root: &Table<'_>, row: &Row) {
                 false => format!("{} has no groups", row.scheme),
             };
             root.notes.add(group.span.clone(), why, hint.clone());
+        }
+    }
+}
+
+/// Notes each pipeline whose runs are to be kept by a backend that keeps none.
+fn check_journals(root: &Table<'_>, row: &Row) {
+    if row.capability.journal {
+        return;
+    }
+    let able: Vec<_> = TABLE.iter().filter(|row| row.capability.journal).collect();
+    let able: Vec<_> = able.iter().map(|row| row.example).collect();
+    let hint = (!able.is_empty())
+        .then(|| format!("use a bus that keeps them, such as {}", able.join(" or ")));
+    let pipelines = root.fields().iter().find(|field| field.key == "pipelines");
+    let Some(pipelines) = pipelines.and_then(|field| field.table("pipelines", None)) else {
+        return;
+    };
+    for field in pipelines.fields() {
+        let Some(pipeline) = field.table("pipelines", None) else { continue };
+        for key in pipeline.fields().iter().filter(|key| key.key == "journal") {
+            if key.value.as_bool() == Some(true) {
+                let why = format!("{} keeps no runs", row.scheme);
+                root.notes.add(key.span.clone(), why, hint.clone());
+            }
         }
     }
 }

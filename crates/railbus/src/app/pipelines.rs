@@ -34,6 +34,7 @@ fn pipeline(name: &str, table: &Table<'_>, steps: &[&str], known: &Steps) -> Opt
     let input = table.take("input").map(|f| input(&f));
     let lenient = table.take("lenient").map(|f| f.boolean());
     let timeout = table.take("timeout").map(|f| f.duration());
+    let journal = table.take("journal").map(|f| f.boolean());
     table.finish();
     let field = field?;
     // The parser has better words than "is empty".
@@ -44,8 +45,9 @@ fn pipeline(name: &str, table: &Table<'_>, steps: &[&str], known: &Steps) -> Opt
     let steps = resolve(&field, flow, steps)?;
     let input = whole(input)?.unwrap_or_default();
     let (lenient, timeout) = (whole(lenient)?.unwrap_or_default(), whole(timeout)?);
+    let journal = whole(journal)?.unwrap_or_default();
     let (name, flow) = (name.into(), flow.into());
-    let spec = PipelineSpec { name, flow, steps, input, lenient, timeout };
+    let spec = PipelineSpec { name, flow, steps, input, lenient, timeout, journal };
     let is_known = |step: &String| known.names().any(|name| name == step);
     if is_name(&spec.name)
         && spec.steps.iter().all(is_known)

@@ -134,7 +134,7 @@ impl App {
 
     async fn opened(spec: &AppSpec, observed: bool) -> Result<Self> {
         let bus = Bus::open(spec.bus.clone()).await?;
-        let started = match pipelines(spec, observed.then_some(&bus)) {
+        let started = match pipelines(spec, &bus, observed) {
             Ok(pipelines) => Self::start(spec, &bus, &pipelines).await,
             Err(error) => Err(error),
         };
@@ -292,16 +292,22 @@ impl AppSpec {
 
 fn pipelines<'a>(
     spec: &'a AppSpec,
-    observed: Option<&Bus>,
+    bus: &Bus,
+    observed: bool,
 ) -> Result<HashMap<&'a str, Arc<Pipeline>>> {
     let steps = make::steps(&spec.steps, &spec.folder)?;
     let built = spec.pipelines.iter().map(|one| {
         let builder = make::pipeline(one, &steps);
-        let built = match observed {
-            Some(bus) => builder.observe(bus).build()?,
-            None => builder.build()?,
+        // Over when the event comes again that a dead process held.
+        let leases = spec.subscriptions.iter().filter(|on| on.pipeline == one.name);
+        let lease = leases.map(|on| on.lease / 2).min();
+        let builder = match (one.journal, lease) {
+            (true, Some(lease)) => builder.durable(bus).lease(lease),
+            (true, None) => builder.durable(bus),
+            (false, _) => builder,
         };
-        Ok((one.name.as_str(), Arc::new(built)))
+        let builder = if observed { builder.observe(bus) } else { builder };
+        Ok((one.name.as_str(), Arc::new(builder.build()?)))
     });
     built.collect()
 }

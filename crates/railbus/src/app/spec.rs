@@ -211,6 +211,8 @@ pub struct PipelineSpec {
     pub lenient: bool,
     /// The longest a run may take (default: as long as it likes).
     pub timeout: Option<Duration>,
+    /// Whether its runs are kept, so that one whose process died goes on where it was (default: not).
+    pub journal: bool,
 }
 
 /// Which events go to which pipeline.

@@ -17,7 +17,6 @@ use crate::{
     step::Kind,
 };
 use std::{
-    fmt,
     path::PathBuf,
     sync::{Arc, OnceLock},
     time::Duration,
@@ -40,39 +39,12 @@ impl Pipeline {
             values: false,
             timeout: None,
             journal: None,
+            lease: None,
             visits_max: VISITS_MAX,
             steps: Steps::default(),
             flow: None,
             problem: None,
         }
-    }
-
-    /// Returns the pipeline's name.
-    #[must_use]
-    pub fn name(&self) -> &str {
-        &self.0.name
-    }
-
-    /// Returns the names of the steps, in the order they are written.
-    pub fn steps(&self) -> impl Iterator<Item = &str> {
-        self.0.nodes.iter().filter(|node| node.is_named()).map(|node| node.def.name())
-    }
-
-    /// Forgets what steps that run [once](StepDef::once) left, those of pipelines in it too: the
-    /// next run does them again.
-    pub fn refit(&self) {
-        self.0.nodes.iter().for_each(|node| node.def.refit());
-    }
-
-    /// Returns the names of the values that a run must be given.
-    pub fn inputs(&self) -> impl Iterator<Item = &str> {
-        self.0.wanted.inputs.iter().map(|given| given.name.as_str())
-    }
-}
-
-impl fmt::Debug for Pipeline {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "Pipeline({}: {})", self.name(), self.steps().collect::<Vec<_>>().join(" -> "))
     }
 }
 
@@ -124,6 +96,7 @@ pub struct PipelineBuilder {
     values: bool,
     timeout: Option<Duration>,
     journal: Option<Result<Arc<dyn Journal>>>,
+    lease: Option<Duration>,
     visits_max: u32,
     steps: Steps,
     // The text, or the file that has it.
@@ -272,6 +245,20 @@ impl PipelineBuilder {
         self
     }
 
+    /// Sets for how long a run that is kept is held without a sign of life, as
+    /// [`Run::lease`](super::Run::lease) does (default 30 s).
+    ///
+    /// # Examples
+    /// ```
+    /// use railbus::{Bus, Pipeline};
+    ///
+    /// let kept = Pipeline::new("ship").durable(&Bus::new()).lease(std::time::Duration::from_secs(5));
+    /// ```
+    pub fn lease(mut self, lease: Duration) -> Self {
+        self.lease = Some(lease);
+        self
+    }
+
     /// Sets how often jumps may lead to one step in a run (default: 1,000, at least 1); more is an
     /// exception of kind `loop` that shows the way round.
     pub fn visits_max(mut self, visits: u32) -> Self {
@@ -335,7 +322,17 @@ impl PipelineBuilder {
         };
         let line = line.map_err(|e| e.with("pipeline", self.name.escape_debug()))?;
         let Self {
-            name, inputs, states, lenient, bus, values, timeout, visits_max, journal, ..
+            name,
+            inputs,
+            states,
+            lenient,
+            bus,
+            values,
+            timeout,
+            visits_max,
+            journal,
+            lease,
+            ..
         } = self;
         let journal = journal.transpose().map_err(|e| e.with("pipeline", name.escape_debug()))?;
         let states = Arc::new(states);
@@ -358,6 +355,7 @@ impl PipelineBuilder {
             visits_max,
             observer,
             journal,
+            lease,
             shape,
         })))
     }
@@ -385,6 +383,7 @@ fn inner_plan(
         visits_max: VISITS_MAX,
         observer: None,
         journal: None,
+        lease: None,
         shape: OnceLock::new(),
     })))
 }

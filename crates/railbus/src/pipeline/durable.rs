@@ -5,6 +5,7 @@ use super::{lane::Cause, log::Log, parts::Pipeline};
 use crate::{
     cancel::Cancel,
     error::{Error, ErrorKind, Result},
+    event::Event,
     id::{derived_id, new_id},
     journal::{Begun, Journal, NewRun, RunEnd, RunInfo, RunLease, RunState},
     step::Store,
@@ -13,6 +14,10 @@ use std::{sync::Arc, time::Duration};
 
 /// How long a run is held without a sign of life, unless it says otherwise.
 pub(super) const LEASE: Duration = Duration::from_secs(30);
+
+/// The name by which the event that caused a run is kept with what the run was given. No step can
+/// have it.
+const EVENT: &str = "railbus:event";
 
 /// How often a run for an event begins anew under another id: more than any policy tries.
 const AGAIN_MAX: u32 = 1_000;
@@ -33,6 +38,8 @@ pub(super) struct Opened {
     pub(super) id: String,
     pub(super) log: Log,
     pub(super) store: Store,
+    // What caused it, also where it goes on without.
+    pub(super) event: Option<Event>,
 }
 
 impl Durable {
@@ -44,10 +51,13 @@ impl Durable {
     pub(super) async fn open(
         &self,
         pipeline: &Pipeline,
-        store: Store,
+        mut store: Store,
         cause: Cause<'_>,
         cancel: Cancel,
     ) -> Result<Opened> {
+        if let Some(event) = cause.event {
+            store.set(EVENT, event.clone());
+        }
         let named = |e: Error| e.with("pipeline", pipeline.name());
         let (first, is_event) = match (&self.id, cause.event) {
             (Some(id), _) => (id.clone(), false),
@@ -116,7 +126,10 @@ impl Durable {
             return Err(other_graph(&id, &run.shape, pipeline.shape()));
         }
         let log = Log::of(Arc::clone(&self.journal), lease, &run, cancel);
-        Ok(Opened { id, log, store: run.input })
+        let mut store = run.input;
+        let event = store.value(EVENT).map(|event| event.get::<Event>()).transpose()?;
+        store.delete(EVENT);
+        Ok(Opened { id, log, store, event })
     }
 }
 

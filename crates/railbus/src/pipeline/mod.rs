@@ -19,6 +19,7 @@ mod report;
 mod verdict;
 mod draw;
 mod build;
+mod about;
 mod log;
 mod lane;
 mod once;

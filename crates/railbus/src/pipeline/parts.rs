@@ -238,8 +238,9 @@ pub(super) struct Plan {
     // How often a run may come to one step.
     pub(super) visits_max: u32,
     pub(super) observer: Option<Observer>,
-    // Where its runs are kept.
+    // Where its runs are kept, and for how long each is held without a sign of life.
     pub(super) journal: Option<Arc<dyn Journal>>,
+    pub(super) lease: Option<Duration>,
     pub(super) shape: OnceLock<Arc<str>>,
 }
 

@@ -108,7 +108,8 @@ impl Pipeline {
     fn ask(&self, store: Store, event: Option<Event>, attempt: u32) -> Ask {
         let limits = Limits { cancel: None, deadline: None };
         let journal = self.0.journal.clone();
-        let (id, lease, is_resumed) = (None, LEASE, false);
+        let (id, is_resumed) = (None, false);
+        let lease = self.0.lease.unwrap_or(LEASE);
         let durable = journal.map(|journal| Durable { journal, id, lease, is_resumed });
         Ask { pipeline: self.clone(), store, event, attempt, limits, durable }
     }
@@ -275,10 +276,12 @@ impl Ask {
         };
         let limits = limits.apart();
         let cancel = limits.cancel.clone().unwrap_or_default();
-        let Opened { id, log, store } = match durable.open(&pipeline, store, cause, cancel).await {
+        let opened = durable.open(&pipeline, store, cause, cancel).await;
+        let Opened { id, log, store, event: before } = match opened {
             Ok(opened) => opened,
             Err(error) => return pipeline.not_begun(error),
         };
+        let cause = Cause { event: event.as_ref().or(before.as_ref()), attempt };
         let going =
             Going { plan, cause, limits: &limits, watch: None, log: Some(&log), prefix: "" };
         let mut report = tokio::select! {
