@@ -128,6 +128,8 @@ async fn no_event(stage: &Stage) -> Checked<bool> {
 
 /// Waits until both pieces are dead letters of the subscription, with reasons.
 async fn letters(stage: &Stage, bus: &Bus, group: &str) -> Checked {
+    // The events behind them may be through before they are.
+    stage.within("the bytes to be settled", bus.idle()).await??;
     bus.close_within(stage.patience).await?;
     let backend = stage.open().await?;
     let Some(keeper) = backend.keeper() else { return Ok(()) };
