@@ -2,6 +2,7 @@
 
 mod built;
 mod pools;
+mod processes;
 mod steps;
 
 use std::process::ExitCode;
@@ -12,9 +13,14 @@ const ROWS: &harness::Rows = &[
     ("P2", steps::observed),
     ("P3", steps::asynchronous),
     ("P4", pools::threads),
+    ("P5", processes::one),
     ("P6", built::large),
 ];
 
 fn main() -> ExitCode {
+    railbus::worker::init(processes::steps());
+    if std::env::args().nth(1).as_deref() == Some(processes::ECHO) {
+        return processes::echo();
+    }
     harness::main(ROWS, 9)
 }

@@ -15,7 +15,7 @@ impl Pipeline {
         self.0.nodes.iter().filter(|node| node.is_named()).map(|node| node.def.name())
     }
 
-    /// Forgets what steps that run [once](StepDef::once) left, those of pipelines in it too: the
+    /// Forgets what steps that run [once](super::StepDef::once) left, those of pipelines in it too: the
     /// next run does them again.
     pub fn refit(&self) {
         self.0.nodes.iter().for_each(|node| node.def.refit());
