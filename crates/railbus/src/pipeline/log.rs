@@ -5,6 +5,7 @@ use crate::{
     error::{Error, ErrorKind},
     journal::{self, Journal, Journaled, Record, RunLease, Told},
     step::StepError,
+    task,
 };
 use std::{
     collections::HashMap,
@@ -87,7 +88,11 @@ impl Log {
         };
         let pause = lease.lease / 3;
         loop {
-            tokio::time::sleep(pause.max(Duration::from_millis(10))).await;
+            // Without a clock each record is the only sign of life.
+            match task::sleep("journal", pause.max(Duration::from_millis(10))) {
+                Ok(waiting) => waiting.await,
+                Err(_) => std::future::pending().await,
+            }
             let told = self.journal.renew(lease).await;
             self.heed(told);
         }

@@ -89,7 +89,7 @@ impl One<'_> {
             return Box::pin(self.run_once(lane, bindings)).await;
         }
         let (start, mut along) = (self.starts(lane, bindings).await, Along::default());
-        let (came, tries) = self.tries(&lane.store, bindings, &mut along).await;
+        let (came, tries) = self.tries(&lane.store, bindings, start, &mut along).await;
         self.ended(lane, came, tries, start, along).await
     }
 
@@ -108,7 +108,7 @@ impl One<'_> {
         let mut ran = None;
         let work = async {
             let (start, mut along) = (self.starts(lane, bindings).await, Along::default());
-            let (came, tries) = self.tries(&lane.store, bindings, &mut along).await;
+            let (came, tries) = self.tries(&lane.store, bindings, start, &mut along).await;
             let value = match &came {
                 Came::Went(Flow::Next(value)) => {
                     Ok(Kept { value: value.clone(), left: along.left.clone() })
@@ -314,12 +314,12 @@ impl One<'_> {
         &self,
         store: &Arc<Store>,
         bindings: &Arc<Bindings>,
+        mut start: Instant,
         along: &mut Along,
     ) -> (Came, u32) {
         let def = self.def();
         let mut step_try = 1;
         loop {
-            let start = Instant::now();
             let around = Around { store, bindings, step_try };
             let came = self.once(around, along).await;
             let Came::Not(StepError::Exception(exception)) = &came else { return (came, step_try) };
@@ -338,7 +338,7 @@ impl One<'_> {
             };
             self.tell_again(&came, step_try, start.elapsed(), wait).await;
             match self.going.limits.bound(None, waiting).await {
-                Ok(()) => step_try += 1,
+                Ok(()) => (step_try, start) = (step_try + 1, Instant::now()),
                 Err(Cut::Run(reason)) => return (Came::Cut(reason), step_try),
                 Err(_) => return (came, step_try),
             }
