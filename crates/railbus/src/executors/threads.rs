@@ -136,6 +136,9 @@ impl Executor for Threads {
     }
 }
 
+/// How often an idle thread looks for a job before it sleeps: some tens of microseconds.
+const AWAKE: u32 = 128;
+
 struct TakesBack(Arc<Mutex<Option<Task>>>);
 
 impl Drop for TakesBack {
@@ -211,7 +214,7 @@ impl Pool {
 
     fn work(self: Arc<Self>, number: usize) {
         let mut left = self.described.tasks_max;
-        while let Ok(job) = self.waiting.recv() {
+        while let Some(job) = self.next() {
             self.run(job);
             left = left.map(|left| left - 1);
             // Where no other can be had, this thread goes on.
@@ -220,6 +223,18 @@ impl Pool {
             }
             left = left.filter(|left| *left > 0).or(self.described.tasks_max);
         }
+    }
+
+    /// Waits for a job: for a short while awake, since one often follows another and waking a
+    /// thread takes longer than most of them.
+    fn next(&self) -> Option<Job> {
+        for _ in 0..AWAKE {
+            if let Ok(job) = self.waiting.try_recv() {
+                return Some(job);
+            }
+            thread::yield_now();
+        }
+        self.waiting.recv().ok()
     }
 
     fn run(&self, job: Job) {
