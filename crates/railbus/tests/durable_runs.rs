@@ -167,3 +167,25 @@ async fn a_value_that_can_not_be_kept_ends_the_run_and_says_which() {
     assert_eq!(report.step("last").unwrap().visits, 0);
     bus.close().await.unwrap();
 }
+
+#[tokio::test]
+async fn what_a_recorded_step_means_is_a_part_of_the_graph_and_how_it_is_tried_is_not() {
+    let (folder, calls) = (TempDir::new().unwrap(), Calls::default());
+    let bus = bus(&folder).await;
+    let line =
+        |step: StepDef| Pipeline::new("p").step(step).step(says("z", &calls)).build().unwrap();
+    let before = line(says("a", &calls)).run(store! {}).journal(&bus, "run").unwrap().await;
+    assert_eq!(before.status(), Status::Success);
+    let tried =
+        says("a", &calls).retry(Retry::attempts(7)).timeout(Duration::from_secs(9)).blocking();
+    let same = line(tried).run(store! {}).journal(&bus, "run").unwrap().await;
+    assert_eq!(same.status(), Status::Success, "{same}");
+    let stops = line(says("a", &calls).stop_on_success(true));
+    let other = stops.run(store! {}).journal(&bus, "run").unwrap().await;
+    let error = other.error().unwrap().line();
+    assert!(error.contains("+ a >a stop_on_success:true -> z"), "{error}");
+    let sometimes = line(says("a", &calls).only_if(|_: &railbus::step::Input<'_>| true));
+    let other = sometimes.run(store! {}).journal(&bus, "run").unwrap().await;
+    assert!(other.error().unwrap().line().contains("only_if"), "{other}");
+    bus.close().await.unwrap();
+}

@@ -258,6 +258,24 @@ fn shape(plan: &Plan) -> String {
             let _ = write!(text, " <{}", def.bindings.key(&need.name));
         }
         let _ = write!(text, " >{}", def.output);
+        let stops = [
+            (def.stops.success, "success"),
+            (def.stops.error, "error"),
+            (def.stops.exception, "exception"),
+        ];
+        for (stop, what) in stops {
+            if let Some(stop) = stop {
+                let _ = write!(text, " stop_on_{what}:{stop}");
+            }
+        }
+        let says = [
+            (def.bypass.is_some(), "bypass"),
+            (def.condition.is_some(), "only_if"),
+            (def.once.is_some(), "once"),
+        ];
+        says.iter().filter(|(says, _)| *says).for_each(|(_, what)| {
+            let _ = write!(text, " {what}");
+        });
         for arm in &node.arms {
             let _ = write!(text, " {}:{}", arm.label, name(arm.to));
         }
@@ -272,8 +290,21 @@ fn shape(plan: &Plan) -> String {
         if let Work::Sub(Sub { how, body: super::parts::Body::Built(inner) }) = &def.work {
             let what = match how {
                 How::Nested => "runs".to_owned(),
-                How::Each(each) => format!("for each of {} [{}]", each.items, each.evaluation),
-                How::Repeat(repeat) => format!("{} times", repeat.times),
+                How::Each(each) => format!(
+                    "for each {} of {} [{}]{}{}",
+                    each.item.as_deref().unwrap_or_default(),
+                    each.items,
+                    each.evaluation,
+                    if each.is_fail_fast { " fail-fast" } else { "" },
+                    if each.keeps { "" } else { " forgotten" },
+                ),
+                How::Repeat(repeat) => format!(
+                    "{} times{}{}{}",
+                    repeat.times,
+                    if repeat.goes_on.is_some() { " as long as" } else { "" },
+                    if repeat.until.is_some() { " until" } else { "" },
+                    if repeat.is_fresh { " fresh" } else { "" },
+                ),
             };
             let inside = inner.shape().lines().collect::<Vec<_>>().join("; ");
             let _ = write!(text, " {what} {{{inside}}}");

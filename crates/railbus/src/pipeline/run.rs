@@ -218,6 +218,8 @@ impl Run {
     /// A step that was under way runs again. Values must be encodable, and steps do the same for the
     /// same values, conditions too. Someone else who runs it, a graph that has changed since (the
     /// difference is shown), and whatever the journal can't do are exceptions of kind `journal`.
+    /// The graph is its steps' names, what they need and leave, the ways between them, how groups are
+    /// judged, and what ends a run; how often a step is tried, where and how long may change.
     ///
     /// # Errors
     /// Returns an unsupported error if the bus keeps no journal.
