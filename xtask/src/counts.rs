@@ -14,7 +14,7 @@ use std::{
 };
 
 /// What is counted: the work of `benches/counts`, one event each time.
-const SCENARIOS: [&str; 11] = [
+const SCENARIOS: [&str; 14] = [
     "emit_nobody",
     "emit_1",
     "emit_key",
@@ -26,6 +26,9 @@ const SCENARIOS: [&str; 11] = [
     "typed",
     "build_publish_typed",
     "typed_wire_always",
+    "run_5",
+    "run_5_unheard",
+    "run_5_heard",
 ];
 
 /// How often the work is done: the difference cancels what starting costs.

@@ -3,7 +3,10 @@
 //! Prints how many allocations it made. Run it twice with different numbers, and the difference is
 //! what the work itself costs.
 
-use railbus::{Bus, Error, ErrorKind, Event, Payload, Report, event_type, json, key_equals};
+use railbus::{
+    Bus, Error, ErrorKind, Event, Payload, Pipeline, Report, Status, StepDef, event_type, json,
+    key_equals, store,
+};
 use serde::{Deserialize, Serialize};
 use stats_alloc::{INSTRUMENTED_SYSTEM, StatsAlloc};
 use std::{
@@ -112,6 +115,15 @@ fn run(scenario: &str, times: u64) -> railbus::Result<Option<u64>> {
             };
             repeat(times, with(bus, publish)).map(|()| times)
         }
+        "run_5" => runs(None, times).map(|()| 0),
+        "run_5_unheard" => runs(Some(&Bus::new()), times).map(|()| 0),
+        "run_5_heard" => {
+            let bus = Bus::new();
+            bus.on("pipeline_*").run(handle).now()?;
+            bus.on("step_*").run(handle).now()?;
+            // A start and an end, of the run and of each step.
+            runs(Some(&bus), times).map(|()| 12 * times)
+        }
         "group" => return group(times).map(Some),
         _ => return Ok(None),
     };
@@ -123,6 +135,25 @@ fn with<'a>(
     work: impl Fn(&Bus) -> railbus::Result<Report> + 'a,
 ) -> impl FnMut() -> railbus::Result<Report> + 'a {
     move || work(&bus)
+}
+
+/// Runs five steps that do nothing, told of to `observed`.
+fn runs(observed: Option<&Bus>, times: u64) -> railbus::Result<()> {
+    let names = ["a", "b", "c", "d", "e"];
+    let nothing = |name: &str| StepDef::value(name, |_| ());
+    let line = names.iter().fold(Pipeline::new("p"), |line, name| line.step(nothing(name)));
+    let line = match observed {
+        Some(bus) => line.observe(bus),
+        None => line,
+    };
+    let pipeline = line.build()?;
+    for _ in 0..times {
+        let report = now(pipeline.run(store! {}));
+        if report.status() != Status::Success {
+            return Err(Error::new(ErrorKind::Internal, "counts", "a run did not succeed"));
+        }
+    }
+    Ok(())
 }
 
 /// A group in memory, from publish to settled.

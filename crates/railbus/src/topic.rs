@@ -83,22 +83,36 @@ pub(crate) fn name_hash(name: &str) -> u64 {
 #[derive(Clone, PartialEq, Eq, Hash)]
 pub struct Pattern {
     text: Arc<str>,
-    // A pattern without special characters is compared, not matched.
-    exact: bool,
+    shape: Shape,
+}
+
+/// What most patterns are needs no matching character by character.
+#[derive(Clone, Copy, PartialEq, Eq, Hash)]
+enum Shape {
+    /// Without special characters.
+    Exact,
+    /// With one star, at its end.
+    Prefix,
+    Any,
 }
 
 impl Pattern {
     /// Creates a pattern; every text is one.
     pub fn new(text: impl Into<Arc<str>>) -> Self {
         let text = text.into();
-        let exact = !text.contains(['*', '?', '[']);
-        Self { text, exact }
+        let special = text.find(['*', '?', '[']);
+        let shape = match special {
+            None => Shape::Exact,
+            Some(at) if text[at..] == *"*" => Shape::Prefix,
+            Some(_) => Shape::Any,
+        };
+        Self { text, shape }
     }
 
     /// Tells whether only one name can match.
     #[must_use]
     pub fn is_exact(&self) -> bool {
-        self.exact
+        self.shape == Shape::Exact
     }
 
     /// Returns the pattern as it was written.
@@ -110,7 +124,13 @@ impl Pattern {
     /// Tells whether `name` matches, in time linear in its length for patterns with one star.
     #[must_use]
     pub fn matches(&self, name: &str) -> bool {
-        if self.exact { *self.text == *name } else { glob(&self.text, name) }
+        match self.shape {
+            Shape::Exact => *self.text == *name,
+            Shape::Prefix => {
+                name.as_bytes().starts_with(&self.text.as_bytes()[..self.text.len() - 1])
+            }
+            Shape::Any => glob(&self.text, name),
+        }
     }
 }
 

@@ -350,3 +350,35 @@ async fn no_text_is_made_of_an_error_for_events_that_nobody_hears() {
     }
     assert!(shown[0] == shown[1] && shown[1] < shown[2], "{shown:?}");
 }
+
+#[railbus::test]
+async fn who_subscribes_during_a_run_hears_the_rest_and_who_cancels_hears_no_more() {
+    let (bus, heard) = (Bus::new(), Lines::default());
+    let subscribed = Arc::new(Mutex::new(None));
+    let (on, lines, kept) = (bus.clone(), Arc::clone(&heard), Arc::clone(&subscribed));
+    let subscribe = move |_: Input<'_>| {
+        let lines = Arc::clone(&lines);
+        let hear = move |e: &Event| {
+            lines.lock().unwrap().push(format!("{} {}", e.event_type(), e.source()));
+        };
+        *kept.lock().unwrap() = Some(on.on("*").run(hear).now().unwrap());
+    };
+    let kept = Arc::clone(&subscribed);
+    let cancel = move |_: Input<'_>| {
+        kept.lock().unwrap().take().expect("it subscribed").cancel();
+    };
+    let line = Pipeline::new("p").observe(&bus).step(StepDef::value("opens", subscribe));
+    let line = line.step(StepDef::value("between", |_| ())).step(StepDef::value("closes", cancel));
+    let pipeline = line.step(StepDef::value("after", |_| ())).build().unwrap();
+    // Twice: what a run heard is not what the next one hears.
+    for _ in 0..2 {
+        assert_eq!(pipeline.run(store! {}).await.status(), Status::Success);
+        let expected = [
+            "step_end p.opens",
+            "step_start p.between",
+            "step_end p.between",
+            "step_start p.closes",
+        ];
+        assert_eq!(*std::mem::take(&mut *heard.lock().unwrap()), expected);
+    }
+}

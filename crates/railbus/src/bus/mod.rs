@@ -12,6 +12,7 @@ mod failure;
 mod dispatch;
 mod members;
 mod open;
+mod hearing;
 mod close;
 mod tell;
 mod join;
@@ -28,6 +29,7 @@ mod interleavings;
 pub use close::Draining;
 #[cfg(feature = "app")]
 pub(crate) use feed::{feed, resume};
+pub(crate) use hearing::Hearing;
 pub use open::Bus;
 pub(crate) use open::WeakBus;
 pub use report::{HandlerFailure, Report};

@@ -224,11 +224,6 @@ impl Bus {
         self.0.phase()
     }
 
-    /// Tells whether a broadcast subscription here may want events of this type.
-    pub(crate) fn hears(&self, event_type: &str) -> bool {
-        self.0.table.now().hears(event_type)
-    }
-
     pub(crate) fn downgrade(&self) -> WeakBus {
         WeakBus(Arc::downgrade(&self.0))
     }

@@ -7,13 +7,13 @@ use super::{
 use crate::{
     consumer::Entry,
     event::Event,
-    sync::{ArcSwap, Guard, Mutex, MutexGuard},
+    sync::{ArcSwap, AtomicU64, Guard, Mutex, MutexGuard},
 };
 use foldhash::fast::FixedState;
 use smallvec::SmallVec;
 use std::{
     collections::HashMap,
-    sync::{Arc, PoisonError},
+    sync::{Arc, PoisonError, atomic::Ordering},
 };
 use tokio_util::task::task_tracker::TaskTrackerToken;
 
@@ -29,6 +29,8 @@ pub(super) enum Phase {
 #[derive(Debug)]
 pub(super) struct Table {
     now: ArcSwap<Snapshot>,
+    // How often it was replaced, told after it was.
+    changes: AtomicU64,
     // Serialises changes, and knows what only they need.
     changing: Mutex<Changing>,
 }
@@ -75,11 +77,26 @@ impl Table {
             heavy: 0,
             _token: Some(token),
         };
-        Self { now: ArcSwap::from_pointee(snapshot), changing: Mutex::default() }
+        Self {
+            now: ArcSwap::from_pointee(snapshot),
+            changes: AtomicU64::new(0),
+            changing: Mutex::default(),
+        }
     }
 
     pub(super) fn now(&self) -> Guard<Arc<Snapshot>> {
         self.now.load()
+    }
+
+    /// Returns how often the table has changed: whoever looks at it afterwards sees at least that.
+    #[inline]
+    pub(super) fn changes(&self) -> u64 {
+        self.changes.load(Ordering::Acquire)
+    }
+
+    fn replace(&self, next: Snapshot) {
+        self.now.store(Arc::new(next));
+        self.changes.fetch_add(1, Ordering::Release);
     }
 
     /// Goes on to a later phase; to an earlier one it never goes back.
@@ -88,7 +105,7 @@ impl Table {
         let mut next = Snapshot::clone(&self.now.load());
         next.phase = next.phase.max(phase);
         next._token = None;
-        self.now.store(Arc::new(next));
+        self.replace(next);
     }
 
     /// Adds a subscription, unless the bus began to close or its group has one of that name.
@@ -127,7 +144,7 @@ impl Table {
         };
         changing.made = entry.number;
         changing.all.insert(entry.number, Arc::clone(&entry));
-        self.now.store(Arc::new(next));
+        self.replace(next);
         Ok(entry)
     }
 
@@ -151,7 +168,7 @@ impl Table {
                 }
             }
         }
-        self.now.store(Arc::new(next));
+        self.replace(next);
         Some(entry)
     }
 
@@ -164,7 +181,7 @@ impl Table {
         for (_, entry) in changing.all.drain() {
             entry.cancel();
         }
-        self.now.store(Arc::new(next));
+        self.replace(next);
     }
 
     /// Returns the subscriptions of `group` that want the event; `None` if none of them is

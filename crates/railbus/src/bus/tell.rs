@@ -130,16 +130,19 @@ impl Bus {
         if context::depth() >= DEPTH_MAX || now.phase == Phase::Closed {
             return;
         }
-        let (dispatch, need) = begin(&now, &event);
-        drop(self.go_on_awaiting(dispatch, need, &event, false).await);
+        if let Some((dispatch, need)) = begin(&now, &event) {
+            // In a box, so that the future of who tells is small.
+            drop(Box::pin(self.go_on_awaiting(dispatch, need, &event, false)).await);
+        }
     }
 
     /// As [`Bus::tell`], where nothing can be awaited: async subscriptions hear it soon.
     pub(crate) fn tell_now(&self, event: Event) {
         let now = self.0.table.now();
         if !now.is_heavy() {
-            if context::depth() < DEPTH_MAX {
-                let (dispatch, need) = begin(&now, &event);
+            if context::depth() < DEPTH_MAX
+                && let Some((dispatch, need)) = begin(&now, &event)
+            {
                 self.go_on(dispatch, need, &event, false);
             }
         } else if let Some(runtime) = self.0.runtime() {
@@ -195,16 +198,18 @@ fn unawaited() -> Error {
     Error::new(ErrorKind::Handler, "handler", why)
 }
 
-/// Begins a dispatch that is not to be counted.
-fn begin<'a>(now: &'a Snapshot, event: &'a Event) -> (Dispatch<'a>, Need<'a>) {
+/// Begins a dispatch that is not to be counted; returns it if it is not through at once.
+fn begin<'a>(now: &'a Snapshot, event: &'a Event) -> Option<(Dispatch<'a>, Need<'a>)> {
     let mut several = None;
     match now.one(event, &mut several) {
         Some(list) => {
             let mut start = Start::new(event, list);
-            let stopped = start.go(context::is_outside());
-            start.resume(stopped)
+            match start.go(context::is_outside()) {
+                Ok(None) => None,
+                stopped => Some(start.resume(stopped)),
+            }
         }
-        None => Dispatch::begin(event, several),
+        None => Some(Dispatch::begin(event, several)),
     }
 }
 

@@ -3,6 +3,7 @@
 use super::{
     lane::{Going, Lane, given_up},
     log::Log,
+    observe::Tale,
     parts::Pipeline,
     report::RunReport,
 };
@@ -35,11 +36,16 @@ impl Pipeline {
         let observer = observer.watch(&bus);
         let going = Going { watch: Some(observer), ..going };
         let start = Instant::now();
-        observer.started().await;
+        if observer.is_heard(Tale::Start) {
+            observer.started().await;
+        }
         self.follow(going, &mut lane).await;
         let report = self.report(lane);
         let error = report.failed.as_ref().map(|(step, error)| (step.as_deref(), error));
-        observer.ended(report.status().name(), start.elapsed(), error).await;
+        let tale = if error.is_some() { Tale::Error } else { Tale::End };
+        if observer.is_heard(tale) {
+            observer.ended(report.status().name(), start.elapsed(), error).await;
+        }
         report
     }
 

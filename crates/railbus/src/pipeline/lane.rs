@@ -2,7 +2,7 @@
 
 use super::{
     log::Log,
-    observe::Watch,
+    observe::{Tale, Watch},
     parts::{Limits, Plan},
     report::{Visit, Went},
     status::{CancelReason, StopReason},
@@ -68,6 +68,14 @@ pub(super) enum Cut {
     Step(Duration),
     /// Nothing here can tell the time.
     NoClock(Error),
+}
+
+impl<'a> Going<'a> {
+    /// Returns who is to be told of it, if someone listens.
+    #[inline]
+    pub(super) fn heard(&self, tale: Tale) -> Option<Watch<'a>> {
+        self.watch.filter(|watch| watch.is_heard(tale))
+    }
 }
 
 impl Lane {

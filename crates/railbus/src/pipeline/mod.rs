@@ -23,6 +23,7 @@ mod about;
 mod log;
 mod lane;
 mod once;
+mod telling;
 mod kept;
 mod one;
 mod follow;

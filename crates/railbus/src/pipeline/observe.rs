@@ -1,24 +1,41 @@
 //! Telling a bus what happens in a run.
 
 use crate::{
-    bus::{Bus, WeakBus},
-    event::{Event, Type},
+    bus::{Bus, Hearing, WeakBus},
+    event::{Event, OwnType, Type},
     step::{Input, Need, StepError, Store},
 };
 use serde::Serialize;
 use serde_json::{Map, Value};
+use smol_str::SmolStr;
 use std::{sync::Arc, time::Duration};
 
 /// Tells a bus of runs; builds nothing for what nobody subscribed to.
-#[derive(Clone, Debug)]
+#[derive(Debug)]
 pub(super) struct Observer {
     // Weak: a pipeline may be a handler on the very bus that it tells.
     bus: WeakBus,
+    hearing: Hearing,
     pipeline: Arc<str>,
+    source: SmolStr,
     // `pipeline.step` and its place among the steps, one for each of the plan; a group without a name
     // of its own is no step, and never told of.
-    sources: Vec<(Arc<str>, usize)>,
+    sources: Vec<(SmolStr, usize)>,
+    types: [OwnType; Tale::TYPES.len()],
     values: bool,
+}
+
+/// What is told of.
+#[derive(Clone, Copy, Debug)]
+pub(super) enum Tale {
+    Start,
+    End,
+    Error,
+    StepStart,
+    StepEnd,
+    StepError,
+    StepRetry,
+    StepSkipped,
 }
 
 /// What a step came to, as an observer tells it.
@@ -57,7 +74,9 @@ impl Observer {
         };
         let sources = steps.map(source).collect();
         let (bus, pipeline) = (bus.downgrade(), Arc::clone(pipeline));
-        Self { bus, sources, pipeline, values }
+        let hearing = Hearing::new(&Tale::TYPES);
+        let (types, source) = (Tale::TYPES.map(OwnType::new), SmolStr::from(&*pipeline));
+        Self { bus, hearing, sources, types, pipeline, source, values }
     }
 
     /// Returns the bus, if it is still there.
@@ -72,23 +91,25 @@ impl Observer {
 }
 
 impl Watch<'_> {
-    // Not one future with what tells: it would be as large, also where nobody listens.
+    /// Tells whether someone listens; what is not heard need not be told.
+    #[inline]
+    pub(super) fn is_heard(&self, tale: Tale) -> bool {
+        self.observer.hearing.hears(self.bus, tale as usize)
+    }
+
     async fn tell<P: Serialize + Send + Sync + 'static>(
         &self,
-        event_type: &'static str,
-        source: &Arc<str>,
-        payload: impl FnOnce() -> P,
+        tale: Tale,
+        source: &SmolStr,
+        payload: P,
     ) {
-        if self.bus.hears(event_type) {
-            let event = Event::new(event_type).source(source).payload(payload());
-            self.bus.tell(event).await;
-        }
+        let event = Event::own(&self.observer.types[tale as usize], source, payload);
+        self.bus.tell(event).await;
     }
 
     pub(super) async fn started(&self) {
-        let pipeline = &self.observer.pipeline;
-        let payload = || Began { pipeline: Arc::clone(pipeline) };
-        self.tell(Type::PIPELINE_START, pipeline, payload).await;
+        let Observer { pipeline, source, .. } = self.observer;
+        self.tell(Tale::Start, source, Began { pipeline: Arc::clone(pipeline) }).await;
     }
 
     /// Tells how a run ended; `error` is the step that did not succeed, if it was one, and how.
@@ -98,12 +119,9 @@ impl Watch<'_> {
         duration: Duration,
         error: Option<(Option<&str>, &StepError)>,
     ) {
-        let event_type = match error {
-            Some(_) => Type::PIPELINE_ERROR,
-            None => Type::PIPELINE_END,
-        };
-        let pipeline = &self.observer.pipeline;
-        let payload = || Ended {
+        let tale = if error.is_some() { Tale::Error } else { Tale::End };
+        let Observer { pipeline, source, .. } = self.observer;
+        let payload = Ended {
             pipeline: Arc::clone(pipeline),
             status,
             duration: duration.as_secs_f64(),
@@ -111,56 +129,58 @@ impl Watch<'_> {
             error_kind: error.map(|(_, error)| error.kind().to_owned()),
             error: error.map(|(_, error)| error.line()),
         };
-        self.tell(event_type, pipeline, payload).await;
+        self.tell(tale, source, payload).await;
     }
 
     pub(super) async fn step_started(&self, index: usize, input: &Input<'_>, needs: &[Need]) {
         let (source, place) = &self.observer.sources[index];
-        let place = *place;
-        let payload = || {
-            let inputs = needs.iter().filter_map(|need| {
-                let value = input.value(&need.name)?.value().cloned()?;
-                Some((need.name.clone(), value))
-            });
-            let inputs = self.observer.values.then(|| inputs.collect());
-            StepBegan { index: place, attempt: input.step_try(), inputs }
-        };
-        self.tell(Type::STEP_START, source, payload).await;
+        let inputs = needs.iter().filter_map(|need| {
+            let value = input.value(&need.name)?.value().cloned()?;
+            Some((need.name.clone(), value))
+        });
+        let inputs = self.observer.values.then(|| inputs.collect());
+        let payload = StepBegan { index: *place, attempt: input.step_try(), inputs };
+        self.tell(Tale::StepStart, source, payload).await;
     }
 
     /// Tells what became of a step that ran; `output` is the name its value is stored under.
     pub(super) async fn step_ended(&self, told: Told<'_>, store: &Store, output: &str) {
-        let event_type = match told.error {
-            Some(_) => Type::STEP_ERROR,
-            None => Type::STEP_END,
-        };
         let (source, place) = &self.observer.sources[told.index];
-        let payload = || {
-            let mut payload = told.payload(*place);
-            if self.observer.values && told.error.is_none() {
-                let value = store.value(output).and_then(|value| value.value()).cloned();
-                let outputs = value.map(|value| (output.to_owned(), value)).into_iter().collect();
-                payload.outputs = Some(outputs);
-            }
-            payload
-        };
-        self.tell(event_type, source, payload).await;
+        let mut payload = told.payload(*place);
+        if self.observer.values && told.error.is_none() {
+            let value = store.value(output).and_then(|value| value.value()).cloned();
+            let outputs = value.map(|value| (output.to_owned(), value)).into_iter().collect();
+            payload.outputs = Some(outputs);
+        }
+        let tale = if told.error.is_some() { Tale::StepError } else { Tale::StepEnd };
+        self.tell(tale, source, payload).await;
     }
 
     pub(super) async fn step_retried(&self, told: Told<'_>, wait: Duration) {
         let (source, place) = &self.observer.sources[told.index];
-        let payload = || {
-            let again_in = Some(wait.as_secs_f64());
-            StepEnded { again_in, ..told.payload(*place) }
-        };
-        self.tell(Type::STEP_RETRY, source, payload).await;
+        let again_in = Some(wait.as_secs_f64());
+        let payload = StepEnded { again_in, ..told.payload(*place) };
+        self.tell(Tale::StepRetry, source, payload).await;
     }
 
     pub(super) async fn step_skipped(&self, index: usize, reason: &'static str) {
         let (source, place) = &self.observer.sources[index];
-        let payload = || StepSkipped { index: *place, reason };
-        self.tell(Type::STEP_SKIPPED, source, payload).await;
+        let payload = StepSkipped { index: *place, reason };
+        self.tell(Tale::StepSkipped, source, payload).await;
     }
+}
+
+impl Tale {
+    const TYPES: [&str; 8] = [
+        Type::PIPELINE_START,
+        Type::PIPELINE_END,
+        Type::PIPELINE_ERROR,
+        Type::STEP_START,
+        Type::STEP_END,
+        Type::STEP_ERROR,
+        Type::STEP_RETRY,
+        Type::STEP_SKIPPED,
+    ];
 }
 
 impl Told<'_> {

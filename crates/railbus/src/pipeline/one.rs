@@ -1,17 +1,17 @@
-//! Running one step of a pipeline: its tries, its value, and telling of it.
+//! Running one step of a pipeline: its tries, and its value.
 
 use super::{
     kept::{again, kept},
     lane::{Cut, Lane},
     log::Log,
-    observe::Told,
+    observe::Tale,
     once::{Along, Around, Came, One, panicked},
     parts::{Kept, Work},
     report::{Inside, Jump, Visit, Went, said},
     status::StepStatus,
 };
 use crate::{
-    error::{Error, chain},
+    error::Error,
     payload::RawPayload,
     retry::Retry,
     step::{Bindings, Bypass, Exception, Flow, StepError, StepResult, Store},
@@ -93,15 +93,6 @@ impl One<'_> {
         self.ended(lane, came, tries, start, along).await
     }
 
-    /// Tells that it starts.
-    async fn starts(&self, lane: &Lane, bindings: &Arc<Bindings>) -> Instant {
-        if let Some(observer) = self.going.watch {
-            let input = self.input(Around { store: &lane.store, bindings, step_try: 1 });
-            observer.step_started(self.index, &input, self.def().signature.all_needs()).await;
-        }
-        Instant::now()
-    }
-
     /// Runs the step if no run before did; else takes what it left then.
     async fn run_once(self, lane: &mut Lane, bindings: &Arc<Bindings>) -> Came {
         let cell = self.def().fitted();
@@ -151,7 +142,7 @@ impl One<'_> {
     /// Notes a step that does not run.
     async fn passed(&self, lane: &mut Lane, came: Came, reason: &'static str) -> Came {
         self.note(lane, StepStatus::Skipped, 0, Duration::ZERO);
-        if let Some(observer) = self.going.watch {
+        if let Some(observer) = self.going.heard(Tale::StepSkipped) {
             observer.step_skipped(self.index, reason).await;
         }
         came
@@ -197,29 +188,14 @@ impl One<'_> {
         if let Some(inside) = along.inside {
             visit.inside = inside;
         }
-        let Some(observer) = self.going.watch else { return came };
-        if matches!(came, Came::Went(Flow::Skip)) {
-            observer.step_skipped(self.index, "asked").await;
-            return came;
+        let tale = match &came {
+            Came::Went(Flow::Skip) => Tale::StepSkipped,
+            Came::Not(_) => Tale::StepError,
+            _ => Tale::StepEnd,
+        };
+        if let Some(observer) = self.going.heard(tale) {
+            self.tell_ended(observer, lane, &came, (tries, duration)).await;
         }
-        let error = match &came {
-            Came::Not(error) => Some(error),
-            _ => None,
-        };
-        let (index, status) = (self.index, status.name());
-        let (items, went) = match lane.trail.last() {
-            Some(Visit { inside: Inside::Items(items), went, .. }) => (Some(&**items), went),
-            Some(Visit { went, .. }) => (None, went),
-            None => (None, &Went::On),
-        };
-        let goto = match went {
-            Went::Goto(jump) => Some((&*jump.to, jump.reason.as_str())),
-            _ => None,
-        };
-        let branch = went.label().map(|label| &**label);
-        let items = items.map(|items| (items.succeeded, items.failed));
-        let told = Told { index, attempt: tries, duration, status, error, goto, branch, items };
-        observer.step_ended(told, &lane.store, &self.def().output).await;
         came
     }
 
@@ -342,32 +318,6 @@ impl One<'_> {
                 Err(Cut::Run(reason)) => return (Came::Cut(reason), step_try),
                 Err(_) => return (came, step_try),
             }
-        }
-    }
-
-    /// Tells that the step is tried again.
-    async fn tell_again(&self, came: &Came, step_try: u32, duration: Duration, wait: Duration) {
-        let Came::Not(error) = came else { return };
-        let (pipeline, step) = (&*self.going.plan.name, self.def().name());
-        if let StepError::Exception(Exception { kind, error }) = error {
-            // As text, since the error is the program's: its Display may panic.
-            let reason = || chain(&**error);
-            tracing::warn!(
-                pipeline,
-                step,
-                step_try,
-                kind,
-                error = reason(),
-                ?wait,
-                "a step is tried again"
-            );
-        }
-        if let Some(observer) = self.going.watch {
-            let (index, status) = (self.index, "exception");
-            let (error, goto, branch, items) = (Some(error), None, None, None);
-            let told =
-                Told { index, attempt: step_try, duration, status, error, goto, branch, items };
-            observer.step_retried(told, wait).await;
         }
     }
 }
