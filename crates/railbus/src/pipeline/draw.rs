@@ -2,7 +2,7 @@
 
 use super::{
     parts::{How, Node, Pipeline, Plan, Sub, Work},
-    report::{RunReport, StepReport},
+    report::{RunReport, StepReport, Visit, Went},
     status::StepStatus,
 };
 use std::{collections::HashSet, fmt::Write as _, sync::Arc};
@@ -79,13 +79,13 @@ impl RunReport {
         dot(&self.plan, Some(self))
     }
 
-    /// Returns which lines the run went along.
-    fn taken(&self, edges: &[Edge]) -> HashSet<(usize, usize)> {
-        let known: HashSet<(usize, usize)> =
-            edges.iter().map(|edge| (edge.from, edge.to)).collect();
-        let steps: Vec<usize> = self.trail.iter().map(|visit| visit.node as usize).collect();
-        let pairs = steps.windows(2).map(|pair| (pair[0], pair[1]));
-        pairs.filter(|pair| known.contains(pair)).collect()
+    /// Returns which lines the run went along: from where, to where, and whether by a jump.
+    fn taken(&self) -> HashSet<(usize, usize, bool)> {
+        let line = |pair: &[Visit]| {
+            let is_jump = matches!(pair[0].went, Went::Goto(_));
+            (pair[0].node as usize, pair[1].node as usize, is_jump)
+        };
+        self.trail.windows(2).map(line).collect()
     }
 }
 
@@ -158,16 +158,16 @@ fn mermaid(plan: &Plan, run: Option<&RunReport>) -> String {
     }
     close(&mut text, &mut frames, usize::MAX, "end");
     let edges = edges(plan);
-    let taken = run.map(|run| run.taken(&edges)).unwrap_or_default();
+    let taken = run.map(RunReport::taken).unwrap_or_default();
     for Edge { from, to, label, is_jump } in &edges {
-        let line = match (is_jump, taken.contains(&(*from, *to))) {
-            (true, _) => "-.->",
-            (false, true) => "==>",
-            (false, false) => "-->",
+        // A text stands within its line, which begins as it ends.
+        let (begins, line) = match (is_jump, taken.contains(&(*from, *to, *is_jump))) {
+            (_, true) => ("==", "==>"),
+            (true, false) => ("-.", ".->"),
+            (false, false) => ("--", "-->"),
         };
         let label = escaped(label, "#quot;", "");
-        let label = if label.is_empty() { String::new() } else { format!("-- \"{label}\" ") };
-        let label = if *is_jump { "-. \"goto\" ".into() } else { label };
+        let label = if label.is_empty() { label } else { format!("{begins} \"{label}\" ") };
         let _ = writeln!(text, "    s{from} {label}{line} s{to}");
     }
     members(plan, |group, first| {
@@ -212,7 +212,7 @@ fn dot(plan: &Plan, run: Option<&RunReport>) -> String {
     }
     close(&mut text, &mut frames, usize::MAX, "}");
     let edges = edges(plan);
-    let taken = run.map(|run| run.taken(&edges)).unwrap_or_default();
+    let taken = run.map(RunReport::taken).unwrap_or_default();
     for Edge { from, to, label, is_jump } in &edges {
         let mut says = Vec::new();
         if !label.is_empty() {
@@ -221,7 +221,7 @@ fn dot(plan: &Plan, run: Option<&RunReport>) -> String {
         if *is_jump {
             says.push("style=dotted".into());
         }
-        if taken.contains(&(*from, *to)) {
+        if taken.contains(&(*from, *to, *is_jump)) {
             says.push("penwidth=3".into());
         }
         let says = if says.is_empty() { String::new() } else { format!(" [{}]", says.join(", ")) };
