@@ -79,7 +79,8 @@ fn docs() -> Outcome {
 /// Checks the library without features, with each alone, and with all.
 fn features() -> Outcome {
     let check = ["check", "--package", "railbus"];
-    cargo::run_with(&check, &["--no-default-features".into()])?;
+    // With its examples: those that need a feature say so.
+    cargo::run_with(&check, &["--no-default-features".into(), "--examples".into()])?;
     let manifest = cargo::root().join("crates/railbus/Cargo.toml");
     let text = fs::read_to_string(&manifest).map_err(|e| format!("{}: {e}", manifest.display()))?;
     for feature in feature_names(&text) {
