@@ -113,7 +113,8 @@ impl PipelineBuilder {
     }
 
     /// Adds a step, and binds the value of the one before to its first input that nothing else
-    /// fills.
+    /// fills, or to its only one. That several are filled, and none by that value, is an error when
+    /// the pipeline is built.
     pub fn pipe<M>(self, step: impl IntoStep<M>) -> Self {
         self.step(step.into_step().piped())
     }

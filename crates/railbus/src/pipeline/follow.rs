@@ -9,7 +9,7 @@ use super::{
 };
 use crate::{
     payload::RawPayload,
-    step::{Bindings, Exception, Failure, Flow, Joined, StepError},
+    step::{Bindings, Exception, Failure, Flow, Joined, Need, StepError},
 };
 use futures_util::{StreamExt, future::BoxFuture, stream::FuturesUnordered};
 use std::{sync::Arc, time::Duration};
@@ -121,8 +121,10 @@ impl<'a> Going<'a> {
             lane.fail(Some(name), StepError::Exception(Exception::new("loop", why)));
             return self.stop(lane, &self.plan.nodes[from], StopReason::Exception, true);
         }
-        let node = &self.plan.nodes[to];
-        if let Some(local) = &node.takes {
+        let (node, brings) = (&self.plan.nodes[to], &self.plan.nodes[from].def.output);
+        let is_bound = |need: &Need| node.def.bindings.key(&need.name) == &**brings;
+        let gets_it = node.def.signature.all_needs().iter().any(is_bound);
+        if let Some(local) = node.takes.as_ref().filter(|_| !gets_it) {
             lane.bound = Some(self.bound(node, local, from));
         }
         Some(to)

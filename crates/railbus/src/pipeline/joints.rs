@@ -26,12 +26,8 @@ impl Walk<'_> {
         if !self.nodes[index].members.is_empty() {
             return Ok(());
         }
-        let Some(local) = self.unbound(index) else {
-            let error = Error::new(ErrorKind::Config, "pipeline", "it takes nothing to pipe into");
-            let hint = "let it take an argument, or say what it needs: .needs::<..>(\"name\")";
-            return Err(error.with("step", &self.nodes[index].def.name).hint(hint));
-        };
         let key = self.nodes[before].def.output.to_string();
+        let local = self.piped_to(index, (exits == [before]).then_some(&key))?;
         self.piped_for_sure(index, &local, &exits)?;
         if exits == [before] {
             // A group's value, and a failure's, which is there if there is no other.
@@ -96,13 +92,65 @@ impl Walk<'_> {
         exits
     }
 
-    /// Returns the input that takes what comes: the first that nothing else fills, else the first.
-    pub(super) fn unbound(&self, index: usize) -> Option<String> {
+    /// Returns the input that takes what is piped: the one that is bound to `key` anyway, else the
+    /// first that nothing else fills, else the only one.
+    fn piped_to(&self, index: usize, key: Option<&String>) -> Result<String> {
         let def = &self.nodes[index].def;
-        let bound = |need: &&Need| def.bindings.key(&need.name) == need.name;
-        let free = def.signature.all_needs().iter().filter(bound);
-        let first = free.clone().find(|need| !self.left.contains_key(&need.name));
-        first.or_else(|| free.clone().next()).map(|need| need.name.clone())
+        let refuse = |why: String, hint: String| {
+            let error = Error::new(ErrorKind::Config, "pipeline", why).hint(hint);
+            Err(error.with("step", &def.name))
+        };
+        if let Some(local) = key.and_then(|key| self.bound_to(index, key)) {
+            return Ok(local);
+        }
+        let mut free = self.free(index);
+        match (self.unfilled(index), free.next(), free.next()) {
+            (Some(first), ..) => Ok(first),
+            (None, None, _) => refuse(
+                "it takes nothing to pipe into".into(),
+                "let it take an argument, or say what it needs: .needs::<..>(\"name\")".into(),
+            ),
+            (None, Some(only), None) => Ok(only.name.clone()),
+            (None, Some(first), Some(second)) => {
+                let key = key.map_or("..", |key| key);
+                refuse(
+                    format!(
+                        "nothing says which of its inputs is piped to: `{}`, `{}` and what else it \
+                         takes are filled already",
+                        first.name, second.name
+                    ),
+                    format!("bind the one you mean: .bind(\"{}\", \"{key}\")", first.name),
+                )
+            }
+        }
+    }
+
+    /// Returns the input that is bound to a value already, by its name or by `StepDef::bind`.
+    fn bound_to(&self, index: usize, key: &str) -> Option<String> {
+        let def = &self.nodes[index].def;
+        let bound = |need: &&Need| def.bindings.key(&need.name) == key;
+        def.signature.all_needs().iter().find(bound).map(|need| need.name.clone())
+    }
+
+    /// Returns the inputs that are not bound to another name.
+    fn free(&self, index: usize) -> impl Iterator<Item = &Need> {
+        let def = &self.nodes[index].def;
+        def.signature.all_needs().iter().filter(|need| def.bindings.key(&need.name) == need.name)
+    }
+
+    /// Returns the first input that nothing fills yet.
+    fn unfilled(&self, index: usize) -> Option<String> {
+        let mut free = self.free(index);
+        free.find(|need| !self.left.contains_key(&need.name)).map(|need| need.name.clone())
+    }
+
+    /// Returns the input that takes what a jump brings: none if one is bound to it anyway, else the
+    /// first that nothing else fills, else the first.
+    fn taken_by(&self, index: usize, from: usize) -> Option<String> {
+        if self.bound_to(index, &self.nodes[from].def.output).is_some() {
+            return None;
+        }
+        self.unfilled(index).or_else(|| self.free(index).next().map(|need| need.name.clone()))
     }
 
     /// Notes the steps that a step may jump to, and what is there when it does.
@@ -115,22 +163,18 @@ impl Walk<'_> {
             self.nodes[index].jumps.push(to);
             // Whoever was here before has left all that the way to it needs.
             if self.seen.contains(&to) && self.nodes[to].within == self.nodes[index].within {
-                self.nodes[to].takes = self.nodes[to].takes.take().or_else(|| self.first_need(to));
+                if self.nodes[to].takes.is_none() {
+                    self.nodes[to].takes = self.taken_by(to, index);
+                }
                 continue;
             }
             let mut there: HashSet<String> = self.left.keys().cloned().collect();
             there.insert(self.nodes[index].def.output.to_string());
             let known = self.jumps.entry(to).or_insert_with(|| (index, there.clone()));
             known.1.retain(|name| there.contains(name));
-            self.nodes[to].takes = self.unbound(to);
+            self.nodes[to].takes = self.taken_by(to, index);
         }
         Ok(())
-    }
-
-    pub(super) fn first_need(&self, index: usize) -> Option<String> {
-        let def = &self.nodes[index].def;
-        let free = |need: &&Need| def.bindings.key(&need.name) == need.name;
-        def.signature.all_needs().iter().find(free).map(|need| need.name.clone())
     }
 
     pub(super) fn target(&self, index: usize, target: &str) -> Result<usize> {
