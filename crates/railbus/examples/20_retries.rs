@@ -40,7 +40,7 @@ impl std::fmt::Display for ConnectError {
 impl std::error::Error for ConnectError {}
 
 /// Five tries, four waits: there is none after the last. The error is found among the causes.
-#[step(retry = Retry::attempts(5).backoff_factor(Duration::from_millis(1)).on::<ConnectError>())]
+#[step(retry = Retry::attempts(5).backoff(Duration::from_millis(1)).on::<ConnectError>())]
 async fn query_database(query: &str) -> railbus::Result<u32> {
     let error = railbus::Error::new(railbus::ErrorKind::NotFound, "database", query.to_owned());
     Err(error.because(ConnectError))
@@ -56,14 +56,14 @@ fn waits(retry: &Retry) {
 #[railbus::main]
 async fn main() -> railbus::Result<()> {
     let retry = Retry::attempts(3) // the first try counts
-        .backoff_factor(Duration::from_millis(500)) // doubles with each wait
+        .backoff(Duration::from_millis(500)) // doubles with each wait
         .max_backoff(Duration::from_secs(30))
-        .jitter(false)
+        .jitter(0.0) // the share of a wait that is left to chance
         .on::<io::Error>() // by type, anywhere among the causes
         .on_kind("timeout") // by kind, which a map and a file can say too
         .on_error(|error| error.to_string().contains("busy"));
     waits(&retry);
-    waits(&json!({ "max_attempts": 3, "backoff_factor": 1.0, "max_backoff": 10.0 }).into_retry()?);
+    waits(&json!({ "max_attempts": 3, "backoff": 1.0, "max_backoff": 10.0 }).into_retry()?);
     waits(&Retry::attempts(5).backoff_factor(Duration::from_secs(1)));
     println!("{} {}", retry.covers("timeout", &ConnectError), retry.covers("error", &ConnectError));
 

@@ -16,9 +16,9 @@ use std::{any::type_name, error::Error as StdError, fmt, sync::Arc, time::Durati
 /// use std::{io, time::Duration};
 ///
 /// let retry = Retry::attempts(4)
-///     .backoff_factor(Duration::from_secs(1))
+///     .backoff(Duration::from_secs(1))
 ///     .max_backoff(Duration::from_secs(3))
-///     .jitter(false)
+///     .jitter(0.0)
 ///     .on::<io::Error>()
 ///     .on_kind("timeout")
 ///     .on_error(|error| error.to_string().contains("busy"));
@@ -32,7 +32,8 @@ pub struct Retry {
     max_attempts: u32,
     factor: Duration,
     max_backoff: Duration,
-    jitter: bool,
+    // How much of a wait it may be shorter by, from 0 to 1.
+    jitter: f64,
     // Which errors are tried again: any of these, or all if there are none.
     which: Vec<Which>,
 }
@@ -72,7 +73,7 @@ impl Default for Retry {
             max_attempts: 3,
             factor: Duration::from_millis(500),
             max_backoff: Duration::from_secs(30),
-            jitter: false,
+            jitter: 0.0,
             which: Vec::new(),
         }
     }
@@ -91,11 +92,26 @@ impl Retry {
         self
     }
 
-    /// Sets the wait after the first try (default 0.5 s).
+    /// Sets the wait after the first try (default 0.5 s), which doubles with each more.
     #[must_use]
-    pub fn backoff_factor(mut self, factor: Duration) -> Self {
+    pub fn backoff(mut self, factor: Duration) -> Self {
         self.factor = factor;
         self
+    }
+
+    /// As [`Retry::backoff`], by the name that a policy's map and an app file have for it.
+    ///
+    /// # Examples
+    /// ```
+    /// use railbus::Retry;
+    /// use std::time::Duration;
+    ///
+    /// let second = Duration::from_secs(1);
+    /// assert_eq!(Retry::attempts(3).backoff_factor(second), Retry::attempts(3).backoff(second));
+    /// ```
+    #[must_use]
+    pub fn backoff_factor(self, factor: Duration) -> Self {
+        self.backoff(factor)
     }
 
     /// Sets the longest wait (default 30 s).
@@ -105,10 +121,11 @@ impl Retry {
         self
     }
 
-    /// Spreads each wait evenly between half of it and all of it (default off).
+    /// Makes each wait shorter by a random share of it, up to this one: `0.2` spreads waits evenly
+    /// between 80 and 100 of a hundred (default none; `true` is a half).
     #[must_use]
-    pub fn jitter(mut self, jitter: bool) -> Self {
-        self.jitter = jitter;
+    pub fn jitter(mut self, share: impl IntoJitter) -> Self {
+        self.jitter = share.into_jitter();
         self
     }
 
@@ -167,15 +184,43 @@ impl Retry {
         }
         let doublings = attempt.saturating_sub(1).min(31);
         let wait = self.factor.saturating_mul(1 << doublings).min(self.max_backoff);
-        if !self.jitter {
+        if self.jitter == 0.0 {
             return Some(wait);
         }
-        Some(wait.mul_f64(0.5 + rand::random::<f64>() / 2.0))
+        Some(wait.mul_f64(1.0 - self.jitter * rand::random::<f64>()))
+    }
+}
+
+/// How much of a wait is left to chance: a share from 0 to 1, to which others are moved, or whether
+/// half of it is.
+///
+/// # Examples
+/// ```
+/// use railbus::retry::IntoJitter;
+///
+/// assert_eq!((0.2.into_jitter(), true.into_jitter(), 7.0.into_jitter()), (0.2, 0.5, 1.0));
+/// ```
+pub trait IntoJitter {
+    /// Makes it a share from 0 to 1.
+    fn into_jitter(self) -> f64;
+}
+
+impl IntoJitter for f64 {
+    fn into_jitter(self) -> f64 {
+        // What is no number is none.
+        if self.is_nan() { 0.0 } else { self.clamp(0.0, 1.0) }
+    }
+}
+
+impl IntoJitter for bool {
+    fn into_jitter(self) -> f64 {
+        if self { 0.5 } else { 0.0 }
     }
 }
 
 /// What says how often something is tried again: a [`Retry`], or a map with `max_attempts`,
-/// `backoff_factor` and `max_backoff` (in seconds), `jitter` and `retry_on` (kinds).
+/// `backoff_factor` (or `backoff`) and `max_backoff` (in seconds), `jitter` (a share, or whether) and
+/// `retry_on` (kinds).
 ///
 /// # Examples
 /// ```
@@ -219,6 +264,7 @@ impl IntoRetry for Map<String, Value> {
         const KEYS: [&str; 5] =
             ["max_attempts", "backoff_factor", "max_backoff", "jitter", "retry_on"];
         let mut retry = Retry::default();
+        let has_both = self.contains_key("backoff") && self.contains_key("backoff_factor");
         for (key, value) in self {
             let seconds = || {
                 let seconds = value.as_f64().and_then(|s| Duration::try_from_secs_f64(s).ok());
@@ -229,11 +275,22 @@ impl IntoRetry for Map<String, Value> {
                     Some(n @ 1..) => Retry { max_attempts: n, ..retry },
                     _ => return Err(wrong(&key, "must be 1 or more", "the first try counts")),
                 },
-                "backoff_factor" => retry.backoff_factor(seconds()?),
+                "backoff_factor" | "backoff" if has_both => {
+                    return Err(wrong(
+                        "backoff",
+                        "is `backoff_factor`, which is there",
+                        "leave one out",
+                    ));
+                }
+                "backoff_factor" | "backoff" => retry.backoff(seconds()?),
                 "max_backoff" => retry.max_backoff(seconds()?),
-                "jitter" => match value.as_bool() {
-                    Some(jitter) => retry.jitter(jitter),
-                    None => return Err(wrong(&key, "must be true or false", "leave it out")),
+                "jitter" => match (value.as_bool(), value.as_f64()) {
+                    (Some(jitter), _) => retry.jitter(jitter),
+                    (None, Some(share @ 0.0..=1.0)) => retry.jitter(share),
+                    _ => {
+                        let why = "must be a share of the wait, from 0 to 1, or true or false";
+                        return Err(wrong(&key, why, "write a number, such as 0.2"));
+                    }
                 },
                 "retry_on" => match serde_json::from_value::<Vec<String>>(value) {
                     Ok(kinds) => kinds.into_iter().fold(retry, Retry::on_kind),
@@ -260,6 +317,7 @@ fn wrong(key: &str, why: &str, hint: &str) -> Error {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use serde_json::json;
 
     #[test]
     fn waits_double_from_the_factor_up_to_the_cap_and_end_with_the_last_try() {
@@ -276,11 +334,36 @@ mod tests {
     }
 
     #[test]
-    fn jitter_stays_between_half_and_all_of_the_wait() {
-        let retry = Retry::attempts(2).jitter(true);
-        for _ in 0..100 {
-            let wait = retry.wait_after(1).expect("a second try is allowed");
-            assert!((250..=500).contains(&wait.as_millis()), "{wait:?}");
+    fn jitter_takes_no_more_than_its_share_of_the_wait() {
+        for (retry, least) in [
+            (Retry::attempts(2).jitter(true), 250),
+            (Retry::attempts(2).jitter(0.2), 400),
+            (Retry::attempts(2).jitter(f64::NAN), 500),
+            (Retry::attempts(2).jitter(9.0), 0),
+        ] {
+            for _ in 0..100 {
+                let wait = retry.wait_after(1).expect("a second try is allowed");
+                assert!((least..=500).contains(&wait.as_millis()), "{wait:?}");
+            }
+        }
+    }
+
+    #[test]
+    fn a_map_says_backoff_by_either_name_and_jitter_as_a_share() {
+        let read = |map: Value| map.into_retry();
+        let second = Retry::attempts(3).backoff(Duration::from_secs(1));
+        for map in [json!({"backoff": 1}), json!({"backoff_factor": 1.0})] {
+            assert_eq!(read(map).expect("it is a policy"), second);
+        }
+        let shared = read(json!({"jitter": 0.2})).expect("it is a policy");
+        assert_eq!(shared, Retry::default().jitter(0.2));
+        for (map, why) in [
+            (json!({"backoff": 1, "backoff_factor": 2}), "`backoff` is `backoff_factor`"),
+            (json!({"jitter": 1.5}), "from 0 to 1"),
+            (json!({"jitter": "x"}), "from 0 to 1"),
+        ] {
+            let error = read(map).expect_err(why).to_string();
+            assert!(error.contains(why), "{error}");
         }
     }
 }

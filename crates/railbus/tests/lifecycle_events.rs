@@ -206,7 +206,8 @@ async fn a_step_s_place_is_that_in_the_pipeline_whatever_groups_are_around_it() 
     let places: Vec<&str> = pipeline.steps().collect();
     let heard = heard.lock().unwrap();
     let starts: Vec<_> = heard.iter().filter(|(of, ..)| of == Type::STEP_START).collect();
-    assert_eq!(starts.len(), 6);
+    // One for each of six steps, and one for the group with a name.
+    assert_eq!(starts.len(), 7);
     for (_, source, payload) in starts {
         let place = usize::try_from(payload["index"].as_u64().unwrap()).unwrap();
         assert_eq!(format!("p.{}", places[place]), *source);

@@ -43,7 +43,7 @@ async fn what_is_piped_takes_the_place_of_a_step_s_only_input() {
 }
 
 #[step(goto = ["split"])]
-fn find_big(part: &Vec<i64>) -> Result<Flow, StepError> {
+fn find_big(part: &[i64]) -> Result<Flow, StepError> {
     Ok(match part.iter().position(|n| *n > 9) {
         Some(at) => Flow::goto("split", at).into(),
         None => Flow::next(part.len()),
@@ -51,7 +51,7 @@ fn find_big(part: &Vec<i64>) -> Result<Flow, StepError> {
 }
 
 #[step]
-fn split(list: &Vec<i64>, at: Option<usize>) -> Vec<i64> {
+fn split(list: &[i64], at: Option<usize>) -> Vec<i64> {
     list.iter().take(at.unwrap_or(list.len())).copied().collect()
 }
 

@@ -100,14 +100,13 @@ impl<'a> Table<'a> {
 }
 
 /// What people write from habit, and the keys they mean, if the table has them.
-const HABITS: [(&str, &[&str]); 15] = [
+const HABITS: [(&str, &[&str]); 14] = [
     ("payload", &["payload_field"]),
     ("event", &["type", "type_field"]),
     ("type", &["type_field"]),
     ("file", &["path"]),
     ("retries", &["retry"]),
     ("attempts", &["max_attempts", "retry"]),
-    ("backoff", &["backoff_factor"]),
     ("cmd", &["command"]),
     ("http", &["post"]),
     ("url", &["post"]),

@@ -4,7 +4,12 @@ use super::{
     problem::At,
     table::{Field, Key, Table, suggest},
 };
-use crate::{clock::parse_duration, error::Error, retry::Retry, topic::check_name};
+use crate::{
+    clock::parse_duration,
+    error::Error,
+    retry::{IntoJitter, Retry},
+    topic::check_name,
+};
 use serde_json::{Map, Value};
 use std::{
     ops::Range,
@@ -80,6 +85,22 @@ impl<'a> Field<'a> {
         found
     }
 
+    /// Reads a share, from 0 to 1, or whether half of it is meant.
+    fn share(&self) -> Option<f64> {
+        let share = match self.value {
+            DeValue::Boolean(is) => Some(is.into_jitter()),
+            DeValue::Float(float) => float.as_str().parse().ok(),
+            DeValue::Integer(number) => number.as_str().parse().ok(),
+            _ => None,
+        };
+        let share = share.filter(|share| (0.0..=1.0).contains(share));
+        if share.is_none() {
+            let why = "a share of the wait, from 0 to 1, or true or false";
+            self.wrong(why, Some("write a number, such as 0.2".into()));
+        }
+        share
+    }
+
     /// Reads a count: a whole number from 1 to `u32::MAX`.
     pub(super) fn count(&self) -> Option<u32> {
         let DeValue::Integer(number) = self.value else {
@@ -141,9 +162,10 @@ impl<'a> Field<'a> {
         const EXAMPLE: &str = "write retry = { max_attempts = 3, backoff_factor = 0.5 }";
         let table = self.table("`retry`", Some(EXAMPLE.into()))?;
         let attempts = table.take("max_attempts").map(|f| f.count());
-        let factor = table.take("backoff_factor").map(|f| f.seconds());
+        let factor = table.take("backoff_factor").or_else(|| table.take("backoff"));
+        let factor = factor.map(|f| f.seconds());
         let max = table.take("max_backoff").map(|f| f.seconds());
-        let jitter = table.take("jitter").map(|f| f.boolean());
+        let jitter = table.take("jitter").map(|f| f.share());
         let kinds = table.take("retry_on").map(|f| f.names("retry_on = [\"timeout\"]"));
         table.finish();
         let mut retry = attempts.map_or_else(|| Some(Retry::default()), |n| n.map(Retry::attempts));

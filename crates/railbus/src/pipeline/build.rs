@@ -1,11 +1,12 @@
 //! Building a pipeline: steps and the flow between them, checked before anything runs.
 
 use super::{
+    body::Inherited,
     check::{Checked, check},
     compile::compile,
     into::IntoStep,
     observe::Observer,
-    parts::{Given, Pipeline, Plan, StepDef},
+    parts::{Arm, Given, Pipeline, Plan, StepDef, deepest},
     resolve::resolve,
     steps::Steps,
 };
@@ -42,10 +43,20 @@ impl Pipeline {
             lease: None,
             visits_max: VISITS_MAX,
             steps: Steps::default(),
-            flow: None,
-            problem: None,
         }
     }
+}
+
+/// A part of the line, as it was written.
+#[derive(Clone, Debug)]
+#[allow(clippy::large_enum_variant, reason = "nearly all parts are steps")]
+enum Part {
+    Step(StepDef),
+    /// A branch of the step before.
+    Arm(Arm),
+    Flow(String),
+    /// A flow that is read from its file.
+    File(PathBuf),
 }
 
 /// A pipeline in the making.
@@ -88,7 +99,7 @@ impl Pipeline {
 #[must_use = "a pipeline in the making does nothing"]
 pub struct PipelineBuilder {
     name: Arc<str>,
-    line: Vec<StepDef>,
+    line: Vec<Part>,
     inputs: Vec<Given>,
     states: States,
     lenient: bool,
@@ -99,16 +110,13 @@ pub struct PipelineBuilder {
     lease: Option<Duration>,
     visits_max: u32,
     steps: Steps,
-    // The text, or the file that has it.
-    flow: Option<(String, Option<PathBuf>)>,
-    problem: Option<Error>,
 }
 
 impl PipelineBuilder {
     /// Adds a step after those before it: a function with `#[step]`, a struct that is a step, a
     /// [`StepDef`], a group, or another pipeline.
     pub fn step<M>(mut self, step: impl IntoStep<M>) -> Self {
-        self.line.push(step.into_step());
+        self.line.push(Part::Step(step.into_step()));
         self
     }
 
@@ -119,7 +127,8 @@ impl PipelineBuilder {
         self.step(step.into_step().piped())
     }
 
-    /// Adds a branch to the step before: what runs if it succeeds. The flow goes on behind it.
+    /// Adds a branch to the step before, be it the last of a flow: what runs if it succeeds. The flow
+    /// goes on behind it.
     pub fn on_success<M>(self, step: impl IntoStep<M>) -> Self {
         self.on_label("1", step)
     }
@@ -133,22 +142,15 @@ impl PipelineBuilder {
     /// Adds a branch to the step before: what runs if that returns
     /// [`Flow::branch`](crate::Flow::branch) with this label, or jumps there.
     pub fn on_label<M>(mut self, label: impl Into<Arc<str>>, step: impl IntoStep<M>) -> Self {
-        match self.line.pop() {
-            Some(last) => self.line.push(last.on_label(label, step)),
-            None => {
-                let error =
-                    Error::new(ErrorKind::Config, "pipeline", "a branch has no step before");
-                let error = error.hint("add the step first, then its branches");
-                self.problem = self.problem.take().or(Some(error));
-            }
-        }
+        let chain = vec![step.into_step()];
+        self.line.push(Part::Arm(Arm { label: label.into(), chain }));
         self
     }
 
-    /// Gives the pipeline the steps that its flow names, and what they are given to use.
+    /// Gives the pipeline steps that its flow names, and what they are given to use.
     pub fn steps(mut self, steps: Steps) -> Self {
         self.states.add_all(steps.states());
-        self.steps = steps;
+        self.steps.extend(steps);
         self
     }
 
@@ -179,7 +181,7 @@ impl PipelineBuilder {
     /// assert_eq!(error.unwrap_err().advice(), Some("did you mean `charge`?"));
     /// ```
     pub fn flow(mut self, text: impl Into<String>) -> Self {
-        self.flow = Some((text.into(), None));
+        self.line.push(Part::Flow(text.into()));
         self
     }
 
@@ -199,23 +201,34 @@ impl PipelineBuilder {
     /// # Ok::<(), railbus::Error>(())
     /// ```
     pub fn flow_file(mut self, path: impl Into<PathBuf>) -> Self {
-        self.flow = Some((String::new(), Some(path.into())));
+        self.line.push(Part::File(path.into()));
         self
     }
 
-    /// Returns the whole line: what was added, and then the flow.
+    /// Returns the steps of the line, in the order they were written.
     fn whole_line(&mut self) -> Result<Vec<StepDef>> {
-        let mut line = std::mem::take(&mut self.line);
-        match self.flow.take() {
-            None => {}
-            Some((text, None)) => line.extend(resolve(&text, &self.steps)?),
-            Some((_, Some(path))) => {
-                let shown = path.display().to_string();
-                let text = std::fs::read_to_string(&path).map_err(|e| {
-                    let error = Error::new(ErrorKind::Config, "flow", "can't read the flow's file");
-                    error.with("path", &shown).because(e)
-                })?;
-                line.extend(resolve(&text, &self.steps).map_err(|e| e.with("path", &shown))?);
+        let mut line = Vec::with_capacity(self.line.len());
+        for part in std::mem::take(&mut self.line) {
+            match part {
+                Part::Step(step) => line.push(step),
+                Part::Arm(arm) => {
+                    let last = line.pop().ok_or_else(|| {
+                        let why = "a branch has no step before";
+                        let error = Error::new(ErrorKind::Config, "pipeline", why);
+                        error.hint("add the step first, then its branches")
+                    })?;
+                    line.push(StepDef::branched(last, vec![arm]));
+                }
+                Part::Flow(text) => line.extend(resolve(&text, &self.steps)?),
+                Part::File(path) => {
+                    let shown = path.display().to_string();
+                    let text = std::fs::read_to_string(&path).map_err(|e| {
+                        let why = "can't read the flow's file";
+                        let error = Error::new(ErrorKind::Config, "flow", why);
+                        error.with("path", &shown).because(e)
+                    })?;
+                    line.extend(resolve(&text, &self.steps).map_err(|e| e.with("path", &shown))?);
+                }
             }
         }
         Ok(line)
@@ -260,8 +273,9 @@ impl PipelineBuilder {
         self
     }
 
-    /// Sets how often jumps may lead to one step in a run (default: 1,000, at least 1); more is an
-    /// exception of kind `loop` that shows the way round.
+    /// Sets how often jumps may lead to one step in a run (default: 1,000, at least 1), be it one for
+    /// each item or of a repetition, each time; more is an exception of kind `loop` that shows the way
+    /// round.
     pub fn visits_max(mut self, visits: u32) -> Self {
         self.visits_max = visits.max(1);
         self
@@ -313,14 +327,12 @@ impl PipelineBuilder {
     /// Returns a config error if there is no step, a name comes twice or is none (ASCII letters,
     /// digits, `_` and `-`, a letter or `_` first), a step needs what is not left before on every
     /// way to it, or what is of another type, a binding is of a value that the step doesn't need, a
-    /// value's name is empty, members of a group leave a value of one name, a branch can't be
+    /// value's name is empty, members of a group leave a value of one name, a group
+    /// can never come to its evaluation, steps are too deep in one another, a branch can't be
     /// reached or is there twice, a jump leads to no step of the pipeline or out of a group, a state
     /// is missing, or a retry policy or an executor has a wrong key.
     pub fn build(mut self) -> Result<Pipeline> {
-        let line = match self.problem.take() {
-            Some(problem) => Err(problem),
-            None => self.whole_line(),
-        };
+        let line = self.whole_line();
         let line = line.map_err(|e| e.with("pipeline", self.name.escape_debug()))?;
         let Self {
             name,
@@ -337,8 +349,9 @@ impl PipelineBuilder {
         } = self;
         let journal = journal.transpose().map_err(|e| e.with("pipeline", name.escape_debug()))?;
         let states = Arc::new(states);
-        let builds =
-            |outer: &StepDef, inner: StepDef| inner_plan(&outer.name, inner, &states, lenient);
+        let inherited = Inherited { states: &states, lenient, visits_max };
+        let builds = |outer: &StepDef, inner: StepDef| inherited.build(&outer.name, inner);
+        let depth = deepest(&line);
         let mut nodes =
             compile(line, &builds).map_err(|e| e.with("pipeline", name.escape_debug()))?;
         let Checked { wanted, leaves } = check(&name, &mut nodes, inputs, &states, lenient)?;
@@ -348,6 +361,7 @@ impl PipelineBuilder {
         Ok(Pipeline(Arc::new(Plan {
             name,
             nodes,
+            depth,
             wanted,
             leaves,
             states,
@@ -360,31 +374,4 @@ impl PipelineBuilder {
             shape,
         })))
     }
-}
-
-/// Builds the body of a step that has values of its own. Nobody observes it: its step is.
-fn inner_plan(
-    name: &Arc<str>,
-    body: StepDef,
-    states: &Arc<States>,
-    lenient: bool,
-) -> Result<Pipeline> {
-    let builds = |outer: &StepDef, inner: StepDef| inner_plan(&outer.name, inner, states, lenient);
-    let mut nodes = compile(vec![body], &builds)?;
-    let Checked { wanted, leaves } = check(name, &mut nodes, Vec::new(), states, lenient)?;
-    let (name, states) = (Arc::clone(name), Arc::clone(states));
-    Ok(Pipeline(Arc::new(Plan {
-        name,
-        nodes,
-        wanted,
-        leaves,
-        states,
-        lenient,
-        timeout: None,
-        visits_max: VISITS_MAX,
-        observer: None,
-        journal: None,
-        lease: None,
-        shape: OnceLock::new(),
-    })))
 }

@@ -16,7 +16,7 @@ pub(super) type Builds<'a> = dyn Fn(&StepDef, StepDef) -> Result<super::parts::P
 /// # Errors
 /// Returns a config error of a step that can't stand where it stands.
 pub(super) fn compile(line: Vec<StepDef>, builds: &Builds<'_>) -> Result<Vec<Node>> {
-    let mut plan = Layout { nodes: Vec::with_capacity(line.len()), builds, within: None, depth: 0 };
+    let mut plan = Layout { nodes: Vec::with_capacity(line.len()), builds, within: None };
     if !line.is_empty() {
         plan.line(line)?;
     }
@@ -27,11 +27,7 @@ struct Layout<'a> {
     nodes: Vec<Node>,
     builds: &'a Builds<'a>,
     within: Option<usize>,
-    depth: usize,
 }
-
-/// How deep groups and branches may be in one another: far more than anybody reads.
-const DEPTH_MAX: usize = 128;
 
 /// Where a part begins, and the steps that what follows it comes after.
 struct Part {
@@ -42,12 +38,6 @@ struct Part {
 impl Layout<'_> {
     /// Lays out steps one after another.
     fn line(&mut self, line: Vec<StepDef>) -> Result<Part> {
-        self.depth += 1;
-        if self.depth > DEPTH_MAX {
-            let why = format!("groups and branches are more than {DEPTH_MAX} deep in one another");
-            let error = Error::new(ErrorKind::Config, "pipeline", why);
-            return Err(error.hint("put the inner ones into a pipeline of their own"));
-        }
         let mut whole: Option<Part> = None;
         for def in line {
             let part = self.part(def)?;
@@ -61,7 +51,6 @@ impl Layout<'_> {
                 }
             });
         }
-        self.depth -= 1;
         whole.ok_or_else(|| {
             let error = Error::new(ErrorKind::Config, "pipeline", "a group or branch has no steps");
             error.hint("put a step into it, or leave it out")
@@ -69,6 +58,9 @@ impl Layout<'_> {
     }
 
     fn part(&mut self, mut def: StepDef) -> Result<Part> {
+        if let Some(problem) = def.problem.take() {
+            return Err(problem.with("step", &def.name));
+        }
         let is_bare = def.is_bare() && !is_name(&def.name);
         if let Work::Chain(steps) = &mut def.work {
             if is_bare {

@@ -1,8 +1,7 @@
 //! A step as a pipeline holds it: how it is made, and what can be said of it.
 
-use super::parts::{Asks, Body, Fitted, How, Leaves, StepDef, Stops, Sub, Work};
+use super::parts::{Asks, Body, DEPTH_MAX, Fitted, How, Leaves, StepDef, Stops, Sub, Work};
 use crate::{
-    error::{Error, ErrorKind},
     executor::IntoExecutor,
     executors::Blocking,
     retry::IntoRetry,
@@ -14,6 +13,9 @@ use std::{
     sync::{Arc, Mutex, PoisonError},
     time::Duration,
 };
+
+/// What names may be.
+pub(super) const NAMES: &str = "use ASCII letters, digits, `_` and `-`, a letter or `_` first";
 
 impl StepDef {
     /// Holds a step under its own name; it runs once unless [`StepDef::retry`] says otherwise.
@@ -57,8 +59,13 @@ impl StepDef {
         held.downcast().map_or(def, |held| *held)
     }
 
-    /// Holds what a step does, with nothing said of it.
+    /// Holds what a step does, with nothing said of it. What is too deep to be gone into is let go
+    /// of, for as long as that can be done.
     pub(super) fn grouped(name: Arc<str>, work: Work) -> Self {
+        let depth = work.depth();
+        if depth > DEPTH_MAX {
+            return Self::grouped("{..}".into(), Work::Chain(Vec::new())).too_deep();
+        }
         Self {
             output: Arc::clone(&name),
             signature: Arc::new(Signature::new(&*name).plain()),
@@ -74,6 +81,7 @@ impl StepDef {
             condition: None,
             once: None,
             arms: Vec::new(),
+            depth,
             problem: None,
         }
     }
@@ -108,6 +116,11 @@ impl StepDef {
     #[must_use]
     pub fn named(mut self, name: impl Into<String>) -> Self {
         let name: Arc<str> = name.into().into();
+        if name.starts_with('{') {
+            // So begin the names that groups have by themselves.
+            let why = format!("`{}` is not a name", name.escape_debug());
+            return self.refused(why, NAMES);
+        }
         if self.output == self.name {
             self.output = Arc::clone(&name);
         }
@@ -277,7 +290,8 @@ impl StepDef {
         self
     }
 
-    /// Sets whether its success ends the run (default: not).
+    /// Sets whether its success ends the run (default: not), as [`Flow::Stop`](crate::Flow::Stop)
+    /// does.
     #[must_use]
     pub fn stop_on_success(mut self, stop: bool) -> Self {
         self.stops.success = Some(stop);
@@ -302,13 +316,6 @@ impl StepDef {
     #[must_use]
     pub fn name(&self) -> &str {
         &self.name
-    }
-
-    /// Notes what building the pipeline will say, unless it has something to say already.
-    pub(super) fn refused(mut self, why: impl Into<String>, hint: impl Into<String>) -> Self {
-        let error = || Error::new(ErrorKind::Config, "pipeline", why.into()).hint(hint.into());
-        self.problem = self.problem.take().or_else(|| Some(error()));
-        self
     }
 
     /// Returns what it left, if it is to run once and has.

@@ -21,7 +21,8 @@ const KNOWN: &str = "all, none_failed, any, not_all_failed, at_least(2), percent
 /// | `Percent(p)` | `percent(50)` | success | if p <= 50 | if p is 0 | if p is 0 |
 /// | `Majority` | `majority` | success | failure | failure | failure |
 ///
-/// Nothing is rounded: 2 of 3 reach `percent(66)` and not `percent(67)`. The text of a percentage
+/// What as many members as there are can never come to, such as `at_least(3)` of two, is refused when
+/// the pipeline is built. Nothing is rounded: 2 of 3 reach `percent(66)` and not `percent(67)`. The text of a percentage
 /// goes from 1 to 100. A majority is more than half. `Display` writes the text, `FromStr` reads it.
 ///
 /// # Examples

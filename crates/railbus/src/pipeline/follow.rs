@@ -2,10 +2,11 @@
 
 use super::{
     lane::{Going, Lane},
-    once::{Came, One},
+    observe::Told,
+    once::{Around, Came, One},
     parts::{Limits, Node, Work},
-    report::{Inside, Visit, Went},
-    status::{CancelReason, StepStatus, StopReason},
+    report::{Inside, Visit, Went, said},
+    status::{CancelReason, StopReason},
 };
 use crate::{
     payload::RawPayload,
@@ -142,6 +143,9 @@ impl<'a> Going<'a> {
     async fn together(self, lane: &mut Lane, index: usize) -> Came {
         let node = &self.plan.nodes[index];
         let Work::Parallel(group) = &node.def.work else { return Came::LeftOut };
+        if let Some(told) = self.group_starts(lane, index) {
+            told.await;
+        }
         let start = Instant::now();
         let limits = match group.is_fail_fast {
             true => self.limits.apart(),
@@ -149,9 +153,21 @@ impl<'a> Going<'a> {
         };
         let mut lanes = self.lanes(lane, node);
         self.run_all(&mut lanes, node, &limits).await;
+        let came = self.judged(lane, lanes, node);
+        if node.is_named() {
+            self.note(lane, index, &came, start.elapsed());
+        }
+        if let Some(told) = self.group_ended(lane, index, &came, start.elapsed()) {
+            told.await;
+        }
+        came
+    }
+
+    /// Puts together what the members left, and returns what the group came to.
+    fn judged(self, lane: &mut Lane, mut lanes: Vec<Lane>, node: &Node) -> Came {
+        let Work::Parallel(group) = &node.def.work else { return Came::LeftOut };
         if let Some((step, reason)) = self.outer_cut(&mut lanes) {
             self.merge(lane, lanes, node);
-            self.note(lane, index, StepStatus::Cancelled, start.elapsed());
             lane.cancelled = Some((step, reason));
             return Came::Cut(reason);
         }
@@ -160,8 +176,6 @@ impl<'a> Going<'a> {
         let value = node.collects().then(|| self.joined(&lanes));
         let why = (!succeeded).then(|| self.why_not(node, &mut lanes));
         self.merge(lane, lanes, node);
-        let status = if why.is_none() { StepStatus::Success } else { StepStatus::Failure };
-        self.note(lane, index, status, start.elapsed());
         match why {
             Some((step, error)) => {
                 lane.blamed = step;
@@ -174,6 +188,57 @@ impl<'a> Going<'a> {
                 Came::Went(Flow::Next(value))
             }
         }
+    }
+
+    /// Tells that a group begins, if it has a name of its own and somebody may listen.
+    fn group_starts<'l>(self, lane: &'l Lane, index: usize) -> Option<BoxFuture<'l, ()>>
+    where
+        'a: 'l,
+    {
+        let node = &self.plan.nodes[index];
+        let watch = self.watch.filter(|_| node.is_named())?;
+        Some(Box::pin(async move {
+            let one = One { going: self, index };
+            let around = Around { store: &lane.store, bindings: &node.def.bindings, step_try: 1 };
+            watch.step_started(index, &one.input(around), &[]).await;
+        }))
+    }
+
+    /// Tells what a group came to, as [`Going::group_starts`] does.
+    fn group_ended<'l>(
+        self,
+        lane: &'l Lane,
+        index: usize,
+        came: &'l Came,
+        duration: Duration,
+    ) -> Option<BoxFuture<'l, ()>>
+    where
+        'a: 'l,
+    {
+        let node = &self.plan.nodes[index];
+        let watch = self.watch.filter(|_| node.is_named())?;
+        let error = match came {
+            Came::Not(error) => Some(error),
+            _ => None,
+        };
+        let (attempt, status) = (1, came.status().name());
+        let (goto, branch, items) = (None, None, None);
+        let told = Told { index, attempt, duration, status, error, goto, branch, items };
+        Some(Box::pin(async move {
+            watch.step_ended(told, &lane.store, &node.def.output).await;
+        }))
+    }
+
+    /// Notes what a group with a name of its own came to.
+    fn note(self, lane: &mut Lane, index: usize, came: &Came, duration: Duration) {
+        let error = match came {
+            // What a member came to is said in its own line.
+            Came::Not(error) => Some(error).filter(|_| lane.blamed.is_none()).map(said),
+            _ => None,
+        };
+        let node = u32::try_from(index).unwrap_or(u32::MAX);
+        let (status, went, inside) = (came.status(), Went::On, Inside::Nothing);
+        lane.trail.push(Visit { node, status, tries: 1, duration, error, went, inside });
     }
 
     fn lanes(self, lane: &Lane, node: &Node) -> Vec<Lane> {
@@ -266,16 +331,6 @@ impl<'a> Going<'a> {
                 }
             }
         }
-    }
-
-    /// Notes what a group with a name of its own came to.
-    fn note(self, lane: &mut Lane, index: usize, status: StepStatus, duration: Duration) {
-        if !self.plan.nodes[index].is_named() {
-            return;
-        }
-        let node = u32::try_from(index).unwrap_or(u32::MAX);
-        let (error, went, inside) = (None, Went::On, Inside::Nothing);
-        lane.trail.push(Visit { node, status, tries: 1, duration, error, went, inside });
     }
 }
 

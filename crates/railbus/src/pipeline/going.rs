@@ -4,6 +4,7 @@ use super::{
     lane::{Going, Lane, given_up},
     log::Log,
     observe::Tale,
+    once::panicked,
     parts::Pipeline,
     report::RunReport,
 };
@@ -11,7 +12,14 @@ use crate::{
     error::{Error, ErrorKind},
     step::{Exception, StepError, Store},
 };
-use std::sync::{Arc, OnceLock};
+use std::{
+    future::{Future, poll_fn},
+    panic::{AssertUnwindSafe, catch_unwind},
+    pin::pin,
+    sync::{Arc, OnceLock},
+    task::{Context, Poll},
+    thread,
+};
 use tokio::time::Instant;
 
 impl Pipeline {
@@ -26,25 +34,20 @@ impl Pipeline {
                 &until
             }
         };
-        let going = Going { limits, ..going };
         let mut lane = Lane::new(store, plan.nodes.len());
-        let observed = plan.observer.as_ref();
-        let Some((observer, bus)) = observed.and_then(|o| Some((o, o.bus()?))) else {
-            self.follow(going, &mut lane).await;
-            return self.report(lane);
-        };
-        let observer = observer.watch(&bus);
-        let going = Going { watch: Some(observer), ..going };
-        let start = Instant::now();
-        if observer.is_heard(Tale::Start) {
-            observer.started().await;
+        let observed = plan.observer.as_ref().and_then(|o| Some((o, o.bus()?)));
+        let watch = observed.as_ref().map(|(observer, bus)| observer.watch(bus));
+        let going = Going { limits, watch, ..going };
+        let start = watch.map(|_| Instant::now());
+        if let Some(watch) = going.heard(Tale::Start) {
+            watch.started().await;
         }
         self.follow(going, &mut lane).await;
         let report = self.report(lane);
         let error = report.failed.as_ref().map(|(step, error)| (step.as_deref(), error));
         let tale = if error.is_some() { Tale::Error } else { Tale::End };
-        if observer.is_heard(tale) {
-            observer.ended(report.status().name(), start.elapsed(), error).await;
+        if let (Some(watch), Some(start)) = (going.heard(tale), start) {
+            watch.ended(report.status().name(), start.elapsed(), error).await;
         }
         report
     }
@@ -52,7 +55,11 @@ impl Pipeline {
     async fn follow(&self, going: Going<'_>, lane: &mut Lane) {
         match self.missing(lane) {
             Some(error) => lane.failed = Some((None, error)),
-            None => going.follow(lane, 0).await,
+            None => {
+                if let Err(panic) = self.guarded(going, lane).await {
+                    lane.fail(None, panicked(panic));
+                }
+            }
         }
         if let Some(error) = going.log.and_then(Log::broken) {
             let error = StepError::Exception(Exception::new("journal", error));
@@ -60,6 +67,19 @@ impl Pipeline {
         } else if let Some((step, reason)) = &lane.cancelled {
             lane.failed = Some((step.clone(), given_up(*reason)));
         }
+    }
+
+    /// Follows the flow. Steps see to their own panics: what is left is what values do as they are
+    /// dropped or encoded, which no step is to blame for.
+    async fn guarded(&self, going: Going<'_>, lane: &mut Lane) -> thread::Result<()> {
+        let mut going = pin!(going.follow(lane, 0));
+        let poll =
+            |cx: &mut Context<'_>| match catch_unwind(AssertUnwindSafe(|| going.as_mut().poll(cx)))
+            {
+                Ok(polled) => polled.map(Ok),
+                Err(panic) => Poll::Ready(Err(panic)),
+            };
+        poll_fn(poll).await
     }
 
     /// Tells of a value that must be given and was not.

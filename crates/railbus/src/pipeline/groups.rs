@@ -68,8 +68,8 @@ impl Parallel {
         self
     }
 
-    /// Cancels the members that still run as soon as the group can't succeed any more (default: it
-    /// waits for all).
+    /// Cancels the members that still run as soon as the group can't succeed any more, as its
+    /// evaluation says (default: it waits for all). A group that is sure to succeed waits for all.
     pub fn fail_fast(mut self) -> Self {
         self.0.is_fail_fast = true;
         self
@@ -91,6 +91,7 @@ impl IntoStep<IsGroup> for Parallel {
 /// inputs are those of the run. The value is the list of theirs, in the order of the items, under
 /// the step's name, with `null` for an item that failed or left none. As many run at once as there
 /// are processors. Items that failed are told by the report, the first 100 of them one by one.
+/// A step that stops ends its item, and none else.
 ///
 /// # Examples
 /// ```
@@ -146,8 +147,10 @@ impl ForEach {
         self
     }
 
-    /// Begins no more items once one has failed, and cancels those that still run (default: all
-    /// items are worked on).
+    /// Begins no more items as soon as the whole can't succeed any more, and cancels those that still
+    /// run (default: all items are worked on). By the default evaluation that is when one failed. One
+    /// that counts, such as [`Evaluation::AtLeast`], takes a collection that knows how many items it
+    /// has, as a list does.
     pub fn fail_fast(mut self) -> Self {
         self.how.is_fail_fast = true;
         self
@@ -171,8 +174,8 @@ impl IntoStep<IsGroup> for ForEach {
 }
 
 /// Runs a step again and again, with what it left the time before: a number of times, or until a
-/// condition holds, at most 1,000 times then. One that returns [`Flow::Stop`](crate::Flow::Stop) ends
-/// the repetition, well.
+/// condition holds, at most 1,000 times then. A step in it that returns
+/// [`Flow::Stop`](crate::Flow::Stop), or whose success ends the run, ends the repetition, well.
 ///
 /// # Examples
 /// ```

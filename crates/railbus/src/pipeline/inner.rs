@@ -1,31 +1,24 @@
-//! Steps with steps of their own: a nested pipeline, a step for each item, one that repeats.
+//! Steps with steps of their own: a nested pipeline, one that repeats.
 
 use super::{
-    lane::{Going, given_up},
-    once::{Along, Around, Came, One},
-    parts::{Asks, Body, Each, How, Limits, Pipeline, Repeat, Sub, Work},
-    report::{Inside, ItemsReport, RunReport, said},
-    status::Status,
+    lane::Going,
+    once::{Along, Around, Came, One, panicked},
+    parts::{Asks, Body, How, Limits, Pipeline, Repeat, Sub, Work},
+    report::{Inside, RunReport},
 };
 use crate::{
-    error::{Error, ErrorKind},
-    payload::RawPayload,
-    step::{Exception, Failure, Flow, Joined, StepError, StepResult, Store, split},
+    step::{Exception, Flow, StepError, StepResult, Store},
     task,
 };
-use futures_util::{StreamExt, future::BoxFuture, stream::FuturesUnordered};
+use futures_util::future::BoxFuture;
 use std::{
     fmt,
     panic::{AssertUnwindSafe, catch_unwind},
     sync::Arc,
-    thread::available_parallelism,
 };
 
-/// How many of the items that did not succeed a report tells one by one.
-const FAILURES_MAX: usize = 100;
-
-/// After how many items others get their turn.
-const BREATH: u64 = 64;
+/// After how many items or times others get their turn.
+pub(super) const BREATH: u64 = 64;
 
 impl<'a> One<'a> {
     /// Runs the steps of a step once.
@@ -41,11 +34,7 @@ impl<'a> One<'a> {
             let limits = self.going.limits.until(self.def().timeout);
             let inner =
                 Inner { pipeline, going: self.going, limits: &limits, name: self.def().name() };
-            let came = match how {
-                How::Nested => inner.nested(self, self.given(pipeline, around), along).await,
-                How::Each(each) => inner.each(self, each, around, along).await,
-                How::Repeat(repeat) => inner.repeat(self, repeat, around, along).await,
-            };
+            let came = inner.go(self, how, around, along).await;
             match came {
                 // It was a limit of the step's own, or of its pipeline, if the run has time.
                 Came::Cut(_) if self.going.limits.over().is_none() => {
@@ -65,7 +54,7 @@ impl<'a> One<'a> {
     }
 
     /// Returns the values that the inner pipeline is given.
-    fn given(&self, pipeline: &Pipeline, around: Around<'_>) -> Store {
+    pub(super) fn given(&self, pipeline: &Pipeline, around: Around<'_>) -> Store {
         let wanted = &pipeline.0.wanted;
         let names = wanted.inputs.iter().map(|given| &given.name).chain(&wanted.optional);
         let mut store = Store::new();
@@ -79,34 +68,47 @@ impl<'a> One<'a> {
 }
 
 /// A pipeline in a step.
-struct Inner<'a> {
-    pipeline: &'a Pipeline,
-    going: Going<'a>,
-    limits: &'a Limits,
-    name: &'a str,
+pub(super) struct Inner<'a> {
+    pub(super) pipeline: &'a Pipeline,
+    pub(super) going: Going<'a>,
+    pub(super) limits: &'a Limits,
+    pub(super) name: &'a str,
 }
 
 impl Inner<'_> {
-    /// Runs the pipeline once.
-    async fn run(&self, store: Store, time: Time) -> RunReport {
-        let Going { cause, log, prefix, .. } = self.going;
-        let prefix = match log {
-            Some(_) => format!("{prefix}{}{time}/", self.name),
-            None => String::new(),
-        };
-        let going = Going {
-            plan: &self.pipeline.0,
-            cause,
-            limits: self.limits,
-            watch: None,
-            log,
-            prefix: &prefix,
-        };
-        self.pipeline.go(Arc::new(store), going).await
+    // Futures of steps within steps are made apart from where they are awaited: else each of them has
+    // room on the stack of all that are around it.
+    fn go<'s>(
+        &'s self,
+        one: &'s One<'_>,
+        how: &'s How,
+        around: Around<'s>,
+        along: &'s mut Along,
+    ) -> BoxFuture<'s, Came> {
+        match how {
+            How::Nested => Box::pin(self.nested(one, around, along)),
+            How::Each(each) => Box::pin(self.each(one, each, around, along)),
+            How::Repeat(repeat) => Box::pin(self.repeat(one, repeat, around, along)),
+        }
     }
 
-    async fn nested(&self, one: &One<'_>, store: Store, along: &mut Along) -> Came {
-        let mut report = self.run(store, Time::Only).await;
+    /// Runs the pipeline once.
+    pub(super) fn run(&self, store: Store, time: Time) -> BoxFuture<'_, RunReport> {
+        let Going { cause, log, .. } = self.going;
+        let (plan, limits) = (&*self.pipeline.0, self.limits);
+        let going = Going { plan, cause, limits, watch: None, log, prefix: "" };
+        let store = Arc::new(store);
+        if log.is_none() {
+            return Box::pin(self.pipeline.go(store, going));
+        }
+        Box::pin(async move {
+            let prefix = format!("{}{}{time}/", self.going.prefix, self.name);
+            self.pipeline.go(store, Going { prefix: &prefix, ..going }).await
+        })
+    }
+
+    async fn nested(&self, one: &One<'_>, around: Around<'_>, along: &mut Along) -> Came {
+        let mut report = self.run(one.given(self.pipeline, around), Time::Only).await;
         let came = match came(&mut report) {
             // What is piped on is what its last step left.
             Came::Went(Flow::Next(None)) if one.is_told() => {
@@ -156,7 +158,8 @@ impl Inner<'_> {
             self.leave(&report, along);
             store = Arc::clone(&report.store);
             last = report.last_value().filter(|_| one.is_told()).cloned();
-            let is_over = report.status() == Status::Stopped;
+            // Also by the last of its steps, of which a status says nothing.
+            let is_over = report.stopped.is_some();
             along.inside = Some(Inside::Run(Arc::new(report)));
             match came {
                 Came::Went(Flow::Next(_)) if is_over => return Came::Went(Flow::Next(last)),
@@ -172,102 +175,16 @@ impl Inner<'_> {
     fn goes_on(&self, one: &One<'_>, repeat: &Repeat, around: Around<'_>) -> StepResult<bool> {
         let ask = |asks: &Asks<bool>| {
             let asked = || asks.ask(&one.input(around));
-            catch_unwind(AssertUnwindSafe(asked)).unwrap_or_else(|_| {
-                let why = "the condition of a repetition panicked";
-                Err(StepError::Exception(Exception::new("panic", why)))
-            })
+            catch_unwind(AssertUnwindSafe(asked)).unwrap_or_else(|panic| Err(panicked(panic)))
         };
         let goes_on = repeat.goes_on.as_ref().map_or(Ok(true), ask)?;
         let ends = repeat.until.as_ref().map_or(Ok(false), ask)?;
         Ok(goes_on && !ends)
     }
-
-    async fn each(
-        &self,
-        one: &One<'_>,
-        each: &Each,
-        around: Around<'_>,
-        along: &mut Along,
-    ) -> Came {
-        let wrong = |error: Error| {
-            let error = error.with("items", &each.items);
-            Came::Not(StepError::Exception(Exception::new("input", error)))
-        };
-        let key = around.bindings.key(&each.items);
-        let Some(collection) = around.store.value(key) else {
-            let why = format!("there is no `{key}` to take items of");
-            return wrong(Error::new(ErrorKind::NotFound, "each", why));
-        };
-        let items = match split(collection) {
-            Ok(items) => items,
-            Err(error) => return wrong(error),
-        };
-        let limits = if each.is_fail_fast { self.limits.apart() } else { self.limits.clone() };
-        let inner = Inner { limits: &limits, ..*self };
-        let given = one.given(self.pipeline, around);
-        let mut all = Many::new(each.keeps);
-        inner.run_items(each, items, given, &mut all).await;
-        let came = all.came(each);
-        let value = all.values.take().map(|values| RawPayload::of(Joined(values)));
-        along.inside = Some(Inside::Items(Arc::new(all.report)));
-        match (self.limits.over(), came) {
-            (Some(reason), _) => Came::Cut(reason),
-            (None, None) => Came::Went(Flow::Next(value)),
-            (None, Some(error)) => Came::Not(error),
-        }
-    }
-
-    /// Runs the pipeline for each item, so many at once.
-    async fn run_items(
-        &self,
-        each: &Each,
-        items: impl Iterator<Item = RawPayload> + Send,
-        given: Store,
-        all: &mut Many,
-    ) {
-        let at_once = each.at_once.unwrap_or_else(|| available_parallelism().map_or(1, Into::into));
-        let item = each.item.as_deref().unwrap_or_default();
-        // What ended or panicked once is not asked again.
-        let mut items = Some(items.enumerate());
-        let mut running = FuturesUnordered::new();
-        loop {
-            while running.len() < at_once && self.limits.over().is_none() {
-                let Some(source) = &mut items else { break };
-                // It is the program's, and may panic.
-                let next = catch_unwind(AssertUnwindSafe(|| source.next()));
-                let (place, value) = match next {
-                    Ok(Some(item)) => item,
-                    Ok(None) => {
-                        items = None;
-                        break;
-                    }
-                    Err(panic) => {
-                        task::let_go(panic);
-                        (items, all.broke) = (None, true);
-                        break;
-                    }
-                };
-                let mut store = given.clone();
-                store.keep(item, value);
-                running.push(async move { (place, self.run(store, Time::Item(place)).await) });
-            }
-            let Some((place, report)) = running.next().await else { return };
-            let failed = all.add(place, report);
-            if failed
-                && each.is_fail_fast
-                && let Some(cancel) = &self.limits.cancel
-            {
-                cancel.cancel();
-            }
-            if all.count().is_multiple_of(BREATH) {
-                task::breathe().await;
-            }
-        }
-    }
 }
 
 /// Which time a step's own steps run, as the journal tells it.
-enum Time {
+pub(super) enum Time {
     Only,
     Item(usize),
     Again(u32),
@@ -283,86 +200,9 @@ impl fmt::Display for Time {
     }
 }
 
-/// What became of many items.
-struct Many {
-    report: ItemsReport,
-    // By their places.
-    values: Option<Vec<Option<RawPayload>>>,
-    // The worst that became of one, the first in the order of the items.
-    worst: Option<(usize, StepError)>,
-    broke: bool,
-}
-
-impl Many {
-    fn new(keeps: bool) -> Self {
-        let report = ItemsReport::default();
-        Self { report, values: keeps.then(Vec::new), worst: None, broke: false }
-    }
-
-    fn count(&self) -> u64 {
-        self.report.succeeded + self.report.failed
-    }
-
-    /// Takes in what became of an item; tells whether it failed.
-    fn add(&mut self, place: usize, mut report: RunReport) -> bool {
-        let came = came(&mut report);
-        if let Some(values) = &mut self.values {
-            if values.len() <= place {
-                values.resize(place + 1, None);
-            }
-            values[place] = report.last_value().filter(|_| matches!(came, Came::Went(_))).cloned();
-        }
-        let error = match came {
-            Came::Not(error) => error,
-            Came::Cut(reason) => given_up(reason),
-            _ => {
-                self.report.succeeded += 1;
-                return false;
-            }
-        };
-        self.report.failed += 1;
-        if self.report.failures.len() < FAILURES_MAX {
-            self.report.failures.push((place as u64, said(&error)));
-        }
-        let rank =
-            |place: usize, error: &StepError| (matches!(error, StepError::Failure(_)), place);
-        if self.worst.as_ref().is_none_or(|(at, known)| rank(place, &error) < rank(*at, known)) {
-            self.worst = Some((place, error));
-        }
-        true
-    }
-
-    /// Returns why the whole failed, if it did.
-    fn came(&mut self, each: &Each) -> Option<StepError> {
-        self.report.failures.sort_by_key(|(place, _)| *place);
-        if self.broke {
-            let why = "what makes the items panicked";
-            return Some(StepError::Exception(Exception::new("panic", why)));
-        }
-        let count = |n: u64| usize::try_from(n).unwrap_or(usize::MAX);
-        let (well, all) = (count(self.report.succeeded), count(self.count()));
-        if each.evaluation.succeeds(well, all) && !(each.is_fail_fast && self.report.failed > 0) {
-            return None;
-        }
-        let (failed, total) = (self.report.failed, self.count());
-        Some(match self.worst.take() {
-            None => StepError::Failure(Failure::new("there are no items")),
-            Some((place, StepError::Failure(failure))) => {
-                let why = format!("{failed} of {total} items did not succeed; item {place}");
-                StepError::Failure(Failure::new(why).value(failure.found()).because(failure))
-            }
-            Some((place, StepError::Exception(Exception { kind, error }))) => {
-                let why = format!("{failed} of {total} items did not succeed; item {place}");
-                let error = Error::new(ErrorKind::Handler, "each", why).because(error);
-                StepError::Exception(Exception::new(kind, error))
-            }
-        })
-    }
-}
-
 /// Returns what a step came to whose steps ran so. The error is taken out of the report; its steps
 /// still tell of it.
-fn came(report: &mut RunReport) -> Came {
+pub(super) fn came(report: &mut RunReport) -> Came {
     if let Some((_, reason)) = &report.cancelled {
         return Came::Cut(*reason);
     }

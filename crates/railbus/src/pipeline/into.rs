@@ -154,9 +154,8 @@ impl StepDef {
     /// Adds a branch by its label, as
     /// [`PipelineBuilder::on_label`](super::PipelineBuilder::on_label) does.
     #[must_use]
-    pub fn on_label<M>(mut self, label: impl Into<Arc<str>>, step: impl IntoStep<M>) -> Self {
-        self.arms.push(Arm { label: label.into(), chain: vec![step.into_step()] });
-        self
+    pub fn on_label<M>(self, label: impl Into<Arc<str>>, step: impl IntoStep<M>) -> Self {
+        self.branched(vec![Arm { label: label.into(), chain: vec![step.into_step()] }])
     }
 }
 

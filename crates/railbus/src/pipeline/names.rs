@@ -1,7 +1,8 @@
 //! What is checked of each step by itself when a pipeline is built.
 
 use super::{
-    parts::{Node, StepDef, Work},
+    def::NAMES,
+    parts::{Each, How, Node, StepDef, Sub, Work},
     text::is_name,
 };
 use crate::{
@@ -28,6 +29,9 @@ pub(super) fn check_alone(node: &Node, nodes: &[Node], states: &States) -> Resul
     if let Some(what) = def.misplaced() {
         let why = format!("{what} is said of a group, which has none");
         return refuse(why, "say it of the steps in it".into());
+    }
+    if let Some(why) = never_reached(node) {
+        return refuse(why, "ask for less: no run could ever come to it".into());
     }
     let mut known = HashSet::new();
     for way in &node.arms {
@@ -60,6 +64,24 @@ pub(super) fn check_alone(node: &Node, nodes: &[Node], states: &States) -> Resul
     }
 }
 
+/// Says which evaluation nothing of a group can come to, if there is one. A group without members
+/// is judged when it runs.
+fn never_reached(node: &Node) -> Option<String> {
+    match &node.def.work {
+        Work::Parallel(group) => {
+            let (members, evaluation) = (node.members.len(), group.evaluation);
+            let never = members > 0 && !evaluation.succeeds(members, members);
+            never.then(|| format!("a group of {members} never reaches {evaluation}"))
+        }
+        Work::Sub(Sub { how: How::Each(Each { evaluation, .. }), .. }) => {
+            // Of as many as there can be.
+            let never = !evaluation.succeeds(usize::MAX, usize::MAX);
+            never.then(|| format!("no number of items reaches {evaluation}"))
+        }
+        _ => None,
+    }
+}
+
 /// Checks the names of a pipeline, its steps and their values.
 ///
 /// # Errors
@@ -67,10 +89,6 @@ pub(super) fn check_alone(node: &Node, nodes: &[Node], states: &States) -> Resul
 pub(super) fn check_names(pipeline: &str, nodes: &[Node]) -> Result<()> {
     let refuse =
         |why: String, hint: &str| Err(Error::new(ErrorKind::Config, "pipeline", why).hint(hint));
-    let problem = |node: &Node| node.def.problem.clone().map(|e| e.with("step", &node.def.name));
-    if let Some(error) = nodes.iter().find_map(problem) {
-        return Err(error);
-    }
     if nodes.is_empty() {
         return refuse("a pipeline needs a step".into(), "add one with .step(..)");
     }
@@ -82,7 +100,7 @@ pub(super) fn check_names(pipeline: &str, nodes: &[Node]) -> Result<()> {
     }
     if let Some(name) = std::iter::once(pipeline).chain(named()).find(|n| !is_name(n)) {
         let why = format!("`{}` is not a name", name.escape_debug());
-        return refuse(why, "use ASCII letters, digits, `_` and `-`, a letter or `_` first");
+        return refuse(why, NAMES);
     }
     let mut seen = HashSet::new();
     if let Some(twice) = named().find(|name| !seen.insert(*name)) {

@@ -13,12 +13,16 @@ use crate::{
     executor::{Executor, Task},
     payload::RawPayload,
     step::{Bindings, Exception, Flow, Input, Ran, Step, StepError, StepResult, Store},
+    task,
 };
-use futures_util::FutureExt;
+use futures_util::future::BoxFuture;
 use std::{
     any::Any,
+    future::Future,
     panic::{AssertUnwindSafe, catch_unwind},
+    pin::Pin,
     sync::Arc,
+    task::{Context, Poll},
 };
 
 /// What a step came to, after all its tries.
@@ -79,21 +83,18 @@ impl<'a> One<'a> {
         let ended = match &def.executor {
             Some(executor) => self.elsewhere(executor, step, around).await,
             None => {
-                // The step itself sees to what a panic leaves behind; the run uses nothing of it.
                 let call = || step.call(self.input(around));
                 match catch_unwind(AssertUnwindSafe(call)) {
-                    Ok(Ran::Now(came)) => Ok(Ok(came)),
+                    Ok(Ran::Now(came)) => Ok(came),
                     Ok(Ran::Later(running)) => {
-                        let running = AssertUnwindSafe(running).catch_unwind();
-                        self.going.limits.bound(def.timeout, running).await
+                        self.going.limits.bound(def.timeout, Theirs(Some(running))).await
                     }
-                    Err(panic) => Ok(Err(panic)),
+                    Err(panic) => Ok(Err(panicked(panic))),
                 }
             }
         };
         match ended {
-            Ok(Ok(came)) => Came::of(came),
-            Ok(Err(panic)) => Came::of(panicked(&*panic)),
+            Ok(came) => Came::of(came),
             Err(cut) => cut.into(),
         }
     }
@@ -104,8 +105,9 @@ impl<'a> One<'a> {
         executor: &Arc<dyn Executor>,
         step: &Arc<dyn Step>,
         around: Around<'_>,
-    ) -> Result<Result<StepResult, Box<dyn Any + Send>>, Cut> {
-        let cancel = self.going.limits.cancel.as_ref().map_or_else(Cancel::new, Cancel::child);
+    ) -> Result<StepResult, Cut> {
+        let of_run = self.going.limits.cancel.as_ref();
+        let cancel = of_run.map_or_else(Cancel::new, Cancel::child);
         let task = Task {
             name: Arc::clone(&self.def().name),
             step: Arc::clone(step),
@@ -120,16 +122,43 @@ impl<'a> One<'a> {
             cancel: cancel.clone(),
         };
         let given_up = cancel.on_drop();
-        // In a future of its own, since it may panic before it returns one.
-        let running = AssertUnwindSafe(async { executor.execute(task).await }).catch_unwind();
-        let ended = self.going.limits.bound(self.def().timeout, running).await;
-        let ended = ended?;
+        let running = match catch_unwind(AssertUnwindSafe(|| executor.execute(task))) {
+            Ok(running) => Theirs(Some(running)),
+            Err(panic) => return Ok(Err(panicked(panic))),
+        };
+        let ended = self.going.limits.bound(self.def().timeout, running).await?;
         given_up.call_off();
-        match cancel.is_cancelled() {
-            // It was told, and may have ended early, with anything.
-            true => Err(Cut::Run(CancelReason::Asked)),
-            false => Ok(ended),
+        match of_run.filter(|_| cancel.is_cancelled()) {
+            // It was told, be it by itself, and may have ended early, with anything.
+            Some(of_run) => {
+                of_run.cancel();
+                Err(Cut::Run(CancelReason::Asked))
+            }
+            None => Ok(ended),
         }
+    }
+}
+
+/// The future of a step or of an executor, which is the program's: it may panic where it is polled,
+/// and where it is dropped. What a panic leaves behind is for them to see to; the run uses nothing
+/// of it.
+struct Theirs<'a>(Option<BoxFuture<'a, StepResult>>);
+
+impl Future for Theirs<'_> {
+    type Output = StepResult;
+
+    fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<StepResult> {
+        let Some(running) = &mut self.0 else { return Poll::Pending };
+        match catch_unwind(AssertUnwindSafe(|| running.as_mut().poll(cx))) {
+            Ok(polled) => polled,
+            Err(panic) => Poll::Ready(Err(panicked(panic))),
+        }
+    }
+}
+
+impl Drop for Theirs<'_> {
+    fn drop(&mut self) {
+        task::let_go(self.0.take());
     }
 }
 
@@ -169,8 +198,10 @@ impl From<Cut> for Came {
 }
 
 /// Makes a panic an exception.
-pub(super) fn panicked<T>(panic: &(dyn Any + Send)) -> StepResult<T> {
-    Err(StepError::Exception(Exception::new("panic", message(panic))))
+pub(super) fn panicked(panic: Box<dyn Any + Send>) -> StepError {
+    let exception = Exception::new("panic", message(&*panic));
+    task::let_go(panic);
+    StepError::Exception(exception)
 }
 
 fn message(panic: &(dyn Any + Send)) -> String {

@@ -1,8 +1,8 @@
-//! Running one step of a pipeline: its tries, and its value.
+//! Running one step of a pipeline: whether it runs, and its value.
 
 use super::{
     kept::{again, kept},
-    lane::{Cut, Lane},
+    lane::Lane,
     log::Log,
     observe::Tale,
     once::{Along, Around, Came, One, panicked},
@@ -11,13 +11,10 @@ use super::{
     status::StepStatus,
 };
 use crate::{
-    error::Error,
     payload::RawPayload,
-    retry::Retry,
     step::{Bindings, Bypass, Exception, Flow, StepError, StepResult, Store},
-    task,
 };
-use futures_util::poll;
+use futures_util::{future::BoxFuture, poll};
 use std::{
     panic::{AssertUnwindSafe, catch_unwind},
     pin::pin,
@@ -27,13 +24,33 @@ use std::{
 };
 use tokio::time::Instant;
 
+/// The ways to run a step that few go.
+enum Way<'a> {
+    Kept(&'a Log),
+    Once(&'a Arc<Bindings>),
+    NotAsked(&'a Arc<Bindings>, StepError),
+}
+
 impl One<'_> {
     /// Runs the step, unless the journal knows what it came to; records that before anything
     /// follows.
     pub(super) async fn run(self, lane: &mut Lane) -> Came {
         match self.going.log {
             None => self.run_now(lane).await,
-            Some(log) => Box::pin(self.run_kept(log, lane)).await,
+            Some(log) => self.apart(lane, Way::Kept(log)).await,
+        }
+    }
+
+    /// Runs the step in a way that few do. The future is made here, so that the others have no room
+    /// for it on their stacks.
+    fn apart<'l>(self, lane: &'l mut Lane, way: Way<'l>) -> BoxFuture<'l, Came>
+    where
+        Self: 'l,
+    {
+        match way {
+            Way::Kept(log) => Box::pin(self.run_kept(log, lane)),
+            Way::Once(bindings) => Box::pin(self.run_once(lane, bindings)),
+            Way::NotAsked(bindings, error) => Box::pin(self.not_asked(lane, bindings, error)),
         }
     }
 
@@ -80,17 +97,20 @@ impl One<'_> {
                 }
                 return self.passed(lane, came, reason).await;
             }
-            Err(error) => {
-                let start = self.starts(lane, bindings).await;
-                return self.ended(lane, Came::Not(error), 0, start, Along::default()).await;
-            }
+            Err(error) => return self.apart(lane, Way::NotAsked(bindings, error)).await,
         }
         if self.def().once.is_some() {
-            return Box::pin(self.run_once(lane, bindings)).await;
+            return self.apart(lane, Way::Once(bindings)).await;
         }
         let (start, mut along) = (self.starts(lane, bindings).await, Along::default());
         let (came, tries) = self.tries(&lane.store, bindings, start, &mut along).await;
         self.ended(lane, came, tries, start, along).await
+    }
+
+    /// Tells of a step that did not run, since it could not be asked whether to.
+    async fn not_asked(self, lane: &mut Lane, bindings: &Arc<Bindings>, error: StepError) -> Came {
+        let start = self.starts(lane, bindings).await;
+        self.ended(lane, Came::Not(error), 0, start, Along::default()).await
     }
 
     /// Runs the step if no run before did; else takes what it left then.
@@ -231,7 +251,7 @@ impl One<'_> {
                 _ => Ok(None),
             }
         };
-        catch_unwind(AssertUnwindSafe(asked)).unwrap_or_else(|panic| panicked(&*panic))
+        catch_unwind(AssertUnwindSafe(asked)).unwrap_or_else(|panic| Err(panicked(panic)))
     }
 
     /// Keeps the value of a step that succeeded, or what it found if it did not and another step
@@ -284,42 +304,6 @@ impl One<'_> {
             _ => Ok(()),
         }
     }
-
-    /// Tries the step until it does not end in an exception that is tried again.
-    async fn tries(
-        &self,
-        store: &Arc<Store>,
-        bindings: &Arc<Bindings>,
-        mut start: Instant,
-        along: &mut Along,
-    ) -> (Came, u32) {
-        let def = self.def();
-        let mut step_try = 1;
-        loop {
-            let around = Around { store, bindings, step_try };
-            let came = self.once(around, along).await;
-            let Came::Not(StepError::Exception(exception)) = &came else { return (came, step_try) };
-            let Exception { kind, error } = exception;
-            // The policy may ask a closure of the program's, which may panic.
-            let covers = |retry: &&Retry| {
-                catch_unwind(AssertUnwindSafe(|| retry.covers(kind, &**error))).unwrap_or(false)
-            };
-            let retry = def.retry.as_ref().filter(covers);
-            let Some(wait) = retry.and_then(|retry| retry.wait_after(step_try)) else {
-                return (came, step_try);
-            };
-            let waiting = match task::sleep("retry", wait) {
-                Ok(waiting) => waiting,
-                Err(no) => return (Came::Not(not_again(no, came)), step_try),
-            };
-            self.tell_again(&came, step_try, start.elapsed(), wait).await;
-            match self.going.limits.bound(None, waiting).await {
-                Ok(()) => (step_try, start) = (step_try + 1, Instant::now()),
-                Err(Cut::Run(reason)) => return (Came::Cut(reason), step_try),
-                Err(_) => return (came, step_try),
-            }
-        }
-    }
 }
 
 /// Returns what a step that did not succeed found, for the step that takes it.
@@ -331,13 +315,4 @@ fn found(error: &StepError) -> RawPayload {
             RawPayload::of(serde_json::json!({ "kind": kind, "message": message }))
         }
     }
-}
-
-/// Returns the exception that a step ends with which can't be tried again, although it may.
-fn not_again(why: Error, came: Came) -> StepError {
-    let last = match came {
-        Came::Not(StepError::Exception(exception)) => why.because(exception.error),
-        _ => why,
-    };
-    StepError::Exception(Exception::new("unsupported", last))
 }

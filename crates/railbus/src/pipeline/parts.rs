@@ -3,7 +3,7 @@
 use super::{evaluate::Evaluation, observe::Observer};
 use crate::{
     cancel::Cancel,
-    error::Error,
+    error::{Error, ErrorKind},
     executor::Executor,
     journal::Journal,
     payload::RawPayload,
@@ -70,9 +70,20 @@ pub struct StepDef {
     // Its value, once it has one, if it is to run once only.
     pub(super) once: Option<Arc<Mutex<Arc<Fitted>>>>,
     pub(super) arms: Vec<Arm>,
+    // How deep the steps in it and in its branches are in one another.
+    pub(super) depth: usize,
     // What building the pipeline will say.
     pub(super) problem: Option<Error>,
 }
+
+/// How deep steps may be in one another: far more than anybody reads, and few enough that half of a
+/// thread's stack (2 MiB) has room for each going into the next, without optimisation.
+pub(super) const DEPTH_MAX: usize = 192;
+
+/// What groups, and what steps with values of their own count for, where a branch or a line counts
+/// for one: a run needs so much more room for them.
+pub(super) const GROUP_DEPTH: usize = 2;
+pub(super) const SUB_DEPTH: usize = 8;
 
 /// What a step left that runs once.
 pub(super) type Fitted = OnceCell<Kept>;
@@ -191,6 +202,55 @@ pub(super) struct Stops {
     pub(super) exception: Option<bool>,
 }
 
+impl Work {
+    /// Returns how deep the steps in it are in one another.
+    pub(super) fn depth(&self) -> usize {
+        match self {
+            Self::Step(_) => 0,
+            Self::Chain(steps) => deepest(steps) + 1,
+            Self::Parallel(together) => deepest(&together.members) + GROUP_DEPTH,
+            Self::Sub(Sub { body: Body::Def(def), .. }) => def.depth + SUB_DEPTH,
+            Self::Sub(Sub { body: Body::Built(built), .. }) => built.0.depth + SUB_DEPTH,
+        }
+    }
+}
+
+impl StepDef {
+    /// Adds branches.
+    pub(super) fn branched(mut self, arms: Vec<Arm>) -> Self {
+        let inside = arms.iter().map(|arm| deepest(&arm.chain) + 1).max().unwrap_or(0);
+        if inside > DEPTH_MAX {
+            return self.too_deep();
+        }
+        self.depth = self.depth.max(inside);
+        self.arms.extend(arms);
+        self
+    }
+
+    /// Refuses it, and whatever it will be a part of.
+    pub(super) fn too_deep(mut self) -> Self {
+        self.depth = DEPTH_MAX;
+        let (groups, subs) = (DEPTH_MAX / GROUP_DEPTH, DEPTH_MAX / SUB_DEPTH);
+        let why = format!(
+            "steps are too deep in one another: there is room for {DEPTH_MAX} branches, {groups} \
+             groups, or {subs} pipelines, repetitions and steps for each item"
+        );
+        self.refused(why, "put steps one after another")
+    }
+
+    /// Notes what building the pipeline will say, unless it has something to say already.
+    pub(super) fn refused(mut self, why: impl Into<String>, hint: impl Into<String>) -> Self {
+        let error = || Error::new(ErrorKind::Config, "pipeline", why.into()).hint(hint.into());
+        self.problem = self.problem.take().or_else(|| Some(error()));
+        self
+    }
+}
+
+/// Returns how deep the deepest of some steps is.
+pub(super) fn deepest(steps: &[StepDef]) -> usize {
+    steps.iter().map(|step| step.depth).max().unwrap_or(0)
+}
+
 impl fmt::Debug for Work {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
@@ -229,6 +289,8 @@ pub(super) struct Plan {
     pub(super) name: Arc<str>,
     // The steps of the main line, of branches and of groups, in the order they were written.
     pub(super) nodes: Vec<Node>,
+    // How deep they were in one another.
+    pub(super) depth: usize,
     pub(super) wanted: Wanted,
     // What its steps may leave, with types where they are known.
     pub(super) leaves: Vec<Leaves>,
@@ -314,6 +376,6 @@ impl Node {
     /// Tells whether it goes by its name, in reports and for jumps: a group without a name of its
     /// own does not.
     pub(super) fn is_named(&self) -> bool {
-        !self.def.name.starts_with('{')
+        !matches!(self.def.work, Work::Parallel(_)) || !self.def.name.starts_with('{')
     }
 }

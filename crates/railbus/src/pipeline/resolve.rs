@@ -62,8 +62,7 @@ fn step(named: &Named, steps: &Steps) -> Result<StepDef> {
         let retry = def.retry.take().unwrap_or_else(|| Retry::attempts(tries));
         def.retry = Some(retry.again(tries));
     }
-    def.arms.extend(arms(&named.branches, steps)?);
-    Ok(def)
+    Ok(def.branched(arms(&named.branches, steps)?))
 }
 
 fn group(group: &Group, steps: &Steps) -> Result<StepDef> {
@@ -82,9 +81,8 @@ fn group(group: &Group, steps: &Steps) -> Result<StepDef> {
     let names: Vec<&str> = members.iter().map(StepDef::name).collect();
     let name: Arc<str> = format!("{{{}}}", names.join(" || ")).into();
     let together = Together { members, evaluation, is_fail_fast: false };
-    let mut def = StepDef::grouped(name, Work::Parallel(together));
-    def.arms.extend(arms(&group.branches, steps)?);
-    Ok(def)
+    let def = StepDef::grouped(name, Work::Parallel(together));
+    Ok(def.branched(arms(&group.branches, steps)?))
 }
 
 fn arms(branches: &[Branch], steps: &Steps) -> Result<Vec<Arm>> {

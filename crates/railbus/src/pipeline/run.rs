@@ -33,7 +33,8 @@ impl Pipeline {
     /// A step's value is stored under the name of its output, for the steps after it. The first
     /// step that says no ends the run, and so does the first whose exception outlasts its tries,
     /// unless the step or the pipeline says otherwise, or a branch handles it. A panic is an
-    /// exception of kind `panic`. Needs a tokio runtime only where a step has a retry, a limit of
+    /// exception of kind `panic`, also one of a value that is dropped or encoded between steps: that
+    /// ends the run, and no step is blamed. Needs a tokio runtime only where a step has a retry, a limit of
     /// time or an executor.
     ///
     /// # Cancel safety

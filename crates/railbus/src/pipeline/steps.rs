@@ -50,7 +50,11 @@ impl Steps {
     /// Adds a step under its name, with its settings.
     #[allow(clippy::should_implement_trait, reason = "sets are not summed")]
     pub fn add<M>(mut self, step: impl IntoStep<M>) -> Self {
-        let def = step.into_step();
+        self.insert(step.into_step());
+        self
+    }
+
+    fn insert(&mut self, def: StepDef) {
         match self.defs.entry(Arc::clone(&def.name)) {
             Entry::Vacant(free) => {
                 free.insert(def);
@@ -59,16 +63,25 @@ impl Steps {
                 let why = format!("step `{}` comes twice in a set", def.name.escape_debug());
                 let error = Error::new(ErrorKind::Config, "steps", why);
                 let error = error.hint("give one of the two another name: .named(..)");
-                self.problem = self.problem.or(Some(error));
+                self.problem = self.problem.take().or(Some(error));
             }
         }
-        self
     }
 
     /// Gives the steps a value that they can take as [`State<T>`](crate::State).
     pub fn state<T: Send + Sync + 'static>(mut self, state: T) -> Self {
         self.states.provide(state);
         self
+    }
+
+    /// Adds what another set has.
+    pub(super) fn extend(&mut self, more: Self) {
+        let Self { defs, states, problem } = more;
+        self.states.add_all(&states);
+        self.problem = self.problem.take().or(problem);
+        for def in defs.into_values() {
+            self.insert(def);
+        }
     }
 
     /// Returns the names, in the order they came.

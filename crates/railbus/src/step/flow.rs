@@ -29,7 +29,8 @@ pub enum Flow {
     Goto(Goto),
     /// Along the branch of that label.
     Branch(Branch),
-    /// Nowhere: the run ends here, well.
+    /// Nowhere: the run ends here, well. In a pipeline inside another one that one ends alone, and so
+    /// does what is done for an item; a repetition ends with it.
     Stop(Option<RawPayload>),
     /// To the next step, as if this one had not run.
     Skip,

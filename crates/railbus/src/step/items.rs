@@ -17,7 +17,8 @@ type Source = Box<dyn Iterator<Item = RawPayload> + Send>;
 /// A collection that makes its items when they are asked for, once: what
 /// [`each`](crate::pipeline::each) can work on without having all of it in memory.
 ///
-/// It stays in its process, and can't be encoded.
+/// It stays in its process, and can't be encoded. Who goes through it a second time finds it gone, so a
+/// step over it is not tried again.
 ///
 /// # Examples
 /// ```
@@ -42,6 +43,11 @@ impl Items {
         T: Serialize + Send + Sync + 'static,
     {
         Self(Mutex::new(Some(Box::new(items.into_iter().map(RawPayload::of)))))
+    }
+
+    /// Tells whether someone went through them.
+    pub(crate) fn are_gone(&self) -> bool {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).is_none()
     }
 
     fn take(&self) -> Option<Source> {

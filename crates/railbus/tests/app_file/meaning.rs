@@ -42,7 +42,7 @@ mode = "worker"
 executor = { kind = "processes", max_workers = 3, max_tasks_per_child = 7 }
 input = ["order", "bare"]
 output = "payment"
-retry = { max_attempts = 4, backoff_factor = 0.25, max_backoff = 10, jitter = true, retry_on = ["gateway", "timeout"] }
+retry = { max_attempts = 4, backoff_factor = 0.25, max_backoff = 10, jitter = 0.2, retry_on = ["gateway", "timeout"] }
 timeout = "30s"
 
 [steps.bare]
@@ -121,7 +121,7 @@ fn a_file_with_everything_is_resolved_with_its_defaults() {
     assert_eq!(command(charge).mode, Mode::Worker);
     assert_eq!(command(charge).executor, Some(executor));
     let retry = Retry::attempts(4).backoff_factor(Duration::from_millis(250));
-    let retry = retry.max_backoff(Duration::from_secs(10)).jitter(true);
+    let retry = retry.max_backoff(Duration::from_secs(10)).jitter(0.2);
     let retry = retry.on_kind("gateway").on_kind("timeout");
     assert_eq!((&charge.retry, charge.timeout), (&Some(retry), Duration::from_secs(30)));
     let bare = app.step("bare").unwrap();

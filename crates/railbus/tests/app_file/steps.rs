@@ -34,7 +34,7 @@ fn mistakes_in_steps() {
             ("command = [\"sh\"]\nretry = { backoff_factor = -0.5 }", 10, 28, "zero or more", ""),
             ("command = [\"sh\"]\nretry = { max_backoff = inf }", 10, 25, "zero or more", ""),
             ("command = [\"sh\"]\nretry = { max_backoff = \"1s\" }", 10, 25, "a number of", "0.5"),
-            ("command = [\"sh\"]\nretry = { jitter = 1 }", 10, 20, "true or false", ""),
+            ("command = [\"sh\"]\nretry = { jitter = 2 }", 10, 20, "from 0 to 1", "0.2"),
             (
                 "command = [\"sh\"]\nretry = { retry_on = \"x\" }",
                 10,
