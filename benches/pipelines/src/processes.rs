@@ -64,12 +64,7 @@ impl Ends {
     }
 }
 
-pub(crate) fn one(sheet: &mut Sheet) -> Result<()> {
-    alone(sheet)?;
-    at_once(sheet)
-}
-
-fn alone(sheet: &mut Sheet) -> Result<()> {
+pub(crate) fn alone(sheet: &mut Sheet) -> Result<()> {
     let mut child = Ends::start()?;
     let floor = Contender::base("a bare pipe", move |times| {
         let (to, from) = child.pipes()?;
@@ -87,7 +82,7 @@ fn alone(sheet: &mut Sheet) -> Result<()> {
     sheet.measure(row.with(floor).with(ours))
 }
 
-fn at_once(sheet: &mut Sheet) -> Result<()> {
+pub(crate) fn at_once(sheet: &mut Sheet) -> Result<()> {
     let mut child = Ends::start()?;
     let floor = Contender::base("a bare pipe, 16 at once", move |times| {
         let (to, from) = child.pipes()?;
@@ -102,7 +97,7 @@ fn at_once(sheet: &mut Sheet) -> Result<()> {
         })
     });
     let ours = ours("railbus, 16 at once", 16)?;
-    let row = Row::new("P5", "16 steps at once in one worker process", Goal::Rate(0.75));
+    let row = Row::new("P5-16", "16 steps at once in one worker process", Goal::Rate(0.75));
     sheet.measure(row.with(floor).with(ours))
 }
 

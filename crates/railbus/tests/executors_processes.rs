@@ -10,6 +10,8 @@ mod crossing;
 mod refused;
 #[path = "executors_processes/left_over.rs"]
 mod left_over;
+#[path = "executors_processes/ahead.rs"]
+mod ahead;
 
 use railbus::{Pipeline, RunReport, StepDef, Steps, Store, executors::Processes, worker};
 use std::{env, process::ExitCode};
@@ -36,6 +38,7 @@ fn main() -> ExitCode {
             .add(ends::dies)
             .add(ends::fills)
             .add(left_over::hangs)
+            .add(ahead::notes)
             .add(refused::twice)
             .add(refused::opaque)
             .add(refused::whole)
@@ -48,7 +51,7 @@ fn main() -> ExitCode {
         Some("replaced") => refused::replaced(),
         // What a test runner passes on names cases.
         wanted => {
-            let all = [crossing::CASES, ends::CASES, refused::CASES, left_over::CASES].concat();
+            let all = [crossing::CASES, ends::CASES, refused::CASES, ahead::CASES, left_over::CASES].concat();
             let wanted = wanted.filter(|wanted| !wanted.starts_with('-')).unwrap_or_default();
             for (name, case) in all.into_iter().filter(|(name, _)| name.contains(wanted)) {
                 println!("{name}");

@@ -18,7 +18,7 @@ pub(crate) const CASES: &[Case] = &[
 ];
 
 /// Well above what a busy machine needs.
-const SOON: Duration = Duration::from_secs(30);
+pub(crate) const SOON: Duration = Duration::from_secs(30);
 
 /// Writes its number into a file, and waits for another file.
 #[step]
@@ -46,6 +46,12 @@ pub(crate) fn until(what: &str, is: impl Fn() -> bool) {
 pub(crate) fn state(pid: u32) -> Option<char> {
     let stat = fs::read_to_string(format!("/proc/{pid}/stat")).ok()?;
     stat.rsplit(") ").next()?.chars().next()
+}
+
+/// Returns the process that started a process, or has adopted it.
+pub(crate) fn parent(pid: u32) -> Option<u32> {
+    let stat = fs::read_to_string(format!("/proc/{pid}/stat")).ok()?;
+    stat.rsplit(") ").next()?.split(' ').nth(1)?.parse().ok()
 }
 
 fn number(file: &Path) -> u32 {
