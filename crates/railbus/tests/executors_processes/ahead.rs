@@ -3,9 +3,9 @@
 use super::{
     Case,
     crossing::{pid, sum},
-    ends::kill,
+    ends::{kill, signal},
     error,
-    left_over::{SOON, parent},
+    left_over::{SOON, parent, until},
     refused::twice,
     run, runtime,
 };
@@ -36,7 +36,7 @@ pub(crate) const CASES: &[Case] = &[
     ("a long task keeps nobody from an idle worker", long_tasks_hold_nobody_up),
     ("no worker has more tasks than it may", tasks_are_counted),
     ("runtimes take turns", runtimes_take_turns),
-    ("a worker killed while it waits fails nothing", killed_waits_fail_nothing),
+    ("a task that its worker never read is given to another", unread_tasks_are_given_to_another),
     ("long tasks wait among short ones", long_ones_wait_among_short_ones),
 ];
 
@@ -279,14 +279,34 @@ fn runtimes_take_turns() {
     });
 }
 
-fn killed_waits_fail_nothing() {
+fn unread_tasks_are_given_to_another() {
     let pool = Processes::new(1);
     runtime().block_on(async {
-        for _ in 0..20 {
+        for _ in 0..5 {
             let report = run(pid(), pool.clone(), store! {}).await;
-            kill(*report.get::<u32>("pid").unwrap_or_else(|_| panic!("{report}")));
+            let worker = *report.get::<u32>("pid").unwrap_or_else(|_| panic!("{report}"));
+            // It is given the task, and is not there to read it.
+            signal(worker, "STOP");
+            until("all its threads stand still", || stands_still(worker));
+            let next = async { tokio::join!(run(pid(), pool.clone(), store! {}), kill_later(worker)) };
+            let (report, ()) = soon("another runs it", next).await;
+            let other = *report.get::<u32>("pid").unwrap_or_else(|_| panic!("{report}"));
+            assert_ne!(other, worker);
         }
     });
+}
+
+fn stands_still(pid: u32) -> bool {
+    let mut threads = fs::read_dir(format!("/proc/{pid}/task")).unwrap();
+    threads.all(|thread| {
+        let stat = fs::read_to_string(thread.unwrap().path().join("stat")).unwrap();
+        stat.rsplit(") ").next().is_some_and(|rest| rest.starts_with('T'))
+    })
+}
+
+async fn kill_later(worker: u32) {
+    tokio::task::yield_now().await;
+    kill(worker);
 }
 
 fn long_ones_wait_among_short_ones() {

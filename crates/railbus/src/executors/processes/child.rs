@@ -7,7 +7,10 @@ use super::{
 };
 use crate::guardian::{MARK, Tail, Ward};
 use bytes::{BufMut, BytesMut};
-use rustix::process::{Pid, WaitId, WaitIdOptions, waitid};
+use rustix::{
+    io::Errno,
+    process::{Pid, Signal, WaitId, WaitIdOptions, kill_process_group, waitid},
+};
 use std::{
     io,
     io::{BufRead, BufReader, Write},
@@ -28,6 +31,9 @@ const GRACE: Duration = Duration::from_millis(250);
 /// How often a worker that is ending is looked at.
 const LOOK: Duration = Duration::from_millis(1);
 
+/// Enough for a thread that only waits.
+const STACK: usize = 128 << 10;
+
 /// A running worker. Dropping it kills its whole group, and reaps it.
 #[derive(Debug)]
 pub(super) struct Worker {
@@ -45,7 +51,12 @@ pub(super) struct Worker {
 
 impl Worker {
     /// Starts the program once more, as a worker.
-    pub(super) fn start(memory_limit: Option<u64>, tasks: Option<usize>) -> io::Result<Self> {
+    /// `ended` is called when it has ended, if that is before it is reaped.
+    pub(super) fn start(
+        memory_limit: Option<u64>,
+        tasks: Option<usize>,
+        ended: impl FnOnce() + Send + 'static,
+    ) -> io::Result<Self> {
         let setup = Setup { protocol: PROTOCOL, build: build().into(), memory_limit };
         let mut ward = Ward::announce()?;
         let mut command = Command::new(program().ok_or(io::ErrorKind::NotFound)?);
@@ -58,8 +69,10 @@ impl Worker {
         let (stdin, stdout, stderr) =
             (child.stdin.take(), child.stdout.take(), child.stderr.take());
         let said = Arc::<Mutex<Tail>>::default();
-        let process = Process { ward: Some(ward), child: Some(child), pid, heard: None, said };
+        let (heard, is_reaped) = Default::default();
+        let process = Process { ward: Some(ward), child: Some(child), pid, heard, said, is_reaped };
         watched?;
+        process.watch(ended)?;
         let process = process.listen(stderr)?;
         let missing = || io::Error::other("the worker has no pipes");
         let stdin = OwnedFd::from(stdin.ok_or_else(missing)?);
@@ -100,6 +113,11 @@ impl Worker {
     /// Tells whether a task can be given to it ahead.
     pub(super) fn takes_ahead(&self, task: &[u8]) -> bool {
         self.in_pieces && task.len() <= PIECE_MAX
+    }
+
+    /// Tells whether it has ended; it is left unreaped.
+    pub(super) fn has_ended(&self) -> bool {
+        self.process.has_ended()
     }
 
     /// Gives it a task, whatever its length.
@@ -208,9 +226,30 @@ struct Process {
     pid: Pid,
     heard: Option<mpsc::Receiver<()>>,
     said: Arc<Mutex<Tail>>,
+    // Whether its number may be another's by now.
+    is_reaped: Arc<Mutex<bool>>,
 }
 
 impl Process {
+    /// Waits for its end, to kill what it leaves behind: that may hold its pipes open.
+    fn watch(&self, ended: impl FnOnce() + Send + 'static) -> io::Result<()> {
+        let (pid, is_reaped) = (self.pid, Arc::clone(&self.is_reaped));
+        let wait = move || {
+            let options = WaitIdOptions::EXITED | WaitIdOptions::NOWAIT;
+            while let Err(Errno::INTR) = waitid(WaitId::Pid(pid), options) {}
+            let is_reaped = is_reaped.lock().unwrap_or_else(PoisonError::into_inner);
+            if !*is_reaped {
+                // It fails if nobody is left.
+                let _ = kill_process_group(pid, Signal::KILL);
+            }
+            drop(is_reaped);
+            ended();
+        };
+        let thread = thread::Builder::new().name("railbus-watch".into()).stack_size(STACK);
+        thread.spawn(wait).map(drop)
+    }
+
+
     /// Passes on what it writes to stderr, line by line, and keeps the end of it.
     fn listen(mut self, stderr: Option<ChildStderr>) -> io::Result<Self> {
         let Some(stderr) = stderr else { return Ok(self) };
@@ -258,9 +297,15 @@ impl Process {
         told
     }
 
+    /// From now on its number may become another's.
+    fn let_go_of_number(&self) {
+        *self.is_reaped.lock().unwrap_or_else(PoisonError::into_inner) = true;
+    }
+
     /// Kills the group and reaps its leader.
     fn finish(&mut self) -> Option<ExitStatus> {
         drop(self.ward.take());
+        self.let_go_of_number();
         self.child.take().and_then(|mut child| {
             // Where the group could not be killed.
             let _ = child.kill();
@@ -275,6 +320,7 @@ impl Drop for Process {
             drop(ward);
         }
         let Some(mut child) = self.child.take() else { return };
+        self.let_go_of_number();
         let _ = child.kill();
         if let Ok(None) = child.try_wait() {
             // Memory that is much takes a while to be given back.

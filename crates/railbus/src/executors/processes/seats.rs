@@ -190,6 +190,12 @@ impl Pool {
         }
     }
 
+    /// Lets go of workers that died while they waited, which reaps them.
+    fn sweep(&self) {
+        let dead: Vec<_> = self.state().idle.extract_if(.., |worker| worker.has_ended()).collect();
+        drop(dead);
+    }
+
     /// Takes up to `most` short tasks of a runtime from the queue, but not more than are this
     /// seat's share.
     pub(super) fn take_ahead(&self, most: usize, runtime: Id, jobs: &mut VecDeque<Job>) {
@@ -250,7 +256,9 @@ impl Seat {
             });
         }
         let Pool { memory, tasks_max, .. } = *self.pool;
-        let mut worker = Worker::start(memory, tasks_max).map_err(|e| no_worker(&e))?;
+        let pool = Arc::downgrade(&self.pool);
+        let ended = move || pool.upgrade().into_iter().for_each(|pool| pool.sweep());
+        let mut worker = Worker::start(memory, tasks_max, ended).map_err(|e| no_worker(&e))?;
         match task::within(START_MAX, worker.greet()).await {
             Some(Ok(())) => self.worker = Some(Box::new(worker)),
             Some(Err(broken)) => return Err(why(broken, worker).await),
