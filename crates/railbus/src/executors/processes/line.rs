@@ -86,14 +86,14 @@ impl Line {
     }
 
     async fn serve(&mut self) -> Result<StepResult, Broken> {
-        if !self.is_given {
-            let (worker, own) = (self.seat.worker.as_mut(), self.jobs.front());
-            let (Some(worker), Some(own)) = (worker, own) else { return Err(Broken::Ended) };
-            worker.give(&own.work.frame).await?;
-            self.is_given = true;
-            self.fill();
-        }
         loop {
+            if !self.is_given {
+                let (worker, own) = (self.seat.worker.as_mut(), self.jobs.front());
+                let (Some(worker), Some(own)) = (worker, own) else { return Err(Broken::Ended) };
+                worker.give(&own.work.frame).await?;
+                self.is_given = true;
+                self.fill();
+            }
             if let Some(came) = self.hear()? {
                 return Ok(came);
             }
@@ -142,8 +142,10 @@ impl Line {
             Err(_) => pool.has_no_clock.store(true, Ordering::Relaxed),
         }
         worker.pace = Some(LATE);
-        if let Some(left) = worker.take_back() {
-            pool.put_back(jobs.split_off(jobs.len().saturating_sub(left)));
+        if let Some(unread) = worker.take_back() {
+            // A worker that had no time to begin may have left the first one as well.
+            self.is_given = unread < jobs.len();
+            pool.put_back(jobs.split_off(jobs.len().saturating_sub(unread).max(1)));
         }
         Ok(())
     }
