@@ -72,12 +72,7 @@ impl Notes {
         self.0.path().join(name)
     }
 
-    fn run(
-        &self,
-        pool: &Processes,
-        n: u32,
-        how: &str,
-    ) -> impl Future<Output = RunReport> + use<> {
+    fn run(&self, pool: &Processes, n: u32, how: &str) -> impl Future<Output = RunReport> + use<> {
         let file = self.path("notes").to_str().unwrap().to_owned();
         let how = how.to_owned();
         run(notes(), pool.clone(), store! { "file" => file, "n" => n, "how" => how })
@@ -218,7 +213,8 @@ fn given_up_runs_alone() {
 
 fn given_up_waits_are_not_run() {
     let pool = Processes::new(1);
-    let before = *runtime().block_on(run(pid(), pool.clone(), store! {})).get::<u32>("pid").unwrap();
+    let before =
+        *runtime().block_on(run(pid(), pool.clone(), store! {})).get::<u32>("pid").unwrap();
     let notes = among_ten(&pool, |notes, runs| {
         (runs[3], runs[6]) = (None, None);
         fs::write(notes.path("go on"), "").unwrap();
@@ -291,7 +287,8 @@ fn unread_tasks_are_given_to_another() {
             // It is given the task, and is not there to read it.
             signal(worker, "STOP");
             until("all its threads stand still", || stands_still(worker));
-            let next = async { tokio::join!(run(pid(), pool.clone(), store! {}), kill_later(worker)) };
+            let next =
+                async { tokio::join!(run(pid(), pool.clone(), store! {}), kill_later(worker)) };
             let (report, ()) = soon("another runs it", next).await;
             let other = *report.get::<u32>("pid").unwrap_or_else(|_| panic!("{report}"));
             assert_ne!(other, worker);

@@ -54,7 +54,7 @@ pub(crate) fn parent(pid: u32) -> Option<u32> {
     stat.rsplit(") ").next()?.split(' ').nth(1)?.parse().ok()
 }
 
-fn number(file: &Path) -> u32 {
+pub(crate) fn number(file: &Path) -> u32 {
     until("a worker begins", || file.exists());
     fs::read_to_string(file).unwrap().parse().unwrap()
 }

@@ -3,7 +3,7 @@
 use super::{
     message::LogHead,
     pipe::{PIECE_MAX, Pipe},
-    wire::{Frame, Hello, Kind, NAME, PROTOCOL, Setup, build, program},
+    wire::{Frame, Hello, Kind, NAME, PROTOCOL, Setup, build, to_start},
 };
 use crate::guardian::{MARK, Tail, Ward};
 use bytes::{BufMut, BytesMut};
@@ -59,7 +59,7 @@ impl Worker {
     ) -> io::Result<Self> {
         let setup = Setup { protocol: PROTOCOL, build: build().into(), memory_limit };
         let mut ward = Ward::announce()?;
-        let mut command = Command::new(program().ok_or(io::ErrorKind::NotFound)?);
+        let mut command = Command::new(to_start().ok_or(io::ErrorKind::NotFound)?);
         command.arg0(NAME).arg(serde_json::to_string(&setup)?).env(MARK, ward.mark());
         command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
         let mut child = command.process_group(0).spawn()?;
@@ -248,7 +248,6 @@ impl Process {
         let thread = thread::Builder::new().name("railbus-watch".into()).stack_size(STACK);
         thread.spawn(wait).map(drop)
     }
-
 
     /// Passes on what it writes to stderr, line by line, and keeps the end of it.
     fn listen(mut self, stderr: Option<ChildStderr>) -> io::Result<Self> {

@@ -10,10 +10,7 @@ use super::{
     seats::{Job, Line, Pool, Seat, Turn, Work, failed, why},
     wire::{Frame, Kind},
 };
-use crate::{
-    step::StepResult,
-    task,
-};
+use crate::{step::StepResult, task};
 use std::{
     collections::VecDeque,
     mem,

@@ -42,12 +42,7 @@ pub(super) struct Work {
 
 impl Work {
     /// Takes a task from where it is waited for; its log lines are told there up to `level`.
-    pub(super) fn new(
-        frame: Vec<u8>,
-        step: Arc<str>,
-        context: Option<Context>,
-        level: u8,
-    ) -> Self {
+    pub(super) fn new(frame: Vec<u8>, step: Arc<str>, context: Option<Context>, level: u8) -> Self {
         let around = (level > 0).then(|| (Carried::here(), context));
         Self { frame, step, around, runtime: Handle::current().id() }
     }
