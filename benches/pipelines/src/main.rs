@@ -13,7 +13,8 @@ const ROWS: &harness::Rows = &[
     ("P2", steps::observed),
     ("P3", steps::asynchronous),
     ("P4", pools::threads),
-    ("P5", processes::one),
+    ("P5", processes::alone),
+    ("P5-16", processes::at_once),
     ("P6", built::large),
 ];
 

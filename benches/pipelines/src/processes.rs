@@ -1,12 +1,13 @@
-//! P5: a step in a worker process, beside a child that sends back what it gets.
+//! P5: a step in a worker process, alone and 16 at once, beside a child that sends back what it gets.
 
-use harness::{Contender, Goal, Result, Row, Sheet, timed};
+use futures_util::future::try_join_all;
+use harness::{Contender, Failed, Goal, Result, Row, Sheet, timed};
 use railbus::{Pipeline, Status, Steps, executors::Processes, step, store};
 use std::{
     env,
     hint::black_box,
     io::{Read, Write, stdin, stdout},
-    process::{Child, Command, ExitCode, Stdio},
+    process::{Child, ChildStdin, ChildStdout, Command, ExitCode, Stdio},
 };
 use tokio::runtime::Builder;
 
@@ -48,15 +49,25 @@ impl Drop for Ends {
     }
 }
 
-pub(crate) fn one(sheet: &mut Sheet) -> Result<()> {
-    let mut child = Command::new(env::current_exe()?);
-    child.arg(ECHO).stdin(Stdio::piped()).stdout(Stdio::piped());
-    let mut child = Ends(child.spawn()?);
+impl Ends {
+    fn start() -> Result<Self> {
+        let mut child = Command::new(env::current_exe()?);
+        child.arg(ECHO).stdin(Stdio::piped()).stdout(Stdio::piped());
+        Ok(Self(child.spawn()?))
+    }
+
+    fn pipes(&mut self) -> Result<(&mut ChildStdin, &mut ChildStdout)> {
+        match (self.0.stdin.as_mut(), self.0.stdout.as_mut()) {
+            (Some(to), Some(from)) => Ok((to, from)),
+            _ => Err("the child has no pipes".into()),
+        }
+    }
+}
+
+pub(crate) fn alone(sheet: &mut Sheet) -> Result<()> {
+    let mut child = Ends::start()?;
     let floor = Contender::base("a bare pipe", move |times| {
-        let (to, from) = (child.0.stdin.as_mut(), child.0.stdout.as_mut());
-        let (Some(to), Some(from)) = (to, from) else {
-            return Err("the child has no pipes".into());
-        };
+        let (to, from) = child.pipes()?;
         let mut frame = [7; FRAME];
         timed(|| {
             for _ in 0..times {
@@ -66,22 +77,45 @@ pub(crate) fn one(sheet: &mut Sheet) -> Result<()> {
             Ok(times)
         })
     });
+    let ours = ours("railbus", 1)?;
+    let row = Row::new("P5", "a step in a worker process", Goal::Times(1.3));
+    sheet.measure(row.with(floor).with(ours))
+}
+
+pub(crate) fn at_once(sheet: &mut Sheet) -> Result<()> {
+    let mut child = Ends::start()?;
+    let floor = Contender::base("a bare pipe, 16 at once", move |times| {
+        let (to, from) = child.pipes()?;
+        let mut frames = [7; 16 * FRAME];
+        timed(|| {
+            for first in (0..times).step_by(16) {
+                let many = &mut frames[..FRAME * (times - first).min(16) as usize];
+                to.write_all(black_box(many))?;
+                from.read_exact(many)?;
+            }
+            Ok(times)
+        })
+    });
+    let ours = ours("railbus, 16 at once", 16)?;
+    let row = Row::new("P5-16", "16 steps at once in one worker process", Goal::Rate(0.75));
+    sheet.measure(row.with(floor).with(ours))
+}
+
+/// So many runs at once, each of a step, by one worker.
+fn ours(name: &'static str, at_once: u64) -> Result<Contender<'static>> {
     let runtime = Builder::new_current_thread().enable_all().build()?;
     let step = railbus::IntoStep::executor(next, Processes::new(1));
     let pipeline = Pipeline::new("p").step(step).build()?;
-    let ours = Contender::subject("railbus", move |times| {
-        timed(|| {
-            runtime.block_on(async {
-                for n in 0..times {
-                    let report = black_box(pipeline.run(store! { "n" => n }).await);
-                    if report.status() != Status::Success {
-                        return Err("a run did not succeed".into());
-                    }
+    Ok(Contender::subject(name, move |times| {
+        let line = async |first: u64| {
+            for n in (first..times).step_by(at_once as usize) {
+                let report = black_box(pipeline.run(store! { "n" => n }).await);
+                if report.status() != Status::Success {
+                    return Err(Failed::from("a run did not succeed"));
                 }
-                Ok(times)
-            })
-        })
-    });
-    let row = Row::new("P5", "a step in a worker process", Goal::Times(1.3));
-    sheet.measure(row.with(floor).with(ours))
+            }
+            Ok(times.saturating_sub(first).div_ceil(at_once))
+        };
+        timed(|| runtime.block_on(async { Ok(try_join_all((0..at_once).map(line)).await?.iter().sum()) }))
+    }))
 }

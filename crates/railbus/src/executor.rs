@@ -173,9 +173,9 @@ impl Carried {
     }
 
     /// Runs `work` with it.
-    pub(crate) fn run<R>(self, work: impl FnOnce() -> R) -> R {
-        match self.0 {
-            Some((dispatch, span)) => with_default(&dispatch, || span.in_scope(work)),
+    pub(crate) fn run<R>(&self, work: impl FnOnce() -> R) -> R {
+        match &self.0 {
+            Some((dispatch, span)) => with_default(dispatch, || span.in_scope(work)),
             None => work(),
         }
     }

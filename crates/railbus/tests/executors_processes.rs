@@ -10,6 +10,10 @@ mod crossing;
 mod refused;
 #[path = "executors_processes/left_over.rs"]
 mod left_over;
+#[path = "executors_processes/ahead.rs"]
+mod ahead;
+#[path = "executors_processes/harsh.rs"]
+mod harsh;
 
 use railbus::{Pipeline, RunReport, StepDef, Steps, Store, executors::Processes, worker};
 use std::{env, process::ExitCode};
@@ -36,6 +40,12 @@ fn main() -> ExitCode {
             .add(ends::dies)
             .add(ends::fills)
             .add(left_over::hangs)
+            .add(ahead::notes)
+            .add(harsh::spins)
+            .add(harsh::writes_raw)
+            .add(harsh::leaves)
+            .add(harsh::lengthens)
+            .add(harsh::pipes)
             .add(refused::twice)
             .add(refused::opaque)
             .add(refused::whole)
@@ -44,11 +54,21 @@ fn main() -> ExitCode {
     );
     match env::args().nth(1).as_deref() {
         Some("hang") => left_over::hang(),
+        Some("spin") => harsh::spin(),
+        Some("deleted") => harsh::deleted(),
         Some("prints") => refused::prints(),
         Some("replaced") => refused::replaced(),
         // What a test runner passes on names cases.
         wanted => {
-            let all = [crossing::CASES, ends::CASES, refused::CASES, left_over::CASES].concat();
+            let all = [
+                crossing::CASES,
+                ends::CASES,
+                refused::CASES,
+                ahead::CASES,
+                harsh::CASES,
+                left_over::CASES,
+            ]
+            .concat();
             let wanted = wanted.filter(|wanted| !wanted.starts_with('-')).unwrap_or_default();
             for (name, case) in all.into_iter().filter(|(name, _)| name.contains(wanted)) {
                 println!("{name}");

@@ -1,6 +1,12 @@
 //! The ways a worker may come to its end within a task.
 
-use super::{Case, crossing::pid, error, run, runtime};
+use super::{
+    Case,
+    crossing::pid,
+    error,
+    left_over::{state, until},
+    run, runtime,
+};
 use futures_util::future::join_all;
 use railbus::{IntoStep, Retry, Status, executors::Processes, step, store};
 use std::process::{Command, abort, exit, id};
@@ -10,7 +16,7 @@ pub(crate) const CASES: &[Case] = &[
     ("a worker out of memory fails its task", memory_is_limited),
     ("the others go on", others_go_on),
     ("a task may be tried again by another worker", tasks_are_tried_again),
-    ("a worker that died while it waited is not missed", idle_workers_are_replaced),
+    ("a worker that dies while it waits is reaped and not missed", idle_workers_are_replaced),
 ];
 
 #[step]
@@ -34,8 +40,12 @@ pub(crate) fn fills(bytes: usize) -> usize {
 }
 
 pub(crate) fn kill(pid: u32) {
-    let killed = Command::new("kill").args(["-9", &pid.to_string()]).status().unwrap();
-    assert!(killed.success());
+    signal(pid, "KILL");
+}
+
+pub(crate) fn signal(pid: u32, name: &str) {
+    let sent = Command::new("kill").args(["-s", name, &pid.to_string()]).status().unwrap();
+    assert!(sent.success());
 }
 
 fn ends_fail_their_task() {
@@ -95,12 +105,8 @@ fn idle_workers_are_replaced() {
         };
         let first = next().await;
         kill(first);
-        super::left_over::until("the killed worker ends", || {
-            // Its main thread may be gone before the others are.
-            let threads = std::fs::read_dir(format!("/proc/{first}/task"));
-            threads.is_ok_and(|threads| threads.count() == 1)
-                && super::left_over::state(first) == Some('Z')
-        });
+        // Nobody asks for it meanwhile.
+        until("it is reaped", || state(first).is_none());
         assert_ne!(next().await, first);
     });
 }

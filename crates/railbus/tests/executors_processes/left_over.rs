@@ -18,7 +18,7 @@ pub(crate) const CASES: &[Case] = &[
 ];
 
 /// Well above what a busy machine needs.
-const SOON: Duration = Duration::from_secs(30);
+pub(crate) const SOON: Duration = Duration::from_secs(30);
 
 /// Writes its number into a file, and waits for another file.
 #[step]
@@ -48,7 +48,13 @@ pub(crate) fn state(pid: u32) -> Option<char> {
     stat.rsplit(") ").next()?.chars().next()
 }
 
-fn number(file: &Path) -> u32 {
+/// Returns the process that started a process, or has adopted it.
+pub(crate) fn parent(pid: u32) -> Option<u32> {
+    let stat = fs::read_to_string(format!("/proc/{pid}/stat")).ok()?;
+    stat.rsplit(") ").next()?.split(' ').nth(1)?.parse().ok()
+}
+
+pub(crate) fn number(file: &Path) -> u32 {
     until("a worker begins", || file.exists());
     fs::read_to_string(file).unwrap().parse().unwrap()
 }

@@ -1,16 +1,16 @@
 //! One worker process, as its program sees it.
 
 use super::{
-    message::{LogHead, came},
-    pipe::Pipe,
-    wire::{Frame, Hello, Kind, NAME, PROTOCOL, Setup, build, program},
+    message::LogHead,
+    pipe::{PIECE_MAX, Pipe},
+    wire::{Frame, Hello, Kind, NAME, PROTOCOL, Setup, build, to_start},
 };
-use crate::{
-    guardian::{MARK, Tail, Ward},
-    step::StepResult,
-};
+use crate::guardian::{MARK, Tail, Ward};
 use bytes::{BufMut, BytesMut};
-use rustix::process::{Pid, WaitId, WaitIdOptions, waitid};
+use rustix::{
+    io::Errno,
+    process::{Pid, Signal, WaitId, WaitIdOptions, kill_process_group, waitid},
+};
 use std::{
     io,
     io::{BufRead, BufReader, Write},
@@ -31,6 +31,9 @@ const GRACE: Duration = Duration::from_millis(250);
 /// How often a worker that is ending is looked at.
 const LOOK: Duration = Duration::from_millis(1);
 
+/// Enough for a thread that only waits.
+const STACK: usize = 128 << 10;
+
 /// A running worker. Dropping it kills its whole group, and reaps it.
 #[derive(Debug)]
 pub(super) struct Worker {
@@ -39,15 +42,24 @@ pub(super) struct Worker {
     read: BytesMut,
     block: Box<[u8]>,
     process: Process,
+    // Whether it can be given short tasks ahead, and those that it has not begun be taken back.
+    in_pieces: bool,
     pub(super) tasks_left: Option<usize>,
+    // How long a task took of late, as far as it is known.
+    pub(super) pace: Option<Duration>,
 }
 
 impl Worker {
     /// Starts the program once more, as a worker.
-    pub(super) fn start(memory_limit: Option<u64>, tasks: Option<usize>) -> io::Result<Self> {
+    /// `ended` is called when it has ended, if that is before it is reaped.
+    pub(super) fn start(
+        memory_limit: Option<u64>,
+        tasks: Option<usize>,
+        ended: impl FnOnce() + Send + 'static,
+    ) -> io::Result<Self> {
         let setup = Setup { protocol: PROTOCOL, build: build().into(), memory_limit };
         let mut ward = Ward::announce()?;
-        let mut command = Command::new(program().ok_or(io::ErrorKind::NotFound)?);
+        let mut command = Command::new(to_start().ok_or(io::ErrorKind::NotFound)?);
         command.arg0(NAME).arg(serde_json::to_string(&setup)?).env(MARK, ward.mark());
         command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
         let mut child = command.process_group(0).spawn()?;
@@ -57,15 +69,18 @@ impl Worker {
         let (stdin, stdout, stderr) =
             (child.stdin.take(), child.stdout.take(), child.stderr.take());
         let said = Arc::<Mutex<Tail>>::default();
-        let process = Process { ward: Some(ward), child: Some(child), pid, heard: None, said };
+        let (heard, is_reaped) = Default::default();
+        let process = Process { ward: Some(ward), child: Some(child), pid, heard, said, is_reaped };
         watched?;
+        process.watch(ended)?;
         let process = process.listen(stderr)?;
         let missing = || io::Error::other("the worker has no pipes");
         let stdin = OwnedFd::from(stdin.ok_or_else(missing)?);
         let stdout = OwnedFd::from(stdout.ok_or_else(missing)?);
         let (stdin, stdout) = (Pipe::new(stdin)?, Pipe::new(stdout)?);
         let (read, block) = (BytesMut::new(), vec![0; 65_536].into());
-        Ok(Self { stdin, stdout, read, block, process, tasks_left: tasks })
+        let (in_pieces, pace) = (stdin.in_pieces(), None);
+        Ok(Self { stdin, stdout, read, block, process, in_pieces, tasks_left: tasks, pace })
     }
 
     /// Waits until it says that it is a worker of this very program.
@@ -89,44 +104,86 @@ impl Worker {
         Err(Broken::Refused(why.into()))
     }
 
-    /// Tells whether it can be given a task: it runs, and is watched by this runtime.
-    pub(super) fn is_ready(&mut self) -> io::Result<bool> {
+    /// Has it watched by this runtime.
+    pub(super) fn settle(&mut self) -> io::Result<()> {
         self.stdin.settle()?;
-        self.stdout.settle()?;
-        Ok(!self.process.has_ended())
+        self.stdout.settle()
     }
 
-    /// Has it run a task, and tells the log lines that it writes.
+    /// Tells whether a task can be given to it ahead.
+    pub(super) fn takes_ahead(&self, task: &[u8]) -> bool {
+        self.in_pieces && task.len() <= PIECE_MAX
+    }
+
+    /// Tells whether it has ended; it is left unreaped.
+    pub(super) fn has_ended(&self) -> bool {
+        self.process.has_ended()
+    }
+
+    /// Gives it a task, whatever its length.
     ///
     /// # Errors
-    /// Returns how it came to its end, or how it stopped making sense.
+    /// Returns that it is gone, and did not get the whole of it.
     ///
     /// # Cancel safety
-    /// If this is dropped, the worker must be dropped too.
-    pub(super) async fn run(&mut self, task: &[u8], step: &str) -> Result<StepResult, Broken> {
+    /// If this is dropped, it may have got a part of it.
+    pub(super) async fn give(&mut self, task: &[u8]) -> Result<(), Broken> {
+        self.forget_said();
+        self.stdin.write(task).await.map_err(|_| Broken::Ended)
+    }
+
+    /// Gives it a short task ahead, if there is room; tells whether there was.
+    pub(super) fn post(&mut self, task: &[u8]) -> bool {
+        self.stdin.post(task)
+    }
+
+    /// Takes back what it has not begun: that many of the tasks that were given to it last, or
+    /// any part of a long one; none where that can't be known.
+    pub(super) fn take_back(&mut self) -> Option<usize> {
+        self.stdin.take_back()
+    }
+
+    /// Forgets what it wrote to stderr: that was of another task.
+    pub(super) fn forget_said(&self) {
         *self.process.said.lock().unwrap_or_else(PoisonError::into_inner) = Tail::default();
-        // A worker that is gone is told of by what it left to read.
-        let _ = self.stdin.write(task).await;
-        loop {
-            let frame = self.next().await?;
-            match frame.kind {
-                Kind::Answer => return came(frame).map_err(Broken::Garbage),
-                Kind::Log => tell(&frame.header().map_err(Broken::Garbage)?, step),
-                _ => return Err(Broken::Garbage("it said hello once more".into())),
-            }
+    }
+
+    /// Returns the next message of what was read so far.
+    pub(super) fn heard(&mut self) -> Result<Option<Frame>, Broken> {
+        Frame::take(&mut self.read).map_err(Broken::Garbage)
+    }
+
+    /// Waits until it says more.
+    ///
+    /// # Cancel safety
+    /// Dropping it loses nothing.
+    pub(super) async fn listen(&mut self) -> Result<(), Broken> {
+        let count = self.stdout.read(&mut self.block).await.unwrap_or(0);
+        self.hear(count)
+    }
+
+    /// Reads what it said meanwhile; tells whether that was anything.
+    pub(super) fn listen_now(&mut self) -> Result<bool, Broken> {
+        match self.stdout.read_now(&mut self.block).unwrap_or(Some(0)) {
+            Some(count) => self.hear(count).map(|()| true),
+            None => Ok(false),
         }
+    }
+
+    fn hear(&mut self, count: usize) -> Result<(), Broken> {
+        if count == 0 {
+            return Err(Broken::Ended);
+        }
+        self.read.put_slice(&self.block[..count]);
+        Ok(())
     }
 
     async fn next(&mut self) -> Result<Frame, Broken> {
         loop {
-            if let Some(frame) = Frame::take(&mut self.read).map_err(Broken::Garbage)? {
-                return Ok(frame);
+            match self.heard()? {
+                Some(frame) => return Ok(frame),
+                None => self.listen().await?,
             }
-            let count = self.stdout.read(&mut self.block).await.unwrap_or(0);
-            if count == 0 {
-                return Err(Broken::Ended);
-            }
-            self.read.put_slice(&self.block[..count]);
         }
     }
 
@@ -169,9 +226,29 @@ struct Process {
     pid: Pid,
     heard: Option<mpsc::Receiver<()>>,
     said: Arc<Mutex<Tail>>,
+    // Whether its number may be another's by now.
+    is_reaped: Arc<Mutex<bool>>,
 }
 
 impl Process {
+    /// Waits for its end, to kill what it leaves behind: that may hold its pipes open.
+    fn watch(&self, ended: impl FnOnce() + Send + 'static) -> io::Result<()> {
+        let (pid, is_reaped) = (self.pid, Arc::clone(&self.is_reaped));
+        let wait = move || {
+            let options = WaitIdOptions::EXITED | WaitIdOptions::NOWAIT;
+            while let Err(Errno::INTR) = waitid(WaitId::Pid(pid), options) {}
+            let is_reaped = is_reaped.lock().unwrap_or_else(PoisonError::into_inner);
+            if !*is_reaped {
+                // It fails if nobody is left.
+                let _ = kill_process_group(pid, Signal::KILL);
+            }
+            drop(is_reaped);
+            ended();
+        };
+        let thread = thread::Builder::new().name("railbus-watch".into()).stack_size(STACK);
+        thread.spawn(wait).map(drop)
+    }
+
     /// Passes on what it writes to stderr, line by line, and keeps the end of it.
     fn listen(mut self, stderr: Option<ChildStderr>) -> io::Result<Self> {
         let Some(stderr) = stderr else { return Ok(self) };
@@ -219,9 +296,15 @@ impl Process {
         told
     }
 
+    /// From now on its number may become another's.
+    fn let_go_of_number(&self) {
+        *self.is_reaped.lock().unwrap_or_else(PoisonError::into_inner) = true;
+    }
+
     /// Kills the group and reaps its leader.
     fn finish(&mut self) -> Option<ExitStatus> {
         drop(self.ward.take());
+        self.let_go_of_number();
         self.child.take().and_then(|mut child| {
             // Where the group could not be killed.
             let _ = child.kill();
@@ -236,6 +319,7 @@ impl Drop for Process {
             drop(ward);
         }
         let Some(mut child) = self.child.take() else { return };
+        self.let_go_of_number();
         let _ = child.kill();
         if let Ok(None) = child.try_wait() {
             // Memory that is much takes a while to be given back.
@@ -246,7 +330,7 @@ impl Drop for Process {
 }
 
 /// Tells a log line of a worker, in the context of whoever waits for it.
-fn tell(line: &LogHead, step: &str) {
+pub(super) fn tell(line: &LogHead, step: &str) {
     let LogHead { level, target, message, fields } = line;
     let fields = serde_json::to_string(fields).unwrap_or_default();
     macro_rules! tell {

@@ -5,6 +5,8 @@ mod registry;
 pub(crate) mod message;
 mod pipe;
 mod child;
+mod seats;
+mod line;
 mod pool;
 
 pub use pool::Processes;

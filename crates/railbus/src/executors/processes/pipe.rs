@@ -1,8 +1,12 @@
 //! Pipes that outlive the runtime they were used on.
 
+use rustix::{
+    fs::{Mode, OFlags, fcntl_getfl, fcntl_setfl, open},
+    io::{Errno, read},
+};
 use std::{
     io,
-    os::fd::OwnedFd,
+    os::fd::{AsRawFd, OwnedFd},
     panic::{AssertUnwindSafe, catch_unwind},
 };
 use tokio::{
@@ -17,6 +21,9 @@ pub(super) struct Pipe<T> {
     end: Option<T>,
     runtime: Id,
 }
+
+/// Up to how many bytes are one piece in a pipe of pieces.
+pub(super) const PIECE_MAX: usize = 4096;
 
 /// What a runtime can watch.
 pub(super) trait End: Sized {
@@ -80,7 +87,59 @@ impl Pipe<Receiver> {
     }
 }
 
+impl Pipe<Receiver> {
+    /// Reads what is there, without asking the runtime whether there is anything; none if there is
+    /// nothing yet.
+    pub(super) fn read_now(&self, into: &mut [u8]) -> io::Result<Option<usize>> {
+        match read(self.end()?, into) {
+            Err(Errno::AGAIN | Errno::INTR) => Ok(None),
+            other => Ok(Some(other?)),
+        }
+    }
+}
+
 impl Pipe<Sender> {
+    /// Has what is written at once be read at once, a piece at a time, if it is short enough; tells
+    /// whether this system can do that, and can take back what was not read.
+    #[cfg(target_os = "linux")]
+    pub(super) fn in_pieces(&self) -> bool {
+        let in_pieces = || {
+            let end = self.end().ok()?;
+            fcntl_setfl(end, fcntl_getfl(end).ok()? | OFlags::DIRECT).ok()?;
+            self.take_back()
+        };
+        in_pieces().is_some()
+    }
+
+    #[cfg(not(target_os = "linux"))]
+    pub(super) fn in_pieces(&self) -> bool {
+        false
+    }
+
+    /// Writes a piece if there is room for it; tells whether there was.
+    pub(super) fn post(&self, piece: &[u8]) -> bool {
+        // Short pieces are written whole, or not at all.
+        self.end().is_ok_and(|end| end.try_write(piece).is_ok())
+    }
+
+    /// Takes out again what nobody has read, so that nobody will; returns in how many pieces it
+    /// was, or none where that can't be known.
+    pub(super) fn take_back(&self) -> Option<usize> {
+        // Its other end, once more.
+        let other = format!("/proc/self/fd/{}", self.end().ok()?.as_raw_fd());
+        let flags = OFlags::RDONLY | OFlags::NONBLOCK | OFlags::CLOEXEC;
+        let other = open(other, flags, Mode::empty()).ok()?;
+        let (mut pieces, mut piece) = (0, [0; PIECE_MAX]);
+        loop {
+            match read(&other, &mut piece) {
+                Ok(1..) => pieces += 1,
+                Err(Errno::INTR) => {}
+                Ok(0) | Err(Errno::AGAIN) => return Some(pieces),
+                Err(_) => return None,
+            }
+        }
+    }
+
     /// Writes all of it.
     pub(super) async fn write(&self, mut all: &[u8]) -> io::Result<()> {
         let end = self.end()?;

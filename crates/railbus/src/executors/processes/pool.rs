@@ -1,12 +1,12 @@
 //! The pool of workers, and the executor that gives them tasks.
 
 use super::{
-    child::{Broken, Worker},
     message,
     registry::{registered, unknown},
+    seats::{Pool, Work},
 };
 use crate::{
-    error::{BoxError, Error, ErrorKind, Result},
+    error::{Error, ErrorKind, Result},
     executor::{Candidate, Executor, Task},
     step::{Exception, StepError, StepResult},
     task,
@@ -14,16 +14,10 @@ use crate::{
 use async_trait::async_trait;
 use std::{
     collections::HashMap,
-    io,
     sync::{Arc, LazyLock, Mutex, OnceLock, PoisonError},
     thread,
-    time::Duration,
 };
-use tokio::sync::Semaphore;
 use tracing::level_filters::LevelFilter;
-
-/// How long a worker may take to start.
-const START_MAX: Duration = Duration::from_secs(30);
 
 /// Runs steps in processes of their own: the program starts itself again, as workers.
 ///
@@ -99,7 +93,7 @@ impl Processes {
     }
 
     fn pool(&self) -> &Arc<Pool> {
-        self.pool.get_or_init(|| Pool::of(self.described))
+        self.pool.get_or_init(|| pool_of(self.described))
     }
 }
 
@@ -137,8 +131,10 @@ impl Executor for Processes {
         task::runtime("execute").map_err(unsupported)?;
         let key = registered().and_then(|known| known.key(&task.name, &*task.step));
         let key = key.ok_or_else(|| unsupported(unknown(&task.name, "")))?;
-        let frame = message::task(&task, key, level())?;
-        self.pool().run(&frame, &task.name).await
+        let level = level();
+        let frame = message::task(&task, key, level)?;
+        let Task { name, context, .. } = task;
+        self.pool().run(Work::new(frame, name, context, level)).await
     }
 }
 
@@ -155,90 +151,11 @@ fn level() -> u8 {
     (0..5).zip(levels).find(|(_, level)| *level == here).map_or(5, |(number, _)| number)
 }
 
-#[derive(Debug)]
-struct Pool {
-    described: Described,
-    // One permit a worker that may run.
-    room: Semaphore,
-    idle: Mutex<Vec<Worker>>,
-}
-
 static POOLS: LazyLock<Mutex<HashMap<Described, Arc<Pool>>>> = LazyLock::new(Mutex::default);
 
-impl Pool {
-    fn of(described: Described) -> Arc<Self> {
-        let mut pools = POOLS.lock().unwrap_or_else(PoisonError::into_inner);
-        let new = || {
-            let room = Semaphore::new(described.workers.min(Semaphore::MAX_PERMITS));
-            Arc::new(Self { described, room, idle: Mutex::default() })
-        };
-        Arc::clone(pools.entry(described).or_insert_with(new))
-    }
-
-    /// Has a worker run a task.
-    ///
-    /// # Cancel safety
-    /// If it is dropped, the worker that runs the task is killed.
-    async fn run(&self, frame: &[u8], step: &str) -> StepResult {
-        let _room = self.room.acquire().await.map_err(failed)?;
-        let mut worker = self.worker().await?;
-        match worker.run(frame, step).await {
-            Ok(came) => {
-                self.give_back(worker);
-                came
-            }
-            Err(broken) => Err(why(broken, worker).await),
-        }
-    }
-
-    /// Takes a worker that waits, the one that worked last, or starts one.
-    async fn worker(&self) -> StepResult<Worker> {
-        let idle = || self.idle.lock().unwrap_or_else(PoisonError::into_inner).pop();
-        while let Some(mut worker) = idle() {
-            match worker.is_ready() {
-                Ok(true) => return Ok(worker),
-                // It died while it waited: nobody misses it.
-                Ok(false) => {}
-                Err(error) => return Err(no_worker(&error)),
-            }
-        }
-        let Described { memory, tasks_max, .. } = self.described;
-        let mut worker = Worker::start(memory, tasks_max).map_err(|e| no_worker(&e))?;
-        match task::within(START_MAX, worker.greet()).await {
-            Some(Ok(())) => Ok(worker),
-            Some(Err(broken)) => Err(why(broken, worker).await),
-            None => {
-                let why = "its worker did not say hello: worker::init must come first in main";
-                Err(failed(why))
-            }
-        }
-    }
-
-    fn give_back(&self, mut worker: Worker) {
-        worker.tasks_left = worker.tasks_left.map(|left| left.saturating_sub(1));
-        if worker.tasks_left == Some(0) {
-            worker.retire();
-        } else {
-            self.idle.lock().unwrap_or_else(PoisonError::into_inner).push(worker);
-        }
-    }
-}
-
-fn no_worker(error: &io::Error) -> StepError {
-    failed(format!("no worker can be started: {error}"))
-}
-
-/// Ends a worker, and says how it failed its task.
-async fn why(broken: Broken, worker: Worker) -> StepError {
-    let (status, said) = worker.end().await;
-    let how = match (broken, status) {
-        (Broken::Refused(why) | Broken::Garbage(why), _) => format!("its worker is none: {why}"),
-        (Broken::Ended, Some(status)) => format!("its worker ended: {status}"),
-        (Broken::Ended, None) => "its worker ended".into(),
-    };
-    failed(if said.is_empty() { how } else { format!("{how}: {said}") })
-}
-
-fn failed(how: impl Into<BoxError>) -> StepError {
-    StepError::Exception(Exception::new("worker", how))
+fn pool_of(described: Described) -> Arc<Pool> {
+    let Described { workers, tasks_max, memory } = described;
+    let mut pools = POOLS.lock().unwrap_or_else(PoisonError::into_inner);
+    let new = || Arc::new(Pool::new(workers, tasks_max, memory));
+    Arc::clone(pools.entry(described).or_insert_with(new))
 }

@@ -152,6 +152,17 @@ pub(crate) fn program() -> Option<&'static Path> {
     PROGRAM.get_or_init(|| env::current_exe().ok()).as_deref()
 }
 
+/// Returns what a worker is started from: the program's file, or where that is gone, what the
+/// system keeps of it while it runs.
+pub(crate) fn to_start() -> Option<&'static Path> {
+    let kept = Path::new("/proc/self/exe");
+    match program() {
+        Some(file) if file.exists() || !kept.exists() => Some(file),
+        // Opened by the child, in which it still is what runs here.
+        _ => kept.exists().then_some(kept),
+    }
+}
+
 /// Returns what tells this program file from another: its version, its length and when it was
 /// written.
 pub(crate) fn build() -> &'static str {
