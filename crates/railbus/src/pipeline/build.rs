@@ -4,6 +4,7 @@ use super::{
     check::{Checked, check},
     compile::compile,
     into::IntoStep,
+    names::check_kept,
     observe::Observer,
     parts::{Given, Pipeline, Plan, StepDef},
     resolve::resolve,
@@ -229,8 +230,9 @@ impl PipelineBuilder {
 
     /// Keeps its runs in the bus's journal, as [`Run::journal`](super::Run::journal) does, under an
     /// id of their own: `NAME:EVENT` for a run that an event caused, so that an event that comes
-    /// again after its process died goes on where the run was. One that did not succeed runs anew
-    /// when the event is tried again, as `NAME:EVENT#2`.
+    /// again after its process died goes on where the run was, and waits while that is still held.
+    /// One that did not succeed runs anew when the event is tried again, as `NAME:EVENT#2`. As a step
+    /// of another pipeline it is kept with that, or not at all.
     ///
     /// # Examples
     /// ```
@@ -314,7 +316,8 @@ impl PipelineBuilder {
     /// way to it, or what is of another type, a binding is of a value that the step doesn't need, a
     /// value's name is empty, members of a group leave a value of one name, a branch can't be
     /// reached or is there twice, a jump leads to no step of the pipeline or out of a group, a state
-    /// is missing, or a retry policy or an executor has a wrong key.
+    /// is missing, a retry policy or an executor has a wrong key, or its runs are to be kept and a
+    /// value is [`Opaque`](crate::step::Opaque).
     pub fn build(mut self) -> Result<Pipeline> {
         let line = match self.problem.take() {
             Some(problem) => Err(problem),
@@ -344,7 +347,7 @@ impl PipelineBuilder {
         let names = nodes.iter().map(|node| node.def.name());
         let observer = bus.map(|bus| Observer::new(&bus, &name, names, values));
         let shape = OnceLock::new();
-        Ok(Pipeline(Arc::new(Plan {
+        let plan = Plan {
             name,
             nodes,
             wanted,
@@ -357,7 +360,11 @@ impl PipelineBuilder {
             journal,
             lease,
             shape,
-        })))
+        };
+        if plan.journal.is_some() {
+            check_kept(&plan)?;
+        }
+        Ok(Pipeline(Arc::new(plan)))
     }
 }
 

@@ -1,16 +1,20 @@
 //! Durable runs: begun under an id, gone on with where they were left, refused if the graph is
 //! another one.
 
-use super::{lane::Cause, log::Log, parts::Pipeline};
+use super::{
+    lane::Cause,
+    log::Log,
+    parts::{Limits, Pipeline},
+};
 use crate::{
-    cancel::Cancel,
     error::{Error, ErrorKind, Result},
     event::Event,
     id::{derived_id, new_id},
     journal::{Begun, Journal, NewRun, RunEnd, RunInfo, RunLease, RunState},
     step::Store,
+    task,
 };
-use std::{sync::Arc, time::Duration};
+use std::{collections::HashSet, sync::Arc, time::Duration};
 
 /// How long a run is held without a sign of life, unless it says otherwise.
 pub(super) const LEASE: Duration = Duration::from_secs(30);
@@ -19,8 +23,15 @@ pub(super) const LEASE: Duration = Duration::from_secs(30);
 /// have it.
 const EVENT: &str = "railbus:event";
 
+/// How many steps, and lines of them, the difference between two graphs shows.
+const SHOWN_MAX: usize = 40;
+
 /// How often a run for an event begins anew under another id: more than any policy tries.
 const AGAIN_MAX: u32 = 1_000;
+
+/// How often whoever has an event looks whether the run for it can be had.
+const LOOK_MIN: Duration = Duration::from_millis(10);
+const LOOK_MAX: Duration = Duration::from_millis(500);
 
 /// Where a run is kept, and under which id.
 #[derive(Clone, Debug)]
@@ -36,7 +47,7 @@ pub(super) struct Durable {
 /// A run that is kept, as it begins or goes on.
 pub(super) struct Opened {
     pub(super) id: String,
-    pub(super) log: Log,
+    pub(super) log: Arc<Log>,
     pub(super) store: Store,
     // What caused it, also where it goes on without.
     pub(super) event: Option<Event>,
@@ -53,7 +64,7 @@ impl Durable {
         pipeline: &Pipeline,
         mut store: Store,
         cause: Cause<'_>,
-        cancel: Cancel,
+        limits: &Limits,
     ) -> Result<Opened> {
         if let Some(event) = cause.event {
             store.set(EVENT, event.clone());
@@ -64,8 +75,8 @@ impl Durable {
             (None, Some(event)) => (format!("{}:{}", pipeline.name(), event.id()), true),
             (None, None) => (new_id(), false),
         };
-        let mut id = first.clone();
-        for again in 2..AGAIN_MAX {
+        let (mut id, mut again) = (first.clone(), 1);
+        while again < AGAIN_MAX {
             if self.is_resumed && self.journal.find(&id).await.map_err(named)?.is_none() {
                 let error = Error::new(ErrorKind::NotFound, "resume", "there is no such run");
                 return Err(named(error).with("run", &id));
@@ -73,14 +84,23 @@ impl Durable {
             match self.begin(pipeline, &id, &store).await.map_err(named)? {
                 // The event comes again, since the run for it did not succeed: this is another run.
                 Held::Over(RunEnd::Failure | RunEnd::Exception | RunEnd::Cancelled) if is_event => {
+                    again += 1;
                     id = format!("{first}#{again}");
                 }
                 Held::Over(_) => {
-                    return self.opened(pipeline, id, None, cancel).await.map_err(named);
+                    return self.opened(pipeline, id, None, limits).await.map_err(named);
                 }
                 Held::Ours(lease) => {
-                    return self.opened(pipeline, id, Some(lease), cancel).await.map_err(named);
+                    return self.opened(pipeline, id, Some(lease), limits).await.map_err(named);
                 }
+                // The event is ours: whoever has the run is at its end, or dead.
+                Held::Elsewhere(other) if is_event => {
+                    let wait = other.lease_left.clamp(LOOK_MIN, LOOK_MAX);
+                    let held = |_| named(elsewhere(&id, &other));
+                    let waiting = task::sleep("journal", wait).map_err(held)?;
+                    limits.bound(None, waiting).await.map_err(|_| named(elsewhere(&id, &other)))?;
+                }
+                Held::Elsewhere(other) => return Err(named(elsewhere(&id, &other))),
             }
         }
         let error = Error::new(ErrorKind::Overloaded, "journal", "the event has too many runs");
@@ -96,13 +116,7 @@ impl Durable {
         match self.journal.begin(&run).await? {
             Begun::New(lease) | Begun::Resumed(lease) => Ok(Held::Ours(lease)),
             Begun::Finished(RunInfo { state: RunState::Ended(how), .. }) => Ok(Held::Over(how)),
-            Begun::Elsewhere(other) => {
-                let error = Error::new(ErrorKind::Stale, "journal", "someone else runs it");
-                let left = other.lease_left;
-                let hint =
-                    format!("it can be taken over in {left:?}, unless it shows a sign of life");
-                Err(error.with("run", id).with("owner", other.owner).hint(hint))
-            }
+            Begun::Elsewhere(other) => Ok(Held::Elsewhere(other)),
             Begun::OtherShape { shape: before, .. } => Err(other_graph(id, &before, shape)),
             other => {
                 let why = format!("the journal says what is not known here: {other:?}");
@@ -116,7 +130,7 @@ impl Durable {
         pipeline: &Pipeline,
         id: String,
         lease: Option<RunLease>,
-        cancel: Cancel,
+        limits: &Limits,
     ) -> Result<Opened> {
         let Some(run) = self.journal.load(&id).await? else {
             let error = Error::new(ErrorKind::NotFound, "journal", "the run is gone");
@@ -125,7 +139,8 @@ impl Durable {
         if *run.shape != **pipeline.shape() {
             return Err(other_graph(&id, &run.shape, pipeline.shape()));
         }
-        let log = Log::of(Arc::clone(&self.journal), lease, &run, cancel);
+        let log = Log::of(Arc::clone(&self.journal), lease, &run, limits.clone());
+        let log = Arc::new(log);
         let mut store = run.input;
         let event = store.value(EVENT).map(|event| event.get::<Event>()).transpose()?;
         store.delete(EVENT);
@@ -137,22 +152,54 @@ impl Durable {
 enum Held {
     Ours(RunLease),
     Over(RunEnd),
+    Elsewhere(RunInfo),
+}
+
+fn elsewhere(id: &str, other: &RunInfo) -> Error {
+    let left = Duration::from_millis(other.lease_left.as_millis().try_into().unwrap_or(u64::MAX));
+    let error = Error::new(ErrorKind::Stale, "journal", "someone else runs it").with("run", id);
+    let error = error.with("owner", &other.owner).with("held for", format!("{left:?}"));
+    error.hint("it can be taken over then, unless it shows a sign of life")
 }
 
 fn other_graph(id: &str, before: &str, now: &str) -> Error {
-    let why = format!("the run was begun with another graph:\n{}", difference(before, now));
+    let why = format!("the run was begun with another graph: {}", difference(before, now));
     let error = Error::new(ErrorKind::Changed, "journal", why).with("run", id);
     error.hint("go on with the program that began it, or cancel it: railbus runs cancel")
 }
 
-/// Shows what one text has and another has not, line by line.
+/// Shows what one graph has and another has not: steps by their names, then their lines.
 fn difference(before: &str, now: &str) -> String {
-    let (old, new): (Vec<_>, Vec<_>) = (before.lines().collect(), now.lines().collect());
-    let gone = old.iter().filter(|line| !new.contains(line)).map(|line| format!("- {line}"));
-    let come = new.iter().filter(|line| !old.contains(line)).map(|line| format!("+ {line}"));
-    let lines: Vec<String> = gone.chain(come).collect();
-    match lines.is_empty() {
-        true => "the same steps in another order".into(),
-        false => lines.join("\n"),
+    fn name(line: &str) -> &str {
+        line.split(' ').next().unwrap_or(line)
     }
+    let (old, new): (HashSet<_>, HashSet<_>) = (before.lines().collect(), now.lines().collect());
+    let gone: Vec<_> = before.lines().filter(|line| !new.contains(line)).collect();
+    let come: Vec<_> = now.lines().filter(|line| !old.contains(line)).collect();
+    if gone.is_empty() && come.is_empty() {
+        return "the same steps in another order".into();
+    }
+    let (less, more): (HashSet<_>, HashSet<_>) = (
+        gone.iter().map(|line| name(line)).collect(),
+        come.iter().map(|line| name(line)).collect(),
+    );
+    let names = |lines: &[&str], what: &str, takes: &dyn Fn(&str) -> bool| {
+        let names: Vec<_> = lines.iter().map(|line| name(line)).filter(|n| takes(n)).collect();
+        let shown = names[..names.len().min(SHOWN_MAX)].join(", ");
+        let rest = if names.len() > SHOWN_MAX { ", .." } else { "" };
+        (!names.is_empty()).then(|| format!("{what} {shown}{rest}"))
+    };
+    let said = [
+        names(&gone, "removed", &|name| !more.contains(name)),
+        names(&come, "added", &|name| !less.contains(name)),
+        names(&gone, "changed", &|name| more.contains(name)),
+    ];
+    let said = said.into_iter().flatten().collect::<Vec<_>>().join("; ");
+    let lines = gone.iter().map(|line| format!("- {line}"));
+    let lines: Vec<_> = lines.chain(come.iter().map(|line| format!("+ {line}"))).collect();
+    let rest = match lines.len().saturating_sub(SHOWN_MAX) {
+        0 => String::new(),
+        n => format!("\n.. and {n} lines more"),
+    };
+    format!("{said}\n{}{rest}", lines[..lines.len().min(SHOWN_MAX)].join("\n"))
 }

@@ -177,9 +177,15 @@ impl Inner<'_> {
                 Err(StepError::Exception(Exception::new("panic", why)))
             })
         };
-        let goes_on = repeat.goes_on.as_ref().map_or(Ok(true), ask)?;
-        let ends = repeat.until.as_ref().map_or(Ok(false), ask)?;
-        Ok(goes_on && !ends)
+        let decide = || {
+            let goes_on = repeat.goes_on.as_ref().map_or(Ok(true), ask)?;
+            let ends = repeat.until.as_ref().map_or(Ok(false), ask)?;
+            Ok(goes_on && !ends)
+        };
+        match self.going.log.filter(|_| repeat.goes_on.is_some() || repeat.until.is_some()) {
+            Some(log) => log.decide(self.going.prefix, &format!("{}?", self.name), decide).0,
+            None => decide(),
+        }
     }
 
     async fn each(
@@ -217,6 +223,13 @@ impl Inner<'_> {
         }
     }
 
+    /// Tells whether a run that is kept, and is not given up itself, had begun with an item.
+    fn began(&self, place: usize) -> bool {
+        let log = self.going.log.filter(|log| log.limits.over().is_none());
+        let item = format!("{}{}/", self.name, Time::Item(place));
+        log.is_some_and(|log| log.knows(self.going.prefix, &item))
+    }
+
     /// Runs the pipeline for each item, so many at once.
     async fn run_items(
         &self,
@@ -229,9 +242,9 @@ impl Inner<'_> {
         let item = each.item.as_deref().unwrap_or_default();
         // What ended or panicked once is not asked again.
         let mut items = Some(items.enumerate());
-        let mut running = FuturesUnordered::new();
+        let (mut running, mut begun) = (FuturesUnordered::new(), 0);
         loop {
-            while running.len() < at_once && self.limits.over().is_none() {
+            while running.len() < at_once && (self.limits.over().is_none() || self.began(begun)) {
                 let Some(source) = &mut items else { break };
                 // It is the program's, and may panic.
                 let next = catch_unwind(AssertUnwindSafe(|| source.next()));
@@ -249,6 +262,7 @@ impl Inner<'_> {
                 };
                 let mut store = given.clone();
                 store.keep(item, value);
+                begun = place + 1;
                 running.push(async move { (place, self.run(store, Time::Item(place)).await) });
             }
             let Some((place, report)) = running.next().await else { return };

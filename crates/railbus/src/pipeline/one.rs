@@ -1,9 +1,8 @@
 //! Running one step of a pipeline: its tries, its value, and telling of it.
 
 use super::{
-    kept::{again, kept},
+    kept::Asked,
     lane::{Cut, Lane},
-    log::Log,
     observe::Told,
     once::{Along, Around, Came, One, panicked},
     parts::{Kept, Work},
@@ -32,47 +31,20 @@ impl One<'_> {
     /// follows.
     pub(super) async fn run(self, lane: &mut Lane) -> Came {
         match self.going.log {
-            None => self.run_now(lane).await,
+            None => self.run_now(lane, Asked::now()).await,
             Some(log) => Box::pin(self.run_kept(log, lane)).await,
         }
     }
 
-    async fn run_kept(self, log: &Log, lane: &mut Lane) -> Came {
-        let (def, index) = (self.def(), self.index);
-        if !matches!(def.work, Work::Step(_)) {
-            // Its own steps are recorded.
-            return self.run_now(lane).await;
-        }
-        let (place, known) = log.arrive(self.going.prefix, &def.name);
-        if let Some(record) = known {
-            lane.bound = None;
-            for name in record.values.names() {
-                if let Some(value) = record.values.value(name) {
-                    Arc::make_mut(&mut lane.store).keep(name, value.clone());
-                }
-            }
-            let (visit, came) = again(&record, index);
-            lane.trail.push(visit);
-            return came;
-        }
-        let came = self.run_now(lane).await;
-        let mut values = Store::new();
-        if let Some(value) =
-            lane.store.value(&def.output).filter(|_| !matches!(came, Came::LeftOut))
-        {
-            values.keep(&def.output, value.clone());
-        }
-        if let Some(record) = lane.trail.last().and_then(|visit| kept(visit, &came, values)) {
-            log.record(place, record).await;
-        }
-        came
-    }
-
     /// Runs the step as often as its policy allows, keeps its value, and notes what it came to.
-    async fn run_now(self, lane: &mut Lane) -> Came {
+    pub(super) async fn run_now(self, lane: &mut Lane, mut asked: Asked<'_>) -> Came {
         let bound = lane.bound.take();
         let bindings = bound.as_ref().unwrap_or(&self.def().bindings);
-        match self.is_run(Around { store: &lane.store, bindings, step_try: 1 }) {
+        let is_run = match asked.is_known {
+            true => Ok(None),
+            false => self.is_run(Around { store: &lane.store, bindings, step_try: 1 }),
+        };
+        match is_run {
             Ok(None) => {}
             Ok(Some((came, value, reason))) => {
                 if let Some(value) = value {
@@ -85,9 +57,10 @@ impl One<'_> {
                 return self.ended(lane, Came::Not(error), 0, start, Along::default()).await;
             }
         }
-        if self.def().once.is_some() {
-            return Box::pin(self.run_once(lane, bindings)).await;
+        if self.def().once.is_some() && !asked.is_known {
+            return Box::pin(self.run_once(lane, bindings, asked)).await;
         }
+        asked.runs();
         let (start, mut along) = (self.starts(lane, bindings).await, Along::default());
         let (came, tries) = self.tries(&lane.store, bindings, start, &mut along).await;
         self.ended(lane, came, tries, start, along).await
@@ -103,10 +76,16 @@ impl One<'_> {
     }
 
     /// Runs the step if no run before did; else takes what it left then.
-    async fn run_once(self, lane: &mut Lane, bindings: &Arc<Bindings>) -> Came {
+    async fn run_once(
+        self,
+        lane: &mut Lane,
+        bindings: &Arc<Bindings>,
+        mut asked: Asked<'_>,
+    ) -> Came {
         let cell = self.def().fitted();
         let mut ran = None;
         let work = async {
+            asked.runs();
             let (start, mut along) = (self.starts(lane, bindings).await, Along::default());
             let (came, tries) = self.tries(&lane.store, bindings, start, &mut along).await;
             let value = match &came {
@@ -157,7 +136,7 @@ impl One<'_> {
         came
     }
 
-    fn note<'l>(
+    pub(super) fn note<'l>(
         &self,
         lane: &'l mut Lane,
         status: StepStatus,
@@ -329,9 +308,13 @@ impl One<'_> {
                 catch_unwind(AssertUnwindSafe(|| retry.covers(kind, &**error))).unwrap_or(false)
             };
             let retry = def.retry.as_ref().filter(covers);
-            let Some(wait) = retry.and_then(|retry| retry.wait_after(step_try)) else {
-                return (came, step_try);
+            let wait = retry.and_then(|retry| retry.wait_after(step_try));
+            let wait = match (self.going.log, &def.work) {
+                // What its steps came to is recorded, and so must be that they run again.
+                (Some(log), Work::Sub(_)) if def.retry.is_some() => self.tries_again(log, wait),
+                _ => wait,
             };
+            let Some(wait) = wait else { return (came, step_try) };
             let waiting = match task::sleep("retry", wait) {
                 Ok(waiting) => waiting,
                 Err(no) => return (Came::Not(not_again(no, came)), step_try),

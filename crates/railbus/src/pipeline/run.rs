@@ -2,7 +2,9 @@
 
 use super::{
     durable::{Durable, LEASE, Opened},
-    lane::{Cause, Going},
+    lane::{Cause, Going, given_up},
+    log::Log,
+    names::check_kept,
     parts::{Limits, Pipeline},
     report::RunReport,
     status::Status,
@@ -16,6 +18,7 @@ use crate::{
     journal::RunEnd,
     payload::RawPayload,
     step::{Exception, StepError, Store},
+    task,
 };
 use futures_util::future::BoxFuture;
 use std::{
@@ -216,13 +219,17 @@ impl Run {
     /// that is recorded. A run that has ended comes to the same report, and runs nothing.
     ///
     /// A step that was under way runs again. Values must be encodable, and steps do the same for the
-    /// same values, conditions too. Someone else who runs it, a graph that has changed since (the
-    /// difference is shown), and whatever the journal can't do are exceptions of kind `journal`.
+    /// same values; whether one is left out, repeats or is tried again is recorded with them. What the
+    /// run was given when it began counts, not what the same call gives later. Someone else who runs
+    /// it, as a stale error that says who and for how long, a graph that has changed since (the
+    /// difference is shown), and whatever the journal can't do, with the step that was not recorded,
+    /// are exceptions of kind `journal`.
     /// The graph is its steps' names, what they need and leave, the ways between them, how groups are
     /// judged, and what ends a run; how often a step is tried, where and how long may change.
     ///
     /// # Errors
-    /// Returns an unsupported error if the bus keeps no journal.
+    /// Returns an unsupported error if the bus keeps no journal, a config error if a step leaves what
+    /// is [`Opaque`](crate::step::Opaque).
     ///
     /// # Examples
     /// ```
@@ -243,13 +250,18 @@ impl Run {
     /// ```
     pub fn journal(self, bus: &Bus, id: impl Into<String>) -> Result<Self> {
         let (journal, id, is_resumed) = (bus.journal()?, Some(id.into()), false);
+        if let State::Asked(Some(ask)) = &self.0 {
+            check_kept(&ask.pipeline.0)?;
+        }
         Ok(self.with(|ask| {
             ask.durable = Some(Durable { journal, id, lease: LEASE, is_resumed });
         }))
     }
 
     /// Sets for how long a run that is kept is held without a sign of life (default 30 s): then
-    /// anyone may take it over.
+    /// anyone may take it over. A sign of life is each record, and a renewal every third of it, by
+    /// which the run also hears that someone elsewhere asked for its end. On a runtime with one
+    /// thread a step that holds that thread for longer loses the run: give it an executor.
     ///
     /// # Examples
     /// ```
@@ -277,8 +289,7 @@ impl Ask {
             return pipeline.go(Arc::new(store), going).await;
         };
         let limits = limits.apart();
-        let cancel = limits.cancel.clone().unwrap_or_default();
-        let opened = durable.open(&pipeline, store, cause, cancel).await;
+        let opened = durable.open(&pipeline, store, cause, &limits).await;
         let Opened { id, log, store, event: before } = match opened {
             Ok(opened) => opened,
             Err(error) => return pipeline.not_begun(error),
@@ -286,21 +297,36 @@ impl Ask {
         let cause = Cause { event: event.as_ref().or(before.as_ref()), attempt };
         let going =
             Going { plan, cause, limits: &limits, watch: None, log: Some(&log), prefix: "" };
-        let mut report = tokio::select! {
-            biased;
-            report = pipeline.go(Arc::new(store), going) => report,
-            never = log.keep_alive() => never,
-        };
-        report.id = Some(id);
-        if log.broken().is_none() {
-            let error = report.failed.as_ref().map(|(_, error)| error);
-            if let Err(error) = log.end(report.status().into(), error).await {
-                report.failed =
-                    Some((None, StepError::Exception(Exception::new("journal", error))));
-                report.cancelled = None;
-            }
+        let alive = log.keep_alive();
+        if alive.is_some() {
+            // What was spawned last is this thread's to begin: it must before a step holds the thread.
+            task::breathe().await;
         }
+        let mut report = pipeline.go(Arc::new(store), going).await;
+        drop(alive);
+        report.id = Some(id);
+        report.is_kept(&log).await;
         report
+    }
+}
+
+impl RunReport {
+    /// Has the journal keep how the run ended; tells if it can't.
+    async fn is_kept(&mut self, log: &Log) {
+        if log.broken().is_some() {
+            return log.release().await;
+        }
+        if let Some((step, reason)) = log.given_up() {
+            self.failed = Some((step.clone(), given_up(reason)));
+            self.cancelled = Some((step, reason));
+        }
+        let error = self.failed.as_ref().map(|(_, error)| error);
+        let step = self.cancelled.as_ref().and_then(|(step, _)| step.as_deref());
+        if let Err(error) = log.end(self.status().into(), error, step).await {
+            let error = StepError::Exception(Exception::new("journal", error));
+            (self.failed, self.cancelled) = (Some((None, error)), None);
+            log.release().await;
+        }
     }
 }
 
