@@ -102,15 +102,8 @@ async fn open(place: &Path) -> (Bus, Arc<dyn Journal>) {
 async fn run(place: &Path, which: &str) {
     let (bus, _) = open(place).await;
     let pipeline = if which == "endless" { endless() } else { line() };
-    let report = loop {
-        let run = pipeline.run(store! {}).journal(&bus, "run").unwrap();
-        let report = run.lease(LEASE).await;
-        if which != "take" || !report.to_string().contains("someone else runs it") {
-            break report;
-        }
-        // sleep: the lease of the one that was stopped ends by time alone.
-        tokio::time::sleep(Duration::from_millis(10)).await;
-    };
+    let run = pipeline.run(store! {}).journal(&bus, "run").unwrap().lease(LEASE);
+    let report = if which == "take" { run.when_free().await } else { run.await };
     let kind = match report.error() {
         Some(StepError::Exception(exception)) => {
             exception.error.downcast_ref::<railbus::Error>().map(railbus::Error::kind)

@@ -29,7 +29,7 @@ const SHOWN_MAX: usize = 40;
 /// How often a run for an event begins anew under another id: more than any policy tries.
 const AGAIN_MAX: u32 = 1_000;
 
-/// How often whoever has an event looks whether the run for it can be had.
+/// How often whoever waits for a run looks whether it can be had.
 const LOOK_MIN: Duration = Duration::from_millis(10);
 const LOOK_MAX: Duration = Duration::from_millis(500);
 
@@ -42,6 +42,8 @@ pub(super) struct Durable {
     pub(super) lease: Duration,
     // Whether the run must be there already.
     pub(super) is_resumed: bool,
+    // Whether it waits for a run that someone else holds.
+    pub(super) waits: bool,
 }
 
 /// A run that is kept, as it begins or goes on.
@@ -93,8 +95,8 @@ impl Durable {
                 Held::Ours(lease) => {
                     return self.opened(pipeline, id, Some(lease), limits).await.map_err(named);
                 }
-                // The event is ours: whoever has the run is at its end, or dead.
-                Held::Elsewhere(other) if is_event => {
+                // If the event is ours, whoever has the run is at its end, or dead.
+                Held::Elsewhere(other) if is_event || self.waits => {
                     let wait = other.lease_left.clamp(LOOK_MIN, LOOK_MAX);
                     let held = |_| named(elsewhere(&id, &other));
                     let waiting = task::sleep("journal", wait).map_err(held)?;

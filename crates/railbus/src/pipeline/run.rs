@@ -111,9 +111,9 @@ impl Pipeline {
     fn ask(&self, store: Store, event: Option<Event>, attempt: u32) -> Ask {
         let limits = Limits { cancel: None, deadline: None };
         let journal = self.0.journal.clone();
-        let (id, is_resumed) = (None, false);
+        let (id, is_resumed, waits) = (None, false, false);
         let lease = self.0.lease.unwrap_or(LEASE);
-        let durable = journal.map(|journal| Durable { journal, id, lease, is_resumed });
+        let durable = journal.map(|journal| Durable { journal, id, lease, is_resumed, waits });
         Ask { pipeline: self.clone(), store, event, attempt, limits, durable }
     }
 
@@ -249,12 +249,12 @@ impl Run {
     /// # Ok::<(), railbus::Error>(()) }).unwrap();
     /// ```
     pub fn journal(self, bus: &Bus, id: impl Into<String>) -> Result<Self> {
-        let (journal, id, is_resumed) = (bus.journal()?, Some(id.into()), false);
+        let (journal, id, is_resumed, waits) = (bus.journal()?, Some(id.into()), false, false);
         if let State::Asked(Some(ask)) = &self.0 {
             check_kept(&ask.pipeline.0)?;
         }
         Ok(self.with(|ask| {
-            ask.durable = Some(Durable { journal, id, lease: LEASE, is_resumed });
+            ask.durable = Some(Durable { journal, id, lease: LEASE, is_resumed, waits });
         }))
     }
 
@@ -274,6 +274,25 @@ impl Run {
         self.with(|ask| {
             if let Some(durable) = &mut ask.durable {
                 durable.lease = lease;
+            }
+        })
+    }
+
+    /// Waits for a run that is kept and that someone else runs (default: that is a stale error): until
+    /// they end it, then to the same report; until they show no sign of life for its lease, then to
+    /// go on with it. Needs a runtime with a clock.
+    ///
+    /// # Examples
+    /// ```
+    /// # async fn go_on(bus: railbus::Bus, pipeline: railbus::Pipeline) -> railbus::Result<()> {
+    /// // Its process was killed a moment ago, and holds it for a while still.
+    /// let report = pipeline.resume(&bus, "order-7")?.when_free().await;
+    /// # Ok(()) }
+    /// ```
+    pub fn when_free(self) -> Self {
+        self.with(|ask| {
+            if let Some(durable) = &mut ask.durable {
+                durable.waits = true;
             }
         })
     }

@@ -68,6 +68,37 @@ async fn a_key_that_is_used_by_many_at_once_runs_its_steps_once() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn whoever_waits_for_a_key_comes_to_the_report_of_whoever_runs_it() {
+    let scene = Scene::new();
+    let buses = [scene.bus().await, scene.bus().await];
+    let pipeline = Pipeline::new("p").step(scene.says("a")).step(scene.says("b")).build().unwrap();
+    let tasks: Vec<_> = (0..10)
+        .map(|n| {
+            let run = pipeline.run(store! { "n" => n }).journal(&buses[n % 2], "order-7").unwrap();
+            tokio::spawn(run.when_free())
+        })
+        .collect();
+    let mut came = Vec::new();
+    for task in tasks {
+        let report = task.await.unwrap();
+        assert_eq!(report.status(), Status::Success, "{report}");
+        came.push(report.store().to_json().unwrap());
+    }
+    came.dedup();
+    assert_eq!((came.len(), scene.called().as_str()), (1, "a b"));
+    // One that waits can be given up.
+    let hang = Hang::default();
+    let held = Pipeline::new("held").step(StepDef::of(hang.clone())).build().unwrap();
+    let run = |bus| held.run(store! {}).journal(bus, "held").unwrap();
+    tokio::select! {
+        report = run(&buses[0]) => panic!("{report}"),
+        () = hang.reached() => {}
+    }
+    let report = run(&buses[1]).when_free().timeout(Duration::from_millis(30)).await;
+    assert_eq!(of(&report).kind(), ErrorKind::Stale, "{report}");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_step_that_holds_its_thread_for_longer_than_the_lease_keeps_the_run() {
     let scene = Scene::new();
     let (one, two) = (scene.bus().await, scene.bus().await);
