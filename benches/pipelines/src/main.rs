@@ -1,6 +1,7 @@
-//! Rows P1 to P6: runs of pipelines, beside the shortest code that does the same work.
+//! Rows P1 to P7: runs of pipelines, beside the shortest code that does the same work.
 
 mod built;
+mod kept;
 mod pools;
 mod processes;
 mod steps;
@@ -15,6 +16,8 @@ const ROWS: &harness::Rows = &[
     ("P4", pools::threads),
     ("P5", processes::one),
     ("P6", built::large),
+    ("P7", kept::full),
+    ("P7-normal", kept::normal),
 ];
 
 fn main() -> ExitCode {

@@ -89,11 +89,21 @@ impl Durable {
                     again += 1;
                     id = format!("{first}#{again}");
                 }
+                Held::New(lease) => {
+                    store.delete(EVENT);
+                    let log = Log::of(Arc::clone(&self.journal), Some(lease), None, limits.clone());
+                    return Ok(Opened { id, log: Arc::new(log), store, event: None });
+                }
                 Held::Over(_) => {
                     return self.opened(pipeline, id, None, limits).await.map_err(named);
                 }
                 Held::Ours(lease) => {
-                    return self.opened(pipeline, id, Some(lease), limits).await.map_err(named);
+                    let opened = self.opened(pipeline, id, Some(lease.clone()), limits).await;
+                    if opened.is_err() {
+                        // Whoever can read it need not wait.
+                        let _ = self.journal.release(&lease).await;
+                    }
+                    return opened.map_err(named);
                 }
                 // If the event is ours, whoever has the run is at its end, or dead.
                 Held::Elsewhere(other) if is_event || self.waits => {
@@ -116,7 +126,8 @@ impl Durable {
         (run.input, run.lease) = (store.clone(), self.lease);
         run.owner = format!("process {}", std::process::id());
         match self.journal.begin(&run).await? {
-            Begun::New(lease) | Begun::Resumed(lease) => Ok(Held::Ours(lease)),
+            Begun::New(lease) => Ok(Held::New(lease)),
+            Begun::Resumed(lease) => Ok(Held::Ours(lease)),
             Begun::Finished(RunInfo { state: RunState::Ended(how), .. }) => Ok(Held::Over(how)),
             Begun::Elsewhere(other) => Ok(Held::Elsewhere(other)),
             Begun::OtherShape { shape: before, .. } => Err(other_graph(id, &before, shape)),
@@ -141,7 +152,7 @@ impl Durable {
         if *run.shape != **pipeline.shape() {
             return Err(other_graph(&id, &run.shape, pipeline.shape()));
         }
-        let log = Log::of(Arc::clone(&self.journal), lease, &run, limits.clone());
+        let log = Log::of(Arc::clone(&self.journal), lease, Some(&run), limits.clone());
         let log = Arc::new(log);
         let mut store = run.input;
         let event = store.value(EVENT).map(|event| event.get::<Event>()).transpose()?;
@@ -152,6 +163,7 @@ impl Durable {
 
 /// Whose a run is.
 enum Held {
+    New(RunLease),
     Ours(RunLease),
     Over(RunEnd),
     Elsewhere(RunInfo),

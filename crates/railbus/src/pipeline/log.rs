@@ -48,18 +48,18 @@ pub(super) struct Place {
 }
 
 impl Log {
-    /// Takes up a run that was recorded so far.
+    /// Takes up a run that was recorded so far; none if it is new.
     pub(super) fn of(
         journal: Arc<dyn Journal>,
         lease: Option<RunLease>,
-        run: &Journaled,
+        run: Option<&Journaled>,
         limits: Limits,
     ) -> Self {
         let place = |record: &Record| (record.path.clone(), record.visit);
-        let records = run.records.iter().map(|recorded| recorded.record.clone());
+        let records = run.iter().flat_map(|run| &run.records).map(|one| one.record.clone());
         let known = records.map(|record| (place(&record), record)).collect();
-        let over = match (&lease, run.run.state) {
-            (None, RunState::Ended(how)) => Some((how, run.run.error.clone())),
+        let over = match (&lease, run.map(|run| (run.run.state, &run.run.error))) {
+            (None, Some((RunState::Ended(how), error))) => Some((how, error.clone())),
             _ => None,
         };
         let state = Mutex::new(State { known, ..State::default() });
