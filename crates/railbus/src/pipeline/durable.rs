@@ -79,22 +79,30 @@ impl Durable {
         };
         let (mut id, mut again) = (first.clone(), 1);
         while again < AGAIN_MAX {
-            if self.is_resumed && self.journal.find(&id).await.map_err(named)?.is_none() {
+            if self.is_resumed && !self.is_there(&id).await.map_err(named)? {
                 let error = Error::new(ErrorKind::NotFound, "resume", "there is no such run");
                 return Err(named(error).with("run", &id));
             }
             match self.begin(pipeline, &id, &store).await.map_err(named)? {
                 // The event comes again, since the run for it did not succeed: this is another run.
-                Held::Over(RunEnd::Failure | RunEnd::Exception | RunEnd::Cancelled) if is_event => {
-                    again += 1;
-                    id = format!("{first}#{again}");
+                Held::Over(
+                    RunEnd::Failure | RunEnd::Exception | RunEnd::Cancelled,
+                    is_called_off,
+                ) if is_event => {
+                    let next = format!("{first}#{}", again + 1);
+                    // Its end was asked for, and then it is not for a process that died to try again;
+                    // it is for who hands out its dead letter, which begins with the first try.
+                    if is_called_off && cause.attempt > 1 && !self.is_there(&next).await? {
+                        return self.opened(pipeline, id, None, limits).await.map_err(named);
+                    }
+                    (id, again) = (next, again + 1);
                 }
                 Held::New(lease) => {
                     store.delete(EVENT);
                     let log = Log::of(Arc::clone(&self.journal), Some(lease), None, limits.clone());
                     return Ok(Opened { id, log: Arc::new(log), store, event: None });
                 }
-                Held::Over(_) => {
+                Held::Over(..) => {
                     return self.opened(pipeline, id, None, limits).await.map_err(named);
                 }
                 Held::Ours(lease) => {
@@ -119,6 +127,10 @@ impl Durable {
         Err(named(error).with("run", first))
     }
 
+    async fn is_there(&self, id: &str) -> Result<bool> {
+        Ok(self.journal.find(id).await?.is_some())
+    }
+
     async fn begin(&self, pipeline: &Pipeline, id: &str, store: &Store) -> Result<Held> {
         let shape = pipeline.shape();
         let mut run = NewRun::new(id, pipeline.name(), &**shape);
@@ -128,7 +140,9 @@ impl Durable {
         match self.journal.begin(&run).await? {
             Begun::New(lease) => Ok(Held::New(lease)),
             Begun::Resumed(lease) => Ok(Held::Ours(lease)),
-            Begun::Finished(RunInfo { state: RunState::Ended(how), .. }) => Ok(Held::Over(how)),
+            Begun::Finished(RunInfo { state: RunState::Ended(how), cancel_asked, .. }) => {
+                Ok(Held::Over(how, cancel_asked))
+            }
             Begun::Elsewhere(other) => Ok(Held::Elsewhere(other)),
             Begun::OtherShape { shape: before, .. } => Err(other_graph(id, &before, shape)),
             other => {
@@ -165,7 +179,8 @@ impl Durable {
 enum Held {
     New(RunLease),
     Ours(RunLease),
-    Over(RunEnd),
+    // How, and whether someone asked for it.
+    Over(RunEnd, bool),
     Elsewhere(RunInfo),
 }
 

@@ -38,6 +38,8 @@ struct State {
     // Decisions, to be recorded with the next step: nothing that is kept rests on them before.
     decided: Vec<Record>,
     broken: Option<Error>,
+    // Whether someone asked for its end.
+    is_called_off: bool,
 }
 
 /// A place in a run: a step there, and which time it is.
@@ -62,7 +64,8 @@ impl Log {
             (None, Some((RunState::Ended(how), error))) => Some((how, error.clone())),
             _ => None,
         };
-        let state = Mutex::new(State { known, ..State::default() });
+        let is_called_off = over.is_some() && run.is_some_and(|run| run.run.cancel_asked);
+        let state = Mutex::new(State { known, is_called_off, ..State::default() });
         Self { journal, lease, over, state, limits }
     }
 
@@ -193,7 +196,7 @@ impl Log {
     fn heed(&self, told: Result<Told, Error>) {
         match told {
             Ok(Told::GoOn) => return,
-            Ok(Told::Cancel) => {}
+            Ok(Told::Cancel) => self.state().is_called_off = true,
             Err(error) => {
                 let mut state = self.state();
                 state.broken = state.broken.take().or(Some(error));
@@ -202,6 +205,11 @@ impl Log {
         if let Some(cancel) = &self.limits.cancel {
             cancel.cancel();
         }
+    }
+
+    /// Tells whether someone asked for the end of the run.
+    pub(super) fn is_called_off(&self) -> bool {
+        self.state().is_called_off
     }
 
     /// Returns why the run can't be kept any more, if it can't.

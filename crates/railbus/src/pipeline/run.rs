@@ -223,7 +223,9 @@ impl Run {
     /// run was given when it began counts, not what the same call gives later. Someone else who runs
     /// it, as a stale error that says who and for how long, a graph that has changed since (the
     /// difference is shown), and whatever the journal can't do, with the step that was not recorded,
-    /// are exceptions of kind `journal`.
+    /// are exceptions of kind `journal`. A run that is given up has ended; one that is dropped is left, as
+    /// if its process had died.
+    ///
     /// The graph is its steps' names, what they need and leave, the ways between them, how groups are
     /// judged, and what ends a run; how often a step is tried, where and how long may change.
     ///
@@ -254,11 +256,13 @@ impl Run {
             check_kept(&ask.pipeline.0)?;
         }
         Ok(self.with(|ask| {
-            ask.durable = Some(Durable { journal, id, lease: LEASE, is_resumed, waits });
+            let lease = ask.pipeline.0.lease.unwrap_or(LEASE);
+            ask.durable = Some(Durable { journal, id, lease, is_resumed, waits });
         }))
     }
 
-    /// Sets for how long a run that is kept is held without a sign of life (default 30 s): then
+    /// Sets for how long a run that is kept is held without a sign of life (default what its pipeline
+    /// says, else 30 s): then
     /// anyone may take it over. A sign of life is each record, and a renewal every third of it, by
     /// which the run also hears that someone elsewhere asked for its end. On a runtime with one
     /// thread a step that holds that thread for longer loses the run: give it an executor.
@@ -339,6 +343,7 @@ impl RunReport {
             self.failed = Some((step.clone(), given_up(reason)));
             self.cancelled = Some((step, reason));
         }
+        self.is_called_off = self.cancelled.is_some() && log.is_called_off();
         let error = self.failed.as_ref().map(|(_, error)| error);
         let step = self.cancelled.as_ref().and_then(|(step, _)| step.as_deref());
         if let Err(error) = log.end(self.status().into(), error, step).await {

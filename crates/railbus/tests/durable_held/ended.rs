@@ -177,3 +177,50 @@ async fn a_store_that_may_not_be_written_any_more_stops_the_run_and_names_the_st
     let again = again.step(scene.says("z")).build().unwrap().resume(&bus, "run").unwrap().await;
     assert_eq!((again.status(), scene.called().as_str()), (Status::Success, "z"), "{again}");
 }
+
+#[tokio::test]
+async fn an_event_whose_run_was_cancelled_elsewhere_is_not_tried_again_until_it_is_redriven() {
+    let (scene, hang) = (Scene::new(), Hang::default());
+    let (bus, other) = (scene.bus().await, scene.bus().await);
+    let pipeline = Pipeline::new("p").step(scene.says("a")).step(StepDef::of(hang.clone()));
+    let pipeline = pipeline.durable(&bus).lease(LEASE).build().unwrap();
+    let retry = railbus::Retry::attempts(5).backoff_factor(Duration::from_millis(1));
+    bus.on("order").group("g").retry(retry).run(pipeline).await.unwrap();
+    bus.publish(railbus::Event::new("order").id("e-1")).await.unwrap();
+    hang.reached().await;
+    assert_eq!(other.journal().unwrap().cancel("p:e-1").await.unwrap(), RunState::Running);
+    bus.idle().await.unwrap();
+    assert_eq!(scene.called(), "a");
+    let keeper = other.keeper().unwrap();
+    let letters = keeper.letters(&railbus::backend::LetterFilter::default()).await.unwrap();
+    assert!(letters[0].reason.contains("the run was cancelled"), "{}", letters[0].reason);
+    assert_eq!((letters.len(), letters[0].attempts), (1, 1));
+    // Whoever hands it out again wants it.
+    keeper.redrive(&[letters[0].id.clone()]).await.unwrap();
+    bus.idle().await.unwrap();
+    assert_eq!(scene.called(), "a");
+    let run = other.journal().unwrap().find("p:e-1#2").await.unwrap().unwrap().run;
+    assert_eq!(run.state.name(), "success");
+    bus.close().await.unwrap();
+}
+
+#[tokio::test]
+async fn a_run_that_was_left_and_cancelled_does_not_begin_anew_when_its_event_comes_again() {
+    let (scene, hang) = (Scene::new(), Hang::default());
+    let bus = scene.bus().await;
+    let pipeline = Pipeline::new("p").step(scene.says("a")).step(StepDef::of(hang.clone()));
+    let pipeline = pipeline.durable(&bus).build().unwrap();
+    let event = railbus::Event::from(railbus::Event::new("order").id("e-1"));
+    scene.dies(pipeline.run_event(&event, 1), &hang).await;
+    assert_eq!(bus.journal().unwrap().cancel("p:e-1").await.unwrap(), RunState::Left);
+    let again = pipeline.run_event(&event, 2).await;
+    assert_eq!((again.status(), again.id()), (Status::Cancelled, Some("p:e-1")), "{again}");
+    assert_eq!(scene.called(), "a");
+    let error = again.into_result().unwrap_err();
+    let source = std::error::Error::source(&*error).unwrap();
+    assert!(source.downcast_ref::<railbus::Failure>().is_some(), "{error}");
+    let anew = pipeline.run_event(&event, 1).await;
+    assert_eq!((anew.status(), anew.id()), (Status::Success, Some("p:e-1#2")), "{anew}");
+    // That one is the event's now, whatever became of the first.
+    assert_eq!(pipeline.run_event(&event, 2).await.id(), Some("p:e-1#2"));
+}

@@ -37,6 +37,16 @@ async fn whoever_comes_second_is_told_who_has_the_run_and_for_how_long() {
     scene.expire();
     assert_eq!(run(&pipeline, &two, "run").await.status(), Status::Success);
     assert_eq!(scene.called(), "a");
+    // A pipeline that says how long says so of each run.
+    let hang = Hang::default();
+    let long = Pipeline::new("long").step(StepDef::of(hang.clone())).lease(Duration::from_secs(90));
+    let long = long.build().unwrap();
+    tokio::select! {
+        report = long.run(store! {}).journal(&one, "long").unwrap() => panic!("{report}"),
+        () = hang.reached() => {}
+    }
+    let report = run(&long, &two, "long").await;
+    assert!(of(&report).to_string().contains("held for: 89."), "{report}");
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
