@@ -48,7 +48,7 @@ impl One<'_> {
                 return self.run_now(lane, Asked { is_known: true, noting: None }).await;
             }
             Some(record) => return self.come_again(&record, lane),
-            None if is_leaf && log.is_over() => return self.never_ran(log, place, lane),
+            None if is_leaf && log.is_over() => return self.never_ran(log, &place, lane),
             None => {}
         }
         // The steps of a step are recorded themselves; that it runs is, if that may change.
@@ -105,7 +105,7 @@ impl One<'_> {
     }
 
     /// Comes to a step that a run which is over did not come to the end of.
-    fn never_ran(&self, log: &Log, place: Place, lane: &mut Lane) -> Came {
+    fn never_ran(&self, log: &Log, place: &Place, lane: &mut Lane) -> Came {
         log.missing(place);
         let step = log.given_up().and_then(|(step, _)| step);
         if step.is_some_and(|step| step == self.def().name) {

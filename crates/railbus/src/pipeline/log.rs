@@ -152,7 +152,7 @@ impl Log {
     }
 
     /// Comes to a step of a run that is over that has no record.
-    pub(super) fn missing(&self, place: Place) {
+    pub(super) fn missing(&self, place: &Place) {
         if self.given_up().is_none() {
             let why = "the run is over, but its journal lacks a step";
             let error = Error::new(ErrorKind::Corrupt, "journal", why);
