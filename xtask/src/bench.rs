@@ -23,7 +23,7 @@ pub(crate) fn run(args: &[String]) -> Outcome {
     let (rows, flags) = split(args);
     let begin = |letter: char| rows.iter().filter(move |row| row.starts_with(letter));
     if let Some(row) = rows.iter().find(|row| !PROGRAMS.iter().any(|(l, _)| row.starts_with(*l))) {
-        return Err(format!("no row `{row}`: there are I1 to I9 and S1 to S4"));
+        return Err(format!("no row `{row}`: there are I1 to I9, P1 to P7 and S1 to S4"));
     }
     for (letter, program) in PROGRAMS {
         let named: Vec<_> = begin(letter).filter(|row| *row != COUNTED).collect();

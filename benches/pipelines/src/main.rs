@@ -1,6 +1,7 @@
-//! Rows P1 to P6: runs of pipelines, beside the shortest code that does the same work.
+//! Rows P1 to P7: runs of pipelines, beside the shortest code that does the same work.
 
 mod built;
+mod kept;
 mod pools;
 mod processes;
 mod steps;
@@ -16,6 +17,8 @@ const ROWS: &harness::Rows = &[
     ("P5", processes::alone),
     ("P5-16", processes::at_once),
     ("P6", built::large),
+    ("P7", kept::full),
+    ("P7-normal", kept::normal),
 ];
 
 fn main() -> ExitCode {

@@ -3,8 +3,8 @@
 #![allow(clippy::unwrap_used, clippy::expect_used)]
 
 use railbus::{
-    Bus, Cancel, Event, Failure, Flow, Pipeline, Retry, Status, StepDef, chain, each, parallel,
-    repeat, store,
+    Bus, Cancel, ErrorKind, Event, Failure, Flow, Pipeline, Retry, Status, StepDef, chain, each,
+    parallel, repeat, step::Opaque, store,
 };
 use std::{
     sync::{Arc, Mutex},
@@ -123,7 +123,17 @@ async fn a_run_of_another_graph_is_refused_with_the_difference() {
     let now = Pipeline::new("p").step(says("a", &calls)).step(says("c", &calls)).build().unwrap();
     let report = now.run(store! {}).journal(&bus, "run").unwrap().await;
     let error = report.error().unwrap().line();
+    assert!(error.contains("another graph: removed b; added c; changed a\n- "), "{error}");
     assert!(error.contains("- b >b -> end") && error.contains("+ c >c -> end"), "{error}");
+    let bound = |to: &str| {
+        let add = StepDef::fallible("add", |input| Ok(Flow::next(*input.get::<i64>("n")?)));
+        Pipeline::new("q").step(add.needs::<i64>("n").bind("n", to)).build().unwrap()
+    };
+    let values = store! { "x" => 1_i64, "y" => 2_i64 };
+    let _ = bound("x").run(values.clone()).journal(&bus, "q").unwrap().await;
+    let error = bound("y").run(values).journal(&bus, "q").unwrap().await;
+    let line = error.error().unwrap().line();
+    assert!(line.contains("changed add\n- add <x >add -> end\n+ add <y >add -> end"), "{line}");
     bus.close().await.unwrap();
 }
 
@@ -154,10 +164,31 @@ async fn an_event_that_comes_again_goes_on_with_its_run_or_begins_anew_after_a_f
 }
 
 #[tokio::test]
-async fn a_value_that_can_not_be_kept_ends_the_run_and_says_which() {
+async fn a_value_that_can_not_be_kept_is_refused_before_anything_runs() {
     let folder = TempDir::new().unwrap();
     let bus = bus(&folder).await;
-    let opaque = StepDef::value("secret", |_| railbus::step::Opaque(7));
+    let opaque = || StepDef::value("secret", |_| Opaque(7));
+    let says = |error: &railbus::Error| {
+        assert_eq!(error.kind(), ErrorKind::Config);
+        assert!(error.to_string().contains("`secret` is a railbus::step::"), "{error}");
+        assert!(error.to_string().contains("step: secret"), "{error}");
+    };
+    says(&Pipeline::new("p").step(opaque()).durable(&bus).build().unwrap_err());
+    says(&Pipeline::new("p").step(repeat(opaque()).times(2)).durable(&bus).build().unwrap_err());
+    let given = Pipeline::new("p").input::<Opaque<u8>>("secret").step(StepDef::value("a", |_| 1));
+    let error = given.durable(&bus).build().unwrap_err();
+    assert!(error.to_string().contains("`secret` is a"), "{error}");
+    let plain = Pipeline::new("p").step(opaque()).build().unwrap();
+    says(&plain.run(store! {}).journal(&bus, "run").unwrap_err());
+    assert_eq!(plain.run(store! {}).await.status(), Status::Success);
+    bus.close().await.unwrap();
+}
+
+#[tokio::test]
+async fn a_value_that_turns_out_not_to_be_encodable_ends_the_run_and_says_which() {
+    let folder = TempDir::new().unwrap();
+    let bus = bus(&folder).await;
+    let opaque = StepDef::fallible("secret", |_| Ok(Flow::next(Opaque(7))));
     let last = StepDef::value("last", |_| 1);
     let pipeline = Pipeline::new("p").step(opaque).step(last).build().unwrap();
     let report = pipeline.run(store! {}).journal(&bus, "run").unwrap().await;
@@ -165,6 +196,8 @@ async fn a_value_that_can_not_be_kept_ends_the_run_and_says_which() {
     assert_eq!((error.kind(), report.status()), ("journal", Status::Exception));
     assert!(error.line().contains("secret"), "{}", error.line());
     assert_eq!(report.step("last").unwrap().visits, 0);
+    let given = pipeline.run(store! { "n" => Opaque(1) }).journal(&bus, "other").unwrap().await;
+    assert!(given.error().unwrap().line().contains("the value `n`"), "{given}");
     bus.close().await.unwrap();
 }
 

@@ -4,7 +4,7 @@ use super::letters::{indented, pretty};
 use crate::output;
 use railbus::{
     Store,
-    backend::{Journaled, Record, Recorded, RunError, RunInfo, RunState, Went},
+    backend::{Journaled, Record, RecordStatus, Recorded, RunError, RunInfo, RunState, Went},
     error::{Error, ErrorKind, Result},
 };
 use serde_json::{Value, json};
@@ -114,15 +114,59 @@ fn goes_on(run: &Journaled) -> Option<String> {
     if matches!(run.run.state, RunState::Ended(_)) {
         return None;
     }
-    let Some(Recorded { record, .. }) = run.records.last() else {
-        return Some("at its beginning".into());
+    let steps = run.records.iter().rev().map(|one| &one.record);
+    let Some(record) = steps.into_iter().find(|one| one.status != RecordStatus::Decision) else {
+        return Some(match first(&run.shape) {
+            Some(step) => format!("at {step}, its beginning"),
+            None => "at its beginning".into(),
+        });
     };
     let place = place(record);
-    Some(match &record.went {
-        Went::Goto { to, .. } => format!("at {to}, where {place} goes to"),
-        Went::Branch(label) => format!("along the branch {label} of {place}"),
-        _ => format!("after {place}"),
+    Some(match (&record.went, next(&run.shape, record)) {
+        (Went::Goto { to, .. }, _) => format!("at {to}, where {place} goes to"),
+        (Went::Branch(label), Some(step)) => format!("at {step}, the branch {label} of {place}"),
+        (Went::Branch(label), None) => format!("along the branch {label} of {place}"),
+        (_, Some(step)) => format!("at {step}, after {place}"),
+        (_, None) => format!("after {place}"),
     })
+}
+
+/// Returns the lines of a graph, one a step; none of what someone else than a pipeline wrote.
+fn lines(shape: &str) -> impl Iterator<Item = &str> {
+    let is_ours = shape.starts_with("pipeline ");
+    shape.lines().skip(1).filter(move |_| is_ours)
+}
+
+/// Returns the first step of a graph.
+fn first(shape: &str) -> Option<&str> {
+    lines(shape).next()?.split(' ').next().filter(|name| !name.starts_with('{'))
+}
+
+/// Reads in a graph which step follows one of the line that is recorded, where that is one step and
+/// nothing runs beside it.
+fn next<'a>(shape: &'a str, record: &Record) -> Option<&'a str> {
+    let is_grouped = |line: &&str| line.starts_with('{') || line.contains("] of ");
+    if lines(shape).any(|line| is_grouped(&line)) {
+        return None;
+    }
+    let mut steps = lines(shape).map(|line| line.split_once(' '));
+    let (_, line) = steps.find_map(|line| line.filter(|(name, _)| *name == record.path))?;
+    let (line, end) = line.rsplit_once(" -> ")?;
+    // What is inside a step may have branches of its own.
+    let line = line.split('{').next().unwrap_or(line);
+    let arm = |label: &str| {
+        let is = |part: &&str| part.split_once(':').is_some_and(|(known, _)| known == label);
+        line.split(' ').find(is).and_then(|part| part.split_once(':')).map(|(_, to)| to)
+    };
+    let end = Some(end).filter(|to| *to != "end");
+    match (&record.went, record.status) {
+        (Went::Branch(label), _) => arm(label),
+        (Went::Next, RecordStatus::Success) => arm("1").or(end),
+        (Went::Next, RecordStatus::Failure | RecordStatus::Exception) => arm("0"),
+        (Went::Skip, _) => end,
+        _ => None,
+    }
+    .filter(|name| !name.starts_with('{'))
 }
 
 fn place(record: &Record) -> String {

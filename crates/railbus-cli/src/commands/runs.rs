@@ -127,7 +127,11 @@ async fn cancel(journal: &dyn Journal, options: &Options, id: &str, json: bool) 
     }
     let id = output::plain(id);
     output::note(&match was {
-        RunState::Running => format!("run {id} is asked to end: it does after the step it is in"),
+        RunState::Running => {
+            format!(
+                "run {id} is asked to end: whoever runs it hears it within a third of its lease"
+            )
+        }
         RunState::Left => format!("run {id} is cancelled"),
         over => format!("nothing to do: run {id} has ended, {over}"),
     });

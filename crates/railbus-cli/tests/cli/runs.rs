@@ -131,6 +131,57 @@ fn a_run_is_shown_with_its_steps_and_where_it_goes_on() {
 }
 
 #[test]
+fn where_a_run_goes_on_is_read_in_its_graph() {
+    let scene = Scene::new();
+    let graph = "pipeline p\ncharge >charge 0:refund -> ship\nrefund >refund -> ship\n\
+                 ship >ship small:post -> tell\npost >post -> tell\n\
+                 tell >tell goto:ship runs {pipeline x; a >a 1:b -> c} -> end\n";
+    let last = |path: &str, status, went: Went| {
+        let mut record = Record::new(path, 1);
+        (record.status, record.went) = (status, went);
+        record
+    };
+    let ok = RecordStatus::Success;
+    let jump = Went::Goto { to: "ship".into(), reason: "again".into(), failed: false };
+    let cases = [
+        (vec![], "at charge, its beginning"),
+        (vec![last("charge", ok, Went::Next)], "at ship, after charge"),
+        (vec![last("charge", RecordStatus::Failure, Went::Next)], "at refund, after charge"),
+        (vec![last("ship", ok, Went::Branch("small".into()))], "at post, the branch small of ship"),
+        (vec![last("ship", RecordStatus::Skipped, Went::Skip)], "at tell, after ship"),
+        (vec![last("tell", ok, jump)], "at ship, where tell goes to"),
+        (vec![last("tell", ok, Went::Next)], "after tell"),
+        (vec![last("tell/a", ok, Went::Next)], "after tell/a"),
+        (
+            vec![last("charge", ok, Went::Next), last("tell?", RecordStatus::Decision, Went::Next)],
+            "at ship, after charge",
+        ),
+    ];
+    for (n, (records, expected)) in cases.iter().enumerate() {
+        let id = format!("run-{n}");
+        with_journal(&scene, |journal| async move {
+            let mut run = NewRun::new(&id, "p", graph);
+            run.owner = "host-1".into();
+            let Begun::New(lease) = journal.begin(&run).await.unwrap() else { panic!() };
+            let _ = journal.record(&lease, records).await.unwrap();
+            journal.release(&lease).await.unwrap();
+        });
+        let run = scene.json(&["runs", "show", URL, &format!("run-{n}")]).remove(0);
+        assert_eq!(run["goes_on"], json!(expected), "{records:?}");
+    }
+    // Others read the document: no key of it goes or is named anew.
+    let run = scene.json(&["runs", "show", URL, "run-1"]).remove(0);
+    let keys = |value: &serde_json::Value| {
+        value.as_object().unwrap().keys().cloned().collect::<Vec<_>>().join(" ")
+    };
+    let expected = "id pipeline version status owner lease_left_seconds resumed cancel_asked \
+                    idle_seconds began_at ended_at records error graph goes_on input steps";
+    assert_eq!(keys(&run), expected);
+    let expected = "number at step visit status tries seconds then values";
+    assert_eq!(keys(&run["steps"][0]), expected);
+}
+
+#[test]
 fn a_run_is_cancelled_at_once_or_asked_to_end() {
     let scene = scene();
     let cancel = |id| scene.json(&["runs", "cancel", URL, id]).remove(0);

@@ -5,6 +5,7 @@ use super::{
     check::{Checked, check},
     compile::compile,
     into::IntoStep,
+    names::check_kept,
     observe::Observer,
     parts::{Arm, Given, Pipeline, Plan, StepDef, deepest},
     resolve::resolve,
@@ -243,8 +244,9 @@ impl PipelineBuilder {
 
     /// Keeps its runs in the bus's journal, as [`Run::journal`](super::Run::journal) does, under an
     /// id of their own: `NAME:EVENT` for a run that an event caused, so that an event that comes
-    /// again after its process died goes on where the run was. One that did not succeed runs anew
-    /// when the event is tried again, as `NAME:EVENT#2`.
+    /// again after its process died goes on where the run was, and waits while that is still held.
+    /// One that did not succeed runs anew when the event is tried again, as `NAME:EVENT#2`. As a step
+    /// of another pipeline it is kept with that, or not at all.
     ///
     /// # Examples
     /// ```
@@ -330,7 +332,8 @@ impl PipelineBuilder {
     /// value's name is empty, members of a group leave a value of one name, a group
     /// can never come to its evaluation, steps are too deep in one another, a branch can't be
     /// reached or is there twice, a jump leads to no step of the pipeline or out of a group, a state
-    /// is missing, or a retry policy or an executor has a wrong key.
+    /// is missing, a retry policy or an executor has a wrong key, or its runs are to be kept and a
+    /// value is [`Opaque`](crate::step::Opaque).
     pub fn build(mut self) -> Result<Pipeline> {
         let line = self.whole_line();
         let line = line.map_err(|e| e.with("pipeline", self.name.escape_debug()))?;
@@ -358,7 +361,7 @@ impl PipelineBuilder {
         let names = nodes.iter().map(|node| node.def.name());
         let observer = bus.map(|bus| Observer::new(&bus, &name, names, values));
         let shape = OnceLock::new();
-        Ok(Pipeline(Arc::new(Plan {
+        let plan = Plan {
             name,
             nodes,
             depth,
@@ -372,6 +375,10 @@ impl PipelineBuilder {
             journal,
             lease,
             shape,
-        })))
+        };
+        if plan.journal.is_some() {
+            check_kept(&plan)?;
+        }
+        Ok(Pipeline(Arc::new(plan)))
     }
 }

@@ -5,7 +5,7 @@ use crate::{
     executor::IntoExecutor,
     executors::Blocking,
     retry::IntoRetry,
-    step::{Input, IntoBypass, IntoCondition, IntoFlow, Ran, Signature, Step, StepResult},
+    step::{Input, IntoBypass, IntoCondition, IntoFlow, Kind, Ran, Signature, Step, StepResult},
 };
 use async_trait::async_trait;
 use std::{
@@ -33,10 +33,12 @@ impl StepDef {
         name: impl Into<String>,
         work: impl Fn(Input<'_>) -> T + Send + Sync + 'static,
     ) -> Self {
-        Self::of(Closure {
+        let def = Self::of(Closure {
             name: name.into(),
             work: move |input: Input<'_>| Ok(work(input).into_flow()),
-        })
+        });
+        // So that it is refused where it would be encoded.
+        if Kind::of::<T>().is_opaque() { def.leaves::<T>() } else { def }
     }
 
     /// Makes a step of a closure that may fail.

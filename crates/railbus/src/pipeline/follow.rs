@@ -1,6 +1,7 @@
 //! Following the flow: from a step to the one after it, and along members of a group at once.
 
 use super::{
+    kept::not_begun,
     lane::{Going, Lane},
     observe::Told,
     once::{Around, Came, One},
@@ -21,7 +22,9 @@ impl<'a> Going<'a> {
     pub(super) async fn follow(self, lane: &mut Lane, entry: usize) {
         let mut at = Some(entry);
         while let Some(index) = at {
-            if let Some(reason) = self.limits.over() {
+            if let Some(reason) = self.limits.over()
+                && self.ends_here(index, reason).await
+            {
                 // Between two steps: none of them was given up.
                 lane.cancelled = Some((None, reason));
                 return;
@@ -32,6 +35,23 @@ impl<'a> Going<'a> {
             };
             at = self.after(lane, index, came);
         }
+    }
+
+    /// Tells whether limits that are over end the line before this step. In a run that is kept one
+    /// of its parts ends where it did before; where that is, is recorded.
+    async fn ends_here(self, index: usize, reason: CancelReason) -> bool {
+        let Some(log) = self.log.filter(|log| log.limits.over().is_none()) else { return true };
+        let node = &self.plan.nodes[index];
+        let knows = |node: &Node| log.knows(self.prefix, &node.def.name);
+        let mut members = node.members.iter().cloned();
+        if knows(node) || members.any(|steps| self.plan.nodes[steps].iter().any(knows)) {
+            return false;
+        }
+        if node.members.is_empty() {
+            let (place, _) = log.arrive(self.prefix, &node.def.name);
+            log.record(place, not_begun(reason)).await;
+        }
+        true
     }
 
     /// Decides where the run goes after a step.

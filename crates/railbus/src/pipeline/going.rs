@@ -93,8 +93,9 @@ impl Pipeline {
 
     fn report(&self, lane: Lane) -> RunReport {
         let Lane { store, trail, failed, stopped, cancelled, last, .. } = lane;
-        let (plan, steps, id) = (Arc::clone(&self.0), OnceLock::new(), None);
-        RunReport { plan, trail, steps, store, failed, stopped, cancelled, last, id }
+        let (plan, steps) = (Arc::clone(&self.0), OnceLock::new());
+        let (id, is_called_off) = (None, false);
+        RunReport { plan, trail, steps, store, failed, stopped, cancelled, last, id, is_called_off }
     }
 
     /// Returns the report of a run that could not begin.

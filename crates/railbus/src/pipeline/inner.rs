@@ -177,9 +177,15 @@ impl Inner<'_> {
             let asked = || asks.ask(&one.input(around));
             catch_unwind(AssertUnwindSafe(asked)).unwrap_or_else(|panic| Err(panicked(panic)))
         };
-        let goes_on = repeat.goes_on.as_ref().map_or(Ok(true), ask)?;
-        let ends = repeat.until.as_ref().map_or(Ok(false), ask)?;
-        Ok(goes_on && !ends)
+        let decide = || {
+            let goes_on = repeat.goes_on.as_ref().map_or(Ok(true), ask)?;
+            let ends = repeat.until.as_ref().map_or(Ok(false), ask)?;
+            Ok(goes_on && !ends)
+        };
+        match self.going.log.filter(|_| repeat.goes_on.is_some() || repeat.until.is_some()) {
+            Some(log) => log.decide(self.going.prefix, &format!("{}?", self.name), decide).0,
+            None => decide(),
+        }
     }
 }
 

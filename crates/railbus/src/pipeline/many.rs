@@ -71,13 +71,22 @@ impl Inner<'_> {
         }
     }
 
+    /// Tells whether a run that is kept, and is not given up itself, had begun with an item.
+    fn began(&self, place: usize) -> bool {
+        let log = self.going.log.filter(|log| log.limits.over().is_none());
+        let item = format!("{}{}/", self.name, Time::Item(place));
+        log.is_some_and(|log| log.knows(self.going.prefix, &item))
+    }
+
     /// Runs the pipeline for each item, so many at once.
     async fn run_items(&self, each: &Each, mut source: Source, given: Store, all: &mut Many) {
         let at_once = each.at_once.unwrap_or(*AT_ONCE);
         let item = each.item.as_deref().unwrap_or_default();
         let mut running = FuturesUnordered::new();
         loop {
-            while running.len() < at_once && self.limits.over().is_none() {
+            while running.len() < at_once
+                && (self.limits.over().is_none() || self.began(source.begun))
+            {
                 let Some((place, value)) = source.next() else { break };
                 let mut store = given.clone();
                 store.keep(item, value);

@@ -1,14 +1,15 @@
-//! What is checked of each step by itself when a pipeline is built.
+//! What is checked of each step by itself when a pipeline is built, or is to be kept.
 
 use super::{
     def::NAMES,
-    parts::{Each, How, Node, StepDef, Sub, Work},
+    parts::{Body, Each, How, Node, Plan, StepDef, Sub, Work},
     text::is_name,
 };
 use crate::{
     error::{Error, ErrorKind, Result},
     executor::Candidate,
     state::{States, missing},
+    step::Kind,
 };
 use std::collections::HashSet;
 
@@ -117,4 +118,33 @@ pub(super) fn check_names(pipeline: &str, nodes: &[Node]) -> Result<()> {
         }
         None => Ok(()),
     }
+}
+
+/// Checks that what a run is given and what its steps leave can be kept in a journal.
+///
+/// # Errors
+/// Returns a config error that names the value, its type and the step.
+pub(super) fn check_kept(plan: &Plan) -> Result<()> {
+    let refuse = |name: &str, kind: Kind| {
+        let why = format!("`{name}` is a {}, which a journal can't keep", kind.name);
+        let error = Error::new(ErrorKind::Config, "pipeline", why).with("pipeline", &plan.name);
+        error.hint("leave what can be encoded, or make it in the step that uses it")
+    };
+    let given = plan.wanted.inputs.iter().map(|given| (&given.name, given.kind));
+    if let Some((name, Some(kind))) = given.into_iter().find(|(_, kind)| is_opaque(*kind)) {
+        return Err(refuse(name, kind));
+    }
+    for Node { def, .. } in &plan.nodes {
+        if let Some(kind) = def.signature.output_kind().filter(|kind| kind.is_opaque()) {
+            return Err(refuse(&def.output, kind).with("step", &def.name));
+        }
+        if let Work::Sub(Sub { body: Body::Built(inner), .. }) = &def.work {
+            check_kept(&inner.0)?;
+        }
+    }
+    Ok(())
+}
+
+fn is_opaque(kind: Option<Kind>) -> bool {
+    kind.is_some_and(Kind::is_opaque)
 }

@@ -1,7 +1,7 @@
 //! Running one step of a pipeline: whether it runs, and its value.
 
 use super::{
-    kept::{again, kept},
+    kept::Asked,
     lane::Lane,
     log::Log,
     observe::Tale,
@@ -12,7 +12,7 @@ use super::{
 };
 use crate::{
     payload::RawPayload,
-    step::{Bindings, Bypass, Exception, Flow, StepError, StepResult, Store},
+    step::{Bindings, Bypass, Exception, Flow, StepError, StepResult},
 };
 use futures_util::{future::BoxFuture, poll};
 use std::{
@@ -27,7 +27,7 @@ use tokio::time::Instant;
 /// The ways to run a step that few go.
 enum Way<'a> {
     Kept(&'a Log),
-    Once(&'a Arc<Bindings>),
+    Once(&'a Arc<Bindings>, Asked<'a>),
     NotAsked(&'a Arc<Bindings>, StepError),
 }
 
@@ -36,7 +36,7 @@ impl One<'_> {
     /// follows.
     pub(super) async fn run(self, lane: &mut Lane) -> Came {
         match self.going.log {
-            None => self.run_now(lane).await,
+            None => self.run_now(lane, Asked::now()).await,
             Some(log) => self.apart(lane, Way::Kept(log)).await,
         }
     }
@@ -49,47 +49,20 @@ impl One<'_> {
     {
         match way {
             Way::Kept(log) => Box::pin(self.run_kept(log, lane)),
-            Way::Once(bindings) => Box::pin(self.run_once(lane, bindings)),
+            Way::Once(bindings, asked) => Box::pin(self.run_once(lane, bindings, asked)),
             Way::NotAsked(bindings, error) => Box::pin(self.not_asked(lane, bindings, error)),
         }
     }
 
-    async fn run_kept(self, log: &Log, lane: &mut Lane) -> Came {
-        let (def, index) = (self.def(), self.index);
-        if !matches!(def.work, Work::Step(_)) {
-            // Its own steps are recorded.
-            return self.run_now(lane).await;
-        }
-        let (place, known) = log.arrive(self.going.prefix, &def.name);
-        if let Some(record) = known {
-            lane.bound = None;
-            for name in record.values.names() {
-                if let Some(value) = record.values.value(name) {
-                    Arc::make_mut(&mut lane.store).keep(name, value.clone());
-                }
-            }
-            let (visit, came) = again(&record, index);
-            lane.trail.push(visit);
-            return came;
-        }
-        let came = self.run_now(lane).await;
-        let mut values = Store::new();
-        if let Some(value) =
-            lane.store.value(&def.output).filter(|_| !matches!(came, Came::LeftOut))
-        {
-            values.keep(&def.output, value.clone());
-        }
-        if let Some(record) = lane.trail.last().and_then(|visit| kept(visit, &came, values)) {
-            log.record(place, record).await;
-        }
-        came
-    }
-
     /// Runs the step as often as its policy allows, keeps its value, and notes what it came to.
-    async fn run_now(self, lane: &mut Lane) -> Came {
+    pub(super) async fn run_now(self, lane: &mut Lane, mut asked: Asked<'_>) -> Came {
         let bound = lane.bound.take();
         let bindings = bound.as_ref().unwrap_or(&self.def().bindings);
-        match self.is_run(Around { store: &lane.store, bindings, step_try: 1 }) {
+        let is_run = match asked.is_known {
+            true => Ok(None),
+            false => self.is_run(Around { store: &lane.store, bindings, step_try: 1 }),
+        };
+        match is_run {
             Ok(None) => {}
             Ok(Some((came, value, reason))) => {
                 if let Some(value) = value {
@@ -99,9 +72,10 @@ impl One<'_> {
             }
             Err(error) => return self.apart(lane, Way::NotAsked(bindings, error)).await,
         }
-        if self.def().once.is_some() {
-            return self.apart(lane, Way::Once(bindings)).await;
+        if self.def().once.is_some() && !asked.is_known {
+            return self.apart(lane, Way::Once(bindings, asked)).await;
         }
+        asked.runs();
         let (start, mut along) = (self.starts(lane, bindings).await, Along::default());
         let (came, tries) = self.tries(&lane.store, bindings, start, &mut along).await;
         self.ended(lane, came, tries, start, along).await
@@ -114,10 +88,16 @@ impl One<'_> {
     }
 
     /// Runs the step if no run before did; else takes what it left then.
-    async fn run_once(self, lane: &mut Lane, bindings: &Arc<Bindings>) -> Came {
+    async fn run_once(
+        self,
+        lane: &mut Lane,
+        bindings: &Arc<Bindings>,
+        mut asked: Asked<'_>,
+    ) -> Came {
         let cell = self.def().fitted();
         let mut ran = None;
         let work = async {
+            asked.runs();
             let (start, mut along) = (self.starts(lane, bindings).await, Along::default());
             let (came, tries) = self.tries(&lane.store, bindings, start, &mut along).await;
             let value = match &came {
@@ -168,7 +148,7 @@ impl One<'_> {
         came
     }
 
-    fn note<'l>(
+    pub(super) fn note<'l>(
         &self,
         lane: &'l mut Lane,
         status: StepStatus,

@@ -55,6 +55,8 @@ pub struct RunReport {
     pub(super) last: Option<usize>,
     // Under which id it is kept.
     pub(super) id: Option<String>,
+    // Whether someone asked its journal for its end.
+    pub(super) is_called_off: bool,
 }
 
 /// What became of one step.

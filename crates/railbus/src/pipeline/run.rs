@@ -2,7 +2,9 @@
 
 use super::{
     durable::{Durable, LEASE, Opened},
-    lane::{Cause, Going},
+    lane::{Cause, Going, given_up},
+    log::Log,
+    names::check_kept,
     parts::{Limits, Pipeline},
     report::RunReport,
     status::Status,
@@ -16,6 +18,7 @@ use crate::{
     journal::RunEnd,
     payload::RawPayload,
     step::{Exception, StepError, Store},
+    task,
 };
 use futures_util::future::BoxFuture;
 use std::{
@@ -109,9 +112,9 @@ impl Pipeline {
     fn ask(&self, store: Store, event: Option<Event>, attempt: u32) -> Ask {
         let limits = Limits { cancel: None, deadline: None };
         let journal = self.0.journal.clone();
-        let (id, is_resumed) = (None, false);
+        let (id, is_resumed, waits) = (None, false, false);
         let lease = self.0.lease.unwrap_or(LEASE);
-        let durable = journal.map(|journal| Durable { journal, id, lease, is_resumed });
+        let durable = journal.map(|journal| Durable { journal, id, lease, is_resumed, waits });
         Ask { pipeline: self.clone(), store, event, attempt, limits, durable }
     }
 
@@ -217,13 +220,19 @@ impl Run {
     /// that is recorded. A run that has ended comes to the same report, and runs nothing.
     ///
     /// A step that was under way runs again. Values must be encodable, and steps do the same for the
-    /// same values, conditions too. Someone else who runs it, a graph that has changed since (the
-    /// difference is shown), and whatever the journal can't do are exceptions of kind `journal`.
+    /// same values; whether one is left out, repeats or is tried again is recorded with them. What the
+    /// run was given when it began counts, not what the same call gives later. Someone else who runs
+    /// it, as a stale error that says who and for how long, a graph that has changed since (the
+    /// difference is shown), and whatever the journal can't do, with the step that was not recorded,
+    /// are exceptions of kind `journal`. A run that is given up has ended; one that is dropped is left, as
+    /// if its process had died.
+    ///
     /// The graph is its steps' names, what they need and leave, the ways between them, how groups are
     /// judged, and what ends a run; how often a step is tried, where and how long may change.
     ///
     /// # Errors
-    /// Returns an unsupported error if the bus keeps no journal.
+    /// Returns an unsupported error if the bus keeps no journal, a config error if a step leaves what
+    /// is [`Opaque`](crate::step::Opaque).
     ///
     /// # Examples
     /// ```
@@ -243,14 +252,21 @@ impl Run {
     /// # Ok::<(), railbus::Error>(()) }).unwrap();
     /// ```
     pub fn journal(self, bus: &Bus, id: impl Into<String>) -> Result<Self> {
-        let (journal, id, is_resumed) = (bus.journal()?, Some(id.into()), false);
+        let (journal, id, is_resumed, waits) = (bus.journal()?, Some(id.into()), false, false);
+        if let State::Asked(Some(ask)) = &self.0 {
+            check_kept(&ask.pipeline.0)?;
+        }
         Ok(self.with(|ask| {
-            ask.durable = Some(Durable { journal, id, lease: LEASE, is_resumed });
+            let lease = ask.pipeline.0.lease.unwrap_or(LEASE);
+            ask.durable = Some(Durable { journal, id, lease, is_resumed, waits });
         }))
     }
 
-    /// Sets for how long a run that is kept is held without a sign of life (default 30 s): then
-    /// anyone may take it over.
+    /// Sets for how long a run that is kept is held without a sign of life (default what its pipeline
+    /// says, else 30 s): then
+    /// anyone may take it over. A sign of life is each record, and a renewal every third of it, by
+    /// which the run also hears that someone elsewhere asked for its end. On a runtime with one
+    /// thread a step that holds that thread for longer loses the run: give it an executor.
     ///
     /// # Examples
     /// ```
@@ -266,6 +282,25 @@ impl Run {
             }
         })
     }
+
+    /// Waits for a run that is kept and that someone else runs (default: that is a stale error): until
+    /// they end it, then to the same report; until they show no sign of life for its lease, then to
+    /// go on with it. Needs a runtime with a clock.
+    ///
+    /// # Examples
+    /// ```
+    /// # async fn go_on(bus: railbus::Bus, pipeline: railbus::Pipeline) -> railbus::Result<()> {
+    /// // Its process was killed a moment ago, and holds it for a while still.
+    /// let report = pipeline.resume(&bus, "order-7")?.when_free().await;
+    /// # Ok(()) }
+    /// ```
+    pub fn when_free(self) -> Self {
+        self.with(|ask| {
+            if let Some(durable) = &mut ask.durable {
+                durable.waits = true;
+            }
+        })
+    }
 }
 
 impl Ask {
@@ -278,8 +313,7 @@ impl Ask {
             return pipeline.go(Arc::new(store), going).await;
         };
         let limits = limits.apart();
-        let cancel = limits.cancel.clone().unwrap_or_default();
-        let opened = durable.open(&pipeline, store, cause, cancel).await;
+        let opened = durable.open(&pipeline, store, cause, &limits).await;
         let Opened { id, log, store, event: before } = match opened {
             Ok(opened) => opened,
             Err(error) => return pipeline.not_begun(error),
@@ -287,21 +321,37 @@ impl Ask {
         let cause = Cause { event: event.as_ref().or(before.as_ref()), attempt };
         let going =
             Going { plan, cause, limits: &limits, watch: None, log: Some(&log), prefix: "" };
-        let mut report = tokio::select! {
-            biased;
-            report = pipeline.go(Arc::new(store), going) => report,
-            never = log.keep_alive() => never,
-        };
-        report.id = Some(id);
-        if log.broken().is_none() {
-            let error = report.failed.as_ref().map(|(_, error)| error);
-            if let Err(error) = log.end(report.status().into(), error).await {
-                report.failed =
-                    Some((None, StepError::Exception(Exception::new("journal", error))));
-                report.cancelled = None;
-            }
+        let alive = log.keep_alive();
+        if alive.is_some() {
+            // What was spawned last is this thread's to begin: it must before a step holds the thread.
+            task::breathe().await;
         }
+        let mut report = pipeline.go(Arc::new(store), going).await;
+        drop(alive);
+        report.id = Some(id);
+        report.is_kept(&log).await;
         report
+    }
+}
+
+impl RunReport {
+    /// Has the journal keep how the run ended; tells if it can't.
+    async fn is_kept(&mut self, log: &Log) {
+        if log.broken().is_some() {
+            return log.release().await;
+        }
+        if let Some((step, reason)) = log.given_up() {
+            self.failed = Some((step.clone(), given_up(reason)));
+            self.cancelled = Some((step, reason));
+        }
+        self.is_called_off = self.cancelled.is_some() && log.is_called_off();
+        let error = self.failed.as_ref().map(|(_, error)| error);
+        let step = self.cancelled.as_ref().and_then(|(step, _)| step.as_deref());
+        if let Err(error) = log.end(self.status().into(), error, step).await {
+            let error = StepError::Exception(Exception::new("journal", error));
+            (self.failed, self.cancelled) = (Some((None, error)), None);
+            log.release().await;
+        }
     }
 }
 

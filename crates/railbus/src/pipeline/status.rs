@@ -112,4 +112,9 @@ impl CancelReason {
             Self::Timeout => "timeout",
         }
     }
+
+    /// Reads what [`CancelReason::name`] writes; whatever else ended a run, someone asked for it.
+    pub(super) fn of(name: &str) -> Self {
+        if name == Self::Timeout.name() { Self::Timeout } else { Self::Asked }
+    }
 }

@@ -3,6 +3,7 @@
 use super::{
     lane::Cut,
     once::{Along, Around, Came, One},
+    parts::Work,
 };
 use crate::{
     error::Error,
@@ -38,9 +39,13 @@ impl One<'_> {
                 covered.map_err(task::let_go).unwrap_or(false)
             };
             let retry = def.retry.as_ref().filter(covers).filter(|_| !self.is_used_up(around));
-            let Some(wait) = retry.and_then(|retry| retry.wait_after(step_try)) else {
-                return (came, step_try);
+            let wait = retry.and_then(|retry| retry.wait_after(step_try));
+            let wait = match (self.going.log, &def.work) {
+                // What its steps came to is recorded, and so must be that they run again.
+                (Some(log), Work::Sub(_)) if def.retry.is_some() => self.tries_again(log, wait),
+                _ => wait,
             };
+            let Some(wait) = wait else { return (came, step_try) };
             let waiting = match task::sleep("retry", wait) {
                 Ok(waiting) => waiting,
                 Err(no) => return (Came::Not(not_again(no, came)), step_try),

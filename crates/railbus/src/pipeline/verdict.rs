@@ -8,7 +8,7 @@ use super::{
 use crate::{
     error::{BoxError, Error, chain},
     payload::{RawPayload, Shared},
-    step::{StepError, Store},
+    step::{Failure, StepError, Store},
 };
 use serde::de::DeserializeOwned;
 use std::{error::Error as StdError, fmt, sync::Arc};
@@ -143,12 +143,16 @@ impl RunReport {
     ///
     /// # Errors
     /// Returns a [`RunError`]. If the step said no, its source is the step's own
-    /// [`Failure`](crate::step::Failure), which no policy tries again; an exception may be.
+    /// [`Failure`](crate::step::Failure), which no policy tries again; an exception may be. If someone
+    /// asked the journal for the end of the run, it is a failure too: it was not to go on.
     pub fn into_result(self) -> Result<(), BoxError> {
         match self.failed {
             None => Ok(()),
             Some((step, error)) => {
                 let (kind, source) = match error {
+                    StepError::Exception(exception) if self.is_called_off => {
+                        (Some(exception.kind), Failure::new(chain(&*exception.error)).into())
+                    }
                     StepError::Failure(failure) => (None, failure.into()),
                     StepError::Exception(exception) => (Some(exception.kind), exception.error),
                 };

@@ -70,7 +70,6 @@ impl Kind {
     }
 
     /// Tells whether it is, or holds, what can't be encoded.
-    #[cfg(feature = "processes")]
     pub(crate) fn is_opaque(self) -> bool {
         let opaque = type_name::<super::store::Opaque<()>>();
         self.name.contains(opaque.trim_end_matches("()>"))

@@ -363,13 +363,13 @@ pub(super) fn cancel(
     let now = timeline.now();
     let state = known.state(now);
     match state {
-        RunState::Ended(_) => {}
+        RunState::Ended(_) | RunState::Running => {}
         RunState::Left => close(transaction, now, &known, RunEnd::Cancelled, None)?,
-        RunState::Running => {
-            transaction
-                .prepare_cached("UPDATE journal SET cancel = 1 WHERE number = ?1")?
-                .execute([known.number])?;
-        }
+    }
+    if !matches!(state, RunState::Ended(_)) {
+        transaction
+            .prepare_cached("UPDATE journal SET cancel = 1 WHERE number = ?1")?
+            .execute([known.number])?;
     }
     Ok(Some(state))
 }
