@@ -159,7 +159,7 @@ fn jumps_ahead_are_built_in_time_that_grows_with_their_number() {
     grows_with_its_size("building jumps ahead", |size| {
         let last = size - 1;
         let jump = |n: usize| {
-            let to = if n % 2 == 0 { last } else { last.min(n + 2) };
+            let to = if n.is_multiple_of(2) { last } else { last.min(n + 2) };
             Ahead(format!("s{n}"), format!("s{to}"))
         };
         let all = (0..size).fold(Pipeline::new("p"), |builder, n| builder.step(jump(n)));
