@@ -194,6 +194,27 @@ fn hidden() -> impl serde::Serialize {
     7
 }
 
+#[step]
+fn gives_up(order: &str) -> ! {
+    panic!("no {order}")
+}
+
+#[step(name = "waits")]
+async fn gives_up_later() -> ! {
+    std::future::ready(()).await;
+    panic!("too late")
+}
+
+#[tokio::test]
+async fn a_step_may_never_return() {
+    for (report, why) in [
+        (run(gives_up, store! { "order" => "x" }).await, "panic: no x"),
+        (run(gives_up_later, store! {}).await, "panic: too late"),
+    ] {
+        assert_eq!(report.steps()[0].error.as_deref(), Some(why));
+    }
+}
+
 #[tokio::test]
 async fn steps_return_values_flows_nothing_and_results_of_them() {
     let ok = store! { "order" => "x", "n" => 9u8 };

@@ -140,6 +140,33 @@ fn jumps_cost_the_same_in_a_large_graph() {
     });
 }
 
+/// Jumps ahead.
+struct Ahead(String, String);
+
+#[async_trait::async_trait]
+impl Step for Ahead {
+    fn signature(&self) -> Signature {
+        Signature::new(self.0.clone()).goto(self.1.clone())
+    }
+
+    async fn run(&self, _: Input<'_>) -> StepResult {
+        Ok(Flow::Next(None))
+    }
+}
+
+#[test]
+fn jumps_ahead_are_built_in_time_that_grows_with_their_number() {
+    grows_with_its_size("building jumps ahead", |size| {
+        let last = size - 1;
+        let jump = |n: usize| {
+            let to = if n.is_multiple_of(2) { last } else { last.min(n + 2) };
+            Ahead(format!("s{n}"), format!("s{to}"))
+        };
+        let all = (0..size).fold(Pipeline::new("p"), |builder, n| builder.step(jump(n)));
+        assert_eq!(all.build().unwrap().steps().count(), size);
+    });
+}
+
 #[test]
 fn branches_within_branches_are_built_up_to_a_depth_and_refused_past_it() {
     let nested = |depth: usize| {

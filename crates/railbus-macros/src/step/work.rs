@@ -166,12 +166,20 @@ impl Work<'_> {
         let came = quote_spanned! {span=>
             ::railbus::__private::Returned(returned).into_step_result()
         };
+        // What never returns is of any type, so one is said.
+        let never = match &self.sig.output {
+            ReturnType::Type(_, ty) if matches!(**ty, Type::Never(_)) => {
+                Some(quote_spanned!(here=> : ()))
+            }
+            _ => None,
+        };
         let work = quote_spanned! {here=>
             #[allow(unused_imports)]
             use ::railbus::__private::ReturnedValue as _;
             #takes
-            #[allow(clippy::let_unit_value)]
-            let returned = #call(#(#passes),*) #awaits;
+            #[allow(clippy::let_unit_value, clippy::diverging_sub_expression, unreachable_code)]
+            let returned #never = #call(#(#passes),*) #awaits;
+            #[allow(unreachable_code)]
             #came
         };
         let ran = match self.sig.asyncness {

@@ -2,6 +2,7 @@
 //! whichever way a run takes.
 
 use super::{
+    ahead::Jumps,
     names::{check_alone, check_names},
     parts::{Given, Leaves, Node, Wanted},
     ways::{Left, Walk},
@@ -46,7 +47,7 @@ pub(super) fn check(
     }
     let places = nodes.iter().enumerate().filter(|(_, node)| node.is_named());
     let places = places.map(|(i, node)| (Arc::clone(&node.def.name), i)).collect();
-    let (inputs, optional) = (declared, Vec::new());
+    let (inputs, optional, jumps) = (declared, Vec::new(), Jumps::of(nodes));
     let mut walk = Walk {
         nodes,
         lenient,
@@ -58,7 +59,8 @@ pub(super) fn check(
         undo: Vec::new(),
         maybe: HashMap::new(),
         seen: HashSet::new(),
-        jumps: HashMap::new(),
+        jumps,
+        again: Vec::new(),
         is_again: false,
     };
     walk.line(0, None, None).and_then(|()| walk.jumps()).map_err(named)?;

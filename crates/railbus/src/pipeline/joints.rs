@@ -5,7 +5,7 @@ use crate::{
     error::{Error, ErrorKind, Result, nearest},
     step::{Kind, Need},
 };
-use std::{collections::HashSet, sync::Arc};
+use std::sync::Arc;
 
 impl Walk<'_> {
     /// Binds the value of the step before to what the step has no value for yet.
@@ -34,6 +34,7 @@ impl Walk<'_> {
             if !self.left.contains_key(&key) {
                 self.set(key.clone(), Left { by: Some(before), kind: None });
             }
+            self.jumps.need(&key, index);
             Arc::make_mut(&mut self.nodes[index].def.bindings).bind(local, key);
             return Ok(());
         }
@@ -168,10 +169,7 @@ impl Walk<'_> {
                 }
                 continue;
             }
-            let mut there: HashSet<String> = self.left.keys().cloned().collect();
-            there.insert(self.nodes[index].def.output.to_string());
-            let known = self.jumps.entry(to).or_insert_with(|| (index, there.clone()));
-            known.1.retain(|name| there.contains(name));
+            self.jumps.note(index, to, self.undo.len(), &self.nodes[index].def.output);
             self.nodes[to].takes = self.taken_by(to, index);
         }
         Ok(())
@@ -198,18 +196,23 @@ impl Walk<'_> {
         Ok(*to)
     }
 
+    /// Comes to a step, where jumps may lead that leave something out.
+    pub(super) fn arrive(&mut self, index: usize) {
+        if self.is_again {
+            return;
+        }
+        if let Some((from, missing)) = self.jumps.arrive(index, &self.undo) {
+            let there = self.left.iter().filter(|(name, _)| !missing.contains(*name));
+            let there = there.map(|(name, left)| (name.clone(), left.clone())).collect();
+            self.again.push((index, from, there));
+        }
+    }
+
     /// Goes along the ways after jumps that leave something out.
     pub(super) fn jumps(&mut self) -> Result<()> {
-        let jumps = std::mem::take(&mut self.jumps);
         self.is_again = true;
-        for (to, (from, there)) in jumps {
-            let by = |left: &Left| left.clone();
-            let all = std::mem::take(&mut self.left);
-            self.left = all
-                .iter()
-                .filter(|(name, _)| there.contains(*name))
-                .map(|(name, left)| (name.clone(), by(left)))
-                .collect();
+        for (to, from, there) in std::mem::take(&mut self.again) {
+            let all = std::mem::replace(&mut self.left, there);
             self.undo.clear();
             let after = format!("after the jump from `{}`", self.nodes[from].def.name);
             self.line(to, None, None).map_err(|e| e.with("way", after))?;

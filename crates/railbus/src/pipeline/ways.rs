@@ -1,6 +1,9 @@
 //! Going along the ways that a run can take, with the values that are there for sure.
 
-use super::parts::{Given, Node, Stops};
+use super::{
+    ahead::Jumps,
+    parts::{Given, Node, Stops},
+};
 use crate::{
     error::{Error, ErrorKind, Result, nearest},
     step::{Kind, Need},
@@ -33,8 +36,9 @@ pub(super) struct Walk<'a> {
     // Everything that some step leaves, on some way, with the last that does.
     pub(super) maybe: HashMap<String, Left>,
     pub(super) seen: HashSet<usize>,
-    // What is there where a jump arrives, beside what the way on foot leaves.
-    pub(super) jumps: HashMap<usize, (usize, HashSet<String>)>,
+    pub(super) jumps: Jumps,
+    // The steps that something is missing at after a jump from another one, and what is there.
+    pub(super) again: Vec<(usize, usize, Changes)>,
     // Whether this is the way after a jump, along which only what is there is looked at.
     pub(super) is_again: bool,
 }
@@ -72,6 +76,7 @@ impl Walk<'_> {
         if self.nodes[index].def.is_piped && !self.is_again {
             self.pipe(index, before)?;
         }
+        self.arrive(index);
         self.needs(index).map_err(|e| e.with("step", &self.nodes[index].def.name))?;
         let base = self.undo.len();
         self.note_jumps(index)?;
@@ -186,6 +191,7 @@ impl Walk<'_> {
 
     /// Goes back to where `undo` was this long; returns what had changed since.
     pub(super) fn back(&mut self, mark: usize) -> Changes {
+        self.jumps.back(mark, &self.undo);
         let mut changes = Changes::new();
         for (name, before) in self.undo.drain(mark..).rev().collect::<Vec<_>>() {
             let after = match before {
