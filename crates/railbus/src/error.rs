@@ -122,7 +122,8 @@ impl ErrorKind {
 /// An error of Railbus.
 ///
 /// `Display` says what failed, in which operation, with the values that matter, followed by the
-/// chain of causes; [`Error::hint`] says what to do about it.
+/// chain of causes; [`Error::hint`] says what to do about it. Where the message has more lines, such
+/// as one that shows a place in a text, they come last.
 ///
 /// # Examples
 /// ```
@@ -224,7 +225,12 @@ impl Error {
 
 impl fmt::Display for Error {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{}: {}", self.0.operation, self.0.message)?;
+        // What else is said stands before what is drawn below the message.
+        let (message, drawing) = match self.0.message.split_once('\n') {
+            Some((message, drawing)) => (message, Some(drawing)),
+            None => (&*self.0.message, None),
+        };
+        write!(f, "{}: {message}", self.0.operation)?;
         for (i, (key, value)) in self.0.context.iter().enumerate() {
             let open = if i == 0 { " (" } else { ", " };
             write!(f, "{open}{key}: {value}")?;
@@ -236,7 +242,10 @@ impl fmt::Display for Error {
             let source: &(dyn StdError + 'static) = &**source;
             write!(f, ": {}", shown(|| source.to_string()))?;
         }
-        Ok(())
+        match drawing {
+            Some(drawing) => write!(f, "\n{drawing}"),
+            None => Ok(()),
+        }
     }
 }
 

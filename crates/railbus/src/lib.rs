@@ -14,6 +14,7 @@ pub mod cancel;
 mod guardian;
 pub mod instrument;
 mod task;
+mod excerpt;
 
 pub mod topic;
 pub mod payload;

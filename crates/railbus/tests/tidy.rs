@@ -34,7 +34,7 @@ const FLOORS: &[(&str, &[&str])] = &[
             "cancel",
             "guardian",
             "instrument",
-            "task",
+            "task", "excerpt",
         ],
     ),
     ("values", &["topic", "payload", "event", "schedule", "context", "options", "codec"]),

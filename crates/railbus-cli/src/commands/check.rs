@@ -94,8 +94,12 @@ fn show(problem: &Problem, problems: &Problems, text: &str) -> String {
     // The places are those of the text without its byte order mark.
     let text = text.strip_prefix('\u{feff}').unwrap_or(text);
     let span = span.start.min(text.len())..span.end.min(text.len());
-    let place =
+    let mut place =
         Snippet::source(text).path(problems.file()).annotation(AnnotationKind::Primary.span(span));
+    if let Some((Place::File { span, .. }, why)) = &problem.also {
+        let span = span.start.min(text.len())..span.end.min(text.len());
+        place = place.annotation(AnnotationKind::Context.span(span).label(why));
+    }
     let mut shown = Level::ERROR.primary_title(&*problem.message).element(place);
     if let Some(hint) = &problem.hint {
         shown = shown.element(Level::HELP.message(&**hint));
@@ -104,15 +108,14 @@ fn show(problem: &Problem, problems: &Problems, text: &str) -> String {
 }
 
 fn one(problem: &Problem, file: &str) -> String {
-    let place = match &problem.place {
-        Place::File { line, column, .. } => format!("{file}:{line}:{column}"),
-        Place::Variable(name) => name.clone(),
-        _ => file.to_owned(),
-    };
-    match &problem.hint {
-        Some(hint) => format!("{place}: {}\n  hint: {hint}", problem.message),
-        None => format!("{place}: {}", problem.message),
+    let mut shown = format!("{}: {}", problem.place.in_file(file), problem.message);
+    if let Some((place, why)) = &problem.also {
+        shown.push_str(&format!("\n  {}: {why}", place.in_file(file)));
     }
+    if let Some(hint) = &problem.hint {
+        shown.push_str(&format!("\n  hint: {hint}"));
+    }
+    shown
 }
 
 fn as_json(problem: &Problem) -> Value {
@@ -121,8 +124,12 @@ fn as_json(problem: &Problem) -> Value {
         Place::Variable(name) => Some(name),
         _ => None,
     };
+    let also = problem.also.as_ref().map(|(place, why)| {
+        let (line, column) = place.line_column().unzip();
+        json!({ "message": why, "line": line, "column": column })
+    });
     json!({
         "message": problem.message, "hint": problem.hint,
-        "line": line, "column": column, "variable": variable,
+        "line": line, "column": column, "variable": variable, "also": also,
     })
 }

@@ -12,6 +12,7 @@ use crate::error::{Error, ErrorKind};
 use std::{
     fs::File,
     io::{self, Read},
+    ops::Range,
     path::{Path, PathBuf},
 };
 use toml::de::DeTable;
@@ -89,13 +90,43 @@ fn note_syntax(notes: &Notes<'_>, errors: &[toml::de::Error]) -> bool {
         let span = error.span().unwrap_or(0..0);
         if error.message() == "duplicate key" {
             let key = notes.text.get(span.clone()).unwrap_or_default();
-            notes.hinted(span, format!("`{key}` is given twice"), "keep one of them");
+            let why = format!("`{key}` is given twice");
+            match earlier(notes.text, span.start) {
+                Some(first) => notes.also(span, why, "keep one of them", (&first, "first given here")),
+                None => notes.hinted(span, why, "keep one of them"),
+            }
         } else {
             sound = false;
             notes.add(span, error.message(), None);
         }
     }
     sound
+}
+
+/// Finds where the key at `at` was given before, if a line of its own says so: the parser knows, but
+/// does not tell.
+fn earlier(text: &str, at: usize) -> Option<Range<usize>> {
+    let start = text.get(..at)?.rfind('\n').map_or(0, |newline| newline + 1);
+    let line = text[start..].lines().next()?;
+    let is_head = |line: &str| line.trim_start().starts_with('[');
+    let said = |line: &str| match is_head(line) {
+        true => line.rfind(']').map(|end| line[..=end].trim().to_owned()),
+        false => line.split_once('=').map(|(key, _)| key.trim().to_owned()),
+    };
+    let wanted = said(line)?;
+    let mut end = start;
+    for other in text[..start].split_inclusive('\n').rev() {
+        end -= other.len();
+        if is_head(other) == is_head(line) && said(other).as_ref() == Some(&wanted) {
+            let first = end + other.find(&wanted)?;
+            return Some(first..first + wanted.len());
+        }
+        // A key is given twice within its table only.
+        if is_head(other) && !is_head(line) {
+            return None;
+        }
+    }
+    None
 }
 
 fn read_text(path: &Path) -> Result<String, Error> {

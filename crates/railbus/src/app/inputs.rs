@@ -7,7 +7,7 @@ use super::{
 };
 use crate::schedule::{Cron, Missed, Schedule, Wrong};
 use serde_json::Value;
-use std::{ops::Range, path::Path};
+use std::{collections::HashMap, ops::Range, path::Path};
 
 #[derive(Clone, Copy)]
 enum Kind {
@@ -33,13 +33,14 @@ const MISSED: [(&str, Missed); 3] =
 /// Reads all inputs; names must be unique among them.
 pub(super) fn read(root: &Table<'_>, folder: &Path) -> Vec<InputSpec> {
     let tables = root.take("input").map(|field| field.tables()).unwrap_or_default();
-    let mut inputs: Vec<InputSpec> = Vec::new();
+    let (mut inputs, mut named) = (Vec::new(), HashMap::new());
     for table in tables {
         let Some((input, named_at)) = input(&table, folder) else { continue };
-        if inputs.iter().any(|known| known.name() == input.name()) {
+        let known = named.entry(input.name().to_owned()).or_insert_with(|| named_at.clone());
+        if *known != named_at {
             let why = format!("there are two inputs `{}`", input.name().escape_debug());
             let hint = "how far an input was read is kept under its name: give this one a `name`";
-            root.notes.hinted(named_at, why, hint);
+            root.notes.also(named_at, why, hint, (known, "the first is here"));
         }
         inputs.push(input);
     }

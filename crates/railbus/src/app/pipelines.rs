@@ -80,7 +80,13 @@ fn input(field: &Field<'_>) -> Option<Vec<String>> {
 /// Looks up the steps of a flow; notes each that is not declared, where the flow names it.
 fn resolve(field: &Field<'_>, flow: &str, steps: &[&str]) -> Option<Vec<String>> {
     let wrong = |e: FlowError| {
-        field.notes.hinted(field.inside(&e.span), e.message, e.hint);
+        let at = field.inside(&e.span);
+        match &e.also {
+            Some((also, why)) => {
+                field.notes.also(at, e.message, e.hint, (&field.inside(also), why));
+            }
+            None => field.notes.hinted(at, e.message, e.hint),
+        }
     };
     let tree = parse(flow).map_err(wrong).ok()?;
     let hint = |name: &str| match steps.is_empty() {

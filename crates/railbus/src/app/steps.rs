@@ -106,10 +106,8 @@ fn work(
 ) -> Option<(WorkSpec, Duration)> {
     match (table.take("command"), table.take("post")) {
         (Some(first), Some(second)) => {
-            let later = if first.span.start < second.span.start { second } else { first };
             let why = format!("{} has both `command` and `post`", table.title);
-            let hint = "keep one of them: a step is a command or a request";
-            table.notes.hinted(later.key_span, why, hint);
+            first.rivals(&second, why, "keep one of them: a step is a command or a request");
             // What belongs to either is not minded then.
             for key in ["mode", "executor", "headers", "headers_env", "status"] {
                 table.take(key);
