@@ -100,8 +100,15 @@ fn reach(cells: &[(char, usize)], least: usize, most: usize) -> (usize, usize) {
 fn cell(c: char) -> (char, usize) {
     match c {
         '\t' => ('\t', 1),
-        '\u{ad}' | '\u{61c}' | '\u{180e}' | '\u{200b}'..='\u{200f}' | '\u{2028}'..='\u{202e}'
-        | '\u{2060}'..='\u{206f}' | '\u{fe00}'..='\u{fe0f}' | '\u{feff}' | '\u{fff9}'..='\u{fffb}'
+        '\u{ad}'
+        | '\u{61c}'
+        | '\u{180e}'
+        | '\u{200b}'..='\u{200f}'
+        | '\u{2028}'..='\u{202e}'
+        | '\u{2060}'..='\u{206f}'
+        | '\u{fe00}'..='\u{fe0f}'
+        | '\u{feff}'
+        | '\u{fff9}'..='\u{fffb}'
         | '\u{e0000}'..='\u{e0fff}' => ('\u{fffd}', 1),
         c => c.width().map_or(('\u{fffd}', 1), |width| (c, width)),
     }

@@ -140,6 +140,46 @@ fn jumps_cost_the_same_in_a_large_graph() {
     });
 }
 
+/// May go to another step, and leaves nothing.
+struct May(String, String);
+
+#[async_trait::async_trait]
+impl Step for May {
+    fn signature(&self) -> Signature {
+        Signature::new(self.0.as_str()).goto(self.1.as_str())
+    }
+
+    async fn run(&self, _: Input<'_>) -> StepResult {
+        Ok(Flow::Next(None))
+    }
+}
+
+#[test]
+fn jumps_ahead_are_checked_in_time_that_grows_with_their_number() {
+    let jump = |n: usize, to: String| StepDef::of(May(format!("j{n}"), to));
+    grows_with_its_size("checking jumps over a step each", |size| {
+        let over = |builder: PipelineBuilder, n: usize| {
+            builder.step(jump(n, format!("j{}", n + 1))).step(says(format!("s{n}")))
+        };
+        let over = (0..size / 2).fold(Pipeline::new("p"), over);
+        over.step(says(format!("j{}", size / 2))).build().unwrap();
+    });
+    grows_with_its_size("checking jumps over a half of all", |size| {
+        let over = |builder: PipelineBuilder, n: usize| {
+            builder.step(jump(n, format!("s{}", n + size / 2)))
+        };
+        let over = (0..size / 2).fold(Pipeline::new("p"), over);
+        (0..size).fold(over, |builder, n| builder.step(says(format!("s{n}")))).build().unwrap();
+    });
+    grows_with_its_size("checking jumps to one step", |size| {
+        let over = |builder: PipelineBuilder, n: usize| {
+            builder.step(jump(n, "end".into())).step(says(format!("s{n}")))
+        };
+        let over = (0..size / 2).fold(Pipeline::new("p"), over);
+        over.step(says("end".into())).build().unwrap();
+    });
+}
+
 #[test]
 fn branches_within_branches_are_built_up_to_a_depth_and_refused_past_it() {
     let nested = |depth: usize| {

@@ -187,7 +187,8 @@ fn draft<'a>(field: &Field<'a>, folder: &Path, needed: bool) -> Option<Drafted<'
     if let Some(url) = &url {
         for other in named.iter().filter(|_| !kin).chain(&path) {
             let why = format!("`{}` and `{}` both say where the bus is", url.key, other.key);
-            let (hint, here) = (format!("keep `{}` alone", url.key), format!("`{}` is here", url.key));
+            let (hint, here) =
+                (format!("keep `{}` alone", url.key), format!("`{}` is here", url.key));
             other.notes.also(other.key_span.clone(), why, hint, (&url.key_span, &here));
         }
     }

@@ -92,7 +92,9 @@ fn note_syntax(notes: &Notes<'_>, errors: &[toml::de::Error]) -> bool {
             let key = notes.text.get(span.clone()).unwrap_or_default();
             let why = format!("`{key}` is given twice");
             match earlier(notes.text, span.start) {
-                Some(first) => notes.also(span, why, "keep one of them", (&first, "first given here")),
+                Some(first) => {
+                    notes.also(span, why, "keep one of them", (&first, "first given here"))
+                }
                 None => notes.hinted(span, why, "keep one of them"),
             }
         } else {

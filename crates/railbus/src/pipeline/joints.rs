@@ -1,11 +1,14 @@
 //! Where ways meet: what is piped from one step to the next, and where jumps lead.
 
-use super::ways::{Before, Left, Walk};
+use super::{
+    there::{Left, Point, There},
+    ways::{Before, Walk},
+};
 use crate::{
     error::{Error, ErrorKind, Result, nearest},
     step::{Kind, Need},
 };
-use std::{collections::HashSet, sync::Arc};
+use std::{collections::BTreeMap, sync::Arc};
 
 impl Walk<'_> {
     /// Binds the value of the step before to what the step has no value for yet.
@@ -118,10 +121,9 @@ impl Walk<'_> {
                 self.nodes[to].takes = self.nodes[to].takes.take().or_else(|| self.first_need(to));
                 continue;
             }
-            let mut there: HashSet<String> = self.left.keys().cloned().collect();
-            there.insert(self.nodes[index].def.output.to_string());
+            let there = self.left.names_and(&self.nodes[index].def.output);
             let known = self.jumps.entry(to).or_insert_with(|| (index, there.clone()));
-            known.1.retain(|name| there.contains(name));
+            known.1.keep(&there);
             self.nodes[to].takes = self.unbound(to);
         }
         Ok(())
@@ -154,23 +156,47 @@ impl Walk<'_> {
         Ok(*to)
     }
 
-    /// Goes along the ways after jumps that leave something out.
+    /// Goes along the ways after jumps that leave something out. Where one comes to where another
+    /// arrives, they go on together: each step is come to once, however many jumps there are.
     pub(super) fn jumps(&mut self) -> Result<()> {
-        let jumps = std::mem::take(&mut self.jumps);
+        let mut jumps = std::mem::take(&mut self.jumps);
+        let all = self.left.leave();
         self.is_again = true;
-        for (to, (from, there)) in jumps {
-            let by = |left: &Left| left.clone();
-            let all = std::mem::take(&mut self.left);
-            self.left = all
-                .iter()
-                .filter(|(name, _)| there.contains(*name))
-                .map(|(name, left)| (name.clone(), by(left)))
-                .collect();
+        let mut under_way: BTreeMap<usize, Point> = BTreeMap::new();
+        // Steps are in the order in which they are come to.
+        let next = |under_way: &BTreeMap<usize, Point>, jumps: &BTreeMap<usize, _>| {
+            let arrives = jumps.first_key_value().map(|(at, _)| *at);
+            let goes_on = under_way.first_key_value().map(|(at, _)| *at);
+            arrives.into_iter().chain(goes_on).min()
+        };
+        while let Some(at) = next(&under_way, &jumps) {
+            match (under_way.remove(&at), jumps.remove(&at)) {
+                (Some(point), Some((from, names))) => {
+                    self.left.go_to(point);
+                    let lost = self.left.keep(&names).into_iter();
+                    self.lost.extend(lost.map(|name| (name, from)));
+                }
+                (Some(point), None) => self.left.go_to(point),
+                (None, Some((from, names))) => {
+                    if under_way.is_empty() {
+                        self.lost.clear();
+                    }
+                    self.first_jump = Some(from);
+                    self.left.go_to(There::part_of(&all, &names));
+                }
+                (None, None) => {}
+            }
+            self.step(at, None)?;
             self.undo.clear();
-            let after = format!("after the jump from `{}`", self.nodes[from].def.name);
-            self.line(to, None, None).map_err(|e| e.with("way", after))?;
-            self.left = all;
+            let point = self.left.leave();
+            if let Some(next) = self.nodes[at].next {
+                match under_way.get_mut(&next) {
+                    Some(other) => other.meet(&point),
+                    None => drop(under_way.insert(next, point)),
+                }
+            }
         }
+        self.left.go_to(all);
         Ok(())
     }
 }

@@ -12,6 +12,7 @@ mod steps;
 mod resolve;
 mod compile;
 mod names;
+mod there;
 mod ways;
 mod joints;
 mod check;

@@ -1,22 +1,17 @@
 //! Going along the ways that a run can take, with the values that are there for sure.
 
-use super::parts::{Given, Node, Stops};
+use super::{
+    parts::{Given, Node, Stops},
+    there::{Left, Names, There},
+};
 use crate::{
     error::{Error, ErrorKind, Result, nearest},
     step::{Kind, Need},
 };
 use std::{
-    collections::{HashMap, HashSet},
+    collections::{BTreeMap, HashMap, HashSet},
     sync::Arc,
 };
-
-/// Who leaves a value, and as what.
-#[derive(Clone)]
-pub(super) struct Left {
-    // By its position; none: a value that the pipeline is given.
-    pub(super) by: Option<usize>,
-    pub(super) kind: Option<Kind>,
-}
 
 /// Goes along the ways that a run can take, with the values that are there for sure.
 pub(super) struct Walk<'a> {
@@ -27,16 +22,19 @@ pub(super) struct Walk<'a> {
     pub(super) optional: Vec<String>,
     pub(super) places: HashMap<Arc<str>, usize>,
     // The values that are there at this point, whichever way led to it.
-    pub(super) left: HashMap<String, Left>,
+    pub(super) left: There,
     // What was there before each change, to go back to where branches part.
     pub(super) undo: Vec<(String, Option<Left>)>,
     // Everything that some step leaves, on some way, with the last that does.
     pub(super) maybe: HashMap<String, Left>,
     pub(super) seen: HashSet<usize>,
-    // What is there where a jump arrives, beside what the way on foot leaves.
-    pub(super) jumps: HashMap<usize, (usize, HashSet<String>)>,
+    // Where jumps arrive, beside the way on foot: the first one, and the names that all bring.
+    pub(super) jumps: BTreeMap<usize, (usize, Names)>,
     // Whether this is the way after a jump, along which only what is there is looked at.
     pub(super) is_again: bool,
+    // The jump that leaves a name out there; of the others that is the first.
+    pub(super) lost: HashMap<String, usize>,
+    pub(super) first_jump: Option<usize>,
 }
 
 pub(super) type Changes = HashMap<String, Left>;
@@ -214,11 +212,19 @@ impl Walk<'_> {
     }
 
     pub(super) fn need(&mut self, index: usize, need: &Need, key: &str) -> Result<()> {
+        let jump = self.lost.get(key).copied().or(self.first_jump).filter(|_| self.is_again);
         let refuse = |why: String, hint: String| {
-            Err(Error::new(ErrorKind::Config, "pipeline", why).hint(hint))
+            let error = Error::new(ErrorKind::Config, "pipeline", why).hint(hint);
+            Err(match jump {
+                Some(from) => error
+                    .with("way", format!("after the jump from `{}`", self.nodes[from].def.name)),
+                None => error,
+            })
         };
+        // After a jump it may be of a type that another step left.
+        let is_unsure = self.is_again && self.left.is_mixed(key);
         match self.left.get(key) {
-            Some(Left { by, kind: Some(kind) }) if !need.takes(*kind) => {
+            Some(Left { by, kind: Some(kind) }) if !is_unsure && !need.takes(*kind) => {
                 let by = self.by(*by);
                 let why = format!(
                     "`{key}` is a {} of {by}, but is needed as a {}",
@@ -239,7 +245,7 @@ impl Walk<'_> {
             }
             None if self.jumped(index, need) => Ok(()),
             None if self.closed => {
-                let near = nearest(key, self.left.keys().map(String::as_str));
+                let near = nearest(key, self.left.keys());
                 let near = near.map(|near| format!("did you mean `{near}`? "));
                 let hint = format!(
                     "{}declare it with .input::<..>(\"{key}\"), or add a step before that leaves it",
