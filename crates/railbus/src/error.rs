@@ -207,6 +207,12 @@ impl Error {
         &self.0.message
     }
 
+    /// Returns the value that tells which thing failed, under this key.
+    #[cfg(feature = "app")]
+    pub(crate) fn value(&self, key: &str) -> Option<&str> {
+        self.0.context.iter().find(|(known, _)| *known == key).map(|(_, value)| value.as_str())
+    }
+
     /// Returns what to do about it, where that is known.
     #[must_use]
     pub fn advice(&self) -> Option<&str> {
@@ -311,13 +317,19 @@ pub(crate) fn causes<'a>(
 ///
 /// assert_eq!(nearest("retntion", ["retention", "max_size"]), Some("retention"));
 /// assert_eq!(nearest("colour", ["retention", "max_size"]), None);
+/// assert_eq!(nearest("B", ["a", "b"]), Some("b"));
+/// assert_eq!(nearest("c", ["a", "b"]), None);
 /// ```
 #[must_use]
 pub fn nearest<'a>(name: &str, known: impl IntoIterator<Item = &'a str>) -> Option<&'a str> {
     known
         .into_iter()
         .map(|k| (strsim::damerau_levenshtein(name, k), k))
-        .filter(|(distance, k)| *distance <= 1 + k.len().max(name.len()) / 4)
-        .min_by_key(|(distance, _)| *distance)
+        .filter(|(distance, k)| {
+            let longer = k.len().max(name.len());
+            // Names of which every letter is another have nothing in common.
+            *distance <= 1 + longer / 4 && *distance < longer || k.eq_ignore_ascii_case(name)
+        })
+        .min_by_key(|(distance, k)| (!k.eq_ignore_ascii_case(name), *distance))
         .map(|(_, k)| k)
 }

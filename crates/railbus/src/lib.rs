@@ -15,6 +15,7 @@ mod guardian;
 pub mod instrument;
 mod task;
 mod excerpt;
+mod text_file;
 
 pub mod topic;
 pub mod payload;

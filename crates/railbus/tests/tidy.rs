@@ -36,6 +36,7 @@ const FLOORS: &[(&str, &[&str])] = &[
             "instrument",
             "task",
             "excerpt",
+            "text_file",
         ],
     ),
     ("values", &["topic", "payload", "event", "schedule", "context", "options", "codec"]),

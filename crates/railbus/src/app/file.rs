@@ -8,17 +8,15 @@ use super::{
     steps, subscriptions,
     table::Table,
 };
-use crate::error::{Error, ErrorKind};
+use crate::{
+    error::{Error, ErrorKind},
+    text_file::APPS,
+};
 use std::{
-    fs::File,
-    io::{self, Read},
     ops::Range,
     path::{Path, PathBuf},
 };
 use toml::de::DeTable;
-
-/// The largest app file, in bytes.
-const FILE_MAX: u64 = 1024 * 1024;
 
 impl AppSpec {
     /// Loads and checks the app file at `path`, with what `environment` overrides.
@@ -37,7 +35,7 @@ impl AppSpec {
         path: &Path,
         environment: impl Iterator<Item = (String, String)>,
     ) -> Result<Self, LoadError> {
-        let text = read_text(path)?;
+        let text = APPS.read(path)?;
         let text = text.strip_prefix('\u{feff}').unwrap_or(&text);
         let folder = folder_of(path)?;
         let notes = Notes::new(text);
@@ -129,35 +127,6 @@ fn earlier(text: &str, at: usize) -> Option<Range<usize>> {
         }
     }
     None
-}
-
-fn read_text(path: &Path) -> Result<String, Error> {
-    let unread = |error: io::Error| {
-        let (kind, why) = match error.kind() {
-            io::ErrorKind::NotFound => (ErrorKind::NotFound, "there is no such file"),
-            io::ErrorKind::PermissionDenied => (ErrorKind::Denied, "the file can't be read"),
-            _ => (ErrorKind::Unavailable, "the file can't be read"),
-        };
-        failed(kind, path, why).because(error)
-    };
-    let file = File::open(path).map_err(unread)?;
-    if file.metadata().map_err(unread)?.is_dir() {
-        let error = failed(ErrorKind::Config, path, "this is a folder, not an app file");
-        return Err(
-            error.hint(format!("name the file, such as {}", path.join("app.toml").display()))
-        );
-    }
-    let mut bytes = Vec::new();
-    file.take(FILE_MAX + 1).read_to_end(&mut bytes).map_err(unread)?;
-    if bytes.len() as u64 > FILE_MAX {
-        return Err(failed(ErrorKind::TooLarge, path, "the file is larger than 1 MiB")
-            .hint("an app file says what runs; events belong into an input"));
-    }
-    String::from_utf8(bytes).map_err(|error| {
-        let valid = &error.as_bytes()[..error.utf8_error().valid_up_to()];
-        let line = valid.iter().filter(|byte| **byte == b'\n').count() + 1;
-        failed(ErrorKind::Decode, path, "the file is not UTF-8").with("line", line)
-    })
 }
 
 /// Returns the folder of the file, absolute, without following links.
