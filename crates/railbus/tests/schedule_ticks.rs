@@ -216,7 +216,7 @@ async fn a_tick_is_stored_once_whoever_publishes_it_again_and_a_step_from_elsewh
     assert_eq!(stale(&two, &[tick(0, 60)]).await, [true]);
     // From before what is stored, from after it, and from the middle: of such a batch nothing.
     for wrong in [tick(0, 120), tick(120, 180), tick(59, 120), tick(61, 120)] {
-        assert_eq!(stale(&two, &[wrong.clone()]).await, [true], "{:?}", wrong.position);
+        assert_eq!(stale(&two, std::slice::from_ref(&wrong)).await, [true], "{:?}", wrong.position);
     }
     assert_eq!(stale(&two, &[tick(60, 120), tick(60, 180)]).await, [true, true]);
     assert_eq!(stale(&two, &[tick(60, 120), tick(120, 180)]).await, [false, false]);

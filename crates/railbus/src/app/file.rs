@@ -91,7 +91,7 @@ fn note_syntax(notes: &Notes<'_>, errors: &[toml::de::Error]) -> bool {
             let why = format!("`{key}` is given twice");
             match earlier(notes.text, span.start) {
                 Some(first) => {
-                    notes.also(span, why, "keep one of them", (&first, "first given here"))
+                    notes.also(span, why, "keep one of them", (&first, "first given here"));
                 }
                 None => notes.hinted(span, why, "keep one of them"),
             }

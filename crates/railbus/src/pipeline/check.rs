@@ -46,7 +46,7 @@ pub(super) fn check(
     let closed = !declared.is_empty();
     let mut left = There::default();
     for given in &declared {
-        left.insert(given.name.clone(), Left { by: None, kind: given.kind });
+        left.insert(&given.name, Left { by: None, kind: given.kind });
     }
     let places = nodes.iter().enumerate().filter(|(_, node)| node.is_named());
     let places = places.map(|(i, node)| (Arc::clone(&node.def.name), i)).collect();

@@ -66,7 +66,7 @@ impl Walk<'_> {
         let def = &self.nodes[index].def;
         let optional = def.signature.all_needs().iter().any(|n| n.name == local && n.optional);
         let left_out = exits.iter().map(|exit| &self.nodes[*exit].def).find(|exit| {
-            exit.condition.is_some() && !optional && !self.left.contains_key(&*exit.output)
+            exit.condition.is_some() && !optional && !self.left.contains_key(&exit.output)
         });
         let Some(left_out) = left_out else { return Ok(()) };
         let why = format!("`{}` may be left out, and leaves nothing to pipe then", left_out.name);

@@ -84,8 +84,8 @@ impl There {
         self.now.names.ids().map(|id| &*self.known[id].name)
     }
 
-    pub(super) fn insert(&mut self, name: String, left: Left) -> Option<Left> {
-        let id = self.id(&name);
+    pub(super) fn insert(&mut self, name: &str, left: Left) -> Option<Left> {
+        let id = self.id(name);
         let known = &mut self.known[id];
         known.is_mixed |= known.kind.is_some_and(|kind| kind != left.kind);
         known.kind = Some(left.kind);
@@ -129,7 +129,9 @@ impl There {
     /// Takes away all that has another name; returns what it was.
     pub(super) fn keep(&mut self, names: &Names) -> Vec<String> {
         let gone: Vec<usize> = self.now.names.without(names).ids().collect();
-        gone.iter().for_each(|id| drop(self.now.put(*id, None)));
+        for id in &gone {
+            self.now.put(*id, None);
+        }
         gone.into_iter().map(|id| self.known[id].name.clone()).collect()
     }
 
@@ -156,6 +158,8 @@ impl Point {
     /// Keeps the values that are there at another point as well.
     pub(super) fn meet(&mut self, other: &Self) {
         let gone: Vec<usize> = self.names.without(&other.names).ids().collect();
-        gone.into_iter().for_each(|id| drop(self.put(id, None)));
+        for id in gone {
+            self.put(id, None);
+        }
     }
 }

@@ -107,7 +107,7 @@ impl Walk<'_> {
         }
         let kind = def.signature.output_kind();
         // A step that leaves nothing leaves in place what goes by its name.
-        let stays = kind.is_some_and(Kind::is_nothing) && self.left.contains_key(&*def.output);
+        let stays = kind.is_some_and(Kind::is_nothing) && self.left.contains_key(&def.output);
         let has_value = self.nodes[index].is_named();
         if has_value && !stays || self.nodes[index].is_told {
             own.insert(def.output.to_string(), Left { by: Some(index), kind });
@@ -172,7 +172,7 @@ impl Walk<'_> {
 
     pub(super) fn set(&mut self, name: String, left: Left) {
         self.maybe.insert(name.clone(), left.clone());
-        let before = self.left.insert(name.clone(), left);
+        let before = self.left.insert(&name, left);
         self.undo.push((name, before));
     }
 
@@ -187,7 +187,7 @@ impl Walk<'_> {
         let mut changes = Changes::new();
         for (name, before) in self.undo.drain(mark..).rev().collect::<Vec<_>>() {
             let after = match before {
-                Some(before) => self.left.insert(name.clone(), before),
+                Some(before) => self.left.insert(&name, before),
                 None => self.left.remove(&name),
             };
             if let Some(after) = after {
@@ -256,7 +256,7 @@ impl Walk<'_> {
             None => {
                 self.inputs.push(Given { name: key.into(), kind: Some(need.kind) });
                 // Given before the first step, so that it is there on every way.
-                self.left.insert(key.into(), Left { by: None, kind: Some(need.kind) });
+                self.left.insert(key, Left { by: None, kind: Some(need.kind) });
                 Ok(())
             }
         }
