@@ -122,7 +122,8 @@ impl ErrorKind {
 /// An error of Railbus.
 ///
 /// `Display` says what failed, in which operation, with the values that matter, followed by the
-/// chain of causes; [`Error::hint`] says what to do about it.
+/// chain of causes; [`Error::hint`] says what to do about it. Where the message has more lines, such
+/// as one that shows a place in a text, they come last.
 ///
 /// # Examples
 /// ```
@@ -206,6 +207,12 @@ impl Error {
         &self.0.message
     }
 
+    /// Returns the value that tells which thing failed, under this key.
+    #[cfg(feature = "app")]
+    pub(crate) fn value(&self, key: &str) -> Option<&str> {
+        self.0.context.iter().find(|(known, _)| *known == key).map(|(_, value)| value.as_str())
+    }
+
     /// Returns what to do about it, where that is known.
     #[must_use]
     pub fn advice(&self) -> Option<&str> {
@@ -224,7 +231,12 @@ impl Error {
 
 impl fmt::Display for Error {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{}: {}", self.0.operation, self.0.message)?;
+        // What else is said stands before what is drawn below the message.
+        let (message, drawing) = match self.0.message.split_once('\n') {
+            Some((message, drawing)) => (message, Some(drawing)),
+            None => (&*self.0.message, None),
+        };
+        write!(f, "{}: {message}", self.0.operation)?;
         for (i, (key, value)) in self.0.context.iter().enumerate() {
             let open = if i == 0 { " (" } else { ", " };
             write!(f, "{open}{key}: {value}")?;
@@ -236,7 +248,10 @@ impl fmt::Display for Error {
             let source: &(dyn StdError + 'static) = &**source;
             write!(f, ": {}", shown(|| source.to_string()))?;
         }
-        Ok(())
+        match drawing {
+            Some(drawing) => write!(f, "\n{drawing}"),
+            None => Ok(()),
+        }
     }
 }
 
@@ -302,13 +317,19 @@ pub(crate) fn causes<'a>(
 ///
 /// assert_eq!(nearest("retntion", ["retention", "max_size"]), Some("retention"));
 /// assert_eq!(nearest("colour", ["retention", "max_size"]), None);
+/// assert_eq!(nearest("B", ["a", "b"]), Some("b"));
+/// assert_eq!(nearest("c", ["a", "b"]), None);
 /// ```
 #[must_use]
 pub fn nearest<'a>(name: &str, known: impl IntoIterator<Item = &'a str>) -> Option<&'a str> {
     known
         .into_iter()
         .map(|k| (strsim::damerau_levenshtein(name, k), k))
-        .filter(|(distance, k)| *distance <= 1 + k.len().max(name.len()) / 4)
-        .min_by_key(|(distance, _)| *distance)
+        .filter(|(distance, k)| {
+            let longer = k.len().max(name.len());
+            // Names of which every letter is another have nothing in common.
+            *distance <= 1 + longer / 4 && *distance < longer || k.eq_ignore_ascii_case(name)
+        })
+        .min_by_key(|(distance, k)| (!k.eq_ignore_ascii_case(name), *distance))
         .map(|(_, k)| k)
 }

@@ -14,6 +14,8 @@ pub mod cancel;
 mod guardian;
 pub mod instrument;
 mod task;
+mod excerpt;
+mod text_file;
 
 pub mod topic;
 pub mod payload;

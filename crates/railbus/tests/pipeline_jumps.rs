@@ -1,83 +1,112 @@
-//! What is not there after a jump ahead is known when a pipeline is built.
+//! What is there after a jump ahead, as it is checked when a pipeline is built.
 #![allow(clippy::unwrap_used, clippy::expect_used)]
 
 use railbus::{
-    Flow, IntoStep, Pipeline, StepDef, chain,
-    step::{Input, Signature, Step, StepResult},
+    Flow, Pipeline, PipelineBuilder, StepDef, StepResult,
+    step::{Input, Signature, Step},
 };
 
-fn says(name: &str) -> StepDef {
-    StepDef::value(name, |_| 1_u64)
-}
-
-fn needs(name: &str, value: &str) -> StepDef {
-    says(name).needs::<u64>(value)
-}
-
-/// A step that may jump, and leaves its own name.
-struct Jumps(&'static str, &'static str);
+/// May go to another step.
+struct May(&'static str, &'static str);
 
 #[async_trait::async_trait]
-impl Step for Jumps {
+impl Step for May {
     fn signature(&self) -> Signature {
         Signature::new(self.0).goto(self.1)
     }
 
     async fn run(&self, _: Input<'_>) -> StepResult {
-        Ok(Flow::goto(self.1, 1_u64).into())
+        Ok(Flow::Next(None))
     }
 }
 
-fn jump(to: &'static str) -> StepDef {
-    Jumps("jump", to).into_step()
+fn may(name: &'static str, to: &'static str) -> StepDef {
+    StepDef::of(May(name, to))
 }
 
-/// Builds a line; returns what is wrong with it.
-fn wrong(line: Vec<StepDef>) -> Option<String> {
-    let line = line.into_iter().fold(Pipeline::new("p"), |builder, step| builder.step(step));
-    line.build().err().map(|error| error.to_string())
+fn says(name: &str) -> StepDef {
+    StepDef::value(name, |_| 1).leaves::<i32>()
 }
 
-/// What a branch that jumps has before that, and the other one.
-fn parted(first: StepDef, other: &str) -> StepDef {
-    says("parts").on_failure(chain((first, jump("t")))).on_success(says("b").output(other))
+/// Takes a value, and what a jump brings before it.
+fn wants(name: &str, key: &'static str) -> StepDef {
+    StepDef::value(name, |_| ()).needs::<i32>("brought").needs::<i32>(key)
+}
+
+fn p() -> PipelineBuilder {
+    Pipeline::new("p").input::<i32>("brought")
+}
+
+fn refused(builder: PipelineBuilder) -> String {
+    builder.build().unwrap_err().to_string()
 }
 
 #[test]
-fn what_a_jump_leaves_out_is_not_there_where_it_leads_to() {
-    let lines = [
-        vec![jump("t"), says("x"), needs("t", "jump").needs::<u64>("x")],
-        // Behind where it leads to, too, and in a branch there.
-        vec![jump("t"), says("x"), says("t"), needs("later", "x")],
-        vec![jump("t"), says("x"), says("t").on_failure(needs("later", "x"))],
-        // One of two jumps leaves it out.
-        vec![jump("t"), says("x"), Jumps("more", "t").named("more"), says("t"), needs("u", "x")],
-        // From a branch: what comes behind it.
-        vec![parted(says("a"), "b"), says("x"), says("t"), needs("u", "x")],
-    ];
-    for line in lines {
-        let shown = format!("{:?}", line.iter().map(StepDef::name).collect::<Vec<_>>());
-        let error = wrong(line).unwrap_or_else(|| panic!("{shown} was built"));
-        assert!(error.contains("`x` of step `x` is not there on every way"), "{shown}: {error}");
-        assert!(error.contains("after the jump from `jump`"), "{shown}: {error}");
-    }
+fn what_a_jump_leaves_out_is_not_there_behind_it_and_the_jump_is_named() {
+    let error =
+        refused(p().step(may("a", "c")).step(says("b")).step(says("c")).step(wants("d", "b")));
+    assert_eq!(
+        error,
+        "pipeline: `b` of step `b` is not there on every way that leads here \
+         (way: after the jump from `a`, step: d, pipeline: p)"
+    );
+    // What was there before it is, and what comes after it.
+    let fine = p().step(says("x")).step(may("a", "c")).step(says("b")).step(says("c"));
+    fine.step(wants("d", "x")).step(wants("e", "c")).build().unwrap();
 }
 
 #[test]
-fn what_a_jump_leaves_out_may_be_left_again_or_not_be_needed() {
-    let lines = [
-        // The value of the step that jumps, and of those before it.
-        vec![says("w"), jump("t"), says("x"), says("t"), needs("u", "jump"), needs("v", "w")],
-        vec![jump("t"), says("x"), says("t"), says("y").output("x"), needs("u", "x")],
-        vec![jump("t"), says("x"), needs("y", "x"), says("t")],
-        // What comes with the jump.
-        vec![jump("t"), says("x"), needs("t", "x")],
-        // What both branches leave, one of them before it jumps.
-        vec![parted(says("a").output("m"), "m"), says("t"), needs("u", "m")],
-        vec![says("x"), jump("t"), says("z"), says("t"), needs("u", "x")],
-    ];
-    for line in lines {
-        let shown = format!("{:?}", line.iter().map(StepDef::name).collect::<Vec<_>>());
-        assert_eq!(wrong(line), None, "{shown}");
+fn of_several_jumps_the_one_is_named_that_leaves_it_out() {
+    let line = || {
+        let line = p().step(may("a", "c")).step(says("b")).step(says("c")).step(may("d", "f"));
+        line.step(says("e")).step(says("f"))
+    };
+    let error = refused(line().step(wants("g", "b")));
+    assert!(error.contains("`b` of step `b`") && error.contains("jump from `a`"), "{error}");
+    let error = refused(line().step(wants("g", "e")));
+    assert!(error.contains("`e` of step `e`") && error.contains("jump from `d`"), "{error}");
+    line().step(wants("g", "c")).step(wants("h", "f")).build().unwrap();
+    // What is left once more behind the first is there.
+    line().step(says("b2").output("b")).step(wants("g", "b")).build().unwrap();
+}
+
+#[test]
+fn where_several_jumps_arrive_only_what_all_bring_is_there() {
+    let line = || {
+        let line = p().step(may("a", "end")).step(says("x")).step(may("b", "end")).step(says("y"));
+        line.step(says("end"))
+    };
+    for (key, from) in [("x", "jump from `a`"), ("y", "jump from `a`")] {
+        let error = refused(line().step(wants("z", key)));
+        assert!(error.contains(from), "{error}");
     }
+    let before = p().step(says("x")).step(may("a", "end")).step(may("b", "end")).step(says("y"));
+    before.step(says("end")).step(wants("z", "x")).build().unwrap();
+}
+
+#[test]
+fn jumps_into_and_out_of_branches_are_gone_along() {
+    // Into a branch, past what comes before it.
+    let into = |then: StepDef| {
+        let part = p().step(may("a", "r")).step(says("x")).step(says("check"));
+        part.on_failure(says("r")).step(then)
+    };
+    let error = refused(into(wants("z", "x")));
+    assert!(error.contains("`x` of step `x`") && error.contains("jump from `a`"), "{error}");
+    into(says("z")).build().unwrap();
+    // Out of a branch, over what follows the join.
+    let out = |key: &'static str| {
+        let part = p().step(says("check")).on_failure(may("r", "end")).step(says("x"));
+        part.step(says("end")).step(wants("z", key))
+    };
+    let error = refused(out("x"));
+    assert!(error.contains("`x` of step `x`") && error.contains("jump from `r`"), "{error}");
+    out("end").build().unwrap();
+}
+
+#[test]
+fn a_value_that_is_replaced_by_one_of_another_type_further_on_is_no_mistake() {
+    let line = p().step(says("x")).step(may("a", "c")).step(says("b")).step(says("c"));
+    let later = StepDef::value("later", |_| String::new()).leaves::<String>().output("x");
+    line.step(wants("d", "x")).step(later).build().unwrap();
 }

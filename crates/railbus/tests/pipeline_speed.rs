@@ -140,13 +140,13 @@ fn jumps_cost_the_same_in_a_large_graph() {
     });
 }
 
-/// Jumps ahead.
-struct Ahead(String, String);
+/// May go to another step, and leaves nothing.
+struct May(String, String);
 
 #[async_trait::async_trait]
-impl Step for Ahead {
+impl Step for May {
     fn signature(&self) -> Signature {
-        Signature::new(self.0.clone()).goto(self.1.clone())
+        Signature::new(self.0.as_str()).goto(self.1.as_str())
     }
 
     async fn run(&self, _: Input<'_>) -> StepResult {
@@ -155,15 +155,28 @@ impl Step for Ahead {
 }
 
 #[test]
-fn jumps_ahead_are_built_in_time_that_grows_with_their_number() {
-    grows_with_its_size("building jumps ahead", |size| {
-        let last = size - 1;
-        let jump = |n: usize| {
-            let to = if n.is_multiple_of(2) { last } else { last.min(n + 2) };
-            Ahead(format!("s{n}"), format!("s{to}"))
+fn jumps_ahead_are_checked_in_time_that_grows_with_their_number() {
+    let jump = |n: usize, to: String| StepDef::of(May(format!("j{n}"), to));
+    grows_with_its_size("checking jumps over a step each", |size| {
+        let over = |builder: PipelineBuilder, n: usize| {
+            builder.step(jump(n, format!("j{}", n + 1))).step(says(format!("s{n}")))
         };
-        let all = (0..size).fold(Pipeline::new("p"), |builder, n| builder.step(jump(n)));
-        assert_eq!(all.build().unwrap().steps().count(), size);
+        let over = (0..size / 2).fold(Pipeline::new("p"), over);
+        over.step(says(format!("j{}", size / 2))).build().unwrap();
+    });
+    grows_with_its_size("checking jumps over a half of all", |size| {
+        let over = |builder: PipelineBuilder, n: usize| {
+            builder.step(jump(n, format!("s{}", n + size / 2)))
+        };
+        let over = (0..size / 2).fold(Pipeline::new("p"), over);
+        (0..size).fold(over, |builder, n| builder.step(says(format!("s{n}")))).build().unwrap();
+    });
+    grows_with_its_size("checking jumps to one step", |size| {
+        let over = |builder: PipelineBuilder, n: usize| {
+            builder.step(jump(n, "end".into())).step(says(format!("s{n}")))
+        };
+        let over = (0..size / 2).fold(Pipeline::new("p"), over);
+        over.step(says("end".into())).build().unwrap();
     });
 }
 

@@ -91,14 +91,14 @@ fn cron_has_five_fields_or_six_with_seconds() {
 #[test]
 fn what_is_wrong_in_an_expression_is_shown_with_its_field() {
     for (text, why, mark) in [
-        ("0 25 * * *", "`25` can't be the hour", "  0 25 * * *\n    ^^"),
-        ("0 0 * * MOO", "`MOO` can't be the day of the week", "          ^^^"),
-        ("61 0 0 * * *", "`61` can't be the second", "  ^^"),
-        ("*/0 * * * *", "`*/0` can't be the minute", "  ^^^"),
-        ("5-1 * * * *", "`5-1` can't be the minute", "  ^^^"),
-        ("0 0 32 * *", "`32` can't be the day of the month", "      ^^"),
-        ("0 0 * 13 *", "`13` can't be the month", "        ^^"),
-        ("0 0 é * *", "`é` can't be the day of the month", "      ^"),
+        ("0 25 * * *", "`25` can't be the hour", "1 | 0 25 * * *\n  |   ^^"),
+        ("0 0 * * MOO", "`MOO` can't be the day of the week", "|         ^^^"),
+        ("61 0 0 * * *", "`61` can't be the second", "| ^^"),
+        ("*/0 * * * *", "`*/0` can't be the minute", "| ^^^"),
+        ("5-1 * * * *", "`5-1` can't be the minute", "| ^^^"),
+        ("0 0 32 * *", "`32` can't be the day of the month", "|     ^^"),
+        ("0 0 * 13 *", "`13` can't be the month", "|       ^^"),
+        ("0 0 é * *", "`é` can't be the day of the month", "|     ^"),
         ("* * * *", "5 fields, or 6 with seconds, not 4", "^^^^^^^"),
         ("* * * * * * *", "not 7", "^^^^^^^^^^^^^"),
         ("", "not 0", ""),
@@ -106,7 +106,8 @@ fn what_is_wrong_in_an_expression_is_shown_with_its_field() {
         ("0 0 30 2 *", "`0 0 30 2 *` never comes", ""),
     ] {
         let (message, advice) = refused(Schedule::cron(text));
-        assert!(message.contains(why) && advice.contains(mark), "{text}: {message}\n{advice}");
+        assert!(message.contains(why), "{text}: {message}\n{advice}");
+        assert!(message.contains(mark) || advice.contains(mark), "{text}: {message}\n{advice}");
     }
     assert!(refused(Schedule::cron(&"0,".repeat(200))).0.contains("at most 256 bytes"));
 }

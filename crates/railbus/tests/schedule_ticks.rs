@@ -3,8 +3,13 @@
 #![allow(clippy::unwrap_used, clippy::expect_used)]
 
 use railbus::{
-    Bus, Event, Schedule, backend::Position, clock::Timestamp, input::EventInput,
-    inputs::ticks::Ticks, schedule::Missed,
+    Bus, ErrorKind, Event, Schedule,
+    backend::{Advance, Outgoing, Position},
+    bus::Report,
+    clock::Timestamp,
+    input::EventInput,
+    inputs::ticks::Ticks,
+    schedule::Missed,
 };
 use std::{
     collections::HashSet,
@@ -182,6 +187,49 @@ async fn a_tick_whose_event_cannot_be_made_is_passed_over() {
     .clock(move || told.now());
     assert_eq!(next(&mut ticks).await, ["00:03"]);
     assert!(Ticks::new("", minutely(Missed::All), |_| Event::new("tick")).is_err());
+}
+
+/// Publishes these and returns which were stale; anything else that is refused is a mistake.
+async fn stale(bus: &Bus, batch: &[Outgoing]) -> Vec<bool> {
+    let told = |result: railbus::Result<Report>| match result {
+        Ok(_) => false,
+        Err(e) if e.kind() == ErrorKind::Stale => true,
+        Err(e) => panic!("{e}"),
+    };
+    bus.publish_all(batch).await.into_iter().map(told).collect()
+}
+
+#[tokio::test]
+async fn a_tick_is_stored_once_whoever_publishes_it_again_and_a_step_from_elsewhere_is_refused() {
+    let folder = tempfile::tempdir().unwrap();
+    let url = format!("sqlite:{}", folder.path().join("events.db").display());
+    let (one, two) = (Bus::open(&url).await.unwrap(), Bus::open(&url).await.unwrap());
+    let tick = |from: u64, offset: u64| {
+        let to = Position { offset, fingerprint: 7 };
+        let position = Some(Advance { input: "schedule:beat".into(), from, to });
+        let event = Event::new("tick").id(format!("tick-{offset}")).payload(offset);
+        Outgoing { position, ..event.into() }
+    };
+    // The same step a second time, by whoever made it and by another member.
+    assert_eq!(stale(&one, &[tick(0, 60)]).await, [false]);
+    assert_eq!(stale(&one, &[tick(0, 60)]).await, [true]);
+    assert_eq!(stale(&two, &[tick(0, 60)]).await, [true]);
+    // From before what is stored, from after it, and from the middle: of such a batch nothing.
+    for wrong in [tick(0, 120), tick(120, 180), tick(59, 120), tick(61, 120)] {
+        assert_eq!(stale(&two, std::slice::from_ref(&wrong)).await, [true], "{:?}", wrong.position);
+    }
+    assert_eq!(stale(&two, &[tick(60, 120), tick(60, 180)]).await, [true, true]);
+    assert_eq!(stale(&two, &[tick(60, 120), tick(120, 180)]).await, [false, false]);
+    let position = one.accounts().unwrap().position("schedule:beat").await.unwrap().unwrap();
+    assert_eq!((position.offset, position.fingerprint), (180, 7));
+    for bus in [one, two] {
+        bus.close().await.unwrap();
+    }
+    let store = rusqlite::Connection::open(folder.path().join("events.db")).unwrap();
+    let mut stored = store.prepare("SELECT id FROM events ORDER BY seq").unwrap();
+    let stored = stored.query_map([], |row| row.get::<_, String>(0)).unwrap();
+    let stored: Vec<_> = stored.map(Result::unwrap).collect();
+    assert_eq!(stored, ["tick-60", "tick-120", "tick-180"]);
 }
 
 #[tokio::test]

@@ -35,6 +35,8 @@ const FLOORS: &[(&str, &[&str])] = &[
             "guardian",
             "instrument",
             "task",
+            "excerpt",
+            "text_file",
         ],
     ),
     ("values", &["topic", "payload", "event", "schedule", "context", "options", "codec"]),

@@ -7,7 +7,8 @@ use crate::{
 };
 use annotate_snippets::{AnnotationKind, Level, Renderer, Snippet};
 use railbus::{
-    app::{AppSpec, LoadError, Place, Problem, Problems},
+    app::{AppSpec, InputSpec, LoadError, Place, Problem, Problems},
+    clock::Timestamp,
     error::Result,
 };
 use serde_json::{Map, Value, json};
@@ -19,11 +20,15 @@ pub(super) fn check(args: &Check, json: bool) -> Result<u8> {
         (Ok(spec), false) => {
             let pipelines = output::count(spec.pipelines.len() as u64, "pipeline");
             let ons = output::count(spec.subscriptions.len() as u64, "subscription");
+            for remark in remarks(&spec) {
+                output::note(&format!("{}: {remark}", args.app.display()));
+            }
             output::note(&format!("{}: {pipelines}, {ons}, no mistakes", args.app.display()));
             Ok(OK)
         }
-        (Ok(_), true) => {
-            output::data(&json!({ "ok": true, "problems": [] }).to_string());
+        (Ok(spec), true) => {
+            let remarks = remarks(&spec);
+            output::data(&json!({ "ok": true, "problems": [], "remarks": remarks }).to_string());
             Ok(OK)
         }
         (Err(e), false) => {
@@ -40,6 +45,29 @@ pub(super) fn check(args: &Check, json: bool) -> Result<u8> {
             Ok(BROKEN)
         }
     }
+}
+
+/// Says what is no mistake, but may not be meant: what is never used, and what never comes.
+fn remarks(spec: &AppSpec) -> Vec<String> {
+    let named = |name: &String| spec.pipelines.iter().any(|pipeline| pipeline.steps.contains(name));
+    let idle = spec.steps.iter().map(|step| &step.name).filter(|name| !named(name));
+    let idle = idle.map(|name| format!("step `{name}` is in no flow"));
+    let run = |name: &String| spec.subscriptions.iter().any(|on| on.pipeline == *name);
+    let unrun = spec.pipelines.iter().map(|pipeline| &pipeline.name).filter(|name| !run(name));
+    let unrun = unrun.map(|name| format!("no [[on]] runs pipeline `{name}`"));
+    past(spec).chain(idle).chain(unrun).collect()
+}
+
+/// Names the schedules of which all times have passed: none of their ticks comes any more, unless
+/// one that was missed is made up for.
+pub(super) fn past(spec: &AppSpec) -> impl Iterator<Item = String> {
+    let name = |input: &InputSpec| match input {
+        InputSpec::Schedule(input) if input.schedule.after(Timestamp::now()).is_none() => {
+            Some(format!("input `{}`: all its times have passed", input.name))
+        }
+        _ => None,
+    };
+    spec.inputs.iter().filter_map(name)
 }
 
 /// Draws every pipeline: one document after another, or one value by their names.
@@ -94,8 +122,12 @@ fn show(problem: &Problem, problems: &Problems, text: &str) -> String {
     // The places are those of the text without its byte order mark.
     let text = text.strip_prefix('\u{feff}').unwrap_or(text);
     let span = span.start.min(text.len())..span.end.min(text.len());
-    let place =
+    let mut place =
         Snippet::source(text).path(problems.file()).annotation(AnnotationKind::Primary.span(span));
+    if let Some((Place::File { span, .. }, why)) = &problem.also {
+        let span = span.start.min(text.len())..span.end.min(text.len());
+        place = place.annotation(AnnotationKind::Context.span(span).label(why));
+    }
     let mut shown = Level::ERROR.primary_title(&*problem.message).element(place);
     if let Some(hint) = &problem.hint {
         shown = shown.element(Level::HELP.message(&**hint));
@@ -104,15 +136,14 @@ fn show(problem: &Problem, problems: &Problems, text: &str) -> String {
 }
 
 fn one(problem: &Problem, file: &str) -> String {
-    let place = match &problem.place {
-        Place::File { line, column, .. } => format!("{file}:{line}:{column}"),
-        Place::Variable(name) => name.clone(),
-        _ => file.to_owned(),
-    };
-    match &problem.hint {
-        Some(hint) => format!("{place}: {}\n  hint: {hint}", problem.message),
-        None => format!("{place}: {}", problem.message),
+    let mut shown = format!("{}: {}", problem.place.in_file(file), problem.message);
+    if let Some((place, why)) = &problem.also {
+        shown.push_str(&format!("\n  {}: {why}", place.in_file(file)));
     }
+    if let Some(hint) = &problem.hint {
+        shown.push_str(&format!("\n  hint: {hint}"));
+    }
+    shown
 }
 
 fn as_json(problem: &Problem) -> Value {
@@ -121,8 +152,12 @@ fn as_json(problem: &Problem) -> Value {
         Place::Variable(name) => Some(name),
         _ => None,
     };
+    let also = problem.also.as_ref().map(|(place, why)| {
+        let (line, column) = place.line_column().unzip();
+        json!({ "message": why, "line": line, "column": column })
+    });
     json!({
         "message": problem.message, "hint": problem.hint,
-        "line": line, "column": column, "variable": variable,
+        "line": line, "column": column, "variable": variable, "also": also,
     })
 }

@@ -79,6 +79,9 @@ fn say_start(spec: &AppSpec, until_idle: bool) {
     let from = if inputs.is_empty() { "no inputs".into() } else { inputs.join(", ") };
     let until = if until_idle { "until idle" } else { "until Ctrl-C" };
     output::note(&format!("running on {} · {from} · {until}", url(spec)));
+    for remark in check::past(spec) {
+        output::note(&remark);
+    }
     if spec.inputs.iter().any(|input| matches!(input, InputSpec::Ndjson(i) if i.path.is_none())) {
         output::note(
             "stdin can't resume: lines that were read but not published are lost if this is killed",

@@ -2,6 +2,7 @@
 #![allow(clippy::unwrap_used, clippy::expect_used)]
 
 mod ends;
+mod fleet;
 mod flows;
 mod inputs;
 mod said;

@@ -2,7 +2,7 @@
 
 use crate::scene::{APP, Ended, Scene, until};
 use rustix::process::Signal;
-use std::process::Command;
+use std::process::{Command, Output};
 
 fn has(ended: &Ended, parts: &[&str]) {
     for part in parts {
@@ -111,15 +111,51 @@ fn who_keeps_nothing_is_told_so_when_something_fails() {
     has_not(&Scene::new(APP, lines(0, 1), "exit 1").run(), &[keeps]);
 }
 
+fn check(scene: &Scene, args: &[&str]) -> Output {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_railbus"));
+    command.arg("check").arg(scene.path("app.toml")).args(args).env_remove("RAILBUS_URL");
+    command.output().unwrap()
+}
+
 #[test]
 fn check_counts_in_the_right_number() {
     let scene = Scene::new(APP, "", "exit 0");
-    let check = || {
-        let mut command = Command::new(env!("CARGO_BIN_EXE_railbus"));
-        command.arg("check").arg(scene.path("app.toml")).env_remove("RAILBUS_URL");
-        String::from_utf8(command.output().unwrap().stderr).unwrap()
-    };
+    let check = || String::from_utf8(check(&scene, &[]).stderr).unwrap();
     assert!(check().contains("1 pipeline, 1 subscription, no mistakes"), "{}", check());
     scene.write("app.toml", format!("{APP}[pipelines.two]\nflow = \"step\"\n"));
     assert!(check().contains("2 pipelines, 1 subscription, no mistakes"), "{}", check());
+}
+
+#[test]
+fn check_remarks_on_what_is_never_used_and_never_comes() {
+    let past =
+        "[[input]]\nkind = \"at\"\nname = \"once\"\nat = \"2020-01-01T00:00:00Z\"\ntype = \"t\"\n";
+    let more = "[steps.spare]\ncommand = [\"./step.sh\"]\n[pipelines.two]\nflow = \"step\"\n";
+    let scene = Scene::new(&format!("{APP}{past}{more}"), "", "exit 0");
+    let remarks = [
+        "input `once`: all its times have passed",
+        "step `spare` is in no flow",
+        "no [[on]] runs pipeline `two`",
+    ];
+    let check = |args: &[&str]| check(&scene, args);
+    let out = check(&[]);
+    let said = String::from_utf8(out.stderr).unwrap();
+    assert_eq!(out.status.code(), Some(0), "{said}");
+    assert!(remarks.iter().all(|remark| said.contains(remark)), "{said}");
+    let told: serde_json::Value = serde_json::from_slice(&check(&["--json"]).stdout).unwrap();
+    assert_eq!(told, serde_json::json!({ "ok": true, "problems": [], "remarks": remarks }));
+    has(&scene.run(), &remarks[..1]);
+}
+
+#[test]
+fn check_tells_both_places_of_a_mistake() {
+    let scene = Scene::new(&APP.replace("\"step\"", "\"step -> step\""), "", "exit 0");
+    let check = |args: &[&str]| check(&scene, args);
+    let said = String::from_utf8(check(&[]).stderr).unwrap();
+    let lines: Vec<_> = said.lines().collect();
+    assert!(lines[0].ends_with("app.toml:9:17: step `step` is named twice"), "{said}");
+    assert!(lines[1].ends_with("app.toml:9:9: first named here"), "{said}");
+    let told: serde_json::Value = serde_json::from_slice(&check(&["--json"]).stdout).unwrap();
+    let also = serde_json::json!({ "message": "first named here", "line": 9, "column": 9 });
+    assert_eq!(told["problems"][0]["also"], also);
 }

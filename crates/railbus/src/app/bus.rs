@@ -187,8 +187,9 @@ fn draft<'a>(field: &Field<'a>, folder: &Path, needed: bool) -> Option<Drafted<'
     if let Some(url) = &url {
         for other in named.iter().filter(|_| !kin).chain(&path) {
             let why = format!("`{}` and `{}` both say where the bus is", url.key, other.key);
-            let hint = format!("keep `{}` alone", url.key);
-            at_key(other, why, hint);
+            let (hint, here) =
+                (format!("keep `{}` alone", url.key), format!("`{}` is here", url.key));
+            other.notes.also(other.key_span.clone(), why, hint, (&url.key_span, &here));
         }
     }
     let settings: Vec<_> = table.rest().filter_map(setting).collect();
@@ -207,7 +208,9 @@ fn draft<'a>(field: &Field<'a>, folder: &Path, needed: bool) -> Option<Drafted<'
     };
     for setting in table.rest().filter(|f| options.text(options.canonical(f.key)).is_some()) {
         let why = format!("`{}` is given twice: here and in the URL", setting.key);
-        at_key(setting, why, "keep one of them".into());
+        let url = url.as_ref().map_or(&setting.span, |url| &url.span);
+        let also = (url, "the URL is here");
+        setting.notes.also(setting.key_span.clone(), why, "keep one of them", also);
     }
     let at = url.as_ref().or(named.as_ref()).unwrap_or(field);
     let mut said = Said::at(&At::from(&at.span), placed(options, folder, at)?);

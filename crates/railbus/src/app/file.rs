@@ -8,16 +8,15 @@ use super::{
     steps, subscriptions,
     table::Table,
 };
-use crate::error::{Error, ErrorKind};
+use crate::{
+    error::{Error, ErrorKind},
+    text_file::APPS,
+};
 use std::{
-    fs::File,
-    io::{self, Read},
+    ops::Range,
     path::{Path, PathBuf},
 };
 use toml::de::DeTable;
-
-/// The largest app file, in bytes.
-const FILE_MAX: u64 = 1024 * 1024;
 
 impl AppSpec {
     /// Loads and checks the app file at `path`, with what `environment` overrides.
@@ -36,7 +35,7 @@ impl AppSpec {
         path: &Path,
         environment: impl Iterator<Item = (String, String)>,
     ) -> Result<Self, LoadError> {
-        let text = read_text(path)?;
+        let text = APPS.read(path)?;
         let text = text.strip_prefix('\u{feff}').unwrap_or(&text);
         let folder = folder_of(path)?;
         let notes = Notes::new(text);
@@ -89,7 +88,13 @@ fn note_syntax(notes: &Notes<'_>, errors: &[toml::de::Error]) -> bool {
         let span = error.span().unwrap_or(0..0);
         if error.message() == "duplicate key" {
             let key = notes.text.get(span.clone()).unwrap_or_default();
-            notes.hinted(span, format!("`{key}` is given twice"), "keep one of them");
+            let why = format!("`{key}` is given twice");
+            match earlier(notes.text, span.start) {
+                Some(first) => {
+                    notes.also(span, why, "keep one of them", (&first, "first given here"));
+                }
+                None => notes.hinted(span, why, "keep one of them"),
+            }
         } else {
             sound = false;
             notes.add(span, error.message(), None);
@@ -98,33 +103,30 @@ fn note_syntax(notes: &Notes<'_>, errors: &[toml::de::Error]) -> bool {
     sound
 }
 
-fn read_text(path: &Path) -> Result<String, Error> {
-    let unread = |error: io::Error| {
-        let (kind, why) = match error.kind() {
-            io::ErrorKind::NotFound => (ErrorKind::NotFound, "there is no such file"),
-            io::ErrorKind::PermissionDenied => (ErrorKind::Denied, "the file can't be read"),
-            _ => (ErrorKind::Unavailable, "the file can't be read"),
-        };
-        failed(kind, path, why).because(error)
+/// Finds where the key at `at` was given before, if a line of its own says so: the parser knows, but
+/// does not tell.
+fn earlier(text: &str, at: usize) -> Option<Range<usize>> {
+    let start = text.get(..at)?.rfind('\n').map_or(0, |newline| newline + 1);
+    let line = text[start..].lines().next()?;
+    let is_head = |line: &str| line.trim_start().starts_with('[');
+    let said = |line: &str| match is_head(line) {
+        true => line.rfind(']').map(|end| line[..=end].trim().to_owned()),
+        false => line.split_once('=').map(|(key, _)| key.trim().to_owned()),
     };
-    let file = File::open(path).map_err(unread)?;
-    if file.metadata().map_err(unread)?.is_dir() {
-        let error = failed(ErrorKind::Config, path, "this is a folder, not an app file");
-        return Err(
-            error.hint(format!("name the file, such as {}", path.join("app.toml").display()))
-        );
+    let wanted = said(line)?;
+    let mut end = start;
+    for other in text[..start].split_inclusive('\n').rev() {
+        end -= other.len();
+        if is_head(other) == is_head(line) && said(other).as_ref() == Some(&wanted) {
+            let first = end + other.find(&wanted)?;
+            return Some(first..first + wanted.len());
+        }
+        // A key is given twice within its table only.
+        if is_head(other) && !is_head(line) {
+            return None;
+        }
     }
-    let mut bytes = Vec::new();
-    file.take(FILE_MAX + 1).read_to_end(&mut bytes).map_err(unread)?;
-    if bytes.len() as u64 > FILE_MAX {
-        return Err(failed(ErrorKind::TooLarge, path, "the file is larger than 1 MiB")
-            .hint("an app file says what runs; events belong into an input"));
-    }
-    String::from_utf8(bytes).map_err(|error| {
-        let valid = &error.as_bytes()[..error.utf8_error().valid_up_to()];
-        let line = valid.iter().filter(|byte| **byte == b'\n').count() + 1;
-        failed(ErrorKind::Decode, path, "the file is not UTF-8").with("line", line)
-    })
+    None
 }
 
 /// Returns the folder of the file, absolute, without following links.

@@ -3,11 +3,12 @@
 use super::{
     spec::{InputSpec, NdjsonSpec, ScheduleSpec},
     table::{Field, Table, suggest},
-    values::{event_name, from_folder, whole},
+    values::{event_name, from_folder, kind, whole},
 };
 use crate::schedule::{Cron, Missed, Schedule, Wrong};
 use serde_json::Value;
-use std::{ops::Range, path::Path};
+use std::{collections::HashMap, ops::Range, path::Path};
+use toml::de::DeValue;
 
 #[derive(Clone, Copy)]
 enum Kind {
@@ -33,13 +34,14 @@ const MISSED: [(&str, Missed); 3] =
 /// Reads all inputs; names must be unique among them.
 pub(super) fn read(root: &Table<'_>, folder: &Path) -> Vec<InputSpec> {
     let tables = root.take("input").map(|field| field.tables()).unwrap_or_default();
-    let mut inputs: Vec<InputSpec> = Vec::new();
+    let (mut inputs, mut named) = (Vec::new(), HashMap::new());
     for table in tables {
         let Some((input, named_at)) = input(&table, folder) else { continue };
-        if inputs.iter().any(|known| known.name() == input.name()) {
+        let known = named.entry(input.name().to_owned()).or_insert_with(|| named_at.clone());
+        if *known != named_at {
             let why = format!("there are two inputs `{}`", input.name().escape_debug());
             let hint = "how far an input was read is kept under its name: give this one a `name`";
-            root.notes.hinted(named_at, why, hint);
+            root.notes.also(named_at, why, hint, (known, "the first is here"));
         }
         inputs.push(input);
     }
@@ -163,16 +165,32 @@ fn cron(table: &Table<'_>) -> Option<Schedule> {
 /// Reads one time or several, as texts or as TOML has them.
 fn at(table: &Table<'_>) -> Option<Schedule> {
     let field = table.need("at", "at = \"2026-04-01T08:00:00+02:00\", or several in brackets")?;
-    let times = match field.json()? {
-        Value::Array(times) => times,
-        one => vec![one],
+    let items: Vec<_> = match field.value {
+        DeValue::Array(items) => items.iter().map(|item| (item.get_ref(), item.span())).collect(),
+        one => vec![(one, field.span.clone())],
     };
-    let texts: Option<Vec<&str>> = times.iter().map(Value::as_str).collect();
-    let Some(texts) = texts else {
-        field.wrong("a time, or an array of times", None);
-        return None;
-    };
-    Schedule::at(texts).map_err(|e| field.refused(&e)).ok()
+    let mut texts = Some(Vec::with_capacity(items.len()));
+    for (item, span) in items {
+        let text = match item {
+            DeValue::String(text) => text.to_string(),
+            DeValue::Datetime(time) => time.to_string(),
+            other => {
+                let why = format!("`at` must hold times, not {}", kind(other));
+                let hint = "write such as 2026-04-01T08:00:00+02:00, or several in brackets";
+                field.notes.hinted(span, why, hint);
+                texts = None;
+                continue;
+            }
+        };
+        match Schedule::at([&text]) {
+            Ok(_) => texts.iter_mut().for_each(|texts| texts.push(text.clone())),
+            Err(error) => {
+                field.notes.refused(&(&span).into(), &error);
+                texts = None;
+            }
+        }
+    }
+    Schedule::at(texts?).map_err(|e| field.refused(&e)).ok()
 }
 
 /// Returns the name and where it stands; without one, the field that stands in for it.

@@ -1,7 +1,13 @@
 //! What is wrong with an app file: every mistake at once, each with its place and a hint.
 
 use crate::error::Error;
-use std::{cell::RefCell, error::Error as StdError, fmt, ops::Range};
+use std::{
+    cell::RefCell,
+    collections::{BTreeSet, HashMap},
+    error::Error as StdError,
+    fmt,
+    ops::Range,
+};
 
 /// Where a mistake stands.
 #[non_exhaustive]
@@ -20,6 +26,26 @@ pub enum Place {
     Variable(String),
 }
 
+impl Place {
+    /// Returns line and column, from 1; `None` for a place in the environment.
+    #[must_use]
+    pub fn line_column(&self) -> Option<(usize, usize)> {
+        match self {
+            Self::File { line, column, .. } => Some((*line, *column)),
+            Self::Variable(_) => None,
+        }
+    }
+
+    /// Returns it as messages begin: `app.toml:12:8`, or the name of the variable.
+    #[must_use]
+    pub fn in_file(&self, file: &str) -> String {
+        match self {
+            Self::File { line, column, .. } => format!("{file}:{line}:{column}"),
+            Self::Variable(name) => name.clone(),
+        }
+    }
+}
+
 /// A mistake in an app file, or in the environment that goes with it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Problem {
@@ -29,22 +55,22 @@ pub struct Problem {
     pub place: Place,
     /// What to do about it, where that is known.
     pub hint: Option<String>,
+    /// A second place that has to do with it, and how: where a name was first given, say.
+    pub also: Option<(Place, String)>,
 }
 
 impl Problem {
     /// Returns line and column, from 1; `None` for a mistake in the environment.
     #[must_use]
     pub fn line_column(&self) -> Option<(usize, usize)> {
-        match self.place {
-            Place::File { line, column, .. } => Some((line, column)),
-            Place::Variable(_) => None,
-        }
+        self.place.line_column()
     }
 }
 
 /// Every mistake that was found in an app file, in the order of their places; never empty.
 ///
-/// `Display` writes `app.toml:12:8: message`, and a line with the hint below it.
+/// `Display` writes `app.toml:12:8: message`, and below it a line with the second place, if there is
+/// one, and a line with the hint.
 ///
 /// # Examples
 /// ```
@@ -62,6 +88,7 @@ impl Problem {
 /// let problem = problems.list().iter().find(backend).unwrap();
 /// assert_eq!(problem.line_column(), Some((1, 11)));
 /// assert!(matches!(problem.place, Place::File { line: 1, .. }));
+/// assert_eq!(problem.place.in_file("app.toml"), "app.toml:1:11");
 /// ```
 #[derive(Clone, Debug)]
 pub struct Problems {
@@ -87,11 +114,10 @@ impl fmt::Display for Problems {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         for (i, problem) in self.list.iter().enumerate() {
             f.write_str(if i == 0 { "" } else { "\n" })?;
-            match &problem.place {
-                Place::File { line, column, .. } => write!(f, "{}:{line}:{column}", self.file)?,
-                Place::Variable(name) => f.write_str(name)?,
+            write!(f, "{}: {}", problem.place.in_file(&self.file), problem.message)?;
+            if let Some((place, why)) = &problem.also {
+                write!(f, "\n  {}: {why}", place.in_file(&self.file))?;
             }
-            write!(f, ": {}", problem.message)?;
             if let Some(hint) = &problem.hint {
                 write!(f, "\n  hint: {hint}")?;
             }
@@ -140,7 +166,7 @@ impl From<Error> for LoadError {
 #[derive(Debug)]
 pub(super) struct Notes<'a> {
     pub(super) text: &'a str,
-    // Lines and columns are counted once, at the end.
+    // Lines and columns are counted once, at the end, and from the top.
     list: RefCell<Vec<Note>>,
 }
 
@@ -149,6 +175,7 @@ struct Note {
     at: At,
     message: String,
     hint: Option<String>,
+    also: Option<(At, String)>,
 }
 
 /// Where something was said that may be a mistake.
@@ -195,8 +222,21 @@ impl<'a> Notes<'a> {
         self.push(at.clone(), message, error.advice().map(Into::into));
     }
 
+    /// Notes a mistake at `span` that has to do with a second place.
+    pub(super) fn also(
+        &self,
+        span: Range<usize>,
+        message: impl Into<String>,
+        hint: impl Into<String>,
+        also: (&Range<usize>, &str),
+    ) {
+        let (at, message, hint) = (At::from(&span), message.into(), Some(hint.into()));
+        let also = Some((also.0.into(), also.1.to_owned()));
+        self.list.borrow_mut().push(Note { at, message, hint, also });
+    }
+
     fn push(&self, at: At, message: String, hint: Option<String>) {
-        self.list.borrow_mut().push(Note { at, message, hint });
+        self.list.borrow_mut().push(Note { at, message, hint, also: None });
     }
 
     /// Tells whether nothing was noted.
@@ -206,22 +246,42 @@ impl<'a> Notes<'a> {
 
     /// Returns the mistakes in order, each once; `None` if there are none.
     pub(super) fn into_problems(self, file: impl Into<String>) -> Option<Problems> {
-        let mut notes = self.list.into_inner();
+        let mut notes = self.list.take();
         notes.sort();
         notes.dedup();
-        let (mut seen, mut line, mut column) = (0, 1, 1);
-        let mut place = |at| match at {
+        let places = self.places(&notes);
+        let place = |at| match at {
             At::Variable(name) => Place::Variable(name),
             At::Bytes(start, end) => {
-                for c in self.text.get(seen..start).unwrap_or_default().chars() {
-                    (line, column) = if c == '\n' { (line + 1, 1) } else { (line, column + 1) };
-                }
-                seen = start;
+                let (line, column) = places.get(&start).copied().unwrap_or((1, 1));
                 Place::File { line, column, span: start..end }
             }
         };
-        let problem = |Note { at, message, hint }| Problem { message, place: place(at), hint };
+        let problem = |Note { at, message, hint, also }| {
+            let also = also.map(|(at, why)| (place(at), why));
+            Problem { message, place: place(at), hint, also }
+        };
         let list: Vec<_> = notes.into_iter().map(problem).collect();
         (!list.is_empty()).then(|| Problems { file: file.into(), list })
+    }
+
+    /// Returns line and column of every place in the text that was noted.
+    fn places(&self, notes: &[Note]) -> HashMap<usize, (usize, usize)> {
+        let also = |note: &Note| note.also.as_ref().map(|(at, _)| at.clone());
+        let all = notes.iter().flat_map(|note| [Some(note.at.clone()), also(note)]);
+        let starts = all.flatten().filter_map(|at| match at {
+            At::Bytes(start, _) => Some(start),
+            At::Variable(_) => None,
+        });
+        let (mut seen, mut line, mut column) = (0, 1, 1);
+        let mut places = HashMap::new();
+        for start in starts.collect::<BTreeSet<_>>() {
+            for c in self.text.get(seen..start).unwrap_or_default().chars() {
+                (line, column) = if c == '\n' { (line + 1, 1) } else { (line, column + 1) };
+            }
+            seen = start;
+            places.insert(start, (line, column));
+        }
+        places
     }
 }

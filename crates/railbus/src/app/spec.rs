@@ -200,7 +200,7 @@ pub struct EachSpec {
 pub struct PipelineSpec {
     /// The pipeline's name.
     pub name: String,
-    /// The flow as the file has it.
+    /// The text of its flow.
     pub flow: String,
     /// The names of the steps, in the order they are written; each is a step of the app.
     pub steps: Vec<String>,

@@ -16,7 +16,7 @@ use crate::{
     pipeline::{Evaluation, text::is_name},
     steps::command,
 };
-use std::{collections::HashSet, path::Path, time::Duration};
+use std::{path::Path, time::Duration};
 
 /// Reads all steps; returns with them every name that is declared, also of those with mistakes.
 pub(super) fn read<'a>(
@@ -106,10 +106,8 @@ fn work(
 ) -> Option<(WorkSpec, Duration)> {
     match (table.take("command"), table.take("post")) {
         (Some(first), Some(second)) => {
-            let later = if first.span.start < second.span.start { second } else { first };
             let why = format!("{} has both `command` and `post`", table.title);
-            let hint = "keep one of them: a step is a command or a request";
-            table.notes.hinted(later.key_span, why, hint);
+            first.rivals(&second, why, "keep one of them: a step is a command or a request");
             // What belongs to either is not minded then.
             for key in ["mode", "executor", "headers", "headers_env", "status"] {
                 table.take(key);
@@ -152,12 +150,6 @@ fn post(field: &Field<'_>, table: &Table<'_>, _: &Environment) -> Option<(WorkSp
 
 /// Reads the names of the values that a step gets, each once.
 fn input(field: &Field<'_>) -> Option<Vec<String>> {
-    let names = field.names("input = [\"order\"]; without it a step gets what came, bare")?;
-    let mut seen = HashSet::new();
-    if let Some(twice) = names.iter().find(|name| !seen.insert(**name)) {
-        let why = format!("`{}` comes twice in `{}`", twice.escape_debug(), field.key);
-        field.notes.hinted(field.span.clone(), why, "name each value once");
-        return None;
-    }
+    let names = field.distinct("input = [\"order\"]; without it a step gets what came, bare")?;
     Some(names.into_iter().map(str::to_owned).collect())
 }

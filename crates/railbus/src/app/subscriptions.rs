@@ -7,7 +7,7 @@ use super::{
 };
 use crate::delivery::Then;
 use serde_json::Value;
-use std::{collections::HashSet, num::NonZero, ops::Range, thread, time::Duration};
+use std::{collections::HashMap, num::NonZero, ops::Range, thread, time::Duration};
 use toml::de::DeValue;
 
 const LEASE: Duration = Duration::from_secs(30);
@@ -22,17 +22,19 @@ const THEN: [(&str, Then); 3] =
 /// Reads all subscriptions; names must be unique in their group.
 pub(super) fn read(root: &Table<'_>, pipelines: &[&str]) -> Vec<SubscriptionSpec> {
     let tables = root.take("on").map(|field| field.tables()).unwrap_or_default();
-    let (mut all, mut known) = (Vec::new(), HashSet::new());
+    let (mut all, mut known) = (Vec::new(), HashMap::new());
     for table in tables {
         let Some((one, named_at)) = subscription(&table, pipelines) else { continue };
-        if !known.insert((one.name.clone(), one.group.clone())) {
+        let key = (one.name.clone(), one.group.clone());
+        let first = known.entry(key).or_insert_with(|| named_at.clone());
+        if *first != named_at {
             let place = match &one.group {
                 Some(group) => format!("in group `{}`", group.escape_debug()),
                 None => "outside groups".into(),
             };
             let why = format!("there are two subscriptions `{}` {place}", one.name.escape_debug());
             let hint = "dead letters are kept under its name: give this one a `name`";
-            root.notes.hinted(named_at, why, hint);
+            root.notes.also(named_at, why, hint, (first, "the first is here"));
         }
         all.push(one);
     }

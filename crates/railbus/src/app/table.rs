@@ -62,9 +62,8 @@ impl<'a> Table<'a> {
     pub(super) fn one_of(&self, names: &[&'static str]) -> Option<Field<'a>> {
         let mut found: Vec<_> = names.iter().filter_map(|name| self.take(name)).collect();
         if let [first, second, ..] = &found[..] {
-            let later = if first.span.start < second.span.start { second } else { first };
             let why = format!("`{}` and `{}` say the same", first.key, second.key);
-            self.notes.hinted(later.key_span.clone(), why, "keep one of them");
+            first.rivals(second, why, "keep one of them");
         }
         if found.is_empty() { None } else { Some(found.swap_remove(0)) }
     }
@@ -96,6 +95,18 @@ impl<'a> Table<'a> {
             let why = format!("`{}` is not a key of {}", field.key.escape_debug(), self.title);
             self.notes.hinted(field.key_span.clone(), why, suggest(field.key, &known));
         }
+    }
+}
+
+impl Field<'_> {
+    /// Notes that this field and another can't both be there, where the later one stands.
+    pub(super) fn rivals(&self, other: &Self, why: String, hint: &str) {
+        let (first, later) = match self.key_span.start < other.key_span.start {
+            true => (self, other),
+            false => (other, self),
+        };
+        let other = format!("`{}` is here", first.key);
+        self.notes.also(later.key_span.clone(), why, hint, (&first.key_span, &other));
     }
 }
 

@@ -12,6 +12,7 @@ use crate::{
 };
 use serde_json::{Map, Value};
 use std::{
+    collections::HashSet,
     ops::Range,
     path::{Path, PathBuf},
     time::Duration,
@@ -255,6 +256,18 @@ impl<'a> Field<'a> {
             return None;
         }
         Some(names)
+    }
+
+    /// Reads an array of names, each there once.
+    pub(super) fn distinct(&self, example: &str) -> Option<Vec<&'a str>> {
+        let names = self.names(example)?;
+        let mut seen = HashSet::new();
+        let Some(twice) = names.iter().find(|name| !seen.insert(**name)) else {
+            return Some(names);
+        };
+        let why = format!("`{}` comes twice in `{}`", twice.escape_debug(), self.key);
+        self.notes.hinted(self.span.clone(), why, "name each value once");
+        None
     }
 
     /// Reads any value as JSON; a date or time becomes its text.

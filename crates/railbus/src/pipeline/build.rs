@@ -17,6 +17,7 @@ use crate::{
     journal::Journal,
     state::States,
     step::Kind,
+    text_file::FLOWS,
 };
 use std::{
     path::PathBuf,
@@ -187,7 +188,7 @@ impl PipelineBuilder {
     }
 
     /// Adds the steps of a flow as [`PipelineBuilder::flow`] does, from a file, by custom
-    /// `NAME.flow`; it is read when the pipeline is built.
+    /// `NAME.flow`; it is read when the pipeline is built, up to 1 MiB of UTF-8.
     ///
     /// # Examples
     /// ```
@@ -222,13 +223,9 @@ impl PipelineBuilder {
                 }
                 Part::Flow(text) => line.extend(resolve(&text, &self.steps)?),
                 Part::File(path) => {
-                    let shown = path.display().to_string();
-                    let text = std::fs::read_to_string(&path).map_err(|e| {
-                        let why = "can't read the flow's file";
-                        let error = Error::new(ErrorKind::Config, "flow", why);
-                        error.with("path", &shown).because(e)
-                    })?;
-                    line.extend(resolve(&text, &self.steps).map_err(|e| e.with("path", &shown))?);
+                    let text = FLOWS.read(&path)?;
+                    let named = |e: Error| e.with("file", path.display());
+                    line.extend(resolve(&text, &self.steps).map_err(named)?);
                 }
             }
         }

@@ -2,17 +2,17 @@
 //! whichever way a run takes.
 
 use super::{
-    ahead::Jumps,
     names::{check_alone, check_names},
     parts::{Given, Leaves, Node, Wanted},
-    ways::{Left, Walk},
+    there::{Left, There},
+    ways::Walk,
 };
 use crate::{
     error::{Error, Result},
     state::States,
 };
 use std::{
-    collections::{HashMap, HashSet},
+    collections::{BTreeMap, HashMap, HashSet},
     sync::Arc,
 };
 
@@ -36,18 +36,21 @@ pub(super) fn check(
 ) -> Result<Checked> {
     let named = |e: Error| e.with("pipeline", pipeline.escape_debug());
     check_names(pipeline, nodes).map_err(named)?;
+    let targets = nodes.iter().flat_map(|node| node.def.signature.targets());
+    let targets: HashSet<&str> = targets.map(|target| &**target).collect();
     for node in nodes.iter() {
-        check_alone(node, nodes, states).map_err(|e| named(e.with("step", &node.def.name)))?;
+        check_alone(node, nodes, &targets, states)
+            .map_err(|e| named(e.with("step", &node.def.name)))?;
     }
     // Where inputs are declared, they are all there are.
     let closed = !declared.is_empty();
-    let mut left = HashMap::new();
+    let mut left = There::default();
     for given in &declared {
-        left.insert(given.name.clone(), Left { by: None, kind: given.kind });
+        left.insert(&given.name, Left { by: None, kind: given.kind });
     }
     let places = nodes.iter().enumerate().filter(|(_, node)| node.is_named());
     let places = places.map(|(i, node)| (Arc::clone(&node.def.name), i)).collect();
-    let (inputs, optional, jumps) = (declared, Vec::new(), Jumps::of(nodes));
+    let (inputs, optional) = (declared, Vec::new());
     let mut walk = Walk {
         nodes,
         lenient,
@@ -59,9 +62,10 @@ pub(super) fn check(
         undo: Vec::new(),
         maybe: HashMap::new(),
         seen: HashSet::new(),
-        jumps,
-        again: Vec::new(),
+        jumps: BTreeMap::new(),
         is_again: false,
+        lost: HashMap::new(),
+        first_jump: None,
     };
     walk.line(0, None, None).and_then(|()| walk.jumps()).map_err(named)?;
     Ok(walk.done())

@@ -1,11 +1,14 @@
 //! Where ways meet: what is piped from one step to the next, and where jumps lead.
 
-use super::ways::{Before, Left, Walk};
+use super::{
+    there::{Left, Point, There},
+    ways::{Before, Walk},
+};
 use crate::{
     error::{Error, ErrorKind, Result, nearest},
     step::{Kind, Need},
 };
-use std::sync::Arc;
+use std::{collections::BTreeMap, sync::Arc};
 
 impl Walk<'_> {
     /// Binds the value of the step before to what the step has no value for yet.
@@ -34,7 +37,6 @@ impl Walk<'_> {
             if !self.left.contains_key(&key) {
                 self.set(key.clone(), Left { by: Some(before), kind: None });
             }
-            self.jumps.need(&key, index);
             Arc::make_mut(&mut self.nodes[index].def.bindings).bind(local, key);
             return Ok(());
         }
@@ -60,7 +62,7 @@ impl Walk<'_> {
         let def = &self.nodes[index].def;
         let optional = def.signature.all_needs().iter().any(|n| n.name == local && n.optional);
         let left_out = exits.iter().map(|exit| &self.nodes[*exit].def).find(|exit| {
-            exit.condition.is_some() && !optional && !self.left.contains_key(&*exit.output)
+            exit.condition.is_some() && !optional && !self.left.contains_key(&exit.output)
         });
         let Some(left_out) = left_out else { return Ok(()) };
         let why = format!("`{}` may be left out, and leaves nothing to pipe then", left_out.name);
@@ -169,7 +171,9 @@ impl Walk<'_> {
                 }
                 continue;
             }
-            self.jumps.note(index, to, self.undo.len(), &self.nodes[index].def.output);
+            let there = self.left.names_and(&self.nodes[index].def.output);
+            let known = self.jumps.entry(to).or_insert_with(|| (index, there.clone()));
+            known.1.keep(&there);
             self.nodes[to].takes = self.taken_by(to, index);
         }
         Ok(())
@@ -196,28 +200,47 @@ impl Walk<'_> {
         Ok(*to)
     }
 
-    /// Comes to a step, where jumps may lead that leave something out.
-    pub(super) fn arrive(&mut self, index: usize) {
-        if self.is_again {
-            return;
-        }
-        if let Some((from, missing)) = self.jumps.arrive(index, &self.undo) {
-            let there = self.left.iter().filter(|(name, _)| !missing.contains(*name));
-            let there = there.map(|(name, left)| (name.clone(), left.clone())).collect();
-            self.again.push((index, from, there));
-        }
-    }
-
-    /// Goes along the ways after jumps that leave something out.
+    /// Goes along the ways after jumps that leave something out. Where one comes to where another
+    /// arrives, they go on together: each step is come to once, however many jumps there are.
     pub(super) fn jumps(&mut self) -> Result<()> {
+        let mut jumps = std::mem::take(&mut self.jumps);
+        let all = self.left.leave();
         self.is_again = true;
-        for (to, from, there) in std::mem::take(&mut self.again) {
-            let all = std::mem::replace(&mut self.left, there);
+        let mut under_way: BTreeMap<usize, Point> = BTreeMap::new();
+        // Steps are in the order in which they are come to.
+        let next = |under_way: &BTreeMap<usize, Point>, jumps: &BTreeMap<usize, _>| {
+            let arrives = jumps.first_key_value().map(|(at, _)| *at);
+            let goes_on = under_way.first_key_value().map(|(at, _)| *at);
+            arrives.into_iter().chain(goes_on).min()
+        };
+        while let Some(at) = next(&under_way, &jumps) {
+            match (under_way.remove(&at), jumps.remove(&at)) {
+                (Some(point), Some((from, names))) => {
+                    self.left.go_to(point);
+                    let lost = self.left.keep(&names).into_iter();
+                    self.lost.extend(lost.map(|name| (name, from)));
+                }
+                (Some(point), None) => self.left.go_to(point),
+                (None, Some((from, names))) => {
+                    if under_way.is_empty() {
+                        self.lost.clear();
+                    }
+                    self.first_jump = Some(from);
+                    self.left.go_to(There::part_of(&all, &names));
+                }
+                (None, None) => {}
+            }
+            self.step(at, None)?;
             self.undo.clear();
-            let after = format!("after the jump from `{}`", self.nodes[from].def.name);
-            self.line(to, None, None).map_err(|e| e.with("way", after))?;
-            self.left = all;
+            let point = self.left.leave();
+            if let Some(next) = self.nodes[at].next {
+                match under_way.get_mut(&next) {
+                    Some(other) => other.meet(&point),
+                    None => drop(under_way.insert(next, point)),
+                }
+            }
         }
+        self.left.go_to(all);
         Ok(())
     }
 }

@@ -12,7 +12,7 @@ mod steps;
 mod resolve;
 mod compile;
 mod names;
-mod ahead;
+mod there;
 mod ways;
 mod joints;
 mod check;

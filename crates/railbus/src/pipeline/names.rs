@@ -13,11 +13,16 @@ use crate::{
 };
 use std::collections::HashSet;
 
-/// Checks what a step says of itself.
+/// Checks what a step says of itself, where these are the steps that others jump to.
 ///
 /// # Errors
 /// Returns a config error that says what can't be.
-pub(super) fn check_alone(node: &Node, nodes: &[Node], states: &States) -> Result<()> {
+pub(super) fn check_alone(
+    node: &Node,
+    nodes: &[Node],
+    targets: &HashSet<&str>,
+    states: &States,
+) -> Result<()> {
     let (def, signature) = (&node.def, &node.def.signature);
     if let Some((_, wanted)) = signature.states.iter().find(|(of, _)| !states.has(*of)) {
         return Err(missing(wanted));
@@ -43,10 +48,7 @@ pub(super) fn check_alone(node: &Node, nodes: &[Node], states: &States) -> Resul
         }
         let is_outcome = matches!(&**label, "0" | "1");
         let never = !is_outcome && !def.may_steer();
-        let jumped = |node: &Node| {
-            node.def.signature.targets().iter().any(|t| *t == *nodes[way.to].def.name)
-        };
-        if never && !nodes.iter().any(jumped) {
+        if never && !targets.contains(&*nodes[way.to].def.name) {
             let to = &nodes[way.to].def.name;
             let why = format!("`{to}` can't be reached: it never takes branch `{label}`");
             let hint = "return Flow::branch(..) from it, or use branch 0, for failures, or 1";

@@ -1,25 +1,17 @@
 //! Going along the ways that a run can take, with the values that are there for sure.
 
 use super::{
-    ahead::Jumps,
     parts::{Given, Node, Stops},
+    there::{Left, Names, There},
 };
 use crate::{
     error::{Error, ErrorKind, Result, nearest},
     step::{Kind, Need},
 };
 use std::{
-    collections::{HashMap, HashSet},
+    collections::{BTreeMap, HashMap, HashSet},
     sync::Arc,
 };
-
-/// Who leaves a value, and as what.
-#[derive(Clone)]
-pub(super) struct Left {
-    // By its position; none: a value that the pipeline is given.
-    pub(super) by: Option<usize>,
-    pub(super) kind: Option<Kind>,
-}
 
 /// Goes along the ways that a run can take, with the values that are there for sure.
 pub(super) struct Walk<'a> {
@@ -30,17 +22,19 @@ pub(super) struct Walk<'a> {
     pub(super) optional: Vec<String>,
     pub(super) places: HashMap<Arc<str>, usize>,
     // The values that are there at this point, whichever way led to it.
-    pub(super) left: HashMap<String, Left>,
+    pub(super) left: There,
     // What was there before each change, to go back to where branches part.
     pub(super) undo: Vec<(String, Option<Left>)>,
     // Everything that some step leaves, on some way, with the last that does.
     pub(super) maybe: HashMap<String, Left>,
     pub(super) seen: HashSet<usize>,
-    pub(super) jumps: Jumps,
-    // The steps that something is missing at after a jump from another one, and what is there.
-    pub(super) again: Vec<(usize, usize, Changes)>,
+    // Where jumps arrive, beside the way on foot: the first one, and the names that all bring.
+    pub(super) jumps: BTreeMap<usize, (usize, Names)>,
     // Whether this is the way after a jump, along which only what is there is looked at.
     pub(super) is_again: bool,
+    // The jump that leaves a name out there; of the others that is the first.
+    pub(super) lost: HashMap<String, usize>,
+    pub(super) first_jump: Option<usize>,
 }
 
 pub(super) type Changes = HashMap<String, Left>;
@@ -76,7 +70,6 @@ impl Walk<'_> {
         if self.nodes[index].def.is_piped && !self.is_again {
             self.pipe(index, before)?;
         }
-        self.arrive(index);
         self.needs(index).map_err(|e| e.with("step", &self.nodes[index].def.name))?;
         let base = self.undo.len();
         self.note_jumps(index)?;
@@ -114,7 +107,7 @@ impl Walk<'_> {
         }
         let kind = def.signature.output_kind();
         // A step that leaves nothing leaves in place what goes by its name.
-        let stays = kind.is_some_and(Kind::is_nothing) && self.left.contains_key(&*def.output);
+        let stays = kind.is_some_and(Kind::is_nothing) && self.left.contains_key(&def.output);
         let has_value = self.nodes[index].is_named();
         if has_value && !stays || self.nodes[index].is_told {
             own.insert(def.output.to_string(), Left { by: Some(index), kind });
@@ -179,7 +172,7 @@ impl Walk<'_> {
 
     pub(super) fn set(&mut self, name: String, left: Left) {
         self.maybe.insert(name.clone(), left.clone());
-        let before = self.left.insert(name.clone(), left);
+        let before = self.left.insert(&name, left);
         self.undo.push((name, before));
     }
 
@@ -191,11 +184,10 @@ impl Walk<'_> {
 
     /// Goes back to where `undo` was this long; returns what had changed since.
     pub(super) fn back(&mut self, mark: usize) -> Changes {
-        self.jumps.back(mark, &self.undo);
         let mut changes = Changes::new();
         for (name, before) in self.undo.drain(mark..).rev().collect::<Vec<_>>() {
             let after = match before {
-                Some(before) => self.left.insert(name.clone(), before),
+                Some(before) => self.left.insert(&name, before),
                 None => self.left.remove(&name),
             };
             if let Some(after) = after {
@@ -220,11 +212,19 @@ impl Walk<'_> {
     }
 
     pub(super) fn need(&mut self, index: usize, need: &Need, key: &str) -> Result<()> {
+        let jump = self.lost.get(key).copied().or(self.first_jump).filter(|_| self.is_again);
         let refuse = |why: String, hint: String| {
-            Err(Error::new(ErrorKind::Config, "pipeline", why).hint(hint))
+            let error = Error::new(ErrorKind::Config, "pipeline", why).hint(hint);
+            Err(match jump {
+                Some(from) => error
+                    .with("way", format!("after the jump from `{}`", self.nodes[from].def.name)),
+                None => error,
+            })
         };
+        // After a jump it may be of a type that another step left.
+        let is_unsure = self.is_again && self.left.is_mixed(key);
         match self.left.get(key) {
-            Some(Left { by, kind: Some(kind) }) if !need.takes(*kind) => {
+            Some(Left { by, kind: Some(kind) }) if !is_unsure && !need.takes(*kind) => {
                 let by = self.by(*by);
                 let why = format!(
                     "`{key}` is a {} of {by}, but is needed as a {}",
@@ -245,7 +245,7 @@ impl Walk<'_> {
             }
             None if self.jumped(index, need) => Ok(()),
             None if self.closed => {
-                let near = nearest(key, self.left.keys().map(String::as_str));
+                let near = nearest(key, self.left.keys());
                 let near = near.map(|near| format!("did you mean `{near}`? "));
                 let hint = format!(
                     "{}declare it with .input::<..>(\"{key}\"), or add a step before that leaves it",
@@ -256,7 +256,7 @@ impl Walk<'_> {
             None => {
                 self.inputs.push(Given { name: key.into(), kind: Some(need.kind) });
                 // Given before the first step, so that it is there on every way.
-                self.left.insert(key.into(), Left { by: None, kind: Some(need.kind) });
+                self.left.insert(key, Left { by: None, kind: Some(need.kind) });
                 Ok(())
             }
         }

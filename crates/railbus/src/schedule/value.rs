@@ -3,6 +3,8 @@
 #[cfg(feature = "cron")]
 use super::cron::{Cron, Wrong};
 use super::tick::{Missed, Tick};
+#[cfg(feature = "cron")]
+use crate::excerpt::Excerpt;
 use crate::{
     clock::Timestamp,
     error::{Error, ErrorKind, Result},
@@ -289,9 +291,8 @@ fn wrong(why: impl Into<std::borrow::Cow<'static, str>>) -> Error {
 
 /// Returns the error of an expression, with a mark below the part that is wrong.
 #[cfg(feature = "cron")]
-fn shown(text: &str, wrong_at: &Wrong) -> Error {
-    let width = |part: &str| part.chars().count();
-    let (before, part) = (&text[..wrong_at.part.start], &text[wrong_at.part.clone()]);
-    let mark = format!("{}{}", " ".repeat(width(before)), "^".repeat(width(part).max(1)));
-    wrong(wrong_at.why.clone()).hint(format!("{}\n  {text}\n  {mark}", wrong_at.hint))
+fn shown(text: &str, mistake: &Wrong) -> Error {
+    let place = Excerpt::of(text, &mistake.part);
+    let drawn = place.line(place.digits()) + &place.marks(place.digits(), "^", "");
+    wrong(format!("{}\n{drawn}", mistake.why)).hint(mistake.hint.clone())
 }

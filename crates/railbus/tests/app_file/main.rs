@@ -3,6 +3,7 @@
 #![allow(clippy::unwrap_used, clippy::expect_used)]
 
 mod fit;
+mod flows;
 mod meaning;
 mod mistakes;
 #[cfg(feature = "http")]

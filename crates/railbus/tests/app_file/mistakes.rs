@@ -105,6 +105,39 @@ fn mistakes_at_the_root() {
 }
 
 #[test]
+fn a_mistake_that_concerns_two_places_tells_both() {
+    let folder = Folder::new();
+    let tick = "[[input]]\nkind = \"interval\"\nevery = \"1s\"\ntype = \"tick\"\n";
+    for (text, first, also, why) in [
+        // A flow over several lines, whose mistake is in one, and what it is about in another.
+        (APP.replace("\"a\"", "\"\"\"\n  a ->\n  a\"\"\""), (7, 3), (6, 3), "first named here"),
+        (format!("{APP}[steps.a]"), (8, 8), (2, 1), "first given here"),
+        (format!("{APP}limit = 1\nlimit = 2"), (9, 1), (8, 1), "first given here"),
+        (format!("{APP}[[on]]\npipeline = \"p\""), (9, 12), (7, 12), "the first is here"),
+        (format!("{APP}{tick}{tick}"), (15, 8), (11, 8), "the first is here"),
+        (format!("bus.path = \"x\"\n{APP}"), (1, 5), (2, 5), "`url` is here"),
+        (format!("bus.redis_url = \"memory:\"\n{APP}"), (2, 5), (1, 5), "`redis_url` is here"),
+        (
+            APP.replace("[\"true\"]", "[\"true\"]\npost = \"http://h/\""),
+            (4, 1),
+            (3, 1),
+            "`command` is here",
+        ),
+    ] {
+        let problems = folder.problems(&text, &[]);
+        let [problem] = problems.list() else { panic!("{text}\n{problems}") };
+        assert_eq!(problem.line_column(), Some(first), "{text}\n{problems}");
+        let (place, said) = problem.also.as_ref().unwrap();
+        assert_eq!((place.line_column(), &**said), (Some(also), why), "{text}\n{problems}");
+        let line = format!("\n  {}:{}:{}: {why}\n  hint: ", problems.file(), also.0, also.1);
+        assert!(problems.to_string().contains(&line), "{problems}");
+    }
+    // Where it was is not told if that is not for sure.
+    let limits = format!("{APP}where = {{ limit = 1, limit = 2 }}");
+    assert_eq!(folder.problems(&limits, &[]).list()[0].also, None);
+}
+
+#[test]
 fn mistakes_in_inputs() {
     each(
         &format!("{APP}[[input]]\n"),

@@ -35,7 +35,15 @@ fn mistakes_in_schedules() {
             ("kind = \"interval\"\nevery = \"1s\"\ncron = \"\"", 12, 1, "`cron`", "known: kind"),
             ("kind = \"interval\"\nevery = \"1us\"", 11, 9, "less than a millisecond", "30s"),
             ("kind = \"at\"\nat = \"soon\"", 11, 6, "not an RFC 3339 time", "2026-04-01"),
-            ("kind = \"at\"\nat = 5", 11, 6, "`at` must be a time", ""),
+            ("kind = \"at\"\nat = 5", 11, 6, "`at` must hold times", "2026-04-01"),
+            (
+                "kind = \"at\"\nat = [2026-04-01T08:00:00Z, 3]",
+                11,
+                29,
+                "not a whole number",
+                "write",
+            ),
+            ("kind = \"at\"\nat = [\"soon\"]", 11, 7, "`soon` is not an RFC 3339 time", "write"),
             ("kind = \"at\"\nat = []", 11, 6, "there is no time", "at least one"),
         ],
     );

@@ -1,6 +1,9 @@
 //! How a mistake is drawn below its line.
 
-use railbus::pipeline::text::{parse, unresolved};
+use railbus::{
+    Error, ErrorKind, Pipeline, StepDef, Steps,
+    pipeline::text::{parse, unresolved},
+};
 
 fn show(text: &str) -> String {
     parse(text).unwrap_err().show(text)
@@ -11,9 +14,9 @@ fn carets_stand_below_the_mistake() {
     assert_eq!(show("a => b"), "1 | a => b\n  |   ^^");
     assert_eq!(show(""), "1 |\n  | ^");
     assert_eq!(show("a ->"), "1 | a ->\n  |   ^^");
-    // By characters, not by bytes.
+    // By columns, not by bytes.
     assert_eq!(show("a # é\n → b"), "2 |  → b\n  |  ^");
-    assert_eq!(show("a\u{3000}=> b"), "1 | a\u{3000}=> b\n  |   ^^");
+    assert_eq!(show("a\u{3000}=> b"), "1 | a\u{3000}=> b\n  |    ^^");
     // Tabs stay, carriage returns and control characters don't.
     assert_eq!(show("\ta\tb\r\n-> c"), "1 | \ta\tb\n  | \t \t^");
     assert_eq!(show("\u{1b}[31ma"), "1 | \u{fffd}[31ma\n  | ^");
@@ -34,6 +37,30 @@ fn the_second_place_is_shown_on_its_own_line_or_below_the_first() {
             |    ^^^^^\n \
           1 | check\n   \
             | ----- first named here"
+    );
+}
+
+#[test]
+fn an_error_says_all_it_has_to_say_before_it_draws() {
+    let steps = ["check", "ship"].map(|name| StepDef::value(name, |_| 1));
+    let steps = steps.into_iter().fold(Steps::new(), Steps::add);
+    let build = |flow: &str| Pipeline::new("checkout").steps(steps.clone()).flow(flow).build();
+    let error = build("check ->\n  ship -> check").unwrap_err();
+    assert_eq!(
+        error.to_string(),
+        "flow: step `check` is named twice (pipeline: checkout)\n\
+         2 |   ship -> check\n  \
+           |           ^^^^^\n\
+         1 | check ->\n  \
+           | ----- first named here"
+    );
+    let error = build("check => ship").unwrap_err();
+    let outer = Error::new(ErrorKind::Config, "app", "it can't start").because(error);
+    assert_eq!(
+        railbus::error::chain(&outer.with("file", "app.toml")),
+        "app: it can't start (file: app.toml): flow: unexpected `=>` (pipeline: checkout)\n\
+         1 | check => ship\n  \
+           |       ^^"
     );
 }
 

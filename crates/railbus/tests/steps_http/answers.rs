@@ -96,8 +96,13 @@ async fn what_may_be_better_later_is_an_exception() {
 #[tokio::test]
 async fn a_redirect_is_told_and_not_followed() {
     let elsewhere = Server::says("200 OK", "1");
-    let to = format!("location: {}?token=hunter2\r\n", elsewhere.url);
-    for status in ["301 Moved", "302 Found", "307 Moved", "308 Moved"] {
+    for (status, url) in [
+        ("301 Moved", format!("{}?token=hunter2", elsewhere.url)),
+        ("302 Found", elsewhere.url.replace("http://", "http://me:hunter2@")),
+        ("307 Moved", format!("{}#hunter2", elsewhere.url)),
+        ("308 Moved", elsewhere.url.clone()),
+    ] {
+        let to = format!("location: {url}\r\n");
         let (kind, message) = exception(&step(&Server::with(status, &to, ""))).await;
         assert_eq!(kind, "http");
         assert!(message.contains(&format!("redirects to {} are not", elsewhere.url)), "{message}");

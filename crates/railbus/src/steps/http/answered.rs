@@ -1,6 +1,6 @@
 //! What an answer comes to.
 
-use super::statuses::Meaning;
+use super::{statuses::Meaning, url};
 use crate::{
     error::chain,
     step::{Exception, Failure, StepError, StepResult},
@@ -100,8 +100,7 @@ impl Answered {
             }
             if self.status.is_redirection() {
                 let to = self.header(&header::LOCATION).unwrap_or_else(|| "elsewhere".into());
-                // What follows a `?` may be a secret.
-                let to = to.split('?').next().unwrap_or_default();
+                let to = url::shown(&to);
                 why.push_str(&format!("; redirects to {to} are not followed, name that place"));
             }
             if let Some(wait) = self.header(&header::RETRY_AFTER) {

@@ -1,6 +1,7 @@
 //! A step that is a request: one JSON document posted, one answered.
 
 mod statuses;
+mod url;
 mod client;
 mod answered;
 mod post;

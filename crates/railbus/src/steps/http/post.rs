@@ -1,6 +1,6 @@
 //! The step: a request, made of what it is given, and sent.
 
-use super::{answered::Answered, client::Client, statuses::Statuses};
+use super::{answered::Answered, client::Client, statuses::Statuses, url};
 use crate::{
     context,
     error::{Error, ErrorKind, Result},
@@ -88,37 +88,17 @@ impl HttpStep {
     /// Creates a step that posts to `url`, of scheme `http` or `https`.
     ///
     /// # Errors
-    /// Returns a config error if it is no such URL, or has a user or a password in it.
+    /// Returns a config error if it is no such URL, or has something in it that would not be sent,
+    /// or not safely: a user or a password, a `#`, what is not ASCII.
     pub fn post(url: impl AsRef<str>) -> Result<Self> {
-        let text = url.as_ref();
-        let refuse =
-            |why: String, hint: &str| Err(Error::new(ErrorKind::Config, "http", why).hint(hint));
-        // Never shown, since it may be a password.
-        let authority = text.split_once("://").map_or(text, |(_, rest)| rest);
-        if authority.split(['/', '?', '#']).next().is_some_and(|host| host.contains('@')) {
-            let hint = "send it as a header, which can come from the environment";
-            return refuse("the URL has a user or a password in it".into(), hint);
-        }
-        const EXAMPLE: &str = "write it whole, such as https://example.org/charges";
-        let uri: Uri = match text.parse() {
-            Ok(uri) => uri,
-            Err(error) => return refuse(format!("it is not a URL: {error}"), EXAMPLE),
-        };
-        match uri.scheme_str() {
-            Some("http" | "https") if uri.host().is_some_and(|host| !host.is_empty()) => {}
-            Some(other @ ("http" | "https")) => {
-                return refuse(format!("the {other} URL has no host"), EXAMPLE);
-            }
-            Some(other) => return refuse(format!("`{other}` is not a scheme for a step"), EXAMPLE),
-            None => return refuse("the URL has no scheme".into(), EXAMPLE),
-        }
+        let url = url::read(url.as_ref())?;
         let mut headers = HeaderMap::new();
         headers.insert(header::CONTENT_TYPE, HeaderValue::from_static("application/json"));
         headers.insert(header::ACCEPT, HeaderValue::from_static("application/json"));
         let agent = concat!("railbus/", env!("CARGO_PKG_VERSION"));
         headers.insert(header::USER_AGENT, HeaderValue::from_static(agent));
         Ok(Self {
-            url: uri,
+            url,
             headers,
             document: Document::default(),
             statuses: Statuses::default(),
@@ -186,9 +166,7 @@ impl HttpStep {
     /// Returns the URL without what may be a secret in it.
     fn shown(&self) -> String {
         let query = if self.url.query().is_some() { "?…" } else { "" };
-        let (scheme, authority) = (self.url.scheme_str(), self.url.authority());
-        let authority = authority.map_or("", |authority| authority.as_str());
-        format!("{}://{authority}{}{query}", scheme.unwrap_or_default(), self.url.path())
+        format!("{}{query}", url::shown(&self.url.to_string()))
     }
 
     fn request(&self, document: Bytes, input: &Input<'_>) -> Request<Full<Bytes>> {
