@@ -185,19 +185,19 @@ async fn takes_its_time(notes: &Notes, n: u32) {
     tokio::time::sleep(Duration::from_millis(50)).await;
 }
 
-/// Has the sixth of thirty hang, with others given ahead behind it; the rest goes on when `then`
+/// Has the third of thirty hang, with others given ahead behind it; the rest goes on when `then`
 /// has decided what is still wanted.
 fn among_thirty(pool: &Processes, then: impl FnOnce(&Notes, &mut Vec<Option<Run>>)) -> Notes {
     let notes = Notes::new();
     runtime().block_on(async {
         notes.warm(pool).await;
         let file = notes.path("go on");
-        let how = |n: u32| if n == 5 { file.to_str().unwrap() } else { "well" };
+        let how = |n: u32| if n == 2 { file.to_str().unwrap() } else { "well" };
         let run = |n: u32| Some(Box::pin(maybe_done(notes.run(pool, n, how(n)).boxed_local())));
         let mut runs: Vec<Option<Run>> = (0..30).map(run).collect();
         select! {
             _ = join_all(runs.iter_mut().flatten()) => unreachable!(),
-            () = takes_its_time(&notes, 5) => {}
+            () = takes_its_time(&notes, 2) => {}
         }
         then(&notes, &mut runs);
         soon("the others go on", join_all(runs.iter_mut().flatten())).await;
@@ -211,7 +211,7 @@ type Run = Pin<Box<MaybeDone<LocalBoxFuture<'static, RunReport>>>>;
 
 fn given_up_runs_alone() {
     let pool = Processes::new(1);
-    let notes = among_thirty(&pool, |_, runs| runs[5] = None);
+    let notes = among_thirty(&pool, |_, runs| runs[2] = None);
     assert_eq!(notes.read(), all_once(30));
 }
 
@@ -220,11 +220,11 @@ fn given_up_waits_are_not_run() {
     let of = || runtime().block_on(run(pid(), pool.clone(), store! {}));
     let before = *of().get::<u32>("pid").unwrap();
     let notes = among_thirty(&pool, |notes, runs| {
-        (runs[6], runs[9]) = (None, None);
+        (runs[3], runs[9]) = (None, None);
         fs::write(notes.path("go on"), "").unwrap();
     });
     let mut wanted = all_once(30);
-    wanted.retain(|n, _| ![6, 9].contains(n));
+    wanted.retain(|n, _| ![3, 9].contains(n));
     assert_eq!(notes.read(), wanted);
     assert_eq!(*of().get::<u32>("pid").unwrap(), before, "a worker was killed");
 }
