@@ -59,7 +59,8 @@ pub(crate) fn leaves(file: &str) {
     let mut script = String::new();
     for entry in fs::read_dir("/proc/self/fd").unwrap() {
         let entry = entry.unwrap();
-        let is_pipe = fs::read_link(entry.path()).is_ok_and(|to| to.starts_with("pipe:"));
+        let to = fs::read_link(entry.path()).unwrap_or_default();
+        let is_pipe = to.to_str().unwrap().starts_with("pipe:");
         let number: u32 = entry.file_name().to_str().unwrap().parse().unwrap();
         if is_pipe && number > 2 {
             script += &format!("exec {number}<>/proc/{}/fd/{number}\n", id());

@@ -24,9 +24,9 @@ use std::{
 const AHEAD_MAX: u128 = 16;
 
 /// How much work a worker may have before it, going by how long a task took of late.
-const AHEAD: Duration = Duration::from_micros(200);
+const AHEAD: Duration = Duration::from_micros(400);
 
-/// How long a task may keep those behind it from other workers.
+/// How long a task may keep those behind it from other workers, and from being given up.
 const LATE: Duration = Duration::from_millis(1);
 
 /// How many workers may be gone before they begin a task, until it fails.
@@ -121,13 +121,13 @@ impl Line {
         Ok(None)
     }
 
-    /// Waits until the worker says more. Tasks behind one that takes its time go back, so that
-    /// another worker may have them.
+    /// Waits until the worker says more. Tasks behind one that takes its time go back: another
+    /// worker may have them, or nobody want them any more.
     async fn wait(&mut self) -> Result<(), Broken> {
         let Self { seat: Seat { pool, worker: Some(worker), .. }, jobs, .. } = self else {
             return Err(Broken::Ended);
         };
-        if jobs.len() == 1 || pool.workers == 1 {
+        if jobs.len() == 1 {
             return worker.listen().await;
         }
         match task::sleep("execute", LATE) {
@@ -154,7 +154,7 @@ impl Line {
             return;
         }
         let most = match worker.pace {
-            _ if pool.workers > 1 && pool.has_no_clock.load(Ordering::Relaxed) => 1,
+            _ if pool.has_no_clock.load(Ordering::Relaxed) => 1,
             Some(pace) => (AHEAD.as_nanos() / pace.as_nanos().max(1)).clamp(1, AHEAD_MAX) as usize,
             None => 1,
         };

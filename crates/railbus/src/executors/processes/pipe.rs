@@ -1,12 +1,16 @@
 //! Pipes that outlive the runtime they were used on.
 
+use rustix::io::{Errno, read};
+#[cfg(target_os = "linux")]
 use rustix::{
     fs::{Mode, OFlags, fcntl_getfl, fcntl_setfl, open},
-    io::{Errno, read},
+    pipe::{PipeFlags, SpliceFlags, fcntl_getpipe_size, pipe_with, splice},
 };
+#[cfg(target_os = "linux")]
+use std::os::fd::AsRawFd;
 use std::{
     io,
-    os::fd::{AsRawFd, OwnedFd},
+    os::fd::OwnedFd,
     panic::{AssertUnwindSafe, catch_unwind},
 };
 use tokio::{
@@ -123,21 +127,33 @@ impl Pipe<Sender> {
     }
 
     /// Takes out again what nobody has read, so that nobody will; returns in how many pieces it
-    /// was, or none where that can't be known.
+    /// was, or none where nothing can be taken out.
+    #[cfg(target_os = "linux")]
     pub(super) fn take_back(&self) -> Option<usize> {
         // Its other end, once more.
         let other = format!("/proc/self/fd/{}", self.end().ok()?.as_raw_fd());
         let flags = OFlags::RDONLY | OFlags::NONBLOCK | OFlags::CLOEXEC;
         let other = open(other, flags, Mode::empty()).ok()?;
-        let (mut pieces, mut piece) = (0, [0; PIECE_MAX]);
-        loop {
-            match read(&other, &mut piece) {
-                Ok(1..) => pieces += 1,
-                Err(Errno::INTR) => {}
-                Ok(0) | Err(Errno::AGAIN) => return Some(pieces),
-                Err(_) => return None,
-            }
+        let (aside, into) = pipe_with(PipeFlags::NONBLOCK | PipeFlags::CLOEXEC).ok()?;
+        if fcntl_getpipe_size(&into).ok()? < fcntl_getpipe_size(&other).ok()? {
+            return None;
         }
+        // All at once: by pieces, whoever reads meanwhile might get one in between.
+        match splice(&other, None, &into, None, 1 << 20, SpliceFlags::NONBLOCK) {
+            Ok(1..) => {}
+            Ok(0) | Err(Errno::AGAIN) => return Some(0),
+            Err(_) => return None,
+        }
+        let (mut pieces, mut piece) = (0, [0; PIECE_MAX]);
+        while let Ok(1..) = read(&aside, &mut piece) {
+            pieces += 1;
+        }
+        Some(pieces)
+    }
+
+    #[cfg(not(target_os = "linux"))]
+    pub(super) fn take_back(&self) -> Option<usize> {
+        None
     }
 
     /// Writes all of it.

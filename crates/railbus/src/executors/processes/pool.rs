@@ -24,7 +24,9 @@ use tracing::level_filters::LevelFilter;
 /// [`worker::init`](crate::worker::init) stands first in `main` and names the steps. Equal
 /// descriptions share one pool for the life of the program. A worker starts when there is work and
 /// none is free, up to as many as described (default: as there are processors), runs one task at a
-/// time, and waits for more after that. Needs a tokio runtime with I/O.
+/// time, and waits for more after that. While all are busy with tasks that are quick, each is given
+/// a few ahead (a millisecond later they go back if the one before them is not done; needs a runtime
+/// with a clock). Needs a tokio runtime with I/O.
 ///
 /// What a step takes and leaves crosses as JSON: the values that its signature needs, its event,
 /// the context and the tries; so `Input`, `Opaque` values and states that only the pipeline has are
@@ -34,7 +36,9 @@ use tracing::level_filters::LevelFilter;
 ///
 /// A worker that is killed, aborts, exits, runs out of memory or writes what is no message fails
 /// the task that it runs, by an exception of kind `worker` that ends with what it wrote to stderr,
-/// and is replaced. A task that is given up ends its worker. No worker outlives the program.
+/// and is replaced; those that it was given ahead go to another. A task that is given up ends its
+/// worker once it has begun. No worker outlives the program, nor does anything else in its process
+/// group outlive a worker.
 ///
 /// # Examples
 /// ```no_run

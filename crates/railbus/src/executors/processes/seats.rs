@@ -120,6 +120,7 @@ pub(super) struct Pool {
 
 #[derive(Debug, Default)]
 struct State {
+    #[expect(clippy::vec_box, reason = "a worker is large, and is passed from hand to hand")]
     idle: Vec<Box<Worker>>,
     // Taken ones; idle workers have none.
     seats: usize,
