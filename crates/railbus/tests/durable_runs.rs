@@ -123,7 +123,8 @@ async fn a_run_of_another_graph_is_refused_with_the_difference() {
     let now = Pipeline::new("p").step(says("a", &calls)).step(says("c", &calls)).build().unwrap();
     let report = now.run(store! {}).journal(&bus, "run").unwrap().await;
     let error = report.error().unwrap().line();
-    assert!(error.contains("another graph: removed b; added c; changed a\n- "), "{error}");
+    assert!(error.contains("another graph: removed b; added c; changed a ("), "{error}");
+    assert!(error.contains(")\n- a >a -> b\n"), "{error}");
     assert!(error.contains("- b >b -> end") && error.contains("+ c >c -> end"), "{error}");
     let bound = |to: &str| {
         let add = StepDef::fallible("add", |input| Ok(Flow::next(*input.get::<i64>("n")?)));
@@ -133,7 +134,8 @@ async fn a_run_of_another_graph_is_refused_with_the_difference() {
     let _ = bound("x").run(values.clone()).journal(&bus, "q").unwrap().await;
     let error = bound("y").run(values).journal(&bus, "q").unwrap().await;
     let line = error.error().unwrap().line();
-    assert!(line.contains("changed add\n- add <x >add -> end\n+ add <y >add -> end"), "{line}");
+    assert!(line.contains("changed add ("), "{line}");
+    assert!(line.contains("\n- add <x >add -> end\n+ add <y >add -> end"), "{line}");
     bus.close().await.unwrap();
 }
 

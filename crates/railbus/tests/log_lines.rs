@@ -4,7 +4,7 @@
 #![allow(clippy::unwrap_used, clippy::expect_used)]
 
 use railbus::{
-    Bus, Event, Retry,
+    Bus, Event, Failure, Pipeline, Retry, StepDef,
     context::{self, scope},
 };
 use std::{
@@ -94,6 +94,8 @@ async fn every_log_line_of_a_handler_and_about_one_says_for_which_event() {
         }
         lines.assert("inner", 2, &Event::new("inner").id("i").correlation("c").payload(()));
         lines.assert("a handler failed", 2, &event);
+        // Also of a step whose failure a branch sees to.
+        lines.assert("a step did not succeed", 2, &event);
     }
 }
 
@@ -117,6 +119,9 @@ async fn subscribe(bus: &Bus) {
             context::spawn(async { tracing::info!("spawned") }).await.unwrap();
         };
         on().run(talks).await.unwrap();
+        let no = StepDef::fallible("no", |_| Err(Failure::new("no").into()));
+        let line = Pipeline::new("p").step(no).on_failure(StepDef::value("yes", |_| ()));
+        on().run(line.build().unwrap()).await.unwrap();
         on().retry(Retry::attempts(1)).run(|_: &Event| Err::<(), _>("no")).await.unwrap();
     }
 }

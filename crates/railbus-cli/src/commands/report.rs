@@ -86,7 +86,10 @@ impl<'a> Report<'a> {
         output::note(&format!("  {program} dlq show {url} {}", first.id));
         // A line that never became an event has nowhere to be handed back to.
         if shown.iter().any(|letter| letter.group.is_some()) {
-            let again = format!("{program} run {app} --until-idle");
+            // What never ends can't be waited for.
+            let is_endless = self.spec.inputs.iter().any(InputSpec::is_endless);
+            let until = if is_endless { "" } else { " --until-idle" };
+            let again = format!("{program} run {app}{until}");
             output::note(&format!("  {program} dlq redrive {url} && {again}"));
         }
     }

@@ -155,11 +155,14 @@ fn cron(table: &Table<'_>) -> Option<Schedule> {
         field.notes.hinted(field.inside(&wrong.part), wrong.why, wrong.hint);
     };
     let field = field?;
-    let mut cron = Cron::parse(field.text()?).map_err(|e| noted(&field, e)).ok()?;
+    let cron = Cron::parse(field.text()?).map_err(|e| noted(&field, e));
+    let is_one = cron.is_ok();
+    // The zone is looked at all the same.
+    let mut cron = cron.or_else(|()| Cron::parse("* * * * *")).ok()?;
     if let Some(zone) = zone {
         cron = cron.in_zone(zone.text()?).map_err(|e| noted(&zone, e)).ok()?;
     }
-    Some(Schedule::of_cron(cron))
+    is_one.then(|| Schedule::of_cron(cron))
 }
 
 /// Reads one time or several, as texts or as TOML has them.

@@ -175,7 +175,13 @@ impl One<'_> {
         let (status, duration) = (came.status(), start.elapsed());
         let visit = self.note(lane, status, tries, duration);
         match &came {
-            Came::Not(error) => visit.error = Some(said(error)),
+            Came::Not(error) => {
+                // Told here, since a branch, a group or a lenient pipeline may pass over it.
+                let (pipeline, step) = (&*self.going.plan.name, self.def().name());
+                let (kind, why) = (error.kind(), said(error));
+                tracing::info!(pipeline, step, kind, error = why, "a step did not succeed");
+                visit.error = Some(why);
+            }
             Came::Went(Flow::Goto(goto)) => {
                 let jump = Jump { to: goto.to.as_str().into(), reason: goto.reason.clone() };
                 visit.went = Went::Goto(Box::new(jump));

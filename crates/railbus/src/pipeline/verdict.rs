@@ -144,13 +144,15 @@ impl RunReport {
     /// # Errors
     /// Returns a [`RunError`]. If the step said no, its source is the step's own
     /// [`Failure`](crate::step::Failure), which no policy tries again; an exception may be. If someone
-    /// asked the journal for the end of the run, it is a failure too: it was not to go on.
+    /// asked the journal for the end of the run, it is a failure too: it was not to go on. So it is if
+    /// what the run was given is not what it needs, which no other try changes.
     pub fn into_result(self) -> Result<(), BoxError> {
+        let is_last = self.is_called_off || self.is_unfit();
         match self.failed {
             None => Ok(()),
             Some((step, error)) => {
                 let (kind, source) = match error {
-                    StepError::Exception(exception) if self.is_called_off => {
+                    StepError::Exception(exception) if is_last => {
                         (Some(exception.kind), Failure::new(chain(&*exception.error)).into())
                     }
                     StepError::Failure(failure) => (None, failure.into()),
@@ -168,6 +170,27 @@ impl RunReport {
 }
 
 impl RunReport {
+    /// Tells whether it failed for what it was given: that lacks something, or is of another type.
+    fn is_unfit(&self) -> bool {
+        let plan = &*self.plan;
+        let is_given = |key: &str| {
+            plan.wanted.inputs.iter().any(|given| given.name == key)
+                && !plan.nodes.iter().any(|node| *node.def.output == *key)
+        };
+        match &self.failed {
+            Some((step, StepError::Exception(exception))) if exception.kind == "input" => {
+                let Some(step) = step else { return true };
+                let node = plan.nodes.iter().find(|node| node.def.name == *step);
+                // What another step left may be another value next time.
+                node.is_some_and(|Node { def, .. }| {
+                    let mut needs = def.signature.all_needs().iter();
+                    needs.all(|need| is_given(def.bindings.key(&need.name)))
+                })
+            }
+            _ => false,
+        }
+    }
+
     fn write_lines(&self, f: &mut fmt::Formatter<'_>, depth: usize) -> fmt::Result {
         for step in self.steps() {
             write!(f, "\n{:width$}{step}", "", width = 2 * depth)?;

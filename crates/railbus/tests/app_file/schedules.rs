@@ -1,6 +1,6 @@
 //! What may be wrong in inputs that tick.
 
-use super::{APP, mistakes::each};
+use super::{APP, Folder, mistakes::each};
 
 #[test]
 fn mistakes_in_schedules() {
@@ -47,4 +47,12 @@ fn mistakes_in_schedules() {
             ("kind = \"at\"\nat = []", 11, 6, "there is no time", "at least one"),
         ],
     );
+}
+
+#[test]
+fn a_time_zone_is_looked_at_also_beside_an_expression_that_is_wrong() {
+    let input = "kind = \"cron\"\ntype = \"t\"\ncron = \"0 0\"\ntime_zone = \"Europe/Berln\"\n";
+    let problems = Folder::new().problems(&format!("{APP}[[input]]\n{input}"), &[]);
+    let text = problems.to_string();
+    assert!(text.contains("5 fields") && text.contains("Europe/Berln"), "{text}");
 }
