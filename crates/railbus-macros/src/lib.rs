@@ -140,6 +140,7 @@ pub fn test(arguments: TokenStream, item: TokenStream) -> TokenStream {
 /// | `blocking` | it blocks its thread | it does not |
 /// | `executor = EXPR` | as `StepDef::executor` | the task that runs the pipeline |
 /// | `retry = EXPR` | as `StepDef::retry` | it is tried once |
+/// | `timeout = EXPR` | as `StepDef::timeout` | it takes as long as it likes |
 /// | `bypass = EXPR` | as `StepDef::bypass` | it is always run |
 /// | `stop_on_success`, `stop_on_error`, `stop_on_exception` (`= EXPR`) | as those of `StepDef` | as the pipeline says |
 /// | `goto = [premium, "regular"]` | the steps it may jump to, by path or by name | none |

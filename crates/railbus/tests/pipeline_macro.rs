@@ -13,6 +13,7 @@ use std::{
     io,
     sync::atomic::{AtomicU32, Ordering},
     thread::{self, ThreadId},
+    time::Duration,
 };
 
 #[step(name = "Load", output = "data")]
@@ -327,6 +328,23 @@ async fn settings_hold_wherever_the_step_is_used_and_a_use_overrules_them() {
     assert_eq!(report.steps()[0].tries, 1);
     let bad = flaky.retry(json!({"max_attempt": 2}));
     assert!(Pipeline::new("p").step(bad).build().is_err());
+}
+
+#[step(timeout = Duration::from_millis(1), stop_on_exception = false)]
+fn late(wait: u64) -> u64 {
+    // sleep: a step that blocks is what is tried.
+    thread::sleep(Duration::from_millis(wait));
+    wait
+}
+
+#[tokio::test]
+async fn a_step_that_nobody_could_cut_off_is_late_all_the_same() {
+    let report = run(late, store! { "wait" => 5_u64 }).await;
+    let error = report.error().unwrap();
+    assert_eq!((error.kind(), error.line().as_str()), ("timeout", "it took longer than 1ms"));
+    assert!(report.store().value("late").is_none());
+    let in_time = run(late.timeout(Duration::from_secs(60)), store! { "wait" => 0_u64 }).await;
+    assert_eq!(in_time.status(), Status::Success, "{in_time}");
 }
 
 #[step(blocking)]

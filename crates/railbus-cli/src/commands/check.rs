@@ -10,6 +10,7 @@ use railbus::{
     app::{AppSpec, InputSpec, LoadError, Place, Problem, Problems},
     clock::Timestamp,
     error::Result,
+    pipeline::Pipeline,
 };
 use serde_json::{Map, Value, json};
 use std::path::Path;
@@ -55,7 +56,26 @@ fn remarks(spec: &AppSpec) -> Vec<String> {
     let run = |name: &String| spec.subscriptions.iter().any(|on| on.pipeline == *name);
     let unrun = spec.pipelines.iter().map(|pipeline| &pipeline.name).filter(|name| !run(name));
     let unrun = unrun.map(|name| format!("no [[on]] runs pipeline `{name}`"));
-    past(spec).chain(idle).chain(unrun).collect()
+    past(spec).chain(idle).chain(unrun).chain(made_up(spec)).collect()
+}
+
+/// Names the values that no step leaves: unless the pipeline says that its events have them, one may be
+/// another's name with a typo.
+fn made_up(spec: &AppSpec) -> Vec<String> {
+    let built = spec.build_pipelines().unwrap_or_default();
+    let silent = |pipeline: &&Pipeline| {
+        spec.pipelines.iter().any(|p| p.name == pipeline.name() && p.input.is_empty())
+    };
+    let remark = |pipeline: &Pipeline| {
+        let name = pipeline.name();
+        let wanted: Vec<String> = pipeline.inputs().map(|input| format!("`{input}`")).collect();
+        let wanted = (!wanted.is_empty()).then(|| wanted.join(", "))?;
+        Some(format!(
+            "pipeline `{name}` takes {wanted} from its events, since no step before leaves that: \
+             `input` in [pipelines.{name}] says so"
+        ))
+    };
+    built.iter().filter(silent).filter_map(remark).collect()
 }
 
 /// Names the schedules of which all times have passed: none of their ticks comes any more, unless

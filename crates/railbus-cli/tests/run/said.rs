@@ -127,6 +127,19 @@ fn check_counts_in_the_right_number() {
 }
 
 #[test]
+fn check_remarks_on_values_that_no_step_leaves_unless_the_pipeline_says_that_its_events_do() {
+    let steps = "[steps.lines]\ncommand = [\"./step.sh\"]\n\
+                 [steps.price]\ncommand = [\"./step.sh\"]\neach = \"lnes\"\n";
+    let flow = "[pipelines.two]\nflow = \"lines -> price\"\n";
+    let scene = Scene::new(&format!("{APP}{steps}{flow}"), "", "exit 0");
+    let said = || String::from_utf8(check(&scene, &[]).stderr).unwrap();
+    let remark = "pipeline `two` takes `lnes` from its events, since no step before leaves that";
+    assert!(said().contains(remark), "{}", said());
+    scene.write("app.toml", format!("{APP}{steps}{flow}input = \"lnes\"\n"));
+    assert!(!said().contains("lnes"), "{}", said());
+}
+
+#[test]
 fn check_remarks_on_what_is_never_used_and_never_comes() {
     let past =
         "[[input]]\nkind = \"at\"\nname = \"once\"\nat = \"2020-01-01T00:00:00Z\"\ntype = \"t\"\n";

@@ -29,6 +29,7 @@ const KNOWN: &[&str] = &[
     "blocking",
     "executor",
     "retry",
+    "timeout",
     "bypass",
     "stop_on_success",
     "stop_on_error",
@@ -63,6 +64,7 @@ pub(super) fn read(arguments: TokenStream) -> Result<Settings> {
                 let example = match other {
                     "executor" => "executor = Blocking",
                     "bypass" => "bypass = is_known",
+                    "timeout" => "timeout = Duration::from_secs(5)",
                     _ => "retry = Retry::attempts(3)",
                 };
                 let Some(value) = &setting.value else {

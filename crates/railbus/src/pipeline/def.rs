@@ -260,7 +260,7 @@ impl StepDef {
     ///
     /// A step that awaits is dropped there, one in a process is killed, one on a thread is told by
     /// [`Input::is_cancelled`] and not waited for. A sync step without an executor can't be cut
-    /// off: it blocks whoever looks at the clock.
+    /// off, since it blocks whoever looks at the clock: it is late once it is through.
     ///
     /// # Examples
     /// ```

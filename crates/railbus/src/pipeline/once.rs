@@ -24,6 +24,7 @@ use std::{
     sync::Arc,
     task::{Context, Poll},
 };
+use tokio::time::Instant;
 
 /// What a step came to, after all its tries.
 pub(super) enum Came {
@@ -84,8 +85,16 @@ impl<'a> One<'a> {
             Some(executor) => self.elsewhere(executor, step, around).await,
             None => {
                 let call = || step.call(self.input(around));
+                let limit = def.timeout.map(|limit| (limit, Instant::now()));
                 match catch_unwind(AssertUnwindSafe(call)) {
-                    Ok(Ran::Now(came)) => Ok(came),
+                    Ok(Ran::Now(came)) => match limit {
+                        // Nobody could cut it off, but it is late all the same.
+                        Some((limit, begun)) if came.is_ok() && begun.elapsed() > limit => {
+                            task::let_go(came);
+                            Err(Cut::Step(limit))
+                        }
+                        _ => Ok(came),
+                    },
                     Ok(Ran::Later(running)) => {
                         self.going.limits.bound(def.timeout, Theirs(Some(running))).await
                     }
