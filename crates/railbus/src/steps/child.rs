@@ -137,11 +137,23 @@ impl Child {
     ) -> Result<(), TooMuch> {
         let (out, err) = (self.process.stdout.take(), self.process.stderr.take());
         let mut feed = pin!(feed(self.process.stdin.take(), input));
+        let ward = &self.ward;
         let mut listen = pin!(async {
-            tokio::try_join!(read_all(out, stdout, max), async {
-                read_tail(err, |said| stderr.push(said)).await;
-                Ok(())
-            })
+            let mut out = pin!(read_all(out, stdout, max));
+            let mut err = pin!(read_tail(err, |said| stderr.push(said)));
+            let heard = tokio::select! {
+                heard = &mut out => heard,
+                () = &mut err => return out.await,
+            };
+            match heard {
+                Ok(()) => err.await,
+                // What it said of that before is still in the pipe.
+                Err(TooMuch) => {
+                    ward.kill();
+                    let _ = timeout(GRACE, err).await;
+                }
+            }
+            heard
         });
         let mut ended = pin!(ended(self.pid));
         let (mut is_fed, mut is_heard) = (false, false);
@@ -159,15 +171,16 @@ impl Child {
             return Ok(());
         }
         if let Ok(said) = timeout(GRACE, &mut listen).await {
-            return said.map(drop);
+            return said;
         }
         // Left-over processes hold the pipes. One that left the group keeps them open even now.
-        self.ward.kill();
-        timeout(GRACE, &mut listen).await.unwrap_or(Ok(((), ()))).map(drop)
+        ward.kill();
+        timeout(GRACE, &mut listen).await.unwrap_or(Ok(()))
     }
 }
 
 /// The child said more than it may.
+#[derive(Clone, Copy)]
 struct TooMuch;
 
 /// Starts the command, again if its file is still open for writing, as it is while being
