@@ -116,6 +116,8 @@ fn ours(name: &'static str, at_once: u64) -> Result<Contender<'static>> {
             }
             Ok(times.saturating_sub(first).div_ceil(at_once))
         };
-        timed(|| runtime.block_on(async { Ok(try_join_all((0..at_once).map(line)).await?.iter().sum()) }))
+        timed(|| {
+            runtime.block_on(async { Ok(try_join_all((0..at_once).map(line)).await?.iter().sum()) })
+        })
     }))
 }
