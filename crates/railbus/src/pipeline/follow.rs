@@ -163,6 +163,7 @@ impl<'a> Going<'a> {
     async fn together(self, lane: &mut Lane, index: usize) -> Came {
         let node = &self.plan.nodes[index];
         let Work::Parallel(group) = &node.def.work else { return Came::LeftOut };
+        lane.since = None;
         if let Some(told) = self.group_starts(lane, index) {
             told.await;
         }

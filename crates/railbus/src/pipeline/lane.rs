@@ -58,6 +58,9 @@ pub(super) struct Lane {
     pub(super) bound: Option<Arc<Bindings>>,
     // How often it came to each step that a jump led to.
     pub(super) arrivals: HashMap<usize, u32>,
+    // When the step before ended, if this line did nothing since: looking at the clock costs as much
+    // as a small step.
+    pub(super) since: Option<Instant>,
 }
 
 /// Why what ran was cut off.
@@ -92,6 +95,7 @@ impl Lane {
             before: None,
             bound: None,
             arrivals: HashMap::new(),
+            since: None,
         }
     }
 

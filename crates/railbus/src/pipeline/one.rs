@@ -56,7 +56,7 @@ impl One<'_> {
 
     /// Runs the step as often as its policy allows, keeps its value, and notes what it came to.
     pub(super) async fn run_now(self, lane: &mut Lane, mut asked: Asked<'_>) -> Came {
-        let bound = lane.bound.take();
+        let (bound, since) = (lane.bound.take(), lane.since.take());
         let bindings = bound.as_ref().unwrap_or(&self.def().bindings);
         let is_run = match asked.is_known {
             true => Ok(None),
@@ -76,7 +76,12 @@ impl One<'_> {
             return self.apart(lane, Way::Once(bindings, asked)).await;
         }
         asked.runs();
-        let (start, mut along) = (self.starts(lane, bindings).await, Along::default());
+        let is_asked = self.def().bypass.is_some() || self.def().condition.is_some();
+        let start = match since.filter(|_| !is_asked) {
+            Some(since) => since,
+            None => self.starts(lane, bindings).await,
+        };
+        let mut along = Along::default();
         let (came, tries) = self.tries(&lane.store, bindings, start, &mut along).await;
         self.ended(lane, came, tries, start, along).await
     }
@@ -172,7 +177,11 @@ impl One<'_> {
         along: Along,
     ) -> Came {
         let came = self.keep(came, &along, lane);
-        let (status, duration) = (came.status(), start.elapsed());
+        let end = Instant::now();
+        let (status, duration) = (came.status(), end.saturating_duration_since(start));
+        if self.going.watch.is_none() && self.going.log.is_none() {
+            lane.since = Some(end);
+        }
         let visit = self.note(lane, status, tries, duration);
         match &came {
             Came::Not(error) => {
