@@ -77,7 +77,8 @@ impl One<'_> {
         }
         asked.runs();
         let is_asked = self.def().bypass.is_some() || self.def().condition.is_some();
-        let start = match since.filter(|_| !is_asked) {
+        let is_told = self.going.heard(Tale::StepStart).is_some();
+        let start = match since.filter(|_| !is_asked && !is_told) {
             Some(since) => since,
             None => self.starts(lane, bindings).await,
         };
@@ -179,9 +180,6 @@ impl One<'_> {
         let came = self.keep(came, &along, lane);
         let end = Instant::now();
         let (status, duration) = (came.status(), end.saturating_duration_since(start));
-        if self.going.watch.is_none() && self.going.log.is_none() {
-            lane.since = Some(end);
-        }
         let visit = self.note(lane, status, tries, duration);
         match &came {
             Came::Not(error) => {
@@ -208,7 +206,9 @@ impl One<'_> {
             Came::Not(_) => Tale::StepError,
             _ => Tale::StepEnd,
         };
-        if let Some(observer) = self.going.heard(tale) {
+        let heard = self.going.heard(tale);
+        lane.since = Some(end).filter(|_| heard.is_none() && self.going.log.is_none());
+        if let Some(observer) = heard {
             self.tell_ended(observer, lane, &came, (tries, duration)).await;
         }
         came
