@@ -2,10 +2,8 @@
 #![allow(clippy::unwrap_used, clippy::expect_used)]
 
 use railbus::{
-    Bus, Event, Failure, Flow, IntoStep, Pipeline, Retry, Status, StepDef, Store, Type, Value, any,
-    json, parallel,
+    Bus, Event, Failure, Flow, Pipeline, Retry, Status, StepDef, Store, Type, Value, any, json,
     pipeline::{StepStatus, StopReason},
-    step,
     step::{Bypass, Exception, Input, Signature, Step, StepError, StepResult},
     store,
 };
@@ -382,23 +380,5 @@ async fn who_subscribes_during_a_run_hears_the_rest_and_who_cancels_hears_no_mor
             "step_start p.closes",
         ];
         assert_eq!(*std::mem::take(&mut *heard.lock().unwrap()), expected);
-    }
-}
-
-#[step]
-async fn pause() {
-    tokio::time::sleep(Duration::from_secs(1)).await;
-}
-
-#[tokio::test(start_paused = true)]
-async fn a_step_s_time_is_its_own_whatever_was_before_it() {
-    let says = |name: &str| StepDef::value(name, |_| ());
-    let line = Pipeline::new("p").step(says("a")).step(says("b"));
-    let line = line.step(parallel((pause.named("in_a"), says("in_b")))).step(says("c"));
-    let line = line.step(pause).step(says("d").retry(Retry::attempts(2))).step(says("e"));
-    let report = line.build().unwrap().run(store! {}).await;
-    for line in report.steps() {
-        let expected = u64::from(["in_a", "pause"].contains(&&*line.name));
-        assert_eq!(line.duration, Duration::from_secs(expected), "{report}");
     }
 }
