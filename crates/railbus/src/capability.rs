@@ -9,7 +9,7 @@ use std::time::Duration;
 /// ```
 /// use railbus::{
 ///     Bus,
-///     backend::{Batch, Broadcast, Capability, Fencing, Keyed, Ordering, Release, Replay},
+///     backend::{Batch, Broadcast, Capability, Fencing, Keyed, Ordering, Patterns, Release, Replay},
 /// };
 ///
 /// // What a bus can rely on:
@@ -25,7 +25,8 @@ use std::time::Duration;
 ///     queue.fencing = Fencing::Deadline;
 ///     queue.release = Release::CountsAsAttempt;
 ///     queue.batch = Batch::BestEffort;
-///     queue.replay = Replay::None;
+///     queue.replay = Replay::Oldest;
+///     queue.patterns = Patterns::Store;
 ///     queue
 /// };
 /// let refused = QUEUE.refuse("subscribe", "can't start at a time", &["sqlite"]);
@@ -51,6 +52,8 @@ pub struct Capability {
     pub fencing: Fencing,
     /// The shortest lease; none if there are no leases.
     pub lease_min: Option<Duration>,
+    /// Whether a lease can be extended while its event is worked on.
+    pub extends: bool,
     /// The longest an event may be held, extensions included; none if there is no bound.
     pub lease_max: Option<Duration>,
     /// The longest a nack or a release may hold an event back; none if not at all.
@@ -59,7 +62,12 @@ pub struct Capability {
     pub publish_delay_max: Option<Duration>,
     /// What delays are rounded up to.
     pub delay_step: Duration,
-    /// What of a group's past can be seen again.
+    /// For how long an event under the id of one that is there is confirmed, and not stored again;
+    /// none if it is always stored again.
+    pub dedup: Option<Duration>,
+    /// Where patterns over types and topics are matched.
+    pub patterns: Patterns,
+    /// What of its past a group can see.
     pub replay: Replay,
     /// Whether dead letters are kept.
     pub dead_letters: bool,
@@ -79,7 +87,9 @@ pub struct Capability {
     pub durable: bool,
     /// The largest payload, in bytes of its JSON text.
     pub payload_max: usize,
-    /// The largest batch of one publish.
+    /// The most metadata, in entries of one event.
+    pub metadata_max: usize,
+    /// The largest batch of one publish; 1 where there is [`Batch::None`].
     pub batch_max: usize,
 }
 
@@ -96,10 +106,13 @@ impl Capability {
             counts_attempts: false,
             fencing: Fencing::None,
             lease_min: None,
+            extends: false,
             lease_max: None,
             delay_max: None,
             publish_delay_max: None,
             delay_step: Duration::from_millis(1),
+            dedup: None,
+            patterns: Patterns::Client,
             replay: Replay::None,
             dead_letters: false,
             keeps_finished: false,
@@ -110,6 +123,7 @@ impl Capability {
             journal: false,
             durable: false,
             payload_max: usize::MAX,
+            metadata_max: usize::MAX,
             batch_max: usize::MAX,
         }
     }
@@ -175,13 +189,27 @@ pub enum Fencing {
     None,
 }
 
-/// What of its past a group can see again.
+/// Where patterns are matched; what they mean is the same everywhere.
+#[non_exhaustive]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Patterns {
+    /// Nowhere: a subscription names a type or a topic in full, or takes everything.
+    None,
+    /// Where the subscription is: what it does not want travels, too.
+    Client,
+    /// In the store: only what is wanted travels.
+    Store,
+}
+
+/// What of its past a group can see; each includes what stands before it.
 #[non_exhaustive]
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Replay {
-    /// Nothing.
+    /// Nothing: a group that is new starts with what is published then.
     None,
-    /// Everything retained, from a time on.
+    /// Everything retained, when the group is new.
+    Oldest,
+    /// Everything retained from a time on, when it is new and whenever it is replayed.
     Time,
 }
 
@@ -199,6 +227,8 @@ pub enum Release {
 #[non_exhaustive]
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Batch {
+    /// There are none: each event is a call of its own.
+    None,
     /// Each event has its own fate.
     BestEffort,
     /// All or nothing.

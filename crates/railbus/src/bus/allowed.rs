@@ -2,7 +2,7 @@
 
 use super::{open::able, subscribe::On};
 use crate::{
-    backend::{Broadcast, Capability, Keyed, Order, Replay, Start},
+    backend::{Broadcast, Capability, Keyed, Order, Patterns, Replay, Start},
     delivery::Then,
     error::{Error, ErrorKind, Result},
     handler::AnyHandler,
@@ -48,7 +48,11 @@ impl On {
         if self.limit == Some(0) {
             return config("a limit of 0 would handle nothing", "set at least 1");
         }
-        if matches!(self.start, Some(Start::At(_))) && capability.replay == Replay::None {
+        if capability.patterns == Patterns::None && !self.predicate.interest().is_plain() {
+            let able = able(|c| c.patterns != Patterns::None);
+            return Err(capability.refuse("subscribe", "matches no patterns", &able));
+        }
+        if matches!(self.start, Some(Start::At(_))) && capability.replay != Replay::Time {
             let able = able(|c| c.replay == Replay::Time);
             return Err(capability.refuse("subscribe", "can't start at a time", &able));
         }
