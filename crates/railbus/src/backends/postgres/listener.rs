@@ -79,6 +79,12 @@ impl Listener {
         Ok(Self { stop, task: Mutex::new(Some(task)) })
     }
 
+    /// Tells whether it has ended.
+    pub(in crate::backends) fn is_over(&self) -> bool {
+        let task = self.task.lock().unwrap_or_else(PoisonError::into_inner);
+        task.as_ref().is_none_or(JoinHandle::is_finished)
+    }
+
     /// Ends it, and waits for that for at most `limit`. May be called again.
     pub(in crate::backends) async fn close(&self, limit: Duration) {
         self.stop.cancel();
