@@ -2,36 +2,19 @@
 
 use super::settings::{Server, with_server};
 use crate::{
-    backend::{Batch, Broadcast, Capability, Fencing, Ordering, Release, Replay},
+    backend::{Broadcast, Capability},
     error::{Error, ErrorKind, Result},
     options::{Options, Setting},
 };
 use std::time::Duration;
 
 /// What the postgres backend guarantees.
-pub const CAPABILITY: Capability = Capability {
-    name: "postgres",
-    broadcast: Broadcast::Live,
-    groups: false,
-    ordering: Ordering::Total,
-    counts_attempts: false,
-    fencing: Fencing::None,
-    lease_min: None,
-    lease_max: None,
-    delay_max: None,
-    publish_delay_max: None,
-    delay_step: Duration::from_millis(1),
-    replay: Replay::None,
-    dead_letters: false,
-    keeps_finished: false,
-    keeps_history: false,
-    release: Release::Free,
-    batch: Batch::BestEffort,
-    positions: false,
-    journal: false,
-    durable: false,
-    payload_max: 16 << 20,
-    batch_max: 10_000,
+pub const CAPABILITY: Capability = {
+    let mut live = Capability::inline("postgres");
+    live.broadcast = Broadcast::Live;
+    live.payload_max = 16 << 20;
+    live.batch_max = 10_000;
+    live
 };
 
 /// What can be set in the URL, the table or the map.

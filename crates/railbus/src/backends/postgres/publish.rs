@@ -6,6 +6,8 @@
 //! bus listens to everything and asks its own table anyway.
 
 use super::{
+    super::gather::{Gather, Limits},
+    capability::CAPABILITY,
     link::Link,
     session::Session,
     spill::{NOTE_MAX, Spill},
@@ -35,39 +37,54 @@ pub(super) struct Ready {
     id: String,
 }
 
+/// How much goes in one statement, and how many statements are on their way at once: the server
+/// commits notifications one after another anyway, and a second one is there when it is ready.
+const LIMITS: Limits = Limits { items: 1_000, weight: STATEMENT_BYTES, flights: 2 };
+
+/// Puts together what is published at once.
+pub(super) fn gather(publisher: Publisher) -> Gather<Ready> {
+    let publisher = Arc::new(publisher);
+    Gather::new(
+        LIMITS,
+        |ready: &Ready| ready.text.len(),
+        move |batch| {
+            let publisher = Arc::clone(&publisher);
+            async move { publisher.send(batch).await }
+        },
+    )
+}
+
 /// Publishes what one bus has.
 #[derive(Debug)]
 pub(super) struct Publisher {
     pub(super) link: Arc<Link>,
     pub(super) spill: Arc<Spill>,
     pub(super) channel: String,
-    pub(super) payload_max: usize,
+}
+
+/// Writes an event; none if there is nothing to notify of it.
+pub(super) fn write(outgoing: &Outgoing) -> Result<Option<Ready>> {
+    if outgoing.rejected.is_some() {
+        return Ok(None);
+    }
+    let event = &outgoing.event;
+    event.check()?;
+    let (size, most) = (event.text()?.len(), CAPABILITY.payload_max);
+    if size > most {
+        let why = format!("the payload has {size} bytes; at most {most} are allowed");
+        return Err(Error::new(ErrorKind::TooLarge, "publish", why)
+            .with("event", event.id())
+            .hint("keep the data elsewhere and publish where it is"));
+    }
+    let text = String::from_utf8(codec::encode(event)?).map_err(|e| {
+        Error::new(ErrorKind::Encode, "publish", "the event is not UTF-8").because(e)
+    })?;
+    Ok(Some(Ready { text, id: event.id().into() }))
 }
 
 impl Publisher {
-    /// Writes an event; none if there is nothing to notify of it.
-    pub(super) fn write(&self, outgoing: &Outgoing) -> Result<Option<Ready>> {
-        if outgoing.rejected.is_some() {
-            return Ok(None);
-        }
-        let event = &outgoing.event;
-        event.check()?;
-        let size = event.text()?.len();
-        if size > self.payload_max {
-            let why =
-                format!("the payload has {size} bytes; at most {} are allowed", self.payload_max);
-            return Err(Error::new(ErrorKind::TooLarge, "publish", why)
-                .with("event", event.id())
-                .hint("keep the data elsewhere and publish where it is"));
-        }
-        let text = String::from_utf8(codec::encode(event)?).map_err(|e| {
-            Error::new(ErrorKind::Encode, "publish", "the event is not UTF-8").because(e)
-        })?;
-        Ok(Some(Ready { text, id: event.id().into() }))
-    }
-
     /// Notifies events, in order, and returns one result each.
-    pub(super) async fn send(&self, mut batch: Vec<Ready>) -> Vec<Result<()>> {
+    async fn send(&self, mut batch: Vec<Ready>) -> Vec<Result<()>> {
         make_distinct(&mut batch);
         let mut results = Vec::with_capacity(batch.len());
         let mut rest = &mut batch[..];

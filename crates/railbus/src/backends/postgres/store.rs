@@ -1,11 +1,12 @@
 //! An open bus on PostgreSQL: the contract of a backend, handed to the publisher and the listener.
 
 use super::{
+    super::gather::Gather,
     capability::{CAPABILITY, Settings},
     fault::closed,
     link::Link,
     listener::{Heard, Listener},
-    publish::Publisher,
+    publish::{Publisher, Ready, gather, write},
     source::Broadcast,
     spill::Spill,
 };
@@ -41,10 +42,10 @@ pub async fn open(options: Options) -> Result<Arc<dyn Backend>> {
         link: Arc::clone(&link),
         spill: Arc::clone(&spill),
         channel: settings.server.prefix.clone(),
-        payload_max: CAPABILITY.payload_max,
     };
     let ears = Arc::new(Ears { own: format!("railbus_mark_{}", new_id()), all: Mutex::default() });
-    Ok(Arc::new(Postgres { settings, link, spill, publisher, ears, listening: Default::default() }))
+    let line = gather(publisher);
+    Ok(Arc::new(Postgres { settings, link, spill, line, ears, listening: Default::default() }))
 }
 
 /// The sources of a bus, which share what its one listener hears.
@@ -83,7 +84,7 @@ struct Postgres {
     settings: Settings,
     link: Arc<Link>,
     spill: Arc<Spill>,
-    publisher: Publisher,
+    line: Gather<Ready>,
     ears: Arc<Ears>,
     listening: tokio::sync::Mutex<Option<Listener>>,
 }
@@ -105,11 +106,11 @@ impl Backend for Postgres {
         let written: Vec<_> = batch
             .iter()
             .map(|outgoing| {
-                let written = self.publisher.write(outgoing)?;
+                let written = write(outgoing)?;
                 Ok(written.map(|one| ready.push(one)).is_some())
             })
             .collect();
-        let mut sent = self.publisher.send(ready).await.into_iter();
+        let mut sent = self.line.put(ready).await.into_iter();
         let results = written.into_iter().map(|written| match written {
             Ok(true) => sent.next().unwrap_or_else(|| Err(closed("publish"))),
             written => written.map(drop),
