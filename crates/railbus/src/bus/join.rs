@@ -89,6 +89,7 @@ impl Bus {
             }),
             lease: terms.lease,
             limit: terms.limit.unwrap_or(LIMIT),
+            pull: terms.pull,
             counters: Arc::clone(&self.0.counters),
         }
     }

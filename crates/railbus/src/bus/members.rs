@@ -2,7 +2,7 @@
 
 use crate::{
     backend::{Source, Start},
-    consumer::Group,
+    consumer::{Group, Pull},
     error::Error,
     predicate::Interest,
 };
@@ -31,6 +31,7 @@ pub(super) struct Terms {
     /// The smallest limit among them: an event may be several subscriptions' at once.
     pub(super) limit: Option<usize>,
     pub(super) start: Start,
+    pub(super) pull: Pull,
 }
 
 impl Terms {
@@ -39,7 +40,8 @@ impl Terms {
             (Some(a), Some(b)) => Some(a.min(b)),
             (a, b) => a.or(b),
         };
-        Self { lease: self.lease.max(other.lease), limit, start: self.start }
+        let pull = self.pull.join(other.pull);
+        Self { lease: self.lease.max(other.lease), limit, start: self.start, pull }
     }
 }
 

@@ -21,17 +21,22 @@ mod emit;
 mod feed;
 mod schedule;
 mod idle;
+mod gate;
 mod subscription;
 mod subscribe;
+mod producer;
+mod consumer;
 #[cfg(all(test, railbus_loom))]
 mod interleavings;
 
 pub use close::Draining;
+pub use consumer::Consumer;
 #[cfg(feature = "app")]
 pub(crate) use feed::{feed, resume};
 pub(crate) use hearing::Hearing;
 pub use open::Bus;
 pub(crate) use open::WeakBus;
+pub use producer::Producer;
 pub use report::{HandlerFailure, Report};
 pub use schedule::{Scheduled, Scheduling};
 pub use subscribe::{On, Opening};

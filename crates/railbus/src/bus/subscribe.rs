@@ -1,6 +1,7 @@
 //! Subscribing: what, then how, then who runs.
 
 use super::{
+    gate::Gate,
     join::LEASE,
     members::Terms,
     open::{Bus, able},
@@ -9,7 +10,7 @@ use super::{
 };
 use crate::{
     backend::{Broadcast, Capability, Replay, Start},
-    consumer::Entry,
+    consumer::{Entry, Pull},
     delivery::{Class, FailurePolicy, Then},
     error::{Error, ErrorKind, Result},
     handler::{AnyHandler, Handler, erase},
@@ -41,6 +42,8 @@ impl Bus {
             lease: LEASE,
             limit: None,
             start: None,
+            pull: Pull::default(),
+            gate: None,
             manual: false,
             layers: Vec::new(),
         }
@@ -56,7 +59,7 @@ impl Bus {
     /// let bus = Bus::open("memory:").await?;
     /// let charge = bus.on("order.placed").group("shop").run(async |_: Event| {});
     /// let ship = bus.on("order.paid").group("shop").run(async |_: Event| {});
-    /// assert_eq!(bus.open_all(vec![charge, ship]).await?.len(), 2);
+    /// assert_eq!(bus.open_all([charge, ship]).await?.len(), 2);
     /// # Ok::<(), railbus::Error>(()) }).unwrap();
     /// ```
     ///
@@ -65,7 +68,10 @@ impl Bus {
     ///
     /// # Cancel safety
     /// If it is dropped, none of them is open.
-    pub async fn open_all(&self, openings: Vec<Opening>) -> Result<Vec<Subscription>> {
+    pub async fn open_all(
+        &self,
+        openings: impl IntoIterator<Item = Opening, IntoIter: Send> + Send,
+    ) -> Result<Vec<Subscription>> {
         let entered = openings.into_iter().map(Opening::enter).collect::<Result<Vec<_>>>()?;
         for entered in &entered {
             entered.attach().await?;
@@ -118,6 +124,9 @@ pub struct On {
     lease: Duration,
     limit: Option<usize>,
     start: Option<Start>,
+    pull: Pull,
+    // What its group waits for before it fetches.
+    gate: Option<Arc<Gate>>,
     manual: bool,
     layers: Vec<Arc<dyn Middleware>>,
 }
@@ -178,6 +187,12 @@ impl On {
     /// Sets where the group starts if it is new (default: at the oldest event retained).
     pub fn from(mut self, start: Start) -> Self {
         self.start = Some(start);
+        self
+    }
+
+    /// Fetches as a consumer does: so much at once, so often, and not before its gate is open.
+    pub(super) fn pulled(mut self, pull: Pull, gate: Arc<Gate>) -> Self {
+        (self.pull, self.gate) = (pull, Some(gate));
         self
     }
 
@@ -257,8 +272,10 @@ impl Opening {
                     .hint("outcomes and dead letters are kept under the name: give it another")
             }
         })?;
-        let terms = Terms { lease: on.lease, limit: on.limit, start: on.start.unwrap_or_default() };
-        Ok(Entered { subscription: Subscription { entry, bus: on.bus }, terms, kept: false })
+        let start = on.start.unwrap_or_default();
+        let terms = Terms { lease: on.lease, limit: on.limit, start, pull: on.pull };
+        let subscription = Subscription { entry, bus: on.bus };
+        Ok(Entered { subscription, terms, gate: on.gate, kept: false })
     }
 }
 
@@ -341,6 +358,7 @@ impl On {
 struct Entered {
     subscription: Subscription,
     terms: Terms,
+    gate: Option<Arc<Gate>>,
     kept: bool,
 }
 
@@ -348,10 +366,11 @@ impl Entered {
     /// Makes the events come: joins the group, or listens to broadcasts.
     async fn attach(&self) -> Result<()> {
         let Subscription { entry, bus } = &self.subscription;
-        match &entry.group {
-            Some(group) => bus.join(group, &self.terms).await,
-            None if bus.capability().broadcast == Broadcast::Live => bus.listen().await,
-            None => Ok(()),
+        match (&entry.group, &self.gate) {
+            (Some(group), Some(gate)) => gate.join(bus, group, &self.terms).await,
+            (Some(group), None) => bus.join(group, &self.terms).await,
+            (None, _) if bus.capability().broadcast == Broadcast::Live => bus.listen().await,
+            (None, _) => Ok(()),
         }
     }
 
