@@ -63,7 +63,7 @@ mod runtime;
 pub mod testing;
 
 pub use backend::Backend;
-pub use bus::{Bus, Consumer, Producer, Report, Subscription, SubscriptionId};
+pub use bus::{Bus, CachedRegistry, Consumer, Producer, Report, Subscription, SubscriptionId};
 pub use cancel::Cancel;
 pub use context::Context;
 pub use delivery::{Handled, done};

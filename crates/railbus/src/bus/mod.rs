@@ -26,6 +26,8 @@ mod subscription;
 mod subscribe;
 mod producer;
 mod consumer;
+mod cache;
+mod registry;
 #[cfg(all(test, railbus_loom))]
 mod interleavings;
 
@@ -37,6 +39,7 @@ pub(crate) use hearing::Hearing;
 pub use open::Bus;
 pub(crate) use open::WeakBus;
 pub use producer::Producer;
+pub use registry::{CachedRegistry, Loader, Registering};
 pub use report::{HandlerFailure, Report};
 pub use schedule::{Scheduled, Scheduling};
 pub use subscribe::{On, Opening};
