@@ -184,6 +184,48 @@ impl Consumer {
         Self::of(Bus::over(backend), group, Settings::default())
     }
 
+    /// Sets how many events are handled at once at most, by handlers added from here on.
+    ///
+    /// # Examples
+    /// ```
+    /// use railbus::{Consumer, backends::memory::Memory};
+    /// use std::{sync::Arc, time::Duration};
+    ///
+    /// let consumer = Consumer::over(Arc::new(Memory::default()), "workers")?
+    ///     .max_workers(5)
+    ///     .batch_size(10)
+    ///     .poll_interval(Duration::from_secs(1))
+    ///     .lease(Duration::from_secs(60));
+    /// assert_eq!(consumer.group(), "workers");
+    /// # Ok::<(), railbus::Error>(())
+    /// ```
+    #[must_use]
+    pub fn max_workers(mut self, most: usize) -> Self {
+        self.terms.workers = Some(most);
+        self
+    }
+
+    /// Sets how many events are fetched at once at most; none counts as one.
+    #[must_use]
+    pub fn batch_size(mut self, most: usize) -> Self {
+        self.terms.pull.batch = Some(most.max(1));
+        self
+    }
+
+    /// Sets how often is fetched at most; behind a full batch the next is fetched at once.
+    #[must_use]
+    pub fn poll_interval(mut self, every: Duration) -> Self {
+        self.terms.pull.every = every;
+        self
+    }
+
+    /// Sets how long an event is this member's before another may have it.
+    #[must_use]
+    pub fn lease(mut self, lease: Duration) -> Self {
+        self.terms.lease = Some(lease);
+        self
+    }
+
     fn of(bus: Bus, group: &str, terms: Settings) -> Result<Self> {
         if !bus.capability().groups {
             let able = able(|capability| capability.groups);

@@ -201,7 +201,8 @@ impl Inner {
 async fn note_gaps(inner: Weak<Inner>, source: Arc<dyn Source>) {
     loop {
         source.gap().await;
-        let Some(inner) = inner.upgrade() else { return };
+        // Who listens ends by itself then.
+        let Some(inner) = inner.upgrade() else { return std::future::pending().await };
         tracing::warn!("listening again: broadcasts may have been missed meanwhile");
         inner.hears_again();
     }

@@ -1,6 +1,7 @@
 //! Opening a bus.
 
 use super::{
+    asking::Asking,
     members::Members,
     table::{Phase, Table},
 };
@@ -63,6 +64,8 @@ pub(super) struct Inner {
     pub(super) aborting: CancellationToken,
     /// Where members run.
     pub(super) runtime: OnceLock<Handle>,
+    /// Who asked and waits for a reply.
+    pub(super) asking: Asking,
     /// What ended one of the groups by itself.
     pub(super) failed: watch::Sender<Option<Error>>,
     /// What handlers take their arguments from, beside the event.
@@ -141,6 +144,7 @@ impl Bus {
             closing: CancellationToken::new(),
             aborting: CancellationToken::new(),
             runtime: OnceLock::new(),
+            asking: Asking::default(),
             failed: watch::Sender::new(None),
         }));
         let inner: Arc<dyn Any + Send + Sync> = Arc::<Inner>::clone(&bus.0);

@@ -1,6 +1,6 @@
 //! Producers: programs, or parts of one, that only publish.
 
-use super::open::Bus;
+use super::{open::Bus, publish::may_publish};
 use crate::{
     backend::{Backend, Broadcast, Outgoing},
     context,
@@ -230,6 +230,8 @@ impl Producer {
 
     /// Waits for room for so many; none is taken inside a handler.
     async fn room(&self, count: usize) -> Result<Option<SemaphorePermit<'_>>> {
+        // Behind a close that waits for all the room there would be none until its deadline.
+        may_publish(&self.bus.0.table.now(), context::is_outside())?;
         if context::depth() > 0 {
             return Ok(None);
         }

@@ -5,6 +5,7 @@ use super::{
     join::LEASE,
     members::Terms,
     open::{Bus, able},
+    reply::Replying,
     subscription::Subscription,
     table::Refusal,
 };
@@ -221,7 +222,9 @@ impl On {
     /// Gives it the handler: a function, a closure or an async closure.
     pub fn run<M: 'static>(mut self, handler: impl Handler<M>) -> Opening {
         let layers = std::mem::take(&mut self.layers);
-        Opening { on: self, handler: Layered::around(layers, erase(handler)) }
+        let handler = Layered::around(layers, erase(handler));
+        let handler = Replying::around(handler, || self.policy());
+        Opening { on: self, handler }
     }
 }
 

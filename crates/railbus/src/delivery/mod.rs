@@ -1,6 +1,7 @@
 //! Deliveries: an event as handed to a handler, and what becomes of it.
 
 mod lease;
+mod reply;
 mod handed;
 mod outcome;
 mod policy;
@@ -11,4 +12,5 @@ pub(crate) use lease::ByHand;
 pub use lease::{Lease, Nack};
 pub(crate) use outcome::of_event;
 pub use outcome::{Handled, IntoOutcome, Outcome, Returns, done};
+pub use reply::Reply;
 pub use policy::{Class, Decision, End, FailurePolicy, Then, Try};

@@ -193,6 +193,13 @@ impl Event {
         Self(Arc::new(envelope))
     }
 
+    /// Returns the event with this metadata in place of its own under the same keys.
+    pub(crate) fn with_metadata(&self, metadata: BTreeMap<String, String>) -> Self {
+        let mut with = self.clone();
+        Arc::make_mut(&mut with.0).rest().metadata.extend(metadata);
+        with
+    }
+
     /// Returns the event with a source and metadata, where it does not have its own.
     pub(crate) fn marked(&self, source: &str, metadata: &BTreeMap<String, String>) -> Self {
         let mut marked = self.clone();
