@@ -1,9 +1,12 @@
 //! Subscribing: what, then how, then who runs.
 
-use super::{join::LEASE, members::Terms, open::Bus, subscription::Subscription, table::Refusal};
+use super::{
+    gate::Gate, join::LEASE, members::Terms, open::Bus, reply::Replying,
+    subscription::Subscription, table::Refusal,
+};
 use crate::{
     backend::{Broadcast, Order, Start},
-    consumer::Entry,
+    consumer::{Entry, Pull},
     delivery::{Class, FailurePolicy, Then},
     error::{Error, ErrorKind, Result},
     handler::{AnyHandler, Handler, erase},
@@ -36,6 +39,8 @@ impl Bus {
             limit: None,
             start: None,
             order: Order::Any,
+            pull: Pull::default(),
+            gate: None,
             manual: false,
             layers: Vec::new(),
         }
@@ -51,7 +56,7 @@ impl Bus {
     /// let bus = Bus::open("memory:").await?;
     /// let charge = bus.on("order.placed").group("shop").run(async |_: Event| {});
     /// let ship = bus.on("order.paid").group("shop").run(async |_: Event| {});
-    /// assert_eq!(bus.open_all(vec![charge, ship]).await?.len(), 2);
+    /// assert_eq!(bus.open_all([charge, ship]).await?.len(), 2);
     /// # Ok::<(), railbus::Error>(()) }).unwrap();
     /// ```
     ///
@@ -60,7 +65,10 @@ impl Bus {
     ///
     /// # Cancel safety
     /// If it is dropped, none of them is open.
-    pub async fn open_all(&self, openings: Vec<Opening>) -> Result<Vec<Subscription>> {
+    pub async fn open_all(
+        &self,
+        openings: impl IntoIterator<Item = Opening, IntoIter: Send> + Send,
+    ) -> Result<Vec<Subscription>> {
         let entered = openings.into_iter().map(Opening::enter).collect::<Result<Vec<_>>>()?;
         for entered in &entered {
             entered.attach().await?;
@@ -114,6 +122,9 @@ pub struct On {
     pub(super) limit: Option<usize>,
     pub(super) start: Option<Start>,
     pub(super) order: Order,
+    pull: Pull,
+    // What its group waits for before it fetches.
+    gate: Option<Arc<Gate>>,
     pub(super) manual: bool,
     layers: Vec<Arc<dyn Middleware>>,
 }
@@ -205,6 +216,12 @@ impl On {
         self
     }
 
+    /// Fetches as a consumer does: so much at once, so often, and not before its gate is open.
+    pub(super) fn pulled(mut self, pull: Pull, gate: Arc<Gate>) -> Self {
+        (self.pull, self.gate) = (pull, Some(gate));
+        self
+    }
+
     /// Lets the handler settle by hand, by a [`Lease`](crate::delivery::Lease) argument.
     ///
     /// # Examples
@@ -230,7 +247,9 @@ impl On {
     /// Gives it the handler: a function, a closure or an async closure.
     pub fn run<M: 'static>(mut self, handler: impl Handler<M>) -> Opening {
         let layers = std::mem::take(&mut self.layers);
-        Opening { on: self, handler: Layered::around(layers, erase(handler)) }
+        let handler = Layered::around(layers, erase(handler));
+        let handler = Replying::around(handler, || self.policy());
+        Opening { on: self, handler }
     }
 }
 
@@ -282,8 +301,10 @@ impl Opening {
             }
         })?;
         let (lease, limit, order) = (on.lease, on.limit, on.order);
-        let terms = Terms { lease, limit, start: on.start.unwrap_or_default(), order };
-        Ok(Entered { subscription: Subscription { entry, bus: on.bus }, terms, kept: false })
+        let start = on.start.unwrap_or_default();
+        let terms = Terms { lease, limit, start, order, pull: on.pull };
+        let subscription = Subscription { entry, bus: on.bus };
+        Ok(Entered { subscription, terms, gate: on.gate, kept: false })
     }
 }
 
@@ -306,6 +327,7 @@ impl On {
 struct Entered {
     subscription: Subscription,
     terms: Terms,
+    gate: Option<Arc<Gate>>,
     kept: bool,
 }
 
@@ -313,10 +335,11 @@ impl Entered {
     /// Makes the events come: joins the group, or listens to broadcasts.
     async fn attach(&self) -> Result<()> {
         let Subscription { entry, bus } = &self.subscription;
-        match &entry.group {
-            Some(group) => bus.join(group, &self.terms).await,
-            None if bus.capability().broadcast == Broadcast::Live => bus.listen().await,
-            None => Ok(()),
+        match (&entry.group, &self.gate) {
+            (Some(group), Some(gate)) => gate.join(bus, group, &self.terms).await,
+            (Some(group), None) => bus.join(group, &self.terms).await,
+            (None, _) if bus.capability().broadcast == Broadcast::Live => bus.listen().await,
+            (None, _) => Ok(()),
         }
     }
 

@@ -24,8 +24,14 @@ pub use capability::{CAPABILITY, SETTINGS, check};
 pub use look::look;
 pub use store::open;
 
+// What the queue takes from here.
+#[allow(unused_imports)]
 pub(super) use fault::{closed, fault};
+#[allow(unused_imports)]
 pub(super) use link::Link;
+#[allow(unused_imports)]
 pub(super) use listener::{Hear, Heard, Listener};
+#[allow(unused_imports)]
 pub(super) use session::Session;
+#[allow(unused_imports)]
 pub(super) use settings::{SERVER, Server, quote, with_server};
