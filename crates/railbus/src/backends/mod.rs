@@ -6,6 +6,8 @@ pub mod checkup;
 #[allow(dead_code)]
 mod gather;
 pub mod memory;
+#[cfg(feature = "postgres")]
+pub mod postgres;
 #[cfg(feature = "sqlite")]
 pub mod sqlite;
 
