@@ -2,7 +2,7 @@
 
 use super::{
     groups::{latest_run, newest, read_interest},
-    record::{ends, lengthen},
+    super::record::{ends, lengthen},
     timeline::Timeline,
 };
 use crate::{

@@ -22,7 +22,6 @@ mod trash;
 mod publish;
 mod writer;
 mod reader;
-mod record;
 mod claim;
 mod settle;
 mod letters;

@@ -3,7 +3,7 @@
 use super::{
     claim::Member,
     groups::latest_run,
-    record::{ends, lengthen, outcome_of, tries_of},
+    super::record::{ends, lengthen, outcome_of, tries_of},
 };
 use crate::{
     backend::{Settle, Verdict},
