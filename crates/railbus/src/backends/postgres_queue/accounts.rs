@@ -2,7 +2,7 @@
 
 use super::{
     super::postgres::fault,
-    lines::{For, Lines, Value},
+    lines::{Lines, Value},
     publish::clean,
     wants::Wants,
 };
@@ -20,20 +20,20 @@ pub(super) async fn begin(lines: &Lines, groups: &[(String, Interest)]) -> Resul
     let said = Wants::named(groups).to_string();
     let values: [Value<'_>; 1] = [(&said, Type::TEXT)];
     let begin = "SELECT @.begin_run($1::jsonb)";
-    Ok(RunMark { run: lines.one(For::Look, OPERATION, begin, &values).await? })
+    Ok(RunMark { run: lines.one(OPERATION, begin, &values).await? })
 }
 
 /// Ends a run.
 pub(super) async fn end(lines: &Lines, run: RunMark) -> Result<()> {
     let values: [Value<'_>; 1] = [(&run.run, Type::INT8)];
-    lines.query(For::Look, OPERATION, "SELECT @.end_run($1)", &values).await.map(drop)
+    lines.query(OPERATION, "SELECT @.end_run($1)", &values).await.map(drop)
 }
 
 /// Counts the outcomes of a run's events, each id by its worst, and what retention has removed.
 pub(super) async fn tally(lines: &Lines, run: RunMark) -> Result<Tally> {
     let values: [Value<'_>; 1] = [(&run.run, Type::INT8)];
     let rows =
-        lines.query(For::Look, OPERATION, "SELECT * FROM @.count_run($1)", &values).await?;
+        lines.query(OPERATION, "SELECT * FROM @.count_run($1)", &values).await?;
     let Some(row) = rows.first() else { return Ok(Tally::default()) };
     let count = |at| {
         let found = row.try_get::<_, i64>(at).map_err(|e| fault(OPERATION, &lines.shown, e));
@@ -59,7 +59,7 @@ pub(super) async fn is_idle(lines: &Lines, groups: &[(String, Interest)]) -> Res
     let said = Wants::named(groups).to_string();
     let values: [Value<'_>; 1] = [(&said, Type::TEXT)];
     let busy: bool =
-        lines.one(For::Look, OPERATION, "SELECT @.are_busy($1::jsonb)", &values).await?;
+        lines.one(OPERATION, "SELECT @.are_busy($1::jsonb)", &values).await?;
     Ok(!busy)
 }
 
@@ -69,7 +69,7 @@ pub(super) async fn position(lines: &Lines, input: &str) -> Result<Option<Positi
     let values: [Value<'_>; 1] = [(&input, Type::TEXT)];
     let newest = "SELECT i.place, i.fingerprint FROM @.inputs i WHERE i.name = $1 \
                   ORDER BY i.turn DESC LIMIT 1";
-    let rows = lines.query(For::Look, OPERATION, newest, &values).await?;
+    let rows = lines.query(OPERATION, newest, &values).await?;
     let read = |row: &tokio_postgres::Row| {
         Ok(Position {
             offset: row.try_get::<_, i64>(0)?.cast_unsigned(),

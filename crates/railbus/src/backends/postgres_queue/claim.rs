@@ -2,7 +2,7 @@
 
 use super::{
     super::postgres::fault,
-    lines::{For, Lines},
+    lines::Lines,
     settings::micros,
     wants::Wants,
 };
@@ -91,7 +91,7 @@ pub(super) async fn claim(
         (&most, Type::INT4),
         (&BYTES_MAX, Type::INT8),
     ];
-    let rows = lines.query(For::Claim, "fetch", &statement, &values).await?;
+    let rows = lines.query("fetch", &statement, &values).await?;
     read(&rows, fence).map_err(|e| fault("fetch", &lines.shown, e))
 }
 

@@ -2,7 +2,7 @@
 
 use super::{
     super::postgres::fault,
-    lines::{For, Lines, Value},
+    lines::{Lines, Value},
     wants::Wants,
 };
 use crate::{
@@ -48,7 +48,7 @@ pub(super) async fn open(
     for _ in 0..TRIES {
         let values: [Value<'_>; 1] = [(&name, Type::TEXT)];
         let found = "SELECT g.interest FROM @.groups g WHERE g.name = $1";
-        let rows = lines.query(For::Look, "subscribe", found, &values).await?;
+        let rows = lines.query("subscribe", found, &values).await?;
         let thought = match rows.first() {
             Some(row) => {
                 Some(row.try_get::<_, String>(0).map_err(|e| fault("subscribe", &lines.shown, e))?)
@@ -78,7 +78,7 @@ pub(super) async fn open(
             (&at, Type::INT8),
         ];
         let open = "SELECT @.open_group($1, $2, $3, $4, $5, $6, $7, $8)";
-        if let Some(group) = lines.one::<Option<i32>>(For::Look, "subscribe", open, &values).await? {
+        if let Some(group) = lines.one::<Option<i32>>("subscribe", open, &values).await? {
             return Ok(group);
         }
     }
@@ -101,7 +101,7 @@ fn read_interest(text: &str) -> Result<Interest> {
 
 /// Lists the groups by name.
 pub(super) async fn list(lines: &Lines) -> Result<Vec<GroupInfo>> {
-    let rows = lines.query(For::Look, "groups", "SELECT * FROM @.list_groups()", &[]).await?;
+    let rows = lines.query("groups", "SELECT * FROM @.list_groups()", &[]).await?;
     rows.iter().map(|row| read(lines, row)).collect()
 }
 
@@ -124,7 +124,7 @@ pub(super) async fn prune(lines: &Lines, name: &str) -> Result<bool> {
     if check(name).is_err() {
         return Ok(false);
     }
-    lines.one(For::Look, "groups", "SELECT @.prune($1)", &values).await
+    lines.one("groups", "SELECT @.prune($1)", &values).await
 }
 
 /// Lets a group see again what it has settled since `start`; none if there is no such group.
@@ -135,6 +135,6 @@ pub(super) async fn replay(lines: &Lines, name: &str, start: Start) -> Result<Op
     let (what, at) = written(start);
     let values: [Value<'_>; 3] = [(&name, Type::TEXT), (&what, Type::INT4), (&at, Type::INT8)];
     let again: Option<i64> =
-        lines.one(For::Look, "groups", "SELECT @.replay($1, $2, $3)", &values).await?;
+        lines.one("groups", "SELECT @.replay($1, $2, $3)", &values).await?;
     Ok(again.map(i64::cast_unsigned))
 }

@@ -2,7 +2,7 @@
 
 use super::{
     super::postgres::fault,
-    lines::{For, Lines, Value},
+    lines::{Lines, Value},
     publish::clean,
 };
 use crate::{
@@ -48,7 +48,7 @@ pub(super) async fn list(lines: &Lines, filter: &LetterFilter) -> Result<Vec<Let
             (&since, Type::INT8),
             (&PAGE, Type::INT8),
         ];
-        let rows = lines.query(For::Look, "letters", LIST, &values).await?;
+        let rows = lines.query("letters", LIST, &values).await?;
         for row in &rows {
             if letters.len() >= limit {
                 return Ok(letters);
@@ -96,7 +96,7 @@ fn read(row: &Row) -> Result<Letter, tokio_postgres::Error> {
 pub(super) async fn redrive(lines: &Lines, ids: &[LetterId]) -> Result<u64> {
     let ids: Vec<i64> = ids.iter().map(number).collect();
     let values: [Value<'_>; 1] = [(&ids, Type::INT8_ARRAY)];
-    let redriven: i64 = lines.one(For::Look, "letters", "SELECT @.redrive($1)", &values).await?;
+    let redriven: i64 = lines.one("letters", "SELECT @.redrive($1)", &values).await?;
     Ok(redriven.cast_unsigned())
 }
 
@@ -104,6 +104,6 @@ pub(super) async fn redrive(lines: &Lines, ids: &[LetterId]) -> Result<u64> {
 pub(super) async fn purge(lines: &Lines, ids: &[LetterId]) -> Result<u64> {
     let ids: Vec<i64> = ids.iter().map(number).collect();
     let values: [Value<'_>; 1] = [(&ids, Type::INT8_ARRAY)];
-    let purged: i64 = lines.one(For::Look, "letters", "SELECT @.purge($1)", &values).await?;
+    let purged: i64 = lines.one("letters", "SELECT @.purge($1)", &values).await?;
     Ok(purged.cast_unsigned())
 }

@@ -1,7 +1,7 @@
-//! How the database is reached: a connection for each kind of work, made when it is first needed.
+//! How the database is reached: a few connections, of which another one is made when all are busy.
 //!
 //! Statements on one connection are worked on one after another, and a commit waits for the disk; so
-//! what is published, claimed and settled goes on connections of its own.
+//! what is published, claimed and settled at the same time goes on several.
 
 use super::{super::postgres::{Link, Session, closed, quote}, settings::Settings};
 use crate::error::{Error, Result, causes};
@@ -18,64 +18,69 @@ use tokio_postgres::{
     types::{ToSql, Type},
 };
 
-/// How many connections publish: while one waits for the disk, another takes what has come.
+/// How many statements that publish are on their way at once: while one waits for the disk, another
+/// takes what has come.
 pub(super) const PUBLISHERS: usize = 2;
 
 /// A value of a statement, with its type.
 pub(super) type Value<'a> = (&'a (dyn ToSql + Sync), Type);
 
-/// What a connection is for.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum For {
-    Publish,
-    Claim,
-    Settle,
-    /// Work of several statements.
-    Transact,
-    /// All else.
-    Look,
-}
-
 /// The connections of one open queue.
 #[derive(Debug)]
 pub(super) struct Lines {
-    publish: [Link; PUBLISHERS],
-    turn: AtomicUsize,
-    claim: Link,
-    settle: Link,
+    lines: Vec<Line>,
     transact: Link,
     one_at_a_time: tokio::sync::Mutex<()>,
-    look: Link,
     closed: AtomicBool,
     quoted: String,
     pub(super) shown: String,
 }
 
+/// A connection, and how many statements are on their way on it.
+#[derive(Debug)]
+struct Line {
+    link: Link,
+    busy: AtomicUsize,
+}
+
+/// A statement on its way.
+struct Busy<'a>(&'a Line);
+
+impl Drop for Busy<'_> {
+    fn drop(&mut self) {
+        self.0.busy.fetch_sub(1, Relaxed);
+    }
+}
+
 impl Lines {
     pub(super) fn new(settings: &Settings) -> Arc<Self> {
         let link = || Link::new(Arc::clone(&settings.server));
+        let line = |_| Line { link: link(), busy: AtomicUsize::new(0) };
         Arc::new(Self {
-            publish: std::array::from_fn(|_| link()),
-            turn: AtomicUsize::new(0),
-            claim: link(),
-            settle: link(),
+            lines: (0..settings.connections.max(1)).map(line).collect(),
             transact: link(),
             one_at_a_time: tokio::sync::Mutex::default(),
-            look: link(),
             closed: AtomicBool::new(false),
             quoted: quote(&settings.server.schema),
             shown: settings.server.shown.clone(),
         })
     }
 
-    pub(super) fn link(&self, work: For) -> &Link {
-        match work {
-            For::Publish => &self.publish[self.turn.fetch_add(1, Relaxed) % PUBLISHERS],
-            For::Claim => &self.claim,
-            For::Settle => &self.settle,
-            For::Transact => &self.transact,
-            For::Look => &self.look,
-        }
+    /// Returns the connection that is made first.
+    pub(super) fn first(&self) -> &Link {
+        self.lines.first().map_or(&self.transact, |line| &line.link)
+    }
+
+    /// Takes the first connection on which nothing is on its way, else that with the least.
+    fn take(&self) -> Option<Busy<'_>> {
+        let idle = self.lines.iter().find(|line| {
+            line.busy.compare_exchange(0, 1, Relaxed, Relaxed).is_ok()
+        });
+        let line = idle.or_else(|| {
+            let least = self.lines.iter().min_by_key(|line| line.busy.load(Relaxed));
+            least.inspect(|line| drop(line.busy.fetch_add(1, Relaxed)))
+        });
+        line.map(Busy)
     }
 
     /// Writes a statement: `@` stands for the schema, as in `SELECT @.tick()`.
@@ -87,20 +92,19 @@ impl Lines {
     /// it was done is not known.
     pub(super) async fn query(
         &self,
-        work: For,
         operation: &'static str,
         statement: &str,
         values: &[Value<'_>],
     ) -> Result<Vec<Row>> {
         self.check(operation)?;
-        let session = self.link(work).client(operation).await?;
+        let Some(busy) = self.take() else { return Err(closed(operation)) };
+        let session = busy.0.link.client(operation).await?;
         session.query(operation, &self.sql(statement), values).await
     }
 
     /// Runs one statement, as [`Lines::query`], and returns the first value of its one row.
     pub(super) async fn one<T>(
         &self,
-        work: For,
         operation: &'static str,
         statement: &str,
         values: &[Value<'_>],
@@ -108,7 +112,7 @@ impl Lines {
     where
         T: for<'a> tokio_postgres::types::FromSql<'a>,
     {
-        let rows = self.query(work, operation, statement, values).await?;
+        let rows = self.query(operation, statement, values).await?;
         let row = rows.first().ok_or_else(|| no_row(operation))?;
         row.try_get(0).map_err(|e| super::super::postgres::fault(operation, &self.shown, e))
     }
@@ -148,8 +152,7 @@ impl Lines {
     /// Ends all connections within `limit`.
     pub(super) async fn close(&self, limit: Duration) {
         self.closed.store(true, Relaxed);
-        let all = [&self.claim, &self.settle, &self.transact, &self.look];
-        let all = self.publish.iter().chain(all);
+        let all = self.lines.iter().map(|line| &line.link).chain([&self.transact]);
         join_all(all.map(|link| link.close(limit))).await;
     }
 }

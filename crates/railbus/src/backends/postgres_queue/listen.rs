@@ -3,7 +3,7 @@
 use super::{
     super::postgres::fault,
     claim::{BYTES_MAX, decode},
-    lines::{For, Lines, Value},
+    lines::{Lines, Value},
     wake::Wake,
     wants::Wants,
 };
@@ -58,7 +58,7 @@ impl BroadcastSource {
             (&BYTES_MAX, Type::INT8),
         ];
         let statement = "SELECT * FROM @.hear($1, $2, $3, $4, $5)";
-        let rows = self.lines.query(For::Claim, "fetch", statement, &values).await?;
+        let rows = self.lines.query("fetch", statement, &values).await?;
         read(&rows, heard).map_err(|e| fault("fetch", &self.lines.shown, e))
     }
 
@@ -73,7 +73,7 @@ impl BroadcastSource {
         let values: [Value<'_>; 1] = [(&places, Type::INT8_ARRAY)];
         let statement = "SELECT p.place, e.body FROM unnest($1) WITH ORDINALITY AS p (place, nth) \
                          JOIN @.events e ON e.seq = @.seq_at(p.place) ORDER BY p.nth";
-        let rows = self.lines.query(For::Look, "fetch", statement, &values).await?;
+        let rows = self.lines.query("fetch", statement, &values).await?;
         heard.held.retain(|one| !due.contains(one));
         let one = |row: &Row| Ok(leased(row.try_get(0)?, row.try_get(1)?));
         let read: Result<Vec<_>, tokio_postgres::Error> = rows.iter().map(one).collect();
@@ -149,7 +149,7 @@ impl Source for BroadcastSource {
 
     async fn handed_out(&self) -> Result<Option<u64>> {
         let newest: i64 =
-            self.lines.one(For::Look, "fetch", "SELECT @.tick()", &[]).await?;
+            self.lines.one("fetch", "SELECT @.tick()", &[]).await?;
         let heard = self.heard.lock().unwrap_or_else(PoisonError::into_inner);
         let all = heard.place >= newest && heard.held.is_empty();
         Ok(all.then_some(heard.handed_out))

@@ -1,7 +1,7 @@
 //! Looking at a queue from outside: what `doctor` tells of it.
 
 use super::{
-    lines::{For, Lines, Value},
+    lines::{Lines, Value},
     schema::{VERSION, version},
     settings::Settings,
 };
@@ -62,7 +62,7 @@ fn said(settings: &Settings) -> Check {
 
 async fn inside(settings: &Settings, checkup: &mut Checkup) -> Result<()> {
     let lines = Lines::new(settings);
-    let session = lines.link(For::Look).open(OPERATION).await?;
+    let session = lines.first().open(OPERATION).await?;
     let pool = if session.is_pooled { ", behind a pool" } else { "" };
     let server = format!("{}, version {}{pool}", lines.shown, session.version / 10_000);
     checkup.checks.push(Check::ok("server", server));
@@ -97,7 +97,7 @@ async fn transactions(lines: &Lines) -> Result<Check> {
     let statement = "SELECT count(*), coalesce(max(extract(epoch FROM now() - xact_start)), 0)::float8 \
                      FROM pg_stat_activity WHERE datname = current_database() \
                      AND extract(epoch FROM now() - xact_start) > $1";
-    let rows = lines.query(For::Look, OPERATION, statement, &values).await?;
+    let rows = lines.query(OPERATION, statement, &values).await?;
     let count = rows.first().and_then(|row| row.try_get::<_, i64>(0).ok()).unwrap_or(0);
     Ok(match count {
         0 => Check::ok("transactions", "none is held open for long"),

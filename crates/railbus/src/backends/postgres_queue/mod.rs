@@ -22,7 +22,9 @@ mod accounts;
 mod retention;
 mod look;
 mod store;
+mod inject;
 
+pub(crate) use inject::inject;
 pub use look::look;
 pub use outbox::Outbox;
 pub use schema::script;

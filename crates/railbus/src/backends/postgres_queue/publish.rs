@@ -1,7 +1,7 @@
 //! Publishing: events into the log, with the input positions they move.
 
 use super::{
-    lines::{For, Lines, Value, code_of},
+    lines::{Lines, Value, code_of},
     settings::micros,
     wake::Wake,
 };
@@ -122,7 +122,7 @@ pub(super) const PUBLISH: &str = "SELECT @.publish($1, $2, $3, $4, $5, $6, $7)";
 /// Stores events of any number of callers, all or none; returns one result each.
 pub(super) async fn send(lines: Arc<Lines>, wake: Arc<Wake>, events: Vec<Ready>) -> Vec<Result<()>> {
     let columns = Columns::of(&events);
-    let done = lines.query(For::Publish, "publish", PUBLISH, &columns.values()).await;
+    let done = lines.query("publish", PUBLISH, &columns.values()).await;
     if done.is_ok() {
         wake.everyone(&lines);
     }
@@ -167,7 +167,7 @@ pub(super) async fn send_steps(
         (&reasons, Type::TEXT_ARRAY),
     ]);
     let statement = "SELECT @.publish_steps($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14)";
-    match lines.query(For::Publish, "publish", statement, &values).await {
+    match lines.query("publish", statement, &values).await {
         Ok(_) => {
             wake.everyone(lines);
             Ok(())

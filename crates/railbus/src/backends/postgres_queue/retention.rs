@@ -1,7 +1,7 @@
 //! Retention: what is settled goes after a while, so that the tables don't grow for ever.
 
 use super::{
-    lines::{For, Lines, Value},
+    lines::{Lines, Value},
     settings::micros,
 };
 use crate::error::Result;
@@ -41,7 +41,7 @@ async fn round(lines: &Lines, retention: Duration) -> Result<()> {
     loop {
         let values: [Value<'_>; 2] = [(&retention, Type::INT8), (&place, Type::INT8)];
         let next: Option<i64> =
-            lines.one(For::Look, "retention", "SELECT @.sweep($1, $2)", &values).await?;
+            lines.one("retention", "SELECT @.sweep($1, $2)", &values).await?;
         match next {
             Some(next) => place = next,
             None => return Ok(()),
@@ -56,7 +56,7 @@ async fn tidy(lines: &Lines, from: i64) -> Result<i64> {
     loop {
         let values: [Value<'_>; 1] = [(&first, Type::INT8)];
         let next: Option<i64> =
-            lines.one(For::Look, "retention", "SELECT @.tidy($1)", &values).await?;
+            lines.one("retention", "SELECT @.tidy($1)", &values).await?;
         match next {
             Some(next) => first = next,
             None => return Ok(first),

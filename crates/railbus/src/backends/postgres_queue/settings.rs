@@ -40,7 +40,11 @@ pub const CAPABILITY: Capability = Capability {
 };
 
 /// What can be set in the URL, the table or the map.
-pub const SETTINGS: &[Setting] = &with_server::<3, 18>([
+pub const SETTINGS: &[Setting] = &with_server::<4, 19>([
+    Setting {
+        key: "connections",
+        help: "how many connections a bus makes at most for its statements (default 4); one more listens, and one is for what fails",
+    },
     Setting { key: "retention", help: "how long settled events are kept (default 24h)" },
     Setting {
         key: "poll",
@@ -65,6 +69,7 @@ pub(super) struct Settings {
     pub(super) retention: Duration,
     pub(super) poll: Duration,
     pub(super) poll_only: bool,
+    pub(super) connections: usize,
 }
 
 impl Settings {
@@ -92,6 +97,7 @@ impl Settings {
             retention: options.duration("retention")?.unwrap_or(Duration::from_secs(24 * 60 * 60)),
             poll: poll.unwrap_or(Duration::from_millis(if poll_only { 100 } else { 1000 })),
             poll_only,
+            connections: connections(options)?,
         })
     }
 
@@ -99,6 +105,15 @@ impl Settings {
     pub(super) fn channel(&self) -> String {
         channel_of(&self.server.schema)
     }
+}
+
+fn connections(options: &Options) -> Result<usize> {
+    let Some(text) = options.text("connections") else { return Ok(4) };
+    text.parse().ok().filter(|count| (1..=64).contains(count)).ok_or_else(|| {
+        Error::new(ErrorKind::Config, OPERATION, format!("`{text}` is not a number of connections"))
+            .with("setting", "connections")
+            .hint("allowed: a whole number from 1 to 64")
+    })
 }
 
 /// Returns the channel of a schema.

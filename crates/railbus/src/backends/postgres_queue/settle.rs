@@ -2,7 +2,7 @@
 
 use super::{
     claim::Member,
-    lines::{For, Lines, Value},
+    lines::{Lines, Value},
     resolve::resolve,
     settings::micros,
 };
@@ -174,7 +174,7 @@ async fn acknowledge(lines: &Lines, member: &Member, runs: &Runs) -> Result<Vec<
         (&runs.retried, Type::BOOL_ARRAY),
     ];
     let rows =
-        lines.query(For::Settle, "settle", "SELECT @.settle($1, $2, $3, $4, $5)", &values).await?;
+        lines.query("settle", "SELECT @.settle($1, $2, $3, $4, $5)", &values).await?;
     Ok(rows.iter().map(|row| row.try_get(0).unwrap_or_default()).collect())
 }
 
@@ -187,7 +187,7 @@ async fn renew(lines: &Lines, member: &Member, runs: &Runs) -> Result<Vec<String
         (&lease, Type::INT8),
     ];
     let rows =
-        lines.query(For::Settle, "settle", "SELECT @.extend($1, $2, $3, $4)", &values).await?;
+        lines.query("settle", "SELECT @.extend($1, $2, $3, $4)", &values).await?;
     Ok(rows.iter().map(|row| row.try_get(0).unwrap_or_default()).collect())
 }
 

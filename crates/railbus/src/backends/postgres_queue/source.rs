@@ -2,7 +2,7 @@
 
 use super::{
     claim::{Look, Member, Next, claim},
-    lines::{For, Lines},
+    lines::Lines,
     settle::settle,
     wake::Wake,
 };
@@ -83,7 +83,7 @@ impl GroupSource {
         }
         let values: [super::lines::Value<'_>; 1] = [(&self.member.group, Type::INT4)];
         let statement = "UPDATE @.groups SET seen = @.now_micros() WHERE id = $1";
-        self.lines.query(For::Look, "fetch", statement, &values).await.map(drop)
+        self.lines.query("fetch", statement, &values).await.map(drop)
     }
 
     fn is_stopped(&self) -> bool {

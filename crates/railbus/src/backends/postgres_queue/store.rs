@@ -2,7 +2,7 @@
 
 use super::{
     accounts, groups, letters,
-    lines::{For, Lines},
+    lines::Lines,
     listen::{BroadcastSource, Heard},
     claim::Member,
     publish::{self, Ready},
@@ -80,7 +80,7 @@ pub async fn migrate(options: &Options) -> Result<i32> {
 }
 
 async fn prepare(lines: &Lines, settings: &Settings, operation: &'static str) -> Result<i32> {
-    let session = lines.link(For::Transact).open(operation).await?;
+    let session = lines.first().open(operation).await?;
     schema::migrate(&session, operation, &settings.server.schema, &lines.shown).await
 }
 
@@ -180,7 +180,7 @@ impl Backend for Queue {
         let (all, wake) = (Arc::clone(&self.lines), Arc::clone(&self.wake));
         let source: Arc<dyn SourceDebug> = match request.group {
             None => {
-                let place = lines.one(For::Look, "subscribe", "SELECT @.tick()", &[]).await?;
+                let place = lines.one("subscribe", "SELECT @.tick()", &[]).await?;
                 let heard = Mutex::new(Heard::behind(place));
                 Arc::new(BroadcastSource { wants, lines: all, wake, stopped, heard })
             }
@@ -197,7 +197,7 @@ impl Backend for Queue {
     }
 
     async fn ping(&self) -> Result<()> {
-        self.lines()?.query(For::Look, "ping", "SELECT 1", &[]).await.map(drop)
+        self.lines()?.query("ping", "SELECT 1", &[]).await.map(drop)
     }
 
     async fn close(&self, deadline: Duration) -> Result<()> {

@@ -6,7 +6,7 @@
 
 use super::{
     super::postgres::{Hear, Heard, Listener},
-    lines::{For, Lines},
+    lines::Lines,
     settings::Settings,
 };
 use crate::error::Result;
@@ -66,7 +66,7 @@ impl Wake {
             }
         });
         let channels = std::slice::from_ref(&self.channel);
-        *listener = Some(Listener::start(lines.link(For::Look), channels, hear).await?);
+        *listener = Some(Listener::start(lines.first(), channels, hear).await?);
         Ok(())
     }
 
@@ -108,7 +108,7 @@ impl Wake {
 
     async fn ring(&self, lines: &Lines) -> Result<()> {
         let values = [(&self.channel as &(dyn tokio_postgres::types::ToSql + Sync), Type::TEXT)];
-        lines.query(For::Look, "notify", "SELECT pg_notify($1, '')", &values).await.map(drop)
+        lines.query("notify", "SELECT pg_notify($1, '')", &values).await.map(drop)
     }
 
     /// Waits for news that `seen` has not seen, for at most `limit`.
