@@ -6,8 +6,12 @@ pub mod checkup;
 #[allow(dead_code)]
 mod gather;
 pub mod memory;
+#[cfg(any(feature = "postgres", feature = "sqlite"))]
+mod record;
 #[cfg(feature = "postgres")]
 pub mod postgres;
+#[cfg(feature = "postgres")]
+pub mod postgres_queue;
 #[cfg(feature = "sqlite")]
 pub mod sqlite;
 
@@ -96,6 +100,16 @@ pub const TABLE: &[Row] = &[
         check: sqlite::check,
         look: sqlite::look,
         open: |options| Box::pin(sqlite::open(options)),
+    },
+    #[cfg(feature = "postgres")]
+    Row {
+        scheme: "postgres-queue",
+        example: "postgres-queue://USER@HOST/DATABASE",
+        capability: &postgres_queue::CAPABILITY,
+        settings: postgres_queue::SETTINGS,
+        check: postgres_queue::check,
+        look: postgres_queue::look,
+        open: |options| Box::pin(postgres_queue::open(options)),
     },
 ];
 

@@ -78,6 +78,12 @@ impl Target {
                 Box::pin(super::poison::write_row(Arc::clone(&path), topic, bytes))
             }));
         }
+        #[cfg(feature = "postgres")]
+        if options.backend() == "postgres-queue" {
+            return Ok(target.inject(move |topic, bytes| {
+                Box::pin(backends::postgres_queue::inject(options.clone(), topic, bytes))
+            }));
+        }
         drop(options);
         Ok(target)
     }

@@ -3,7 +3,7 @@
 use super::{
     groups::{latest_run, newest, read_interest},
     keys::{Keys, NEVER},
-    record::{ends, lengthen},
+    super::record::{ends, lengthen},
     timeline::Timeline,
 };
 use crate::{

@@ -5,7 +5,7 @@ use super::{
     groups::latest_run,
     keys::{free, is_ordered},
     letters,
-    record::{ends, lengthen, outcome_of, tries_of},
+    super::record::{ends, lengthen, outcome_of, tries_of},
 };
 use crate::{
     backend::{Settle, Verdict},
