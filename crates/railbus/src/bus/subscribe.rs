@@ -1,16 +1,23 @@
 //! Subscribing: what, then how, then who runs.
 
-use super::{join::LEASE, members::Terms, open::Bus, subscription::Subscription, table::Refusal};
+use super::{
+    join::{LEASE, LIMIT},
+    members::Terms,
+    open::Bus,
+    subscription::Subscription,
+    table::Refusal,
+};
 use crate::{
     backend::{Broadcast, Order, Start},
     consumer::Entry,
     delivery::{Class, FailurePolicy, Then},
     error::{Error, ErrorKind, Result},
-    handler::{AnyHandler, Handler, erase},
+    handler::{AnyHandler, Gathered, Handler, Size, erase},
     id::new_id,
     middleware::{Layered, Middleware},
     predicate::Predicate,
     retry::Retry,
+    task,
 };
 use std::{
     future::{Future, IntoFuture},
@@ -36,6 +43,7 @@ impl Bus {
             limit: None,
             start: None,
             order: Order::Any,
+            batch: None,
             manual: false,
             layers: Vec::new(),
         }
@@ -114,6 +122,7 @@ pub struct On {
     pub(super) limit: Option<usize>,
     pub(super) start: Option<Start>,
     pub(super) order: Order,
+    pub(super) batch: Option<Size>,
     pub(super) manual: bool,
     layers: Vec<Arc<dyn Middleware>>,
 }
@@ -205,6 +214,19 @@ impl On {
         self
     }
 
+    /// Gathers up to `max` events for each call of the handler, which takes them as a
+    /// [`Batch`](crate::Batch). A batch is handled when it is full, or `linger` after its first
+    /// event; leases are kept meanwhile.
+    ///
+    /// The limit counts events, so it is at least `max`, and as many batches are handled at once as it
+    /// has room for (default: two, and at least 128 events). A broadcast's batch is handled after
+    /// publish returns, which waits where two batches are not through; their failures are told as
+    /// those of further tries are.
+    pub fn batch(mut self, max: usize, linger: Duration) -> Self {
+        self.batch = Some(Size { max, linger });
+        self
+    }
+
     /// Lets the handler settle by hand, by a [`Lease`](crate::delivery::Lease) argument.
     ///
     /// # Examples
@@ -230,7 +252,12 @@ impl On {
     /// Gives it the handler: a function, a closure or an async closure.
     pub fn run<M: 'static>(mut self, handler: impl Handler<M>) -> Opening {
         let layers = std::mem::take(&mut self.layers);
-        Opening { on: self, handler: Layered::around(layers, erase(handler)) }
+        let mut handler = erase(handler);
+        if let Some(size) = self.batch {
+            let (lasts, closing) = (self.group.is_some(), self.bus.0.closing.clone());
+            handler = Gathered::around(handler, size, lasts, closing);
+        }
+        Opening { on: self, handler: Layered::around(layers, handler) }
     }
 }
 
@@ -263,6 +290,10 @@ impl Opening {
         let Self { on, handler } = self;
         on.bus.check_open("subscribe")?;
         on.check(&*handler)?;
+        if on.batch.is_some() {
+            // Its outcomes come later, whoever publishes.
+            let _ = on.bus.0.runtime.set(task::runtime("subscribe")?);
+        }
         let policy = on.policy();
         let group = on.group.as_deref().map(Into::into);
         // Outcomes are kept under the name, so in a group it must mean the same to nobody else.
@@ -281,7 +312,9 @@ impl Opening {
                     .hint("outcomes and dead letters are kept under the name: give it another")
             }
         })?;
-        let (lease, limit, order) = (on.lease, on.limit, on.order);
+        let room = |size: Size| LIMIT.max(size.max.saturating_mul(2));
+        let limit = on.limit.or(on.batch.map(room));
+        let (lease, order) = (on.lease, on.order);
         let terms = Terms { lease, limit, start: on.start.unwrap_or_default(), order };
         Ok(Entered { subscription: Subscription { entry, bus: on.bus }, terms, kept: false })
     }

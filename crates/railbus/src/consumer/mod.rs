@@ -14,6 +14,6 @@ mod group;
 #[cfg(all(test, railbus_loom))]
 mod interleavings;
 
-pub(crate) use call::{panicked, run_entry};
+pub(crate) use call::run_entry;
 pub(crate) use entry::{Entry, Order};
 pub(crate) use group::{Group, Start};

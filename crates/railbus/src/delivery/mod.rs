@@ -3,12 +3,16 @@
 mod lease;
 mod handed;
 mod outcome;
+mod items;
 mod policy;
 
 pub use handed::Delivery;
 pub(crate) use handed::Marks;
+pub(crate) use items::Items;
 pub(crate) use lease::ByHand;
 pub use lease::{Lease, Nack};
-pub(crate) use outcome::of_event;
+#[doc(hidden)]
+pub use outcome::Pending;
 pub use outcome::{Handled, IntoOutcome, Outcome, Returns, done};
+pub(crate) use outcome::{contained, of_event, panicked, undecided};
 pub use policy::{Class, Decision, End, FailurePolicy, Then, Try};

@@ -2,10 +2,12 @@
 
 use super::lease::Nack;
 use crate::{
-    error::{BoxError, Error},
+    error::{BoxError, Error, ErrorKind},
     event::Event,
+    task::let_go,
 };
-use std::time::Duration;
+use std::{any::Any, time::Duration};
+use tokio::sync::{OwnedSemaphorePermit, oneshot};
 
 /// What a handler decided about a delivery.
 ///
@@ -42,6 +44,39 @@ pub enum Outcome {
     Nacked(Nack),
     /// Can never succeed: goes to the dead letters for this reason.
     DeadLetter(String),
+    /// Is decided later, by a batch that is being gathered.
+    #[doc(hidden)]
+    Pending(Pending),
+}
+
+/// An outcome to come, and the room that its event takes until then.
+#[doc(hidden)]
+#[derive(Debug)]
+pub struct Pending {
+    decided: oneshot::Receiver<Outcome>,
+    room: OwnedSemaphorePermit,
+}
+
+impl Pending {
+    pub(crate) fn new(decided: oneshot::Receiver<Outcome>, room: OwnedSemaphorePermit) -> Self {
+        Self { decided, room }
+    }
+}
+
+impl Outcome {
+    /// Waits until it is decided.
+    pub(crate) async fn decided(self) -> Self {
+        let Self::Pending(Pending { decided, room }) = self else { return self };
+        let outcome = decided.await.unwrap_or_else(|_| undecided());
+        drop(room);
+        outcome
+    }
+}
+
+/// Returns the failure of an event whose batch is gone.
+pub(crate) fn undecided() -> Outcome {
+    let why = "the batch ended without an outcome";
+    Outcome::Failed(Box::new(Error::new(ErrorKind::Handler, "handler", why)))
 }
 
 /// What a handler may return: nothing, a `Result` with any error, or an [`Outcome`].
@@ -167,4 +202,22 @@ pub fn done() -> Handled {
 #[must_use]
 pub(crate) fn of_event(error: Error, event: &Event) -> BoxError {
     Box::new(error.with("event", event.id()))
+}
+
+/// Returns the failure that a panic is, and lets go of what it carries.
+pub(crate) fn contained(what: &str, panic: Box<dyn Any + Send>) -> Outcome {
+    let outcome = panicked(what, &*panic);
+    let_go(panic);
+    outcome
+}
+
+/// Returns the failure that a panic is.
+pub(crate) fn panicked(what: &str, panic: &(dyn Any + Send)) -> Outcome {
+    let said = panic
+        .downcast_ref::<&str>()
+        .copied()
+        .or_else(|| panic.downcast_ref::<String>().map(String::as_str))
+        .unwrap_or("no message");
+    let error = Error::new(ErrorKind::Handler, "handler", format!("{what}: {said}"));
+    Outcome::Failed(Box::new(error))
 }

@@ -7,7 +7,7 @@ use super::{
 };
 use crate::{
     delivery::{IntoOutcome, Outcome},
-    error::Result,
+    error::{Error, ErrorKind, Result},
     event::Event,
 };
 use std::future::Future;
@@ -34,6 +34,16 @@ where
     }
 }
 
+/// Refuses arguments of one event beside one of many.
+fn of_one_kind(batch: bool, single: bool) -> Result<()> {
+    if !(batch && single) {
+        return Ok(());
+    }
+    let why = "the handler takes a Batch and an argument of one event beside it";
+    Err(Error::new(ErrorKind::Config, "subscribe", why)
+        .hint("beside a Batch it takes State, Context and Bus; each item has its event"))
+}
+
 macro_rules! handlers {
     ($($arg:ident),*) => {
         impl<F, R, $($arg,)*> Handler<(IsSync, $($arg,)*)> for F
@@ -44,6 +54,7 @@ macro_rules! handlers {
         {
             const ASYNC: bool = false;
             const MANUAL: bool = false $(|| $arg::MANUAL)*;
+            const BATCH: bool = false $(|| $arg::BATCH)*;
 
             #[allow(unused_variables)]
             fn call<'a>(&'a self, call: Call<'a>) -> Called<'a> {
@@ -56,7 +67,7 @@ macro_rules! handlers {
             #[allow(unused_variables)]
             fn check(world: &Ready<'_>) -> Result<()> {
                 $($arg::check(world)?;)*
-                Ok(())
+                of_one_kind(false $(|| $arg::BATCH)*, false $(|| $arg::SINGLE)*)
             }
         }
 
@@ -68,6 +79,7 @@ macro_rules! handlers {
         {
             const ASYNC: bool = true;
             const MANUAL: bool = false $(|| $arg::MANUAL)*;
+            const BATCH: bool = false $(|| $arg::BATCH)*;
 
             #[allow(unused_variables)]
             fn call<'a>(&'a self, call: Call<'a>) -> Called<'a> {
@@ -81,7 +93,7 @@ macro_rules! handlers {
             #[allow(unused_variables)]
             fn check(world: &Ready<'_>) -> Result<()> {
                 $($arg::check(world)?;)*
-                Ok(())
+                of_one_kind(false $(|| $arg::BATCH)*, false $(|| $arg::SINGLE)*)
             }
         }
     };
