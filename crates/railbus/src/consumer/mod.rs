@@ -7,6 +7,7 @@ mod settler;
 mod leases;
 mod pace;
 mod shared;
+mod hand;
 mod work;
 mod batch;
 mod watch;

@@ -9,8 +9,8 @@ mod policy;
 pub use handed::Delivery;
 pub(crate) use handed::Marks;
 pub(crate) use items::Items;
-pub(crate) use lease::ByHand;
-pub use lease::{Lease, Nack};
+pub(crate) use lease::{Asked, ByHand, Told};
+pub use lease::{Lease, Nack, Settling};
 #[doc(hidden)]
 pub use outcome::Pending;
 pub use outcome::{Handled, IntoOutcome, Outcome, Returns, done};

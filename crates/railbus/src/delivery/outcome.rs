@@ -1,6 +1,6 @@
 //! What a handler decided about a delivery.
 
-use super::lease::Nack;
+use super::lease::{Nack, Settling};
 use crate::{
     error::{BoxError, Error, ErrorKind},
     event::Event,
@@ -101,6 +101,13 @@ pub trait IntoOutcome {
 }
 
 impl IntoOutcome for () {
+    fn into_outcome(self) -> Outcome {
+        Outcome::Done
+    }
+}
+
+/// What was settled by hand is decided, whatever comes of it.
+impl IntoOutcome for Settling {
     fn into_outcome(self) -> Outcome {
         Outcome::Done
     }
