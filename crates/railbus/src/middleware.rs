@@ -120,6 +120,10 @@ impl AnyHandler for Layered {
         self.handler.is_batch()
     }
 
+    fn replies(&self) -> bool {
+        self.handler.replies()
+    }
+
     fn check(&self, world: &World) -> Result<()> {
         self.handler.check(world)
     }

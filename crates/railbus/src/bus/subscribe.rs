@@ -1,15 +1,17 @@
 //! Subscribing: what, then how, then who runs.
 
 use super::{
+    gate::Gate,
     join::{LEASE, LIMIT},
     members::Terms,
     open::Bus,
+    reply::Replying,
     subscription::Subscription,
     table::Refusal,
 };
 use crate::{
     backend::{Broadcast, Order, Start},
-    consumer::Entry,
+    consumer::{Entry, Pull},
     delivery::{Class, FailurePolicy, Then},
     error::{Error, ErrorKind, Result},
     handler::{AnyHandler, Gathered, Handler, Size, erase},
@@ -44,6 +46,8 @@ impl Bus {
             start: None,
             order: Order::Any,
             batch: None,
+            pull: Pull::default(),
+            gate: None,
             manual: false,
             layers: Vec::new(),
         }
@@ -59,7 +63,7 @@ impl Bus {
     /// let bus = Bus::open("memory:").await?;
     /// let charge = bus.on("order.placed").group("shop").run(async |_: Event| {});
     /// let ship = bus.on("order.paid").group("shop").run(async |_: Event| {});
-    /// assert_eq!(bus.open_all(vec![charge, ship]).await?.len(), 2);
+    /// assert_eq!(bus.open_all([charge, ship]).await?.len(), 2);
     /// # Ok::<(), railbus::Error>(()) }).unwrap();
     /// ```
     ///
@@ -68,7 +72,10 @@ impl Bus {
     ///
     /// # Cancel safety
     /// If it is dropped, none of them is open.
-    pub async fn open_all(&self, openings: Vec<Opening>) -> Result<Vec<Subscription>> {
+    pub async fn open_all(
+        &self,
+        openings: impl IntoIterator<Item = Opening, IntoIter: Send> + Send,
+    ) -> Result<Vec<Subscription>> {
         let entered = openings.into_iter().map(Opening::enter).collect::<Result<Vec<_>>>()?;
         for entered in &entered {
             entered.attach().await?;
@@ -82,7 +89,7 @@ impl Bus {
 /// # Examples
 /// ```
 /// use railbus::{
-///     Bus, Event, Retry, backend::Start, bus::{On, Opening}, delivery::{Class, Then},
+///     Batch, Bus, Event, Retry, backend::Start, bus::{On, Opening}, delivery::{Class, Then},
 ///     middlewares::Timeout,
 /// };
 /// use std::time::Duration;
@@ -106,6 +113,8 @@ impl Bus {
 ///     .layer(Timeout::new(Duration::from_secs(5)));
 /// let opening: Opening = on.run(async |_: Event| {});
 /// assert_eq!(opening.await?.name(), "charge");
+/// let many = bus.on("tick").batch(100, Duration::from_millis(50));
+/// many.run(async |ticks: Batch<u32>| println!("{}", ticks.len())).await?;
 /// # Ok::<(), railbus::Error>(()) }).unwrap();
 /// ```
 #[must_use = "a subscription in the making does nothing without a handler"]
@@ -123,6 +132,9 @@ pub struct On {
     pub(super) start: Option<Start>,
     pub(super) order: Order,
     pub(super) batch: Option<Size>,
+    pull: Pull,
+    // What its group waits for before it fetches.
+    gate: Option<Arc<Gate>>,
     pub(super) manual: bool,
     layers: Vec<Arc<dyn Middleware>>,
 }
@@ -227,6 +239,12 @@ impl On {
         self
     }
 
+    /// Fetches as a consumer does: so much at once, so often, and not before its gate is open.
+    pub(super) fn pulled(mut self, pull: Pull, gate: Arc<Gate>) -> Self {
+        (self.pull, self.gate) = (pull, Some(gate));
+        self
+    }
+
     /// Lets the handler settle by hand, by a [`Lease`](crate::delivery::Lease) argument.
     ///
     /// # Examples
@@ -252,12 +270,11 @@ impl On {
     /// Gives it the handler: a function, a closure or an async closure.
     pub fn run<M: 'static>(mut self, handler: impl Handler<M>) -> Opening {
         let layers = std::mem::take(&mut self.layers);
-        let mut handler = erase(handler);
-        if let Some(size) = self.batch {
-            let (lasts, closing) = (self.group.is_some(), self.bus.0.closing.clone());
-            handler = Gathered::around(handler, size, lasts, closing);
-        }
-        Opening { on: self, handler: Layered::around(layers, handler) }
+        let (lasts, closing) = (self.group.is_some(), &self.bus.0.closing);
+        let handler = Gathered::around(erase(handler), self.batch, lasts, closing);
+        let handler = Layered::around(layers, handler);
+        let handler = Replying::around(handler, || self.policy());
+        Opening { on: self, handler }
     }
 }
 
@@ -291,7 +308,6 @@ impl Opening {
         on.bus.check_open("subscribe")?;
         on.check(&*handler)?;
         if on.batch.is_some() {
-            // Its outcomes come later, whoever publishes.
             let _ = on.bus.0.runtime.set(task::runtime("subscribe")?);
         }
         let policy = on.policy();
@@ -314,9 +330,10 @@ impl Opening {
         })?;
         let room = |size: Size| LIMIT.max(size.max.saturating_mul(2));
         let limit = on.limit.or(on.batch.map(room));
-        let (lease, order) = (on.lease, on.order);
-        let terms = Terms { lease, limit, start: on.start.unwrap_or_default(), order };
-        Ok(Entered { subscription: Subscription { entry, bus: on.bus }, terms, kept: false })
+        let (lease, order, start) = (on.lease, on.order, on.start.unwrap_or_default());
+        let terms = Terms { lease, limit, start, order, pull: on.pull };
+        let subscription = Subscription { entry, bus: on.bus };
+        Ok(Entered { subscription, terms, gate: on.gate, kept: false })
     }
 }
 
@@ -339,6 +356,7 @@ impl On {
 struct Entered {
     subscription: Subscription,
     terms: Terms,
+    gate: Option<Arc<Gate>>,
     kept: bool,
 }
 
@@ -346,10 +364,11 @@ impl Entered {
     /// Makes the events come: joins the group, or listens to broadcasts.
     async fn attach(&self) -> Result<()> {
         let Subscription { entry, bus } = &self.subscription;
-        match &entry.group {
-            Some(group) => bus.join(group, &self.terms).await,
-            None if bus.capability().broadcast == Broadcast::Live => bus.listen().await,
-            None => Ok(()),
+        match (&entry.group, &self.gate) {
+            (Some(group), Some(gate)) => gate.join(bus, group, &self.terms).await,
+            (Some(group), None) => bus.join(group, &self.terms).await,
+            (None, _) if bus.capability().broadcast == Broadcast::Live => bus.listen().await,
+            (None, _) => Ok(()),
         }
     }
 

@@ -11,6 +11,7 @@ mod hand;
 mod work;
 mod batch;
 mod watch;
+mod pull;
 mod group;
 #[cfg(all(test, railbus_loom))]
 mod interleavings;
@@ -18,3 +19,4 @@ mod interleavings;
 pub(crate) use call::run_entry;
 pub(crate) use entry::{Entry, Order};
 pub(crate) use group::{Group, Start};
+pub(crate) use pull::Pull;

@@ -96,6 +96,7 @@ impl Shared {
                 Outcome::Retry(wait) => Outcome::Retry(*wait),
                 Outcome::Nacked(nack) => Outcome::Nacked(nack.clone()),
                 Outcome::DeadLetter(reason) => Outcome::DeadLetter(reason.clone()),
+                Outcome::Replied(reply) => Outcome::Replied(reply.copy()),
                 Outcome::Failed(_) | Outcome::Pending(_) => undecided(),
             },
         }

@@ -1,6 +1,7 @@
 //! Deliveries: an event as handed to a handler, and what becomes of it.
 
 mod lease;
+mod reply;
 mod handed;
 mod outcome;
 mod items;
@@ -16,3 +17,4 @@ pub use outcome::Pending;
 pub use outcome::{Handled, IntoOutcome, Outcome, Returns, done};
 pub(crate) use outcome::{contained, of_event, panicked, undecided};
 pub use policy::{Class, Decision, End, FailurePolicy, Then, Try};
+pub use reply::Reply;

@@ -13,6 +13,7 @@ pub(crate) trait AnyHandler: Send + Sync {
     fn is_async(&self) -> bool;
     fn is_manual(&self) -> bool;
     fn is_batch(&self) -> bool;
+    fn replies(&self) -> bool;
     fn check(&self, world: &World) -> Result<()>;
 }
 
@@ -33,6 +34,10 @@ impl<M: 'static, H: Handler<M>> AnyHandler for Erased<H, M> {
 
     fn is_batch(&self) -> bool {
         H::BATCH
+    }
+
+    fn replies(&self) -> bool {
+        H::REPLIES
     }
 
     fn check(&self, world: &World) -> Result<()> {

@@ -62,18 +62,20 @@ struct Waiting {
 }
 
 impl Gathered {
+    /// Gathers events for a handler if they are to be; if not, it stays as it is.
     pub(crate) fn around(
         handler: Box<dyn AnyHandler>,
-        size: Size,
+        size: Option<Size>,
         lasts: bool,
-        closing: CancellationToken,
+        closing: &CancellationToken,
     ) -> Box<dyn AnyHandler> {
+        let Some(size) = size else { return handler };
         Box::new(Self(Arc::new(Gathering {
             handler,
             size,
             lasts,
             room: Arc::new(Semaphore::new(size.max.saturating_mul(2).min(Semaphore::MAX_PERMITS))),
-            closing,
+            closing: closing.clone(),
             runtime: OnceLock::new(),
             open: Mutex::default(),
         })))
@@ -116,6 +118,11 @@ impl AnyHandler for Gathered {
 
     fn is_batch(&self) -> bool {
         self.0.handler.is_batch()
+    }
+
+    fn replies(&self) -> bool {
+        // An item may, whatever the handler returns.
+        self.0.lasts
     }
 
     fn check(&self, world: &World) -> Result<()> {

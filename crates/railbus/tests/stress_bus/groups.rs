@@ -187,7 +187,7 @@ impl Scene {
 
 async fn act(scene: &Arc<Scene>, random: &mut Random, whole: bool, context: &str) {
     let stays = ["one", "two"].map(|sub| scene.opening(0, "stays", sub));
-    scene.buses[0].open_all(stays.into()).await.unwrap();
+    scene.buses[0].open_all(stays).await.unwrap();
     scene.by_hand().await.unwrap();
     for bus in &scene.buses {
         // A bus without groups of its own does not ask whether others have some.
