@@ -6,6 +6,10 @@ pub mod checkup;
 #[allow(dead_code)]
 mod gather;
 pub mod memory;
+#[cfg(feature = "redis")]
+pub mod redis;
+#[cfg(feature = "redis")]
+pub mod redis_streams;
 #[cfg(feature = "sqlite")]
 pub mod sqlite;
 
@@ -85,6 +89,26 @@ pub const TABLE: &[Row] = &[
         look: sqlite::look,
         open: |options| Box::pin(sqlite::open(options)),
     },
+    #[cfg(feature = "redis")]
+    Row {
+        scheme: "redis",
+        example: "redis://HOST",
+        capability: &redis::CAPABILITY,
+        settings: redis::SETTINGS,
+        check: redis::check,
+        look: redis::look,
+        open: |options| Box::pin(redis::open(options)),
+    },
+    #[cfg(feature = "redis")]
+    Row {
+        scheme: "redis-streams",
+        example: "redis-streams://HOST",
+        capability: &redis_streams::CAPABILITY,
+        settings: redis_streams::SETTINGS,
+        check: redis_streams::check,
+        look: redis_streams::look,
+        open: |options| Box::pin(redis_streams::open(options)),
+    },
 ];
 
 /// The backends that Railbus names and that are not in every build.
@@ -119,6 +143,7 @@ fn absent(name: &str) -> Error {
         let why = format!("the backend `{name}` is not in this build");
         let hint = match name {
             "sqlite" => "build railbus with the feature `sqlite`",
+            "redis" | "redis-streams" => "build railbus with the feature `redis`",
             _ => "this version does not have it yet",
         };
         let hint = format!("{hint}; this build has: {known}");

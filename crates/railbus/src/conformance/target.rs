@@ -78,6 +78,12 @@ impl Target {
                 Box::pin(super::poison::write_row(Arc::clone(&path), topic, bytes))
             }));
         }
+        #[cfg(feature = "redis")]
+        if options.backend() == "redis-streams" {
+            return Ok(target.inject(move |topic, bytes| {
+                Box::pin(backends::redis_streams::write_entry(options.clone(), topic, bytes))
+            }));
+        }
         drop(options);
         Ok(target)
     }
