@@ -101,6 +101,12 @@ impl Entry {
         (Err(Undecodable { raw, error }), fit)
     }
 
+    /// Returns the event's type and topic, if it is an event.
+    pub(super) fn names(&self) -> Option<(String, String)> {
+        let event = codec::decode(&Bytes::copy_from_slice(self.body.as_deref()?)).ok()?;
+        Some((event.event_type().into(), event.topic().into()))
+    }
+
     /// Tells whether it is wanted.
     pub(super) fn is_wanted(self, wants: &SharedFilter) -> bool {
         !self.is_ruled_out(wants) && self.decode(wants).1 == Fit::Wanted

@@ -11,7 +11,7 @@ use super::{
     settle::{Aside, Fate, Settled, acknowledge, is_plain, settle, stale, through},
 };
 use crate::{
-    backend::{Leased, Settle, SharedFilter, Source, Start, Verdict},
+    backend::{Leased, Settle, SharedFilter, Source, Start, Undecodable, Verdict},
     backends::redis::link::Link,
     error::{Error, ErrorKind, Result},
     event::Event,
@@ -78,8 +78,49 @@ impl State {
     }
 }
 
-/// An event that was read and is not handed out: with its type and topic, if it has them.
-type Unwanted = (Id, Option<(String, String)>, u64);
+/// An event that was read and is not handed out.
+struct Unwanted {
+    id: Id,
+    fence: u64,
+    what: What,
+}
+
+/// What is known of an event that is not handed out.
+enum What {
+    /// It was not decoded, since its topic ruled it out.
+    Entry(Entry),
+    /// Its type and topic.
+    Event(String, String),
+    /// It is no event.
+    Poison,
+}
+
+impl Unwanted {
+    fn new(id: Id, fence: u64, event: Result<Event, Undecodable>) -> Self {
+        let what = event.map_or(What::Poison, |event| {
+            What::Event(event.event_type().into(), event.topic().into())
+        });
+        Self { id, fence, what }
+    }
+
+    /// Says what becomes of it where all members together want this.
+    fn fate(&mut self, union: &SharedFilter) -> Fate {
+        if let What::Entry(entry) = &self.what {
+            if entry.is_ruled_out(union) {
+                return Fate::aside(self.id, self.fence, Aside::Dropped);
+            }
+            self.what = match entry.names() {
+                Some((event_type, topic)) => What::Event(event_type, topic),
+                None => What::Poison,
+            };
+        }
+        let left = match &self.what {
+            What::Event(event_type, topic) => union.matches(event_type, topic),
+            What::Entry(_) | What::Poison => true,
+        };
+        Fate::aside(self.id, self.fence, if left { Aside::Left } else { Aside::Dropped })
+    }
+}
 
 impl Member {
     fn state(&self) -> MutexGuard<'_, State> {
@@ -121,7 +162,7 @@ impl Member {
                     (one.lost, one.finished) = (lost, through(&lines));
                     all.push(one);
                 }
-                Fit::Unwanted => unwanted.push((id, event.ok().map(names), fence)),
+                Fit::Unwanted => unwanted.push(Unwanted::new(id, fence, event)),
             }
         }
         self.put_aside(Vec::new(), unwanted).await?;
@@ -172,9 +213,9 @@ impl Member {
             (state.known.native.clone(), wait, std::mem::take(&mut state.suspects))
         };
         // What a lost answer may have held is asked for whole.
-        let max = if suspects { max.max(SUSPECTS_MAX) } else { max };
+        let count = if suspects { max.max(SUSPECTS_MAX) } else { max };
         let mut command = redis::Cmd::with_capacity(11, 160);
-        command.arg("XREADGROUP").arg("GROUP").arg(&native).arg(&self.name).arg("COUNT").arg(max);
+        command.arg("XREADGROUP").arg("GROUP").arg(&native).arg(&self.name).arg("COUNT").arg(count);
         if !suspects {
             let block = self.reader.bounded(wait).as_millis().max(1);
             command.arg("BLOCK").arg(u64::try_from(block).unwrap_or(1));
@@ -204,17 +245,17 @@ impl Member {
             let state = self.state();
             entries.retain(|entry| !state.held.contains_key(&entry.id));
         }
-        self.sort(entries).await
+        self.sort(entries, max).await
     }
 
     /// Hands out what is wanted of what was read, and puts the rest aside.
-    async fn sort(&self, mut entries: Vec<Entry>) -> Result<Vec<Leased>> {
+    async fn sort(&self, mut entries: Vec<Entry>, max: usize) -> Result<Vec<Leased>> {
         if entries.is_empty() {
             return Ok(Vec::new());
         }
-        let (fresh, union, until) = {
+        let (fresh, until) = {
             let state = self.state();
-            (state.known.fresh(), Arc::clone(&state.union), state.known.until)
+            (state.known.fresh(), state.known.until)
         };
         if until.is_some_and(|until| entries.iter().any(|entry| entry.id <= until)) {
             entries = self.without_known(entries).await?;
@@ -227,23 +268,23 @@ impl Member {
                 fates.push(Fate::aside(id, fresh, Aside::HeldBack(delay)));
                 continue;
             }
-            if entry.is_ruled_out(&self.wants) && entry.is_ruled_out(&union) {
-                unwanted.push((id, Some(Default::default()), fresh));
+            if entry.is_ruled_out(&self.wants) {
+                unwanted.push(Unwanted { id, fence: fresh, what: What::Entry(entry) });
                 continue;
             }
             let (event, fit) = entry.decode(&self.wants);
             match fit {
                 Fit::Wanted => all.push(leased(id, fresh, event, 1)),
-                Fit::Unwanted => unwanted.push((id, event.ok().map(names), fresh)),
+                Fit::Unwanted => unwanted.push(Unwanted::new(id, fresh, event)),
             }
         }
-        if self.is_stopped() {
-            // Nobody is there to take them; whoever stopped it may have read them already.
-            let given = all.drain(..).map(|one| {
-                Fate::aside(Id::of(&one.receipt), one.receipt.fence, Aside::GivenBack)
-            });
-            fates.extend(given);
-        }
+        // What a lost answer held may be more than there is room for, and once it is stopped there
+        // is none.
+        let room = if self.is_stopped() { 0 } else { max.min(all.len()) };
+        let given = all
+            .drain(room..)
+            .map(|one: Leased| Fate::aside(Id::of(&one.receipt), fresh, Aside::GivenBack));
+        fates.extend(given);
         self.put_aside(fates, unwanted).await?;
         let now = Instant::now();
         let mut state = self.state();
@@ -270,7 +311,7 @@ impl Member {
 
     /// Puts aside what is not handed out: what nobody in the group wants is settled, the rest is
     /// left to the others.
-    async fn put_aside(&self, mut fates: Vec<Fate>, unwanted: Vec<Unwanted>) -> Result<()> {
+    async fn put_aside(&self, mut fates: Vec<Fate>, mut unwanted: Vec<Unwanted>) -> Result<()> {
         if fates.is_empty() && unwanted.is_empty() {
             return Ok(());
         }
@@ -281,13 +322,7 @@ impl Member {
                 (state.known.version.clone(), Arc::clone(&state.union))
             };
             fates.truncate(decided);
-            for (id, names, fence) in &unwanted {
-                let left = names.as_ref().is_none_or(|(event_type, topic)| {
-                    !topic.is_empty() && union.matches(event_type, topic)
-                });
-                let aside = if left { Aside::Left } else { Aside::Dropped };
-                fates.push(Fate::aside(*id, *fence, aside));
-            }
+            fates.extend(unwanted.iter_mut().map(|one| one.fate(&union)));
             // Others may want more by now: what nobody wanted must not be settled then.
             let version = if unwanted.is_empty() { "" } else { &*version };
             let lease = millis(self.lease);
@@ -427,10 +462,6 @@ impl Source for Member {
         self.reader.close();
         Ok(())
     }
-}
-
-fn names(event: Event) -> (String, String) {
-    (event.event_type().into(), event.topic().into())
 }
 
 /// Reads what a read of streams answers; nothing if it waited in vain.
