@@ -107,13 +107,14 @@ impl Listener {
             (place.last, place.held.first().map(|(due, _)| *due))
         };
         let wait = due.map_or(BLOCK_MAX, |due| due.saturating_duration_since(Instant::now()));
-        let block = self.reader.bounded(wait).as_millis().max(1);
         let mut command = Cmd::with_capacity(8, 120);
         command.arg("XREAD").arg("COUNT").arg(max.min(READ_MAX));
-        command.arg("BLOCK").arg(u64::try_from(block).unwrap_or(1));
+        command.arg("BLOCK").arg(self.reader.block(wait));
         command.arg("STREAMS").arg(&self.keys.stream).arg(last.to_string());
         let mut stopped = self.stopped.subscribe();
-        let interrupt = async { drop(stopped.wait_for(|stopped| *stopped).await) };
+        let interrupt = async {
+            let _ = tokio::time::timeout(wait, stopped.wait_for(|stopped| *stopped)).await;
+        };
         let said = self.reader.read(&command, interrupt).await;
         if said.is_err() {
             self.place().suspects = true;

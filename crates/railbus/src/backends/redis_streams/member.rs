@@ -217,14 +217,14 @@ impl Member {
         let mut command = redis::Cmd::with_capacity(11, 160);
         command.arg("XREADGROUP").arg("GROUP").arg(&native).arg(&self.name).arg("COUNT").arg(count);
         if !suspects {
-            let block = self.reader.bounded(wait).as_millis().max(1);
-            command.arg("BLOCK").arg(u64::try_from(block).unwrap_or(1));
+            command.arg("BLOCK").arg(self.reader.block(wait));
         }
         command.arg("STREAMS").arg(&self.keys.stream).arg(if suspects { "0" } else { ">" });
         let mut stopped = self.stopped.subscribe();
         let interrupt = async {
             tokio::select! {
                 () = self.reader.woken() => self.state().look_at = Instant::now(),
+                () = tokio::time::sleep(wait) => {}
                 _ = stopped.wait_for(|stopped| *stopped) => {}
             }
         };

@@ -24,6 +24,9 @@ pub(super) const BLOCK_MAX: Duration = Duration::from_secs(2);
 /// The longest that a read blocks which can't be cut short.
 const BLOCK_BLIND: Duration = Duration::from_millis(200);
 
+/// How much longer a read blocks than it is to last.
+const LATER: Duration = Duration::from_millis(250);
+
 /// How long a read that was cut short may take to return before it is cut short again: the word
 /// may have come before the read.
 const CUT_AGAIN: Duration = Duration::from_millis(10);
@@ -70,7 +73,7 @@ impl Reader {
             hears
         });
         Ok(Self {
-            link: Link::idle(server, server.timeout + BLOCK_MAX, hears)?,
+            link: Link::idle(server, server.timeout + BLOCK_MAX + LATER, hears)?,
             commands: commands.clone(),
             wake: group.map(|_| keys.wake.clone()),
             heard,
@@ -85,10 +88,12 @@ impl Reader {
         self.heard.notified().await;
     }
 
-    /// Returns for how long a read may block.
-    pub(super) fn bounded(&self, wait: Duration) -> Duration {
+    /// Returns for how many milliseconds a read blocks that is to last so long: where it can be cut
+    /// short, that ends it, since the server looks at its clock ten times a second only.
+    pub(super) fn block(&self, wait: Duration) -> u64 {
         let can_wait = self.cuts.load(SeqCst) && (self.wake.is_none() || self.hears.load(SeqCst));
-        wait.min(if can_wait { BLOCK_MAX } else { BLOCK_BLIND })
+        let block = if can_wait { wait.min(BLOCK_MAX) + LATER } else { wait.min(BLOCK_BLIND) };
+        u64::try_from(block.as_millis().max(1)).unwrap_or(1)
     }
 
     /// Connects, if it is not, and makes the connection ready.
