@@ -7,14 +7,17 @@ use tokio::time::{sleep, timeout};
 
 pub use crate::{
     accounts::{Accounts, Advance, Position, RunMark, Tally},
-    capability::{Batch, Broadcast, Capability, Fencing, Ordering, Patterns, Release, Replay},
+    capability::{
+        Batch, Broadcast, Capability, Fencing, Keyed, Ordering, Patterns, Release, Replay,
+    },
     journal::{
         Begun, Journal, Journaled, NewRun, Record, RecordStatus, Recorded, RunEnd, RunError,
         RunFilter, RunInfo, RunLease, RunState, Told, Went,
     },
     keeper::{GroupInfo, HISTORY_MAX, Keeper, Letter, LetterFilter, LetterId},
     transfer::{
-        Leased, Outgoing, Receipt, Settle, SharedFilter, Start, Subscribe, Undecodable, Verdict,
+        Leased, Order, Outgoing, Receipt, Settle, SharedFilter, Start, Subscribe, Undecodable,
+        Verdict,
     },
 };
 
@@ -188,6 +191,13 @@ pub trait Source: Send + Sync + 'static {
     /// was published before this call. Asked of broadcasts only.
     async fn handed_out(&self) -> Result<Option<u64>> {
         Ok(None)
+    }
+
+    /// Waits until the source listens again after events may have been missed, such as by a
+    /// reconnect; one that happened while nobody waited is told at once. Asked of broadcasts only,
+    /// which miss what is published while they can't listen (default: never). Cancel safe.
+    async fn gap(&self) {
+        std::future::pending().await
     }
 
     /// Makes `fetch` return at once and from then on; what is leased can still be settled.

@@ -116,6 +116,10 @@ impl AnyHandler for Layered {
         self.handler.is_manual()
     }
 
+    fn replies(&self) -> bool {
+        self.handler.replies()
+    }
+
     fn check(&self, world: &World) -> Result<()> {
         self.handler.check(world)
     }

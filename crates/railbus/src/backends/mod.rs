@@ -1,11 +1,12 @@
 //! The backends: one row of [`TABLE`] each.
 
 pub mod checkup;
-// A row of the table uses it, once there is one on a server.
 #[cfg(any(feature = "postgres", feature = "redis"))]
-#[allow(dead_code)]
+#[cfg_attr(not(feature = "redis"), allow(dead_code))]
 mod gather;
 pub mod memory;
+#[cfg(feature = "postgres")]
+pub mod postgres;
 #[cfg(feature = "redis")]
 pub mod redis;
 #[cfg(feature = "redis")]
@@ -79,6 +80,16 @@ pub const TABLE: &[Row] = &[
         look: |_| Checkup::default(),
         open: |options| Box::pin(memory::open(options)),
     },
+    #[cfg(feature = "postgres")]
+    Row {
+        scheme: "postgres",
+        example: "postgres://USER@HOST/DATABASE",
+        capability: &postgres::CAPABILITY,
+        settings: postgres::SETTINGS,
+        check: postgres::check,
+        look: postgres::look,
+        open: |options| Box::pin(postgres::open(options)),
+    },
     #[cfg(feature = "sqlite")]
     Row {
         scheme: "sqlite",
@@ -143,7 +154,11 @@ fn absent(name: &str) -> Error {
         let why = format!("the backend `{name}` is not in this build");
         let hint = match name {
             "sqlite" => "build railbus with the feature `sqlite`",
+<<<<<<< HEAD
             "redis" | "redis-streams" => "build railbus with the feature `redis`",
+=======
+            "postgres" => "build railbus with the feature `postgres`",
+>>>>>>> main
             _ => "this version does not have it yet",
         };
         let hint = format!("{hint}; this build has: {known}");

@@ -1,8 +1,8 @@
 //! The memberships of a bus: its groups, and its ear for broadcasts.
 
 use crate::{
-    backend::{Source, Start},
-    consumer::Group,
+    backend::{Order, Source, Start},
+    consumer::{Group, Pull},
     error::Error,
     predicate::Interest,
 };
@@ -31,6 +31,9 @@ pub(super) struct Terms {
     /// The smallest limit among them: an event may be several subscriptions' at once.
     pub(super) limit: Option<usize>,
     pub(super) start: Start,
+    /// By key if one of them asks for it.
+    pub(super) order: Order,
+    pub(super) pull: Pull,
 }
 
 impl Terms {
@@ -39,7 +42,9 @@ impl Terms {
             (Some(a), Some(b)) => Some(a.min(b)),
             (a, b) => a.or(b),
         };
-        Self { lease: self.lease.max(other.lease), limit, start: self.start }
+        let order = if other.order == Order::Any { self.order } else { other.order };
+        let pull = self.pull.join(other.pull);
+        Self { lease: self.lease.max(other.lease), limit, start: self.start, order, pull }
     }
 }
 

@@ -11,6 +11,7 @@ mod table;
 mod failure;
 mod dispatch;
 mod members;
+mod asking;
 mod open;
 mod hearing;
 mod close;
@@ -21,17 +22,28 @@ mod emit;
 mod feed;
 mod schedule;
 mod idle;
+mod reply;
+mod request;
+mod gate;
 mod subscription;
 mod subscribe;
+mod allowed;
+mod producer;
+mod consumer;
+mod cache;
+mod registry;
 #[cfg(all(test, railbus_loom))]
 mod interleavings;
 
 pub use close::Draining;
+pub use consumer::Consumer;
 #[cfg(feature = "app")]
 pub(crate) use feed::{feed, resume};
 pub(crate) use hearing::Hearing;
 pub use open::Bus;
 pub(crate) use open::WeakBus;
+pub use producer::Producer;
+pub use registry::{CachedRegistry, Loader, Registering};
 pub use report::{HandlerFailure, Report};
 pub use schedule::{Scheduled, Scheduling};
 pub use subscribe::{On, Opening};

@@ -10,6 +10,7 @@ mod shared;
 mod work;
 mod batch;
 mod watch;
+mod pull;
 mod group;
 #[cfg(all(test, railbus_loom))]
 mod interleavings;
@@ -17,3 +18,4 @@ mod interleavings;
 pub(crate) use call::{panicked, run_entry};
 pub(crate) use entry::{Entry, Order};
 pub(crate) use group::{Group, Start};
+pub(crate) use pull::Pull;

@@ -1,6 +1,7 @@
 //! Deliveries: an event as handed to a handler, and what becomes of it.
 
 mod lease;
+mod reply;
 mod handed;
 mod outcome;
 mod policy;
@@ -12,3 +13,4 @@ pub use lease::{Lease, Nack};
 pub(crate) use outcome::of_event;
 pub use outcome::{Handled, IntoOutcome, Outcome, Returns, done};
 pub use policy::{Class, Decision, End, FailurePolicy, Then, Try};
+pub use reply::Reply;

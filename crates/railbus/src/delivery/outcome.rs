@@ -1,6 +1,6 @@
 //! What a handler decided about a delivery.
 
-use super::lease::Nack;
+use super::{lease::Nack, reply::Reply};
 use crate::{
     error::{BoxError, Error},
     event::Event,
@@ -42,6 +42,8 @@ pub enum Outcome {
     Nacked(Nack),
     /// Can never succeed: goes to the dead letters for this reason.
     DeadLetter(String),
+    /// Handled, and this is the answer to who asked.
+    Replied(Reply),
 }
 
 /// What a handler may return: nothing, a `Result` with any error, or an [`Outcome`].
@@ -58,9 +60,12 @@ pub enum Outcome {
     message = "a handler can't return `{Self}`",
     label = "not an outcome",
     note = "it returns (), Result<(), E> or Result<Outcome, E> with any error, or Outcome",
-    note = "nobody would take a value: end with `;`, or publish it as an event"
+    note = "nobody would take a value: end with `;`, or publish it as an event; who answers a request returns Reply::of(value)"
 )]
 pub trait IntoOutcome {
+    /// Whether it answers who asked, which the subscription sends on.
+    const REPLIES: bool = false;
+
     /// Turns the value into an outcome.
     fn into_outcome(self) -> Outcome;
 }
@@ -112,6 +117,22 @@ impl<E: Into<BoxError>> IntoOutcome for Result<(), E> {
             Ok(()) => Outcome::Done,
             Err(e) => Outcome::Failed(e.into()),
         }
+    }
+}
+
+impl IntoOutcome for Reply {
+    const REPLIES: bool = true;
+
+    fn into_outcome(self) -> Outcome {
+        Outcome::Replied(self)
+    }
+}
+
+impl<E: Into<BoxError>> IntoOutcome for Result<Reply, E> {
+    const REPLIES: bool = true;
+
+    fn into_outcome(self) -> Outcome {
+        self.map_or_else(|e| Outcome::Failed(e.into()), Outcome::Replied)
     }
 }
 

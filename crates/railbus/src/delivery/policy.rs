@@ -104,7 +104,7 @@ impl FailurePolicy {
     #[must_use]
     pub fn decide(&self, outcome: Outcome, attempt: u32) -> Decision {
         match outcome {
-            Outcome::Done => Decision::End(End::Done),
+            Outcome::Done | Outcome::Replied(_) => Decision::End(End::Done),
             Outcome::Skip => Decision::End(End::Unmatched),
             Outcome::DeadLetter(reason) => Decision::End(End::Dead(reason)),
             Outcome::Nacked(nack) => match self.retry.wait_after(attempt) {
@@ -127,6 +127,11 @@ impl FailurePolicy {
                 decision
             }
         }
+    }
+
+    /// Tells whether no further try follows if try `attempt` failed with this error.
+    pub(crate) fn gives_up(&self, error: &(dyn StdError + 'static), attempt: u32) -> bool {
+        self.retry.wait_after(attempt).is_none() || self.class_of(error) == Class::Permanent
     }
 
     /// Classifies an error; what makes the user's code panic is not tried again.

@@ -46,6 +46,7 @@ pub(super) struct Envelope {
 pub(super) struct Rest {
     pub(super) correlation_id: Option<String>,
     pub(super) causation_id: Option<String>,
+    pub(super) key: Option<String>,
     pub(super) schema: Option<String>,
     pub(super) metadata: BTreeMap<String, String>,
     // Not part of what happened: how long the backend holds the event back.
@@ -113,6 +114,14 @@ impl Event {
         self.rest()?.causation_id.as_deref()
     }
 
+    /// Returns the key: what the event is about, such as an order's number. A group that is
+    /// [`ordered_by_key`](crate::bus::On::ordered_by_key) handles events of one key one after
+    /// another.
+    #[must_use]
+    pub fn key(&self) -> Option<&str> {
+        self.rest()?.key.as_deref()
+    }
+
     /// Returns the version or address of the payload's schema.
     #[must_use]
     pub fn schema(&self) -> Option<&str> {
@@ -157,7 +166,7 @@ impl Event {
         T::deserialize(self.0.payload.at(path)?).ok()
     }
 
-    /// Checks what a backend relies on: id, type and topic within their limits.
+    /// Checks what a backend relies on: id, type, topic and key within their limits.
     ///
     /// # Errors
     /// Returns an invalid event error that names the field.
@@ -170,6 +179,7 @@ impl Event {
     fn invalid(&self) -> Result<()> {
         check_name("type", self.event_type())?;
         check_name("topic", self.topic())?;
+        self.key().map_or(Ok(()), |key| check_name("key", key))?;
         let why = "the id must have 1 to 256 bytes";
         Err(Error::new(ErrorKind::InvalidEvent, "event", why))
     }
@@ -191,6 +201,27 @@ impl Event {
         envelope.source = SmolStr::new(source);
         envelope.timestamp = timestamp;
         Self(Arc::new(envelope))
+    }
+
+    /// Returns the event with this metadata in place of its own under the same keys.
+    pub(crate) fn with_metadata(&self, metadata: BTreeMap<String, String>) -> Self {
+        let mut with = self.clone();
+        Arc::make_mut(&mut with.0).rest().metadata.extend(metadata);
+        with
+    }
+
+    /// Returns the event with a source and metadata, where it does not have its own.
+    pub(crate) fn marked(&self, source: &str, metadata: &BTreeMap<String, String>) -> Self {
+        let mut marked = self.clone();
+        let envelope = Arc::make_mut(&mut marked.0);
+        if envelope.source.is_empty() {
+            envelope.source = SmolStr::new(source);
+        }
+        for (key, value) in metadata {
+            let of_event = &mut envelope.rest().metadata;
+            of_event.entry(key.clone()).or_insert_with(|| value.clone());
+        }
+        marked
     }
 
     /// Returns the event with its payload as text, as if it had come from outside.

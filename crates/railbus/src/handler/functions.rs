@@ -28,6 +28,7 @@ where
     R: IntoOutcome,
 {
     const ASYNC: bool = false;
+    const REPLIES: bool = R::REPLIES;
 
     fn call<'a>(&'a self, call: Call<'a>) -> Called<'a> {
         Called::Now(self(call.event()).into_outcome())
@@ -44,6 +45,7 @@ macro_rules! handlers {
         {
             const ASYNC: bool = false;
             const MANUAL: bool = false $(|| $arg::MANUAL)*;
+            const REPLIES: bool = R::REPLIES;
 
             #[allow(unused_variables)]
             fn call<'a>(&'a self, call: Call<'a>) -> Called<'a> {
@@ -68,6 +70,7 @@ macro_rules! handlers {
         {
             const ASYNC: bool = true;
             const MANUAL: bool = false $(|| $arg::MANUAL)*;
+            const REPLIES: bool = <Fut::Output as IntoOutcome>::REPLIES;
 
             #[allow(unused_variables)]
             fn call<'a>(&'a self, call: Call<'a>) -> Called<'a> {
