@@ -1,17 +1,23 @@
 //! The backends: one row of [`TABLE`] each.
 
 pub mod checkup;
-// A row of the table uses it, once there is one on a server.
 #[cfg(any(feature = "postgres", feature = "redis"))]
-#[allow(dead_code)]
+#[cfg_attr(not(feature = "redis"), allow(dead_code))]
 mod gather;
 pub mod memory;
 #[cfg(any(feature = "postgres", feature = "sqlite"))]
 mod record;
 #[cfg(feature = "postgres")]
 pub mod postgres;
+<<<<<<< HEAD
 #[cfg(feature = "postgres")]
 pub mod postgres_queue;
+=======
+#[cfg(feature = "redis")]
+pub mod redis;
+#[cfg(feature = "redis")]
+pub mod redis_streams;
+>>>>>>> wip-redis
 #[cfg(feature = "sqlite")]
 pub mod sqlite;
 
@@ -101,6 +107,7 @@ pub const TABLE: &[Row] = &[
         look: sqlite::look,
         open: |options| Box::pin(sqlite::open(options)),
     },
+<<<<<<< HEAD
     #[cfg(feature = "postgres")]
     Row {
         scheme: "postgres-queue",
@@ -110,6 +117,27 @@ pub const TABLE: &[Row] = &[
         check: postgres_queue::check,
         look: postgres_queue::look,
         open: |options| Box::pin(postgres_queue::open(options)),
+=======
+    #[cfg(feature = "redis")]
+    Row {
+        scheme: "redis",
+        example: "redis://HOST",
+        capability: &redis::CAPABILITY,
+        settings: redis::SETTINGS,
+        check: redis::check,
+        look: redis::look,
+        open: |options| Box::pin(redis::open(options)),
+    },
+    #[cfg(feature = "redis")]
+    Row {
+        scheme: "redis-streams",
+        example: "redis-streams://HOST",
+        capability: &redis_streams::CAPABILITY,
+        settings: redis_streams::SETTINGS,
+        check: redis_streams::check,
+        look: redis_streams::look,
+        open: |options| Box::pin(redis_streams::open(options)),
+>>>>>>> wip-redis
     },
 ];
 
@@ -145,7 +173,11 @@ fn absent(name: &str) -> Error {
         let why = format!("the backend `{name}` is not in this build");
         let hint = match name {
             "sqlite" => "build railbus with the feature `sqlite`",
+<<<<<<< HEAD
+            "redis" | "redis-streams" => "build railbus with the feature `redis`",
+=======
             "postgres" => "build railbus with the feature `postgres`",
+>>>>>>> main
             _ => "this version does not have it yet",
         };
         let hint = format!("{hint}; this build has: {known}");
