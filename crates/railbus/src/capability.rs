@@ -9,14 +9,14 @@ use std::time::Duration;
 /// ```
 /// use railbus::{
 ///     Bus,
-///     backend::{Batch, Broadcast, Capability, Fencing, Ordering, Release, Replay},
+///     backend::{Batch, Broadcast, Capability, Fencing, Keyed, Ordering, Patterns, Release, Replay},
 /// };
 ///
 /// // What a bus can rely on:
 /// let bus = Bus::new();
 /// let memory: &Capability = bus.capability();
 /// assert_eq!((memory.broadcast, memory.ordering), (Broadcast::Inline, Ordering::Total));
-/// assert!(memory.groups && !memory.durable);
+/// assert!(memory.groups && memory.keyed == Keyed::Group && !memory.durable);
 ///
 /// // What a backend of one's own says of itself:
 /// const QUEUE: Capability = {
@@ -25,7 +25,8 @@ use std::time::Duration;
 ///     queue.fencing = Fencing::Deadline;
 ///     queue.release = Release::CountsAsAttempt;
 ///     queue.batch = Batch::BestEffort;
-///     queue.replay = Replay::None;
+///     queue.replay = Replay::Oldest;
+///     queue.patterns = Patterns::Store;
 ///     queue
 /// };
 /// let refused = QUEUE.refuse("subscribe", "can't start at a time", &["sqlite"]);
@@ -43,12 +44,16 @@ pub struct Capability {
     pub groups: bool,
     /// The order in which a group gets events for the first time.
     pub ordering: Ordering,
+    /// Over whom a group's events of one key are kept in order, where the group asks for it.
+    pub keyed: Keyed,
     /// Whether deliveries are counted across members and crashes.
     pub counts_attempts: bool,
     /// How a settlement of a lost lease is recognised.
     pub fencing: Fencing,
     /// The shortest lease; none if there are no leases.
     pub lease_min: Option<Duration>,
+    /// Whether a lease can be extended while its event is worked on.
+    pub extends: bool,
     /// The longest an event may be held, extensions included; none if there is no bound.
     pub lease_max: Option<Duration>,
     /// The longest a nack or a release may hold an event back; none if not at all.
@@ -57,7 +62,12 @@ pub struct Capability {
     pub publish_delay_max: Option<Duration>,
     /// What delays are rounded up to.
     pub delay_step: Duration,
-    /// What of a group's past can be seen again.
+    /// For how long an event under the id of one that is there is confirmed, and not stored again;
+    /// none if it is always stored again.
+    pub dedup: Option<Duration>,
+    /// Where patterns over types and topics are matched.
+    pub patterns: Patterns,
+    /// What of its past a group can see.
     pub replay: Replay,
     /// Whether dead letters are kept.
     pub dead_letters: bool,
@@ -77,7 +87,9 @@ pub struct Capability {
     pub durable: bool,
     /// The largest payload, in bytes of its JSON text.
     pub payload_max: usize,
-    /// The largest batch of one publish.
+    /// The most metadata, in entries of one event.
+    pub metadata_max: usize,
+    /// The largest batch of one publish; 1 where there is [`Batch::None`].
     pub batch_max: usize,
 }
 
@@ -90,13 +102,17 @@ impl Capability {
             broadcast: Broadcast::Inline,
             groups: false,
             ordering: Ordering::Total,
+            keyed: Keyed::None,
             counts_attempts: false,
             fencing: Fencing::None,
             lease_min: None,
+            extends: false,
             lease_max: None,
             delay_max: None,
             publish_delay_max: None,
             delay_step: Duration::from_millis(1),
+            dedup: None,
+            patterns: Patterns::Client,
             replay: Replay::None,
             dead_letters: false,
             keeps_finished: false,
@@ -107,6 +123,7 @@ impl Capability {
             journal: false,
             durable: false,
             payload_max: usize::MAX,
+            metadata_max: usize::MAX,
             batch_max: usize::MAX,
         }
     }
@@ -149,6 +166,17 @@ pub enum Ordering {
     Total,
 }
 
+/// Over whom events of one key are kept in order: the next one is delivered when the one before is
+/// settled, however often that one fails.
+#[non_exhaustive]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Keyed {
+    /// Nobody: a group that asks for it is refused.
+    None,
+    /// All members of the group, in whichever process they are.
+    Group,
+}
+
 /// How it is noticed that a lease was lost to another member.
 #[non_exhaustive]
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -161,13 +189,27 @@ pub enum Fencing {
     None,
 }
 
-/// What of its past a group can see again.
+/// Where patterns are matched; what they mean is the same everywhere.
+#[non_exhaustive]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Patterns {
+    /// Nowhere: a subscription names a type or a topic in full, or takes everything.
+    None,
+    /// Where the subscription is: what it does not want travels, too.
+    Client,
+    /// In the store: only what is wanted travels.
+    Store,
+}
+
+/// What of its past a group can see; each includes what stands before it.
 #[non_exhaustive]
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Replay {
-    /// Nothing.
+    /// Nothing: a group that is new starts with what is published then.
     None,
-    /// Everything retained, from a time on.
+    /// Everything retained, when the group is new.
+    Oldest,
+    /// Everything retained from a time on, when it is new and whenever it is replayed.
     Time,
 }
 
@@ -185,6 +227,8 @@ pub enum Release {
 #[non_exhaustive]
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Batch {
+    /// There are none: each event is a call of its own.
+    None,
     /// Each event has its own fate.
     BestEffort,
     /// All or nothing.

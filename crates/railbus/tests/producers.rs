@@ -71,7 +71,10 @@ async fn an_event_has_the_producers_source_and_attributes_where_it_has_none_of_i
             .iter()
             .map(|e| (e.source(), &*e.metadata()["version"], &*e.metadata()["zone"]))
             .collect();
-        assert_eq!(told, [("web-app", "1.0", "eu"), ("import", "2.0", "eu"), ("web-app", "1.0", "eu")]);
+        assert_eq!(
+            told,
+            [("web-app", "1.0", "eu"), ("import", "2.0", "eu"), ("web-app", "1.0", "eu")]
+        );
         consumer.stop().await.unwrap();
     }
 }

@@ -5,10 +5,10 @@ mod faulty;
 mod places;
 
 use faulty::Faulty;
+use futures_util::FutureExt;
 use railbus::{
     Bus, CachedRegistry, ErrorKind, Event, Result, State, Type, Value, bus::Registering, json,
 };
-use futures_util::FutureExt;
 use std::{
     io,
     sync::{

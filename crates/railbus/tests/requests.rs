@@ -179,7 +179,10 @@ async fn whatever_way_a_handler_fails_who_asked_is_told() {
     for place in places::all() {
         let bus = Bus::open(&place.url).await.unwrap();
         bus.on("panics").run(|_: &Event| -> Reply { panic!("out of paper") }).await.unwrap();
-        bus.on("panics.later").run(async |_: Event| -> Reply { panic!("out of ink") }).await.unwrap();
+        bus.on("panics.later")
+            .run(async |_: Event| -> Reply { panic!("out of ink") })
+            .await
+            .unwrap();
         bus.on("undecodable").run(|n: Payload<u32>| Reply::of(*n)).await.unwrap();
         let never = async |_: Event| std::future::pending::<Reply>().await;
         bus.on("late").layer(Timeout::new(SHORT)).run(never).await.unwrap();

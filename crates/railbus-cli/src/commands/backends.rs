@@ -3,7 +3,7 @@
 use super::OK;
 use crate::output;
 use railbus::{
-    backend::{Batch, Broadcast, Capability, Fencing, Ordering, Release, Replay},
+    backend::{Batch, Broadcast, Capability, Fencing, Keyed, Ordering, Patterns, Release, Replay},
     backends::{Row, TABLE},
     error::Result,
 };
@@ -54,14 +54,18 @@ fn facts(row: &Row) -> Vec<Fact> {
         ("broadcast", "broadcast", broadcast(c.broadcast).into()),
         ("groups", "groups", c.groups.into()),
         ("ordering", "order", ordering(c.ordering).into()),
+        ("keyed", "order by key", keyed(c.keyed).into()),
         ("delay", "delay of a publish", longest(c.publish_delay_max)),
         ("retry_delay", "delay of a retry", longest(c.delay_max)),
         ("lease_min_seconds", "shortest lease", shortest(c.lease_min)),
+        ("extends", "leases are extended", c.extends.into()),
         ("lease_max_seconds", "longest lease", longest(c.lease_min.map(|_| most(c.lease_max)))),
         ("fencing", "lost leases are", fencing(c.fencing).into()),
         ("release", "giving back costs", release(c.release).into()),
         ("counts_attempts", "counts attempts", c.counts_attempts.into()),
-        ("replay", "replay", (c.replay == Replay::Time).into()),
+        ("dedup_seconds", "one id once, within", longest(c.dedup)),
+        ("patterns", "patterns are matched", patterns(c.patterns).into()),
+        ("replay", "replay", replay(c.replay).into()),
         ("dead_letters", "dead letters", c.dead_letters.into()),
         ("keeps_history", "history of tries", c.keeps_history.into()),
         ("keeps_finished", "outcome by subscription", c.keeps_finished.into()),
@@ -70,6 +74,7 @@ fn facts(row: &Row) -> Vec<Fact> {
         ("journal", "durable runs", c.journal.into()),
         ("batch", "a batch is", batch(c.batch).into()),
         ("payload_max_bytes", "largest payload", limit(c.payload_max)),
+        ("metadata_max", "most metadata", limit(c.metadata_max)),
         ("batch_max", "largest batch", limit(c.batch_max)),
     ]
 }
@@ -119,11 +124,37 @@ fn ordering(ordering: Ordering) -> &'static str {
     }
 }
 
+fn keyed(keyed: Keyed) -> &'static str {
+    match keyed {
+        Keyed::None => "no",
+        Keyed::Group => "over all members",
+        _ => OTHER,
+    }
+}
+
 fn fencing(fencing: Fencing) -> &'static str {
     match fencing {
         Fencing::Checked => "checked by the store",
         Fencing::Deadline => "refused by the clock",
         Fencing::None => "there are none",
+        _ => OTHER,
+    }
+}
+
+fn patterns(patterns: Patterns) -> &'static str {
+    match patterns {
+        Patterns::None => "nowhere",
+        Patterns::Client => "by the subscriber",
+        Patterns::Store => "by the store",
+        _ => OTHER,
+    }
+}
+
+fn replay(replay: Replay) -> &'static str {
+    match replay {
+        Replay::None => "no",
+        Replay::Oldest => "from the oldest",
+        Replay::Time => "from a time",
         _ => OTHER,
     }
 }
@@ -138,6 +169,7 @@ fn release(release: Release) -> &'static str {
 
 fn batch(batch: Batch) -> &'static str {
     match batch {
+        Batch::None => "none",
         Batch::BestEffort => "each event for itself",
         Batch::Atomic => "all or nothing",
         _ => OTHER,

@@ -1,7 +1,7 @@
 //! The memberships of a bus: its groups, and its ear for broadcasts.
 
 use crate::{
-    backend::{Source, Start},
+    backend::{Order, Source, Start},
     consumer::{Group, Pull},
     error::Error,
     predicate::Interest,
@@ -32,6 +32,8 @@ pub(super) struct Terms {
     pub(super) limit: Option<usize>,
     pub(super) start: Start,
     pub(super) pull: Pull,
+    /// By key if one of them asks for it.
+    pub(super) order: Order,
 }
 
 impl Terms {
@@ -41,7 +43,8 @@ impl Terms {
             (a, b) => a.or(b),
         };
         let pull = self.pull.join(other.pull);
-        Self { lease: self.lease.max(other.lease), limit, start: self.start, pull }
+        let order = if other.order == Order::Any { self.order } else { other.order };
+        Self { lease: self.lease.max(other.lease), limit, start: self.start, pull, order }
     }
 }
 

@@ -27,6 +27,7 @@ mod request;
 mod gate;
 mod subscription;
 mod subscribe;
+mod allowed;
 mod producer;
 mod consumer;
 mod cache;

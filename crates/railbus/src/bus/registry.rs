@@ -372,7 +372,10 @@ impl<V: Send + Sync + 'static> Registering<V> {
             Err(Error::new(ErrorKind::Config, "open registry", why).hint(hint))
         };
         if !Pattern::new(&*self.topic).is_exact() {
-            return config("the topic of a registry is a pattern", "name the one topic it is told on");
+            return config(
+                "the topic of a registry is a pattern",
+                "name the one topic it is told on",
+            );
         }
         if self.key.is_empty() {
             return config("the key of a registry is empty", "name where the id is in the payload");

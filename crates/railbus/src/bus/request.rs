@@ -8,7 +8,7 @@ use super::{
     report::Report,
 };
 use crate::{
-    backend::{Broadcast, Source, Start, Subscribe},
+    backend::{Broadcast, Order, Source, Start, Subscribe},
     error::{Error, ErrorKind, Result},
     event::{Event, IntoEvent, Type},
     predicate, task,
@@ -94,6 +94,17 @@ impl Bus {
         }
     }
 
+    /// Returns how many requests wait for their replies.
+    ///
+    /// # Examples
+    /// ```
+    /// assert_eq!(railbus::Bus::new().waiting_for_replies(), 0);
+    /// ```
+    #[must_use]
+    pub fn waiting_for_replies(&self) -> usize {
+        self.0.asking.count()
+    }
+
     /// Refuses to wait for what nobody can answer: inside a process it is known who hears.
     fn check_wanted(&self, report: &Report) -> Result<()> {
         if self.0.inline && report.matched == 0 {
@@ -130,6 +141,7 @@ impl Bus {
                     interest: topic.interest(),
                     start: Start::Newest,
                     lease: LEASE,
+                    order: Order::Any,
                 };
                 let source = self.0.backend.subscribe(request).await?;
                 tokio::spawn(self.0.bounded(hear(inner, Arc::clone(&source))));

@@ -129,6 +129,7 @@ impl Stage {
             interest: on_topic(topic),
             start: Start::Newest,
             lease,
+            order: Default::default(),
         };
         self.sit(backend, request, topic).await
     }

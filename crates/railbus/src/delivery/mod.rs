@@ -12,5 +12,5 @@ pub(crate) use lease::ByHand;
 pub use lease::{Lease, Nack};
 pub(crate) use outcome::of_event;
 pub use outcome::{Handled, IntoOutcome, Outcome, Returns, done};
-pub use reply::Reply;
 pub use policy::{Class, Decision, End, FailurePolicy, Then, Try};
+pub use reply::Reply;

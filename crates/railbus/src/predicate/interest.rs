@@ -100,6 +100,14 @@ impl Interest {
         self.0.len() > before
     }
 
+    /// Tells whether it names types and topics in full, or takes them all.
+    pub(crate) fn is_plain(&self) -> bool {
+        let plain = |text: &Option<String>| {
+            text.as_deref().is_none_or(|text| text == "*" || Pattern::new(text).is_exact())
+        };
+        self.0.iter().all(|clause| plain(&clause.event_type) && plain(&clause.topic))
+    }
+
     /// Makes the interest ready for asking it many times.
     #[must_use]
     pub fn compile(&self) -> Filter {

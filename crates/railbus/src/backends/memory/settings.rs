@@ -1,7 +1,7 @@
 //! What can be set for memory, and what it guarantees.
 
 use crate::{
-    backend::{Batch, Broadcast, Capability, Fencing, Ordering, Release, Replay},
+    backend::{Batch, Broadcast, Capability, Fencing, Keyed, Ordering, Patterns, Release, Replay},
     error::{Error, ErrorKind, Result},
     options::{Options, Setting},
 };
@@ -13,13 +13,17 @@ pub const CAPABILITY: Capability = Capability {
     broadcast: Broadcast::Inline,
     groups: true,
     ordering: Ordering::Total,
+    keyed: Keyed::Group,
     counts_attempts: true,
     fencing: Fencing::Checked,
     lease_min: Some(Duration::from_millis(100)),
+    extends: true,
     lease_max: None,
     delay_max: Some(Duration::MAX),
     publish_delay_max: Some(Duration::MAX),
     delay_step: Duration::from_millis(1),
+    dedup: None,
+    patterns: Patterns::Store,
     replay: Replay::None,
     dead_letters: true,
     keeps_finished: true,
@@ -30,6 +34,7 @@ pub const CAPABILITY: Capability = Capability {
     journal: false,
     durable: false,
     payload_max: usize::MAX,
+    metadata_max: usize::MAX,
     batch_max: usize::MAX,
 };
 

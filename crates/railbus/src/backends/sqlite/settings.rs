@@ -1,7 +1,7 @@
 //! What can be set for a store, and what it guarantees.
 
 use crate::{
-    backend::{Batch, Broadcast, Capability, Fencing, Ordering, Release, Replay},
+    backend::{Batch, Broadcast, Capability, Fencing, Keyed, Ordering, Patterns, Release, Replay},
     error::{Error, ErrorKind, Result},
     options::{Options, Setting, redact},
 };
@@ -16,13 +16,17 @@ pub const CAPABILITY: Capability = Capability {
     broadcast: Broadcast::Live,
     groups: true,
     ordering: Ordering::Total,
+    keyed: Keyed::Group,
     counts_attempts: true,
     fencing: Fencing::Checked,
     lease_min: Some(Duration::from_millis(100)),
+    extends: true,
     lease_max: None,
     delay_max: Some(Duration::MAX),
     publish_delay_max: Some(Duration::MAX),
     delay_step: Duration::from_millis(1),
+    dedup: None,
+    patterns: Patterns::Store,
     replay: Replay::Time,
     dead_letters: true,
     keeps_finished: true,
@@ -33,6 +37,7 @@ pub const CAPABILITY: Capability = Capability {
     journal: true,
     durable: true,
     payload_max: 16 << 20,
+    metadata_max: usize::MAX,
     batch_max: 10_000,
 };
 
