@@ -75,11 +75,11 @@ async fn one_member_of_a_group_answers_on_another_bus() {
             let reply = bus.request(Event::new("ask"), LONG).await.unwrap();
             assert!(["one", "two"].contains(&&*reply.payload::<String>().unwrap()));
         }
-        let answered: u64 = members.iter().map(|m| m.bus().counters().succeeded.get()).sum();
-        assert_eq!(answered, 10, "{}", place.url);
-        for member in members {
+        for member in &members {
             member.stop().await.unwrap();
         }
+        let answered: u64 = members.iter().map(|m| m.bus().counters().succeeded.get()).sum();
+        assert_eq!(answered, 10, "{}", place.url);
         bus.close().await.unwrap();
     }
 }
@@ -117,8 +117,6 @@ async fn many_requests_at_once_each_get_their_own_reply() {
         for (n, asking) in (0..200).map(|n| (n, ask(n))).collect::<Vec<_>>() {
             assert_eq!(asking.await.unwrap().unwrap().payload::<u32>().unwrap(), n * 2);
         }
-        // One topic a bus, one subscription on it.
-        assert!(format!("{bus:?}").contains("Open"), "{}", place.url);
         bus.close().await.unwrap();
     }
 }
@@ -133,15 +131,9 @@ async fn a_handler_may_ask_and_its_reply_may_depend_on_the_answer() {
             assert_eq!(inner.correlation_id(), context.correlation_id());
             Ok::<_, Error>(Reply::of(inner.payload::<u32>()? * 10))
         };
-        match place.url.starts_with("memory") {
-            true => bus.on("outer").run(outer).await.unwrap(),
-            // A broadcast would wait for itself: the inner request comes behind it.
-            false => bus.on("outer").run(outer).await.unwrap(),
-        };
-        if place.url.starts_with("memory") {
-            let reply = bus.request(("outer", 1), LONG).await.unwrap();
-            assert_eq!(reply.payload::<u32>().unwrap(), 20, "{}", place.url);
-        }
+        bus.on("outer").run(outer).await.unwrap();
+        let reply = bus.request(("outer", 1), LONG).await.unwrap();
+        assert_eq!(reply.payload::<u32>().unwrap(), 20, "{}", place.url);
         bus.close().await.unwrap();
     }
 }
@@ -311,7 +303,7 @@ async fn a_reply_that_can_not_be_published_is_the_handlers_failure() {
     };
     let twice = Retry::attempts(2).backoff_factor(SHORT);
     other.on("ask").group("g").retry(twice).run(ask.clone()).await.unwrap();
-    // The second try answers.
+    // Each try fails, for want of a reply.
     let asked = bus.request(Event::new("ask"), Duration::from_millis(200)).await;
     assert_eq!(asked.unwrap_err().kind(), ErrorKind::Timeout);
     other.idle().await.unwrap();
