@@ -9,15 +9,12 @@ pub mod memory;
 mod record;
 #[cfg(feature = "postgres")]
 pub mod postgres;
-<<<<<<< HEAD
 #[cfg(feature = "postgres")]
 pub mod postgres_queue;
-=======
 #[cfg(feature = "redis")]
 pub mod redis;
 #[cfg(feature = "redis")]
 pub mod redis_streams;
->>>>>>> wip-redis
 #[cfg(feature = "sqlite")]
 pub mod sqlite;
 
@@ -107,7 +104,6 @@ pub const TABLE: &[Row] = &[
         look: sqlite::look,
         open: |options| Box::pin(sqlite::open(options)),
     },
-<<<<<<< HEAD
     #[cfg(feature = "postgres")]
     Row {
         scheme: "postgres-queue",
@@ -117,7 +113,7 @@ pub const TABLE: &[Row] = &[
         check: postgres_queue::check,
         look: postgres_queue::look,
         open: |options| Box::pin(postgres_queue::open(options)),
-=======
+    },
     #[cfg(feature = "redis")]
     Row {
         scheme: "redis",
@@ -137,7 +133,6 @@ pub const TABLE: &[Row] = &[
         check: redis_streams::check,
         look: redis_streams::look,
         open: |options| Box::pin(redis_streams::open(options)),
->>>>>>> wip-redis
     },
 ];
 
@@ -173,11 +168,8 @@ fn absent(name: &str) -> Error {
         let why = format!("the backend `{name}` is not in this build");
         let hint = match name {
             "sqlite" => "build railbus with the feature `sqlite`",
-<<<<<<< HEAD
             "redis" | "redis-streams" => "build railbus with the feature `redis`",
-=======
-            "postgres" => "build railbus with the feature `postgres`",
->>>>>>> main
+            "postgres" | "postgres-queue" => "build railbus with the feature `postgres`",
             _ => "this version does not have it yet",
         };
         let hint = format!("{hint}; this build has: {known}");

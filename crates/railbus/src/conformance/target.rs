@@ -78,17 +78,16 @@ impl Target {
                 Box::pin(super::poison::write_row(Arc::clone(&path), topic, bytes))
             }));
         }
-<<<<<<< HEAD
         #[cfg(feature = "postgres")]
         if options.backend() == "postgres-queue" {
             return Ok(target.inject(move |topic, bytes| {
                 Box::pin(backends::postgres_queue::inject(options.clone(), topic, bytes))
-=======
+            }));
+        }
         #[cfg(feature = "redis")]
         if options.backend() == "redis-streams" {
             return Ok(target.inject(move |topic, bytes| {
                 Box::pin(backends::redis_streams::write_entry(options.clone(), topic, bytes))
->>>>>>> wip-redis
             }));
         }
         drop(options);
