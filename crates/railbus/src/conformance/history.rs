@@ -4,7 +4,7 @@ use crate::backend::{Receipt, Verdict};
 use std::{
     sync::{
         Arc, Mutex, MutexGuard, PoisonError,
-        atomic::{AtomicU64, Ordering::Relaxed},
+        atomic::{AtomicBool, AtomicU64, Ordering::Relaxed},
     },
     time::{Duration, Instant},
 };
@@ -16,6 +16,8 @@ pub(super) struct History {
     records: Arc<Mutex<Vec<Record>>>,
     // The longest that a call took or this process stood still, in microseconds.
     slowest: Arc<AtomicU64>,
+    // Whether what was done may not have been told: connections are cut on purpose.
+    faulty: Arc<AtomicBool>,
 }
 
 /// One thing that happened, between two times since the case began.
@@ -32,6 +34,8 @@ pub(super) struct Record {
 pub(super) enum What {
     /// An event was confirmed to its publisher; the index is its place in the call's batch.
     Published { event: String, publisher: u64, index: usize },
+    /// An event was not confirmed, and may have been stored all the same.
+    Doubtful { event: String },
     /// A member's source gave an event.
     Delivered(Delivered),
     /// A settlement was confirmed.
@@ -55,7 +59,12 @@ pub(super) struct Delivered {
 
 impl History {
     pub(super) fn new() -> Self {
-        Self { began: Instant::now(), records: Arc::default(), slowest: Arc::default() }
+        Self {
+            began: Instant::now(),
+            records: Arc::default(),
+            slowest: Arc::default(),
+            faulty: Arc::default(),
+        }
     }
 
     /// Returns the time since the case began.
@@ -81,9 +90,24 @@ impl History {
         Duration::from_micros(self.slowest.load(Relaxed))
     }
 
+    /// Says that connections are cut from now on: what came of a call may not be known to its caller.
+    pub(super) fn expect_faults(&self) {
+        self.faulty.store(true, Relaxed);
+    }
+
+    pub(super) fn is_faulty(&self) -> bool {
+        self.faulty.load(Relaxed)
+    }
+
     /// Returns everything so far, in the order of the ends.
     pub(super) fn records(&self) -> Vec<Record> {
         self.lock().clone()
+    }
+
+    /// Adds a record as it is.
+    #[cfg(test)]
+    pub(super) fn put(&self, record: Record) {
+        self.lock().push(record);
     }
 
     fn lock(&self) -> MutexGuard<'_, Vec<Record>> {

@@ -51,11 +51,13 @@ impl Backend for Recorded {
         let begun = self.history.now();
         let results = self.inner.publish(batch).await;
         self.history.took(self.history.now().saturating_sub(begun));
-        let confirmed = batch.iter().enumerate().zip(&results).filter(|(_, r)| r.is_ok());
-        let published = confirmed.map(|((index, outgoing), _)| What::Published {
-            event: outgoing.event.id().into(),
-            publisher: self.number,
-            index,
+        let each = batch.iter().enumerate().zip(&results);
+        let published = each.map(|((index, outgoing), result)| {
+            let event = outgoing.event.id().into();
+            match result {
+                Ok(()) => What::Published { event, publisher: self.number, index },
+                Err(_) => What::Doubtful { event },
+            }
         });
         self.history.note(begun, published);
         results
