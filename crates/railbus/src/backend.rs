@@ -7,14 +7,15 @@ use tokio::time::{sleep, timeout};
 
 pub use crate::{
     accounts::{Accounts, Advance, Position, RunMark, Tally},
-    capability::{Batch, Broadcast, Capability, Fencing, Ordering, Patterns, Release, Replay},
+    capability::{Batch, Broadcast, Capability, Fencing, Keyed, Ordering, Patterns, Release, Replay},
     journal::{
         Begun, Journal, Journaled, NewRun, Record, RecordStatus, Recorded, RunEnd, RunError,
         RunFilter, RunInfo, RunLease, RunState, Told, Went,
     },
     keeper::{GroupInfo, HISTORY_MAX, Keeper, Letter, LetterFilter, LetterId},
     transfer::{
-        Leased, Outgoing, Receipt, Settle, SharedFilter, Start, Subscribe, Undecodable, Verdict,
+        Leased, Order, Outgoing, Receipt, Settle, SharedFilter, Start, Subscribe, Undecodable,
+        Verdict,
     },
 };
 

@@ -9,14 +9,14 @@ use std::time::Duration;
 /// ```
 /// use railbus::{
 ///     Bus,
-///     backend::{Batch, Broadcast, Capability, Fencing, Ordering, Patterns, Release, Replay},
+///     backend::{Batch, Broadcast, Capability, Fencing, Keyed, Ordering, Patterns, Release, Replay},
 /// };
 ///
 /// // What a bus can rely on:
 /// let bus = Bus::new();
 /// let memory: &Capability = bus.capability();
 /// assert_eq!((memory.broadcast, memory.ordering), (Broadcast::Inline, Ordering::Total));
-/// assert!(memory.groups && !memory.durable);
+/// assert!(memory.groups && memory.keyed == Keyed::Group && !memory.durable);
 ///
 /// // What a backend of one's own says of itself:
 /// const QUEUE: Capability = {
@@ -44,6 +44,8 @@ pub struct Capability {
     pub groups: bool,
     /// The order in which a group gets events for the first time.
     pub ordering: Ordering,
+    /// Over whom a group's events of one key are kept in order, where the group asks for it.
+    pub keyed: Keyed,
     /// Whether deliveries are counted across members and crashes.
     pub counts_attempts: bool,
     /// How a settlement of a lost lease is recognised.
@@ -100,6 +102,7 @@ impl Capability {
             broadcast: Broadcast::Inline,
             groups: false,
             ordering: Ordering::Total,
+            keyed: Keyed::None,
             counts_attempts: false,
             fencing: Fencing::None,
             lease_min: None,
@@ -161,6 +164,17 @@ pub enum Ordering {
     PerPublisher,
     /// As confirmed, over all publishers.
     Total,
+}
+
+/// Over whom events of one key are kept in order: the next one is delivered when the one before is
+/// settled, however often that one fails.
+#[non_exhaustive]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Keyed {
+    /// Nobody: a group that asks for it is refused.
+    None,
+    /// All members of the group, in whichever process they are.
+    Group,
 }
 
 /// How it is noticed that a lease was lost to another member.

@@ -1,9 +1,10 @@
 //! CloudEvents 1.0: how an event is written on every wire and in every store.
 //!
 //! Source: CloudEvents specification 1.0.2, JSON event format 1.0.2, section 3 (structured mode).
-//! Railbus's extension attributes are `topic`, `correlationid`, `causationid` and `metadata`: one JSON
-//! map as a string, since an attribute's name may hold only lower-case letters and digits and its
-//! value no object.
+//! The key is the extension attribute `partitionkey`, as in the specification's partitioning
+//! extension. Railbus's own are `topic`, `correlationid`, `causationid` and `metadata`: one JSON map as
+//! a string, since an attribute's name may hold only lower-case letters and digits and its value no
+//! object.
 
 use crate::{
     error::{Error, ErrorKind, Result},
@@ -33,6 +34,8 @@ struct Wire<'a> {
     correlationid: Option<Cow<'a, str>>,
     #[serde(default, skip_serializing_if = "Option::is_none", borrow)]
     causationid: Option<Cow<'a, str>>,
+    #[serde(default, skip_serializing_if = "Option::is_none", borrow)]
+    partitionkey: Option<Cow<'a, str>>,
     #[serde(default, skip_serializing_if = "Option::is_none", borrow)]
     dataschema: Option<Cow<'a, str>>,
     #[serde(default, skip_serializing_if = "Option::is_none", borrow)]
@@ -80,6 +83,7 @@ pub fn encode(event: &Event) -> Result<Vec<u8>> {
         topic: (!own_topic).then(|| event.topic().into()),
         correlationid: (!own_correlation).then(|| event.correlation_id().into()),
         causationid: event.causation_id().map(Into::into),
+        partitionkey: event.key().map(Into::into),
         dataschema: event.schema().map(Into::into),
         metadata: match event.metadata() {
             none if none.is_empty() => None,
@@ -127,6 +131,9 @@ pub fn decode(bytes: &Bytes) -> Result<Event> {
     if let Some(id) = wire.causationid {
         builder = builder.causation(id);
     }
+    if let Some(key) = wire.partitionkey.filter(|key| !key.is_empty()) {
+        builder = builder.key(key);
+    }
     if let Some(schema) = wire.dataschema {
         builder = builder.schema(schema);
     }
@@ -147,6 +154,14 @@ pub fn decode(bytes: &Bytes) -> Result<Event> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_key_travels_as_the_partition_key_of_cloudevents() {
+        let sent = Event::new("a").key("order 7").payload(0);
+        let text = encode(&sent).unwrap();
+        assert!(String::from_utf8_lossy(&text).contains(r#""partitionkey":"order 7""#));
+        assert_eq!(decode(&text.into()).unwrap(), sent);
+    }
 
     #[test]
     fn a_source_called_railbus_is_kept_and_no_source_stays_none() {

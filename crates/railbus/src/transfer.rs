@@ -54,6 +54,48 @@ pub struct Subscribe {
     pub start: Start,
     /// How long an event is this member's before it is given to another.
     pub lease: Duration,
+    /// Which events may be leased at the same time.
+    pub order: Order,
+}
+
+/// Which events of a group may be leased at the same time.
+///
+/// # Examples
+/// ```
+/// use railbus::{Event, backend::{Backend, Order, Subscribe}};
+/// use railbus::{backends::memory::Memory, predicate::Interest};
+/// use std::time::Duration;
+///
+/// # tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap().block_on(async {
+/// let memory = Memory::default();
+/// let source = memory.subscribe(Subscribe {
+///     group: Some("billing".into()),
+///     interest: Interest::all(),
+///     start: Default::default(),
+///     lease: Duration::from_secs(30),
+///     order: Order::ByKey,
+/// }).await?;
+/// for id in ["e-1", "e-2"] {
+///     let event = Event::new("order.placed").id(id).key("order-7").payload(1);
+///     memory.publish(&[event.into()]).await;
+/// }
+/// assert_eq!(source.fetch(10).await?.len(), 1, "the second is held by the first");
+/// # Ok::<(), railbus::Error>(()) }).unwrap();
+/// ```
+#[non_exhaustive]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Order {
+    /// Any.
+    #[default]
+    Any,
+    /// One of each key, whoever leases it: the earliest that the group has not settled. One that
+    /// comes again holds its key until it is settled; one that was published with a delay holds it
+    /// once it is first leased. Events without a key are not held.
+    ///
+    /// A group that was asked for it stays so until it is pruned, so that a member that doesn't
+    /// ask, such as an older version of the program, does not break the order of the others. Asked
+    /// only where [`Capability::keyed`](crate::capability::Capability::keyed) says so.
+    ByKey,
 }
 
 /// Where a new group starts.
@@ -76,7 +118,7 @@ pub enum Start {
 /// use railbus::{
 ///     ErrorKind, Event,
 ///     backend::{
-///         Backend, Leased, Receipt, Settle, SharedFilter, Start, Subscribe, Undecodable, Verdict,
+///         Backend, Leased, Order, Receipt, Settle, SharedFilter, Start, Subscribe, Undecodable, Verdict,
 ///     },
 ///     backends::memory::Memory, predicate::Interest,
 /// };
@@ -89,6 +131,7 @@ pub enum Start {
 ///     interest: Interest::all(),
 ///     start: Start::default(),
 ///     lease: Duration::from_secs(30),
+///     order: Order::Any,
 /// }).await?;
 /// memory.publish(&[Event::new("order.placed").payload(7).into()]).await;
 ///

@@ -39,7 +39,8 @@ fn interest(types: &str) -> Interest {
 
 async fn join(backend: &Arc<dyn Backend>, types: &str, lease: Duration) -> Arc<dyn Source> {
     let (group, start) = (Some("g".into()), Start::Oldest);
-    let request = Subscribe { group, interest: interest(types), start, lease };
+    let request =
+        Subscribe { group, interest: interest(types), start, lease, order: Default::default() };
     backend.subscribe(request).await.unwrap()
 }
 
@@ -166,7 +167,8 @@ async fn an_event_goes_to_all_groups_that_want_it_or_to_none() {
     for (group, types) in [("one", "a"), ("both", "[ab]")] {
         let (group, start) = (Some(group.into()), Start::Oldest);
         let lease = Duration::from_secs(60);
-        let request = Subscribe { group, interest: interest(types), start, lease };
+        let request =
+            Subscribe { group, interest: interest(types), start, lease, order: Default::default() };
         sources.push(backend.subscribe(request).await.unwrap());
     }
     let fill: Vec<_> = (0..10_000).map(|_| Event::new("b").payload(()).into()).collect();

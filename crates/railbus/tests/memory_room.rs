@@ -24,7 +24,10 @@ const LONG: Duration = Duration::from_secs(60);
 async fn join(backend: &dyn Backend, types: &str) -> Arc<dyn Source> {
     let (group, start) = (Some("g".into()), Start::Oldest);
     let interest = event_type(types).interest();
-    backend.subscribe(Subscribe { group, interest, start, lease: LONG }).await.unwrap()
+    backend
+        .subscribe(Subscribe { group, interest, start, lease: LONG, order: Default::default() })
+        .await
+        .unwrap()
 }
 
 async fn publish(backend: &dyn Backend, event: Event) -> railbus::Result<()> {
@@ -67,7 +70,7 @@ async fn who_waits_behind_those_for_a_full_group_goes_on_if_its_own_has_room() {
     for types in ["a", "b"] {
         let interest = event_type(types).interest();
         let (group, start) = (Some(types.to_owned()), Start::Oldest);
-        let request = Subscribe { group, interest, start, lease: LONG };
+        let request = Subscribe { group, interest, start, lease: LONG, order: Default::default() };
         sources.push(backend.subscribe(request).await.unwrap());
         publish(&*backend, Event::new(types).payload(0)).await.unwrap();
     }
@@ -135,7 +138,10 @@ async fn a_lease_that_ran_out_tells_who_waits_for_its_room_in_vain() {
     let join = async |types: &str| {
         let (group, start) = (Some("g".into()), Start::Oldest);
         let (interest, lease) = (event_type(types).interest(), Duration::from_millis(50));
-        backend.subscribe(Subscribe { group, interest, start, lease }).await.unwrap()
+        backend
+            .subscribe(Subscribe { group, interest, start, lease, order: Default::default() })
+            .await
+            .unwrap()
     };
     let (a, b) = (join("a").await, join("b").await);
     publish(&*backend, Event::new("a").payload(0)).await.unwrap();

@@ -200,6 +200,7 @@ async fn a_stale_receipt_is_refused_and_a_new_one_counts_on() {
         interest: Interest::all(),
         start: Start::Oldest,
         lease: Duration::from_millis(100),
+        order: Default::default(),
     };
     let source = backend.subscribe(request).await.unwrap();
     let first = source.fetch(10).await.unwrap().remove(0);
@@ -354,6 +355,7 @@ async fn an_event_whose_member_dies_each_time_is_a_dead_letter_of_its_tries() {
         interest: Interest::all(),
         start: Start::Oldest,
         lease: Duration::from_millis(100),
+        order: Default::default(),
     };
     // A member that takes it twice and says nothing, as if it had died.
     let source = backend.subscribe(request).await.unwrap();

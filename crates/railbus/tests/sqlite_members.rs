@@ -91,6 +91,7 @@ async fn a_replay_opens_what_was_settled_skips_nothing_and_keeps_its_fences() {
         interest: Interest::all(),
         start: Start::Oldest,
         lease: Duration::from_secs(30),
+        order: Default::default(),
     };
     let source = backend.subscribe(request).await.unwrap();
     let two = source.fetch(2).await.unwrap();

@@ -3,7 +3,7 @@
 use super::OK;
 use crate::output;
 use railbus::{
-    backend::{Batch, Broadcast, Capability, Fencing, Ordering, Patterns, Release, Replay},
+    backend::{Batch, Broadcast, Capability, Fencing, Keyed, Ordering, Patterns, Release, Replay},
     backends::{Row, TABLE},
     error::Result,
 };
@@ -54,6 +54,7 @@ fn facts(row: &Row) -> Vec<Fact> {
         ("broadcast", "broadcast", broadcast(c.broadcast).into()),
         ("groups", "groups", c.groups.into()),
         ("ordering", "order", ordering(c.ordering).into()),
+        ("keyed", "order by key", keyed(c.keyed).into()),
         ("delay", "delay of a publish", longest(c.publish_delay_max)),
         ("retry_delay", "delay of a retry", longest(c.delay_max)),
         ("lease_min_seconds", "shortest lease", shortest(c.lease_min)),
@@ -119,6 +120,14 @@ fn ordering(ordering: Ordering) -> &'static str {
         Ordering::PerKey => "by key",
         Ordering::PerPublisher => "by publisher",
         Ordering::Total => "total",
+        _ => OTHER,
+    }
+}
+
+fn keyed(keyed: Keyed) -> &'static str {
+    match keyed {
+        Keyed::None => "no",
+        Keyed::Group => "over all members",
         _ => OTHER,
     }
 }

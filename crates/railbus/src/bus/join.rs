@@ -6,7 +6,7 @@ use super::{
     table::Phase,
 };
 use crate::{
-    backend::{Source, Start, Subscribe},
+    backend::{Order, Source, Start, Subscribe},
     consumer::{Group, Start as GroupStart},
     delivery::FailurePolicy,
     error::{Error, ErrorKind, Result},
@@ -50,6 +50,7 @@ impl Bus {
             interest: interest.clone(),
             start: terms.start,
             lease: terms.lease,
+            order: terms.order,
         };
         let source = self.0.backend.subscribe(request).await?;
         let before = members.groups.get(name).map(|member| &*member.group);
@@ -119,6 +120,7 @@ impl Bus {
             interest: Interest::all(),
             start: Start::Newest,
             lease: LEASE,
+            order: Order::Any,
         };
         let source = self.0.backend.subscribe(request).await?;
         members.listening = Some(Arc::clone(&source));

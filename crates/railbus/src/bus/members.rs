@@ -1,7 +1,7 @@
 //! The memberships of a bus: its groups, and its ear for broadcasts.
 
 use crate::{
-    backend::{Source, Start},
+    backend::{Order, Source, Start},
     consumer::Group,
     error::Error,
     predicate::Interest,
@@ -31,6 +31,8 @@ pub(super) struct Terms {
     /// The smallest limit among them: an event may be several subscriptions' at once.
     pub(super) limit: Option<usize>,
     pub(super) start: Start,
+    /// By key if one of them asks for it.
+    pub(super) order: Order,
 }
 
 impl Terms {
@@ -39,7 +41,8 @@ impl Terms {
             (Some(a), Some(b)) => Some(a.min(b)),
             (a, b) => a.or(b),
         };
-        Self { lease: self.lease.max(other.lease), limit, start: self.start }
+        let order = if other.order == Order::Any { self.order } else { other.order };
+        Self { lease: self.lease.max(other.lease), limit, start: self.start, order }
     }
 }
 

@@ -23,6 +23,7 @@ mod schedule;
 mod idle;
 mod subscription;
 mod subscribe;
+mod allowed;
 #[cfg(all(test, railbus_loom))]
 mod interleavings;
 

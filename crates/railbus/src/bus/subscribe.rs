@@ -1,14 +1,8 @@
 //! Subscribing: what, then how, then who runs.
 
-use super::{
-    join::LEASE,
-    members::Terms,
-    open::{Bus, able},
-    subscription::Subscription,
-    table::Refusal,
-};
+use super::{join::LEASE, members::Terms, open::Bus, subscription::Subscription, table::Refusal};
 use crate::{
-    backend::{Broadcast, Capability, Patterns, Replay, Start},
+    backend::{Broadcast, Order, Start},
     consumer::Entry,
     delivery::{Class, FailurePolicy, Then},
     error::{Error, ErrorKind, Result},
@@ -41,6 +35,7 @@ impl Bus {
             lease: LEASE,
             limit: None,
             start: None,
+            order: Order::Any,
             manual: false,
             layers: Vec::new(),
         }
@@ -107,18 +102,19 @@ impl Bus {
 /// ```
 #[must_use = "a subscription in the making does nothing without a handler"]
 pub struct On {
-    bus: Bus,
-    predicate: Predicate,
-    group: Option<String>,
+    pub(super) bus: Bus,
+    pub(super) predicate: Predicate,
+    pub(super) group: Option<String>,
     name: Option<String>,
     priority: i32,
     retry: Option<Retry>,
-    then: Option<Then>,
+    pub(super) then: Option<Then>,
     classify: Option<fn(&(dyn std::error::Error + 'static)) -> Class>,
-    lease: Duration,
-    limit: Option<usize>,
-    start: Option<Start>,
-    manual: bool,
+    pub(super) lease: Duration,
+    pub(super) limit: Option<usize>,
+    pub(super) start: Option<Start>,
+    pub(super) order: Order,
+    pub(super) manual: bool,
     layers: Vec<Arc<dyn Middleware>>,
 }
 
@@ -178,6 +174,34 @@ impl On {
     /// Sets where the group starts if it is new (default: at the oldest event retained).
     pub fn from(mut self, start: Start) -> Self {
         self.start = Some(start);
+        self
+    }
+
+    /// Lets the group handle events of one [key](crate::EventBuilder::key) one after another, over all its
+    /// members and whatever their limits, in the order they were published: one that fails holds its
+    /// key until its tries are through, and no other. Events without a key are not held.
+    ///
+    /// It is the group's: once a subscription of any member asked for it, it stays until the group
+    /// is pruned. A dead letter lets its key go on; where that must not be, say
+    /// [`Then::Stop`]. An event with a [delay](crate::EventBuilder::delay) takes its place in the order
+    /// when it is first delivered.
+    ///
+    /// # Examples
+    /// ```
+    /// use railbus::{Bus, Event, testing::Recorder};
+    ///
+    /// # tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap().block_on(async {
+    /// let (bus, recorder) = (Bus::open("memory:").await?, Recorder::new());
+    /// bus.on("stock.*").group("books").ordered_by_key().limit(8).run(recorder.clone()).await?;
+    /// for change in ["stock.added", "stock.taken", "stock.counted"] {
+    ///     bus.publish(Event::new(change).key("bolt")).await?;
+    /// }
+    /// bus.idle().await?;
+    /// assert_eq!(recorder.types(), ["stock.added", "stock.taken", "stock.counted"]);
+    /// # Ok::<(), railbus::Error>(()) }).unwrap();
+    /// ```
+    pub fn ordered_by_key(mut self) -> Self {
+        self.order = Order::ByKey;
         self
     }
 
@@ -257,13 +281,14 @@ impl Opening {
                     .hint("outcomes and dead letters are kept under the name: give it another")
             }
         })?;
-        let terms = Terms { lease: on.lease, limit: on.limit, start: on.start.unwrap_or_default() };
+        let (lease, limit, order) = (on.lease, on.limit, on.order);
+        let terms = Terms { lease, limit, start: on.start.unwrap_or_default(), order };
         Ok(Entered { subscription: Subscription { entry, bus: on.bus }, terms, kept: false })
     }
 }
 
 impl On {
-    fn policy(&self) -> FailurePolicy {
+    pub(super) fn policy(&self) -> FailurePolicy {
         let mut policy = match self.group {
             Some(_) => FailurePolicy::for_group(),
             None => FailurePolicy::for_broadcast(),
@@ -274,70 +299,6 @@ impl On {
         policy.then = self.then.unwrap_or(policy.then);
         policy.classify = self.classify.unwrap_or(policy.classify);
         policy
-    }
-
-    fn check(&self, handler: &dyn AnyHandler) -> Result<()> {
-        let capability = self.bus.capability();
-        let config = |why: &'static str, hint: &str| {
-            Err(Error::new(ErrorKind::Config, "subscribe", why).hint(hint))
-        };
-        match &self.group {
-            Some(group) if group.is_empty() || group.len() > 256 => {
-                return config("a group's name has 1 to 256 bytes", "give it another name");
-            }
-            Some(_) if !capability.groups => {
-                return Err(capability.refuse("subscribe", "has no groups", &able(|c| c.groups)));
-            }
-            None if capability.broadcast == Broadcast::None => {
-                let able = able(|c| c.broadcast == Broadcast::Live);
-                return Err(capability.refuse("subscribe", "has no broadcast", &able));
-            }
-            Some(_) if self.policy().then == Then::DeadLetter && !capability.dead_letters => {
-                let able = able(|c| c.groups && c.dead_letters);
-                let error = capability.refuse("subscribe", "keeps no dead letters", &able);
-                return Err(error.hint("say what follows instead: .then(Then::Drop)"));
-            }
-            None if self.start.is_some() => {
-                return config("only a group starts somewhere", "give the subscription a group");
-            }
-            None if self.then == Some(Then::DeadLetter) => {
-                let why = "a broadcast is not stored and has no dead letters";
-                return config(why, "give the subscription a group");
-            }
-            _ => {}
-        }
-        if handler.is_manual() && !(self.manual && self.group.is_some()) {
-            let why = "the handler takes a Lease, but the delivery is settled for it";
-            return config(why, "add .manual() to a subscription with a group");
-        }
-        if self.limit == Some(0) {
-            return config("a limit of 0 would handle nothing", "set at least 1");
-        }
-        if capability.patterns == Patterns::None && !self.predicate.interest().is_plain() {
-            let able = able(|c| c.patterns != Patterns::None);
-            return Err(capability.refuse("subscribe", "matches no patterns", &able));
-        }
-        if matches!(self.start, Some(Start::At(_))) && capability.replay != Replay::Time {
-            let able = able(|c| c.replay == Replay::Time);
-            return Err(capability.refuse("subscribe", "can't start at a time", &able));
-        }
-        if self.group.is_some() {
-            self.check_lease(capability)?;
-        }
-        self.predicate.check()
-    }
-
-    fn check_lease(&self, capability: &Capability) -> Result<()> {
-        let refuse = |what: &str, bound: Duration| {
-            let why = format!("{} has leases of {what} {bound:?}", capability.name);
-            let error = Error::new(ErrorKind::Config, "subscribe", why);
-            Err(error.with("lease", format!("{:?}", self.lease)).hint("set .lease(..) within it"))
-        };
-        match (capability.lease_min, capability.lease_max) {
-            (Some(least), _) if self.lease < least => refuse("at least", least),
-            (_, Some(most)) if self.lease > most => refuse("at most", most),
-            _ => Ok(()),
-        }
     }
 }
 

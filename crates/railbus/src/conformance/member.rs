@@ -106,6 +106,7 @@ impl Member {
                 interest: Interest(vec![clause]),
                 start: Start::Newest,
                 lease: Duration::from_millis(self.lease_ms),
+                order: Default::default(),
             })
             .await?;
         loop {

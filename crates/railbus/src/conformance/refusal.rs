@@ -35,6 +35,7 @@ pub(super) async fn no_groups(stage: &Stage) -> Checked<Finding> {
         interest: on_topic(&topic),
         start: Start::Newest,
         lease: LONG_LEASE,
+        order: Default::default(),
     };
     let asked = stage.within("a refusal", backend.subscribe(request)).await?;
     refused("a source for a group", asked.err(), |c| c.groups, &stage.capability)?;

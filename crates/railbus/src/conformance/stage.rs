@@ -173,6 +173,7 @@ impl Stage {
             interest: on_topic(topic),
             start: Start::Newest,
             lease,
+            order: Default::default(),
         };
         self.sit(backend, request, topic).await
     }

@@ -29,6 +29,7 @@ impl Scene {
             interest: Interest::all(),
             start: Start::default(),
             lease: Duration::from_secs(30),
+            order: Default::default(),
         };
         let source = block_on(memory.subscribe(request)).unwrap();
         let event = [Event::new("a").payload(0).into()];

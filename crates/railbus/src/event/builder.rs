@@ -25,13 +25,14 @@ use std::{borrow::Borrow, sync::Arc, time::Duration};
 ///     .timestamp("2026-01-01T00:00:00Z".parse().unwrap())
 ///     .correlation("c-1")
 ///     .causation("e-0")
+///     .key("order-7")
 ///     .schema("2")
 ///     .metadata("tenant", "north")
 ///     .delay(Duration::from_secs(1));
 /// let event = draft.raw_payload(RawPayload::of(7));
 /// assert_eq!((event.id(), event.source(), event.schema()), ("e-1", "web", Some("2")));
 /// assert_eq!((event.correlation_id(), event.causation_id()), ("c-1", Some("e-0")));
-/// assert_eq!(event.metadata()["tenant"], "north");
+/// assert_eq!((&*event.metadata()["tenant"], event.key()), ("north", Some("order-7")));
 /// assert_eq!(event.delay(), Some(Duration::from_secs(1)));
 /// assert_eq!(event.timestamp().to_string(), "2026-01-01T00:00:00.000000Z");
 /// assert_eq!(event.raw_payload().text().unwrap(), "7");
@@ -144,6 +145,14 @@ impl EventBuilder {
         self
     }
 
+    /// Sets what the event is about, such as an order's number: 1 to [`NAME_MAX`](crate::topic::NAME_MAX)
+    /// bytes. A group that is [`ordered_by_key`](crate::bus::On::ordered_by_key) handles events of
+    /// one key one after another (default: none, which is held up by nothing).
+    pub fn key(mut self, key: impl Into<String>) -> Self {
+        self.0.rest().key = Some(key.into());
+        self
+    }
+
     /// Sets the version or address of the payload's schema.
     pub fn schema(mut self, schema: impl Into<String>) -> Self {
         self.0.rest().schema = Some(schema.into());
@@ -208,7 +217,9 @@ fn is_valid(envelope: &Envelope) -> bool {
         Id::Text(id) => (1..=256).contains(&id.len()),
     };
     let topic = envelope.topic.as_ref().is_none_or(|topic| check_name("topic", topic).is_ok());
-    id && topic && check_name("type", &envelope.event_type).is_ok()
+    let key = envelope.rest.as_ref().and_then(|rest| rest.key.as_deref());
+    let key = key.is_none_or(|key| check_name("key", key).is_ok());
+    id && topic && key && check_name("type", &envelope.event_type).is_ok()
 }
 
 /// What can be published: an [`Event`], a reference to one, an [`EventBuilder`], or a type with

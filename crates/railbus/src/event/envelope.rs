@@ -46,6 +46,7 @@ pub(super) struct Envelope {
 pub(super) struct Rest {
     pub(super) correlation_id: Option<String>,
     pub(super) causation_id: Option<String>,
+    pub(super) key: Option<String>,
     pub(super) schema: Option<String>,
     pub(super) metadata: BTreeMap<String, String>,
     // Not part of what happened: how long the backend holds the event back.
@@ -113,6 +114,14 @@ impl Event {
         self.rest()?.causation_id.as_deref()
     }
 
+    /// Returns the key: what the event is about, such as an order's number. A group that is
+    /// [`ordered_by_key`](crate::bus::On::ordered_by_key) handles events of one key one after
+    /// another.
+    #[must_use]
+    pub fn key(&self) -> Option<&str> {
+        self.rest()?.key.as_deref()
+    }
+
     /// Returns the version or address of the payload's schema.
     #[must_use]
     pub fn schema(&self) -> Option<&str> {
@@ -157,7 +166,7 @@ impl Event {
         T::deserialize(self.0.payload.at(path)?).ok()
     }
 
-    /// Checks what a backend relies on: id, type and topic within their limits.
+    /// Checks what a backend relies on: id, type, topic and key within their limits.
     ///
     /// # Errors
     /// Returns an invalid event error that names the field.
@@ -170,6 +179,7 @@ impl Event {
     fn invalid(&self) -> Result<()> {
         check_name("type", self.event_type())?;
         check_name("topic", self.topic())?;
+        self.key().map_or(Ok(()), |key| check_name("key", key))?;
         let why = "the id must have 1 to 256 bytes";
         Err(Error::new(ErrorKind::InvalidEvent, "event", why))
     }

@@ -8,7 +8,7 @@ use std::collections::BTreeMap;
 
 impl Event {
     /// Returns the event as a JSON map: id, type, topic, source, payload, timestamp, then what is
-    /// present of correlation_id, causation_id, schema and metadata.
+    /// present of correlation_id, causation_id, key, schema and metadata.
     ///
     /// # Examples
     /// ```
@@ -44,6 +44,7 @@ impl Event {
         let present = [
             ("correlation_id", self.rest().and_then(|r| r.correlation_id.as_deref())),
             ("causation_id", self.causation_id()),
+            ("key", self.key()),
             ("schema", self.schema()),
         ];
         for (key, value) in present {
@@ -86,6 +87,7 @@ impl Event {
             timestamp: self.timestamp().to_string(),
             correlation_id: self.rest().and_then(|r| r.correlation_id.as_deref()),
             causation_id: self.causation_id(),
+            key: self.key(),
             schema: self.schema(),
             metadata: self.metadata(),
         };
@@ -109,6 +111,8 @@ struct Shown<'a> {
     correlation_id: Option<&'a str>,
     #[serde(skip_serializing_if = "Option::is_none")]
     causation_id: Option<&'a str>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    key: Option<&'a str>,
     #[serde(skip_serializing_if = "Option::is_none")]
     schema: Option<&'a str>,
     #[serde(skip_serializing_if = "BTreeMap::is_empty")]
@@ -134,6 +138,7 @@ struct Wire {
     timestamp: Option<String>,
     correlation_id: Option<String>,
     causation_id: Option<String>,
+    key: Option<String>,
     schema: Option<String>,
     #[serde(default)]
     metadata: BTreeMap<String, String>,
@@ -152,12 +157,13 @@ impl<'de> Deserialize<'de> for Event {
         if let Some(text) = wire.timestamp {
             builder = builder.timestamp(text.parse().map_err(serde::de::Error::custom)?);
         }
-        let more =
-            [&wire.correlation_id, &wire.causation_id, &wire.schema].iter().any(|x| x.is_some());
+        let more = [&wire.correlation_id, &wire.causation_id, &wire.key, &wire.schema];
+        let more = more.iter().any(|text| text.is_some());
         if more || !wire.metadata.is_empty() {
             let rest = builder.0.rest();
             rest.correlation_id = wire.correlation_id;
             rest.causation_id = wire.causation_id;
+            rest.key = wire.key;
             rest.schema = wire.schema;
             rest.metadata = wire.metadata;
         }

@@ -34,6 +34,7 @@ fn member(memory: &Memory) -> Arc<dyn Source> {
         interest: Interest::all(),
         start: Start::default(),
         lease: Duration::from_secs(30),
+        order: Default::default(),
     };
     block_on(memory.subscribe(request)).unwrap()
 }

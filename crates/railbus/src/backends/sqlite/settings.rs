@@ -1,7 +1,7 @@
 //! What can be set for a store, and what it guarantees.
 
 use crate::{
-    backend::{Batch, Broadcast, Capability, Fencing, Ordering, Patterns, Release, Replay},
+    backend::{Batch, Broadcast, Capability, Fencing, Keyed, Ordering, Patterns, Release, Replay},
     error::{Error, ErrorKind, Result},
     options::{Options, Setting, redact},
 };
@@ -16,6 +16,7 @@ pub const CAPABILITY: Capability = Capability {
     broadcast: Broadcast::Live,
     groups: true,
     ordering: Ordering::Total,
+    keyed: Keyed::Group,
     counts_attempts: true,
     fencing: Fencing::Checked,
     lease_min: Some(Duration::from_millis(100)),

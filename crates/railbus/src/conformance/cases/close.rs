@@ -84,8 +84,13 @@ async fn of_backend(stage: &Stage) -> Checked {
         closed("publish", result)?;
     }
     let group = stage.capability.groups.then(|| stage.group("backend"));
-    let request =
-        Subscribe { group, interest: on_topic(&topic), start: Start::Newest, lease: LONG_LEASE };
+    let request = Subscribe {
+        group,
+        interest: on_topic(&topic),
+        start: Start::Newest,
+        lease: LONG_LEASE,
+        order: Default::default(),
+    };
     closed("subscribe", stage.within("subscribe", backend.subscribe(request)).await?)?;
     closed("ping", stage.within("ping", backend.ping()).await?)?;
     if let Some(keeper) = backend.keeper() {

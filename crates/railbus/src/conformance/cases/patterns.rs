@@ -195,6 +195,7 @@ async fn shared(stage: &Stage, patterns: &BTreeSet<&str>) -> Checked {
                 interest: Interest(vec![clause, ending.clone()]),
                 start: Start::Newest,
                 lease: LONG_LEASE,
+                order: Default::default(),
             };
             seats.push((*text, stage.sit(&far, request, end.topic()).await?));
         }

@@ -43,6 +43,7 @@ pub(super) async fn publish_subscribe(stage: &Stage) -> Checked<Finding> {
             interest: on_topic(&topic),
             start: Start::Oldest,
             lease: LONG_LEASE,
+            order: Default::default(),
         };
         let late = stage.sit(&far, request, &topic).await?;
         arrives(&late, &events).await.map_err(|b| b.within("a group that came late"))?;

@@ -130,6 +130,7 @@ async fn apart(stage: &Stage, topics: &[String], count: usize) -> Checked {
             interest: on_topic(topic),
             start: Start::Newest,
             lease: LONG_LEASE,
+            order: Default::default(),
         };
         seats.push((stage.sit(&backend, request, topic).await?, topic));
     }

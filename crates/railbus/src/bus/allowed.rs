@@ -1,0 +1,95 @@
+//! What a subscription asks for, held against what its backend can do.
+
+use super::{open::able, subscribe::On};
+use crate::{
+    backend::{Broadcast, Capability, Keyed, Order, Patterns, Replay, Start},
+    delivery::Then,
+    error::{Error, ErrorKind, Result},
+    handler::AnyHandler,
+};
+use std::time::Duration;
+
+impl On {
+    /// Refuses what can't be, before anything is opened.
+    pub(super) fn check(&self, handler: &dyn AnyHandler) -> Result<()> {
+        let capability = self.bus.capability();
+        let config = |why: &'static str, hint: &str| {
+            Err(Error::new(ErrorKind::Config, "subscribe", why).hint(hint))
+        };
+        match &self.group {
+            Some(group) if group.is_empty() || group.len() > 256 => {
+                return config("a group's name has 1 to 256 bytes", "give it another name");
+            }
+            Some(_) if !capability.groups => {
+                return Err(capability.refuse("subscribe", "has no groups", &able(|c| c.groups)));
+            }
+            None if capability.broadcast == Broadcast::None => {
+                let able = able(|c| c.broadcast == Broadcast::Live);
+                return Err(capability.refuse("subscribe", "has no broadcast", &able));
+            }
+            Some(_) if self.policy().then == Then::DeadLetter && !capability.dead_letters => {
+                let able = able(|c| c.groups && c.dead_letters);
+                let error = capability.refuse("subscribe", "keeps no dead letters", &able);
+                return Err(error.hint("say what follows instead: .then(Then::Drop)"));
+            }
+            None if self.start.is_some() => {
+                return config("only a group starts somewhere", "give the subscription a group");
+            }
+            None if self.then == Some(Then::DeadLetter) => {
+                let why = "a broadcast is not stored and has no dead letters";
+                return config(why, "give the subscription a group");
+            }
+            _ => {}
+        }
+        if handler.is_manual() && !(self.manual && self.group.is_some()) {
+            let why = "the handler takes a Lease, but the delivery is settled for it";
+            return config(why, "add .manual() to a subscription with a group");
+        }
+        if self.limit == Some(0) {
+            return config("a limit of 0 would handle nothing", "set at least 1");
+        }
+        if capability.patterns == Patterns::None && !self.predicate.interest().is_plain() {
+            let able = able(|c| c.patterns != Patterns::None);
+            return Err(capability.refuse("subscribe", "matches no patterns", &able));
+        }
+        if matches!(self.start, Some(Start::At(_))) && capability.replay != Replay::Time {
+            let able = able(|c| c.replay == Replay::Time);
+            return Err(capability.refuse("subscribe", "can't start at a time", &able));
+        }
+        if self.order == Order::ByKey {
+            self.check_order(capability)?;
+        }
+        if self.group.is_some() {
+            self.check_lease(capability)?;
+        }
+        self.predicate.check()
+    }
+
+    fn check_order(&self, capability: &Capability) -> Result<()> {
+        if self.group.is_none() {
+            let why = "only a group is ordered by key";
+            return Err(Error::new(ErrorKind::Config, "subscribe", why)
+                .hint("give the subscription a group; broadcasts come in the order of their bus"));
+        }
+        match capability.keyed {
+            Keyed::None => {
+                let able = able(|c| c.keyed != Keyed::None);
+                Err(capability.refuse("subscribe", "keeps no order by key", &able))
+            }
+            Keyed::Group => Ok(()),
+        }
+    }
+
+    fn check_lease(&self, capability: &Capability) -> Result<()> {
+        let refuse = |what: &str, bound: Duration| {
+            let why = format!("{} has leases of {what} {bound:?}", capability.name);
+            let error = Error::new(ErrorKind::Config, "subscribe", why);
+            Err(error.with("lease", format!("{:?}", self.lease)).hint("set .lease(..) within it"))
+        };
+        match (capability.lease_min, capability.lease_max) {
+            (Some(least), _) if self.lease < least => refuse("at least", least),
+            (_, Some(most)) if self.lease > most => refuse("at most", most),
+            _ => Ok(()),
+        }
+    }
+}
