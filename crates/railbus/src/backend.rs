@@ -7,7 +7,9 @@ use tokio::time::{sleep, timeout};
 
 pub use crate::{
     accounts::{Accounts, Advance, Position, RunMark, Tally},
-    capability::{Batch, Broadcast, Capability, Fencing, Keyed, Ordering, Patterns, Release, Replay},
+    capability::{
+        Batch, Broadcast, Capability, Fencing, Keyed, Ordering, Patterns, Release, Replay,
+    },
     journal::{
         Begun, Journal, Journaled, NewRun, Record, RecordStatus, Recorded, RunEnd, RunError,
         RunFilter, RunInfo, RunLease, RunState, Told, Went,

@@ -47,18 +47,18 @@ impl Counts {
     pub const fn short() -> Self {
         Self {
             events: 50,
-            publishers: 4,
-            published: 100,
+            publishers: 5,
+            published: 200,
             members: 4,
-            subscribers: 10,
-            shared: 300,
-            topics: 10,
-            many_topics: 100,
+            subscribers: 20,
+            shared: 500,
+            topics: 20,
+            many_topics: 200,
             rounds: 3,
-            nacks: 100,
+            nacks: 200,
             kills: 2,
-            reopened: 20,
-            faulted: 300,
+            reopened: 30,
+            faulted: 800,
         }
     }
 

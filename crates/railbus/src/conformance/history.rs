@@ -33,17 +33,29 @@ pub(super) struct Record {
 #[derive(Clone, Debug)]
 pub(super) enum What {
     /// An event was confirmed to its publisher; the index is its place in the call's batch.
-    Published { event: String, publisher: u64, index: usize },
+    Published(Published),
     /// An event was not confirmed, and may have been stored all the same.
     Doubtful { event: String },
     /// A member's source gave an event.
     Delivered(Delivered),
     /// A settlement was confirmed.
     Settled { member: u64, receipt: Receipt, verdict: Verdict },
+    /// What the group had settled comes again, on purpose.
+    Anew { group: String },
     /// A fetch returned without events.
     Empty { member: u64 },
     /// A source was told to stop, or was closed.
     Stopped { member: u64 },
+}
+
+#[derive(Clone, Debug)]
+pub(super) struct Published {
+    pub(super) event: String,
+    pub(super) key: Option<String>,
+    pub(super) publisher: u64,
+    pub(super) index: usize,
+    /// Whether it was to come later.
+    pub(super) delayed: bool,
 }
 
 #[derive(Clone, Debug)]
@@ -55,6 +67,8 @@ pub(super) struct Delivered {
     pub(super) receipt: Receipt,
     pub(super) attempt: u32,
     pub(super) lease: Duration,
+    /// Whether the group keeps the order of keys.
+    pub(super) by_key: bool,
 }
 
 impl History {

@@ -2,7 +2,7 @@
 
 use super::{
     finding::{Broken, Checked, ensure},
-    history::{Delivered, History, Record, What},
+    history::{Delivered, History, Published, Record, What},
 };
 use crate::backend::{Capability, Fencing, Ordering, Receipt, Release, Verdict};
 use std::{
@@ -24,7 +24,7 @@ pub(super) fn check(history: &History, capability: &Capability) -> Checked {
             _ => None,
         })
         .collect();
-    for ((group, event), life) in &lives(records)? {
+    for ((group, _, event), life) in &lives(records)? {
         if twice.contains(event) {
             continue;
         }
@@ -38,7 +38,12 @@ pub(super) fn check(history: &History, capability: &Capability) -> Checked {
     }
     stopped_sources_are_silent(records)?;
     // What a cut connection took with it comes again, out of its order.
-    if faulty { Ok(()) } else { in_order(records, capability.ordering) }
+    if faulty {
+        return Ok(());
+    }
+    let published = published(records);
+    in_order(records, &published, capability.ordering)?;
+    keys_in_order(records, &published)
 }
 
 /// The deliveries of one event to one group, in order, each with what became of it.
@@ -51,15 +56,22 @@ struct Turn<'a> {
     settled: Vec<(Duration, Duration, &'a Verdict)>,
 }
 
-fn lives(records: &[Record]) -> Checked<BTreeMap<(&str, &str), Life<'_>>> {
-    let mut lives: BTreeMap<(&str, &str), Life<'_>> = BTreeMap::new();
-    let mut places: HashMap<(u64, &Receipt), (&str, &str, usize)> = HashMap::new();
+/// Which life: the group, how often its past has come again, and the event.
+type Who<'a> = (&'a str, usize, &'a str);
+
+fn lives(records: &[Record]) -> Checked<BTreeMap<Who<'_>, Life<'_>>> {
+    let mut lives: BTreeMap<Who<'_>, Life<'_>> = BTreeMap::new();
+    let mut places: HashMap<(u64, &Receipt), (Who<'_>, usize)> = HashMap::new();
+    let mut anew: HashMap<&str, usize> = HashMap::new();
     for Record { begun, ended, what } in records {
         match what {
+            What::Anew { group } => *anew.entry(group).or_default() += 1,
             What::Delivered(delivered) => {
                 let Some(group) = delivered.group.as_deref() else { continue };
-                let life = lives.entry((group, &delivered.event)).or_default();
-                let place = (group, delivered.event.as_str(), life.len());
+                let age = anew.get(group).copied().unwrap_or_default();
+                let who = (group, age, delivered.event.as_str());
+                let life = lives.entry(who).or_default();
+                let place = (who, life.len());
                 let before = places.insert((delivered.member, &delivered.receipt), place);
                 ensure(before.is_none(), || {
                     format!("two deliveries of {} have the same receipt", delivered.event)
@@ -67,8 +79,8 @@ fn lives(records: &[Record]) -> Checked<BTreeMap<(&str, &str), Life<'_>>> {
                 life.push(Turn { begun: *begun, ended: *ended, delivered, settled: Vec::new() });
             }
             What::Settled { member, receipt, verdict } => {
-                let Some((group, event, turn)) = places.get(&(*member, receipt)) else { continue };
-                let turn = lives.get_mut(&(*group, *event)).and_then(|life| life.get_mut(*turn));
+                let Some((who, turn)) = places.get(&(*member, receipt)) else { continue };
+                let turn = lives.get_mut(who).and_then(|life| life.get_mut(*turn));
                 turn.into_iter().for_each(|t| t.settled.push((*begun, *ended, verdict)));
             }
             _ => {}
@@ -183,6 +195,7 @@ fn stopped_sources_are_silent(records: &[Record]) -> Checked {
 #[derive(Clone, Copy)]
 struct Place<'a> {
     event: &'a str,
+    key: Option<&'a str>,
     publisher: u64,
     begun: Duration,
     ended: Duration,
@@ -198,17 +211,28 @@ impl Place<'_> {
     }
 }
 
-/// Looks at first deliveries, member by member: what two members have at the same moment has no
-/// order.
-fn in_order(records: &[Record], claimed: Ordering) -> Checked {
+/// Returns where each event stands that was not to come later.
+fn published(records: &[Record]) -> HashMap<&str, Place<'_>> {
     let mut published: HashMap<&str, Place<'_>> = HashMap::new();
     for Record { begun, ended, what } in records {
-        if let What::Published { event, publisher, index } = what {
-            let (publisher, index) = (*publisher, *index);
-            let place = Place { event, publisher, begun: *begun, ended: *ended, index };
-            published.insert(event, place);
-        }
+        let What::Published(Published { event, key, publisher, index, delayed: false }) = what
+        else {
+            continue;
+        };
+        let (publisher, index, key) = (*publisher, *index, key.as_deref());
+        let place = Place { event, key, publisher, begun: *begun, ended: *ended, index };
+        published.insert(event, place);
     }
+    published
+}
+
+/// Looks at first deliveries, member by member: what two members have at the same moment has no
+/// order.
+fn in_order(
+    records: &[Record],
+    published: &HashMap<&str, Place<'_>>,
+    claimed: Ordering,
+) -> Checked {
     let mut seen = HashSet::new();
     // By member, and where no more is claimed by publisher: what was published last so far.
     let mut latest: HashMap<(u64, u64), Place<'_>> = HashMap::new();
@@ -216,13 +240,14 @@ fn in_order(records: &[Record], claimed: Ordering) -> Checked {
         let What::Delivered(delivered) = &record.what else { continue };
         let Some(group) = delivered.group.as_deref() else { continue };
         let Some(place) = published.get(delivered.event.as_str()) else { continue };
-        if !seen.insert((group, place.event)) {
+        // Where keys are kept in order, one may hold up what was published before others.
+        if !seen.insert((group, place.event)) || delivered.by_key {
             continue;
         }
         let publisher = match claimed {
             Ordering::Total => 0,
             Ordering::PerPublisher => place.publisher,
-            // None, or among events of one key, which histories don't tell.
+            // None, or among events of one key.
             _ => return Ok(()),
         };
         let last = latest.entry((delivered.member, publisher)).or_insert(*place);
@@ -236,5 +261,42 @@ fn in_order(records: &[Record], claimed: Ordering) -> Checked {
     Ok(())
 }
 
+/// Looks at groups that keep the order of keys: of each key one event at a time, the next one when
+/// the one before it is settled, in the order they were published.
+fn keys_in_order(records: &[Record], published: &HashMap<&str, Place<'_>>) -> Checked {
+    let mut acks: HashMap<(u64, &Receipt), Duration> = HashMap::new();
+    for Record { begun, what, .. } in records {
+        if let What::Settled { member, receipt, verdict: Verdict::Ack } = what {
+            acks.insert((*member, receipt), *begun);
+        }
+    }
+    // By group and key: the event that was delivered last, and its lease.
+    let mut last: HashMap<(&str, &str), (Place<'_>, (u64, &Receipt))> = HashMap::new();
+    for record in records {
+        let What::Delivered(delivered) = &record.what else { continue };
+        let Delivered { event, group: Some(group), by_key: true, member, receipt, .. } = delivered
+        else {
+            continue;
+        };
+        let Some(place) = published.get(event.as_str()) else { continue };
+        let Some(key) = place.key else { continue };
+        let now = (*place, (*member, receipt));
+        let Some((before, lease)) = last.insert((group, key), now) else { continue };
+        if before.event == place.event {
+            continue;
+        }
+        // The call that settled it may still be on its way back.
+        let settled = acks.get(&lease).is_some_and(|begun| *begun <= record.ended);
+        ensure(settled, || {
+            format!("{event} came while {} of its key {key} was not settled", before.event)
+        })?;
+        ensure(!place.is_before(&before), || {
+            format!("{event} was published before {} of its key, but came after", before.event)
+        })?;
+    }
+    Ok(())
+}
+
 #[cfg(test)]
+#[path = "rules/tests.rs"]
 mod tests;

@@ -14,7 +14,7 @@ use super::{
     target::Target,
 };
 use crate::{
-    backend::{Backend, Broadcast, Capability, Start, Subscribe},
+    backend::{Backend, Broadcast, Capability, Order, Start, Subscribe},
     bus::Bus,
     error::Result,
     event::Event,
@@ -88,8 +88,10 @@ impl Stage {
     }
 
     /// Opens a connection that leaves no trace: neither recorded nor closed with the stage.
-    pub(super) async fn open_unseen(&self) -> Checked<Arc<dyn Backend>> {
-        Ok(self.within("a connection to open", self.target.open()).await??)
+    pub(super) async fn open_unseen(&self, proxy: Option<&Proxy>) -> Checked<Arc<dyn Backend>> {
+        let by = proxy.and_then(|proxy| self.target.open_by(proxy.address()));
+        let opening = by.unwrap_or_else(|| self.target.open());
+        Ok(self.within("a connection to open", opening).await??)
     }
 
     /// Opens a proxy before the store's server; none if it is not said where that is.
@@ -114,12 +116,16 @@ impl Stage {
         self.within("a refusal of a wrong password", opening).await.map(Some)
     }
 
-    /// Does something to the server; false if it is not said how.
-    pub(super) async fn order(&self, order: Control) -> Checked<bool> {
-        let Some(doing) = self.target.order(order) else { return Ok(false) };
+    /// Does something to the server, if it is said how.
+    pub(super) async fn order(&self, order: Control) -> Checked {
+        let Some(doing) = self.target.order(order) else { return Ok(()) };
         let what = format!("the server to {}", order.name());
-        within(CONTROL_WITHIN, &what, doing).await??;
-        Ok(true)
+        Ok(within(CONTROL_WITHIN, &what, doing).await??)
+    }
+
+    /// Tells whether it is said how to control the server.
+    pub(super) fn is_controlled(&self) -> bool {
+        self.target.is_controlled()
     }
 
     fn recorded(&self, inner: Arc<dyn Backend>) -> Arc<dyn Backend> {
@@ -168,14 +174,13 @@ impl Stage {
         topic: &str,
         lease: Duration,
     ) -> Checked<Seat> {
-        let request = Subscribe {
-            group: Some(group.into()),
-            interest: on_topic(topic),
-            start: Start::Newest,
-            lease,
-            order: Default::default(),
-        };
-        self.sit(backend, request, topic).await
+        self.sit(backend, self.request(group, on_topic(topic), lease), topic).await
+    }
+
+    /// Returns what asks for a group that sees what is published from now on.
+    pub(super) fn request(&self, group: &str, interest: Interest, lease: Duration) -> Subscribe {
+        let (group, order) = (Some(group.into()), Order::default());
+        Subscribe { group, interest, start: Start::Newest, lease, order }
     }
 
     /// Opens a source that is asked for in full; `topic` is where it can be sent something.

@@ -138,7 +138,8 @@ impl Suite {
         backend.close(self.patience).await?;
         reached?;
         let mut cases = Vec::with_capacity(chosen.len());
-        for (beside, at_once) in [(Beside::Others, AT_ONCE), (Beside::None, 1), (Beside::Nothing, 1)]
+        for (beside, at_once) in
+            [(Beside::Others, AT_ONCE), (Beside::None, 1), (Beside::Nothing, 1)]
         {
             let these = chosen.iter().copied().enumerate().filter(|(_, c)| c.beside == beside);
             let running = these.map(|(place, case)| {

@@ -226,6 +226,10 @@ impl Target {
         self.stranger.as_ref().map(|open| open())
     }
 
+    pub(super) fn is_controlled(&self) -> bool {
+        self.control.is_some()
+    }
+
     pub(super) fn order(&self, order: Control) -> Option<Doing> {
         self.control.as_ref().map(|control| control(order))
     }

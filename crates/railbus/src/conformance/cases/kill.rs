@@ -81,6 +81,7 @@ pub(super) async fn live(
                     receipt,
                     attempt,
                     lease: Duration::from_millis(member.lease_ms),
+                    by_key: false,
                 });
                 stage.history.note(begun, [delivered]);
             }

@@ -17,14 +17,16 @@ fn at(begun: u64, ended: u64, what: What) -> Record {
 }
 
 fn published(time: u64, event: &str, publisher: u64, index: usize) -> Record {
-    at(time, time + 1, What::Published { event: event.into(), publisher, index })
+    let event = event.into();
+    let published = Published { event, key: None, publisher, index, delayed: false };
+    at(time, time + 1, What::Published(published))
 }
 
 fn delivered(time: u64, event: &str, member: u64, attempt: u32) -> Record {
     let place = event.bytes().fold(0, |sum, b| sum * 256 + u64::from(b));
     let receipt = Receipt { place, fence: u64::from(attempt), token: None };
     let (event, group) = (event.into(), Some("g".into()));
-    let what = Delivered { event, group, member, receipt, attempt, lease: LEASE };
+    let what = Delivered { event, group, member, receipt, attempt, lease: LEASE, by_key: false };
     at(time, time + 1, What::Delivered(what))
 }
 
@@ -164,4 +166,39 @@ fn one_receipt_for_two_deliveries_is_refused() {
         again.receipt = first.receipt.clone();
     }
     refuses(&[first, again], "the same receipt");
+}
+
+#[test]
+fn a_key_whose_order_is_not_kept_is_refused() {
+    let keyed = |time, event: &str| {
+        let mut record = published(time, event, 1, 0);
+        if let What::Published(published) = &mut record.what {
+            published.key = Some("k".into());
+        }
+        record
+    };
+    let by_key = |time, event: &str, member| {
+        let mut record = delivered(time, event, member, 1);
+        if let What::Delivered(delivered) = &mut record.what {
+            delivered.by_key = true;
+        }
+        record
+    };
+    let (a, b) = (keyed(0, "a"), keyed(10, "b"));
+    let (first, second) = (by_key(20, "a", 1), by_key(40, "b", 2));
+    let acked = |of: &Record| settled(30, of, Verdict::Ack);
+    passes(&[a.clone(), b.clone(), first.clone(), acked(&first), second.clone()]);
+    let why = "b came while a of its key k was not settled";
+    refuses(&[a.clone(), b.clone(), first.clone(), second.clone()], why);
+    refuses(&[a.clone(), b.clone(), first.clone(), settled(30, &first, NACK), second], why);
+    let (second, first) = (by_key(20, "b", 1), by_key(40, "a", 2));
+    let why = "a was published before b of its key, but came after";
+    refuses(&[a, b, second.clone(), acked(&second), first], why);
+}
+
+#[test]
+fn what_comes_again_on_purpose_lives_anew() {
+    let (first, again) = (delivered(0, "a", 1, 1), delivered(200, "a", 2, 1));
+    let anew = at(100, 101, What::Anew { group: "g".into() });
+    passes(&[first.clone(), settled(10, &first, Verdict::Ack), anew, again]);
 }
