@@ -28,7 +28,10 @@ pub(super) struct Limits {
 }
 
 /// Sends a request and returns one result an item, in their order.
-type Sending<T> = dyn Fn(Vec<T>) -> BoxFuture<'static, Vec<Result<()>>> + Send + Sync;
+type Sending<T> = dyn Fn(Vec<T>) -> Request + Send + Sync;
+
+/// A request on its way.
+type Request = BoxFuture<'static, Vec<Result<()>>>;
 
 /// Puts together what many callers send at once.
 pub(super) struct Gather<T>(Arc<Inner<T>>);
@@ -75,7 +78,7 @@ impl<T: Send + 'static> Gather<T> {
     where
         F: Future<Output = Vec<Result<()>>> + Send + 'static,
     {
-        let send = Box::new(move |items| Box::pin(send(items)) as BoxFuture<'static, _>);
+        let send = Box::new(move |items| Box::pin(send(items)) as Request);
         let line = Mutex::new(Line { flying: 0, waiting: VecDeque::new() });
         Self(Arc::new(Inner { send, weigh, limits, line }))
     }
@@ -200,7 +203,7 @@ impl<T: Send + 'static> Drop for Seat<T> {
 
 /// A request on its way in its caller's task; if that is dropped, it goes on in one of its own.
 struct Flight<T: Send + 'static> {
-    request: Option<(BoxFuture<'static, Vec<Result<()>>>, Seat<T>)>,
+    request: Option<(Request, Seat<T>)>,
 }
 
 impl<T: Send + 'static> Future for Flight<T> {
@@ -245,8 +248,10 @@ mod tests {
 
     const LIMITS: Limits = Limits { items: 10, weight: 1_000, flights: 1 };
 
+    type Sent = Arc<Mutex<Vec<Vec<usize>>>>;
+
     /// A line whose requests wait for a permit each, and what they held.
-    fn held(limits: Limits) -> (Gather<usize>, Arc<Semaphore>, Arc<Mutex<Vec<Vec<usize>>>>) {
+    fn held(limits: Limits) -> (Gather<usize>, Arc<Semaphore>, Sent) {
         let (gate, sent) = (Arc::new(Semaphore::new(0)), Arc::new(Mutex::new(Vec::new())));
         let (open, seen) = (Arc::clone(&gate), Arc::clone(&sent));
         let gather = Gather::new(

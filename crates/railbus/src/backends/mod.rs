@@ -6,6 +6,8 @@ pub mod checkup;
 #[allow(dead_code)]
 mod gather;
 pub mod memory;
+#[cfg(feature = "postgres")]
+pub mod postgres;
 #[cfg(feature = "sqlite")]
 pub mod sqlite;
 
@@ -75,6 +77,16 @@ pub const TABLE: &[Row] = &[
         look: |_| Checkup::default(),
         open: |options| Box::pin(memory::open(options)),
     },
+    #[cfg(feature = "postgres")]
+    Row {
+        scheme: "postgres",
+        example: "postgres://USER@HOST/DATABASE",
+        capability: &postgres::CAPABILITY,
+        settings: postgres::SETTINGS,
+        check: postgres::check,
+        look: postgres::look,
+        open: |options| Box::pin(postgres::open(options)),
+    },
     #[cfg(feature = "sqlite")]
     Row {
         scheme: "sqlite",
@@ -119,6 +131,7 @@ fn absent(name: &str) -> Error {
         let why = format!("the backend `{name}` is not in this build");
         let hint = match name {
             "sqlite" => "build railbus with the feature `sqlite`",
+            "postgres" => "build railbus with the feature `postgres`",
             _ => "this version does not have it yet",
         };
         let hint = format!("{hint}; this build has: {known}");

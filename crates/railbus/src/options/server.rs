@@ -7,8 +7,16 @@ use std::collections::BTreeMap;
 const SERVERS: [&str; 5] = ["nats", "postgres", "postgres-queue", "redis", "redis-streams"];
 
 /// Other names of keys, as documents and habits have them.
-const ALIASES: [(&str, &str); 4] =
-    [("ssl", "tls"), ("db", "database"), ("channel_prefix", "prefix"), ("stream_name", "stream")];
+const ALIASES: [(&str, &str); 8] = [
+    ("ssl", "tls"),
+    ("db", "database"),
+    ("channel_prefix", "prefix"),
+    ("stream_name", "stream"),
+    ("ssl_mode", "sslmode"),
+    ("sslrootcert", "tls_ca"),
+    ("sslcert", "tls_cert"),
+    ("sslkey", "tls_key"),
+];
 
 /// The keys that say where a server is and as whom, under all their names.
 const PLACE: [&str; 8] = ["host", "port", "user", "password", "database", "db", "tls", "ssl"];
@@ -27,6 +35,10 @@ pub(super) fn backend_of(name: &str) -> (String, bool) {
     let name = name.to_ascii_lowercase();
     match name.as_str() {
         "postgresql" => ("postgres".into(), false),
+        // As Python names the driver: postgresql+asyncpg.
+        driven if driven.starts_with("postgresql+") || driven.starts_with("postgres+") => {
+            ("postgres".into(), false)
+        }
         "rediss" => ("redis".into(), true),
         "rediss-streams" => ("redis-streams".into(), true),
         _ => (name, false),

@@ -161,7 +161,11 @@ impl Source for GroupSource {
         let count = batch.len();
         let work = move |t: &rusqlite::Transaction<'_>| settle(t, &member, &batch);
         match self.writer.call(weight, work).await {
-            Ok(kept) => {
+            Ok((kept, freed)) => {
+                if freed {
+                    // Others hear of the commit; whoever waits here does not hear of its own.
+                    self.wake.here();
+                }
                 kept.into_iter().map(|kept| if kept { Ok(()) } else { Err(stale()) }).collect()
             }
             Err(e) => vec![Err(e); count],

@@ -179,9 +179,10 @@ impl Backend for Sqlite {
                 Arc::new(BroadcastSource { wants, reader, waiting, place })
             }
             Some(name) => {
-                let (group, interest, start) = (name.clone(), request.interest, request.start);
+                let (group, interest) = (name.clone(), request.interest);
+                let how = (request.start, request.order);
                 let open =
-                    move |t: &rusqlite::Transaction<'_>| groups::open(t, &group, &interest, start);
+                    move |t: &rusqlite::Transaction<'_>| groups::open(t, &group, &interest, how);
                 let group = writer.call(Weight::Durable, open).await?;
                 let timeline = self.timeline.clone();
                 let member = Member { group, lease: request.lease, timeline, wants };

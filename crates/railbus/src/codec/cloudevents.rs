@@ -1,0 +1,344 @@
+//! CloudEvents 1.0: how an event is written on every wire and in every store.
+//!
+//! Source: CloudEvents specification 1.0.2, JSON event format 1.0.2, section 3 (structured mode).
+//! The key is the extension attribute `partitionkey`, as in the specification's partitioning
+//! extension. Railbus's own are `topic`, `correlationid`, `causationid` and `metadata`: one JSON map as
+//! a string, since an attribute's name may hold only lower-case letters and digits and its value no
+//! object.
+
+use crate::{
+    error::{Error, ErrorKind, Result},
+    event::{Event, EventBuilder},
+    payload::RawPayload,
+};
+use base64::{Engine, prelude::BASE64_STANDARD};
+use bytes::Bytes;
+use serde::{
+    Deserialize, Deserializer, Serialize,
+    de::{self, MapAccess, Visitor},
+};
+use serde_json::value::RawValue;
+use smallvec::SmallVec;
+use std::{borrow::Cow, collections::BTreeMap, fmt};
+
+#[derive(Serialize)]
+struct Written<'a> {
+    specversion: &'a str,
+    id: &'a str,
+    #[serde(rename = "type")]
+    event_type: &'a str,
+    source: &'a str,
+    time: String,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    topic: Option<&'a str>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    correlationid: Option<&'a str>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    causationid: Option<&'a str>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    partitionkey: Option<&'a str>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    dataschema: Option<&'a str>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    traceparent: Option<&'a str>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    tracestate: Option<&'a str>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    metadata: Option<String>,
+    data: &'a RawValue,
+}
+
+/// The metadata that CloudEvents has attributes for, by its extension for distributed tracing.
+const TRACE: [&str; 2] = ["traceparent", "tracestate"];
+
+/// The source written for an event that names none: the attribute must not be empty, nor be what
+/// somebody calls itself.
+const NO_SOURCE: &str = "urn:railbus:nobody";
+
+/// Writes `event` as one structured CloudEvent.
+///
+/// # Examples
+/// ```
+/// use railbus::{Event, codec};
+///
+/// let event = Event::new("order.placed").topic("shop").payload(7);
+/// let text = codec::encode(&event)?;
+/// assert!(String::from_utf8_lossy(&text).starts_with(r#"{"specversion":"1.0""#));
+/// assert_eq!(codec::decode(&text.into())?, event);
+/// # Ok::<(), railbus::Error>(())
+/// ```
+///
+/// # Errors
+/// Returns an encode error if the payload can't be encoded.
+pub fn encode(event: &Event) -> Result<Vec<u8>> {
+    let failed = |e: serde_json::Error| {
+        let failed = Error::new(ErrorKind::Encode, "encode", "the event is not encodable");
+        failed.with("event", event.id()).because(e)
+    };
+    let data = serde_json::from_slice::<&RawValue>(event.text()?).map_err(failed)?;
+    let source = if event.source().is_empty() { NO_SOURCE } else { event.source() };
+    let own_correlation = event.correlation_id() == event.id();
+    let own_topic = event.topic() == event.event_type();
+    let traced = |key: &str| event.metadata().get(key).map(String::as_str);
+    let metadata: BTreeMap<_, _> =
+        event.metadata().iter().filter(|(key, _)| !TRACE.contains(&key.as_str())).collect();
+    let wire = Written {
+        specversion: "1.0",
+        id: event.id(),
+        event_type: event.event_type(),
+        source,
+        time: event.timestamp().to_string(),
+        topic: (!own_topic).then(|| event.topic()),
+        correlationid: (!own_correlation).then(|| event.correlation_id()),
+        causationid: event.causation_id(),
+        partitionkey: event.key(),
+        dataschema: event.schema(),
+        traceparent: traced(TRACE[0]),
+        tracestate: traced(TRACE[1]),
+        metadata: match metadata {
+            none if none.is_empty() => None,
+            some => Some(serde_json::to_string(&some).map_err(failed)?),
+        },
+        data,
+    };
+    serde_json::to_vec(&wire).map_err(failed)
+}
+
+/// Reads one structured CloudEvent, whoever wrote it.
+///
+/// Attributes that Railbus has no field for are kept as metadata under their names. Data in Base64
+/// is the JSON it holds, or where it is none the text as it stands, with `datacontentencoding` in
+/// the metadata saying so.
+///
+/// # Examples
+/// ```
+/// use railbus::{ErrorKind, codec};
+///
+/// let text = r#"{"specversion":"1.0","id":"1","source":"/s","type":"t","tenant":"acme"}"#;
+/// assert_eq!(codec::decode(&text.into())?.metadata()["tenant"], "acme");
+///
+/// let error = codec::decode(&"{\"specversion\":\"1.0\"}".into()).unwrap_err();
+/// assert_eq!(error.kind(), ErrorKind::Decode);
+/// # Ok::<(), railbus::Error>(())
+/// ```
+///
+/// # Errors
+/// Returns a decode error that says what is missing or malformed.
+pub fn decode(bytes: &Bytes) -> Result<Event> {
+    decode_from(None, bytes)
+}
+
+/// Reads one structured CloudEvent that came on `topic`.
+pub(super) fn decode_from(topic: Option<&str>, bytes: &Bytes) -> Result<Event> {
+    let read: Read<'_> = serde_json::from_slice(bytes).map_err(|e| {
+        Error::new(ErrorKind::Decode, "decode", "not a CloudEvent in JSON").because(e)
+    })?;
+    if !read.specversion.starts_with("1.") {
+        let why = format!("CloudEvents {} is not known", read.specversion);
+        return Err(Error::new(ErrorKind::Decode, "decode", why));
+    }
+    let mut builder = Event::new(&*read.event_type).id(&*read.id);
+    if read.source != NO_SOURCE {
+        builder = builder.source(&*read.source);
+    }
+    if let Some(topic) = topic {
+        builder = builder.topic(topic);
+    }
+    let mut encoding = None;
+    for (name, value) in read.more {
+        builder = match &*name {
+            "time" => builder.timestamp(value.parse()?),
+            "topic" => builder.topic(&*value),
+            "correlationid" => builder.correlation(value),
+            "causationid" => builder.causation(value),
+            // Attributes must not be empty; whoever writes one that is means none.
+            "partitionkey" if value.is_empty() => builder,
+            "partitionkey" => builder.key(&*value),
+            "dataschema" => builder.schema(value),
+            "metadata" => with_metadata(builder, &value)?,
+            "datacontenttype" if is_json(&value) => builder,
+            "data_base64" => {
+                encoding = Some(value);
+                builder
+            }
+            _ => builder.metadata(name, value),
+        };
+    }
+    let payload = match (read.data, encoding) {
+        (Some(data), _) => RawPayload::from_json_text(bytes.slice_ref(data.get().as_bytes())),
+        (None, None) => RawPayload::null(),
+        (None, Some(text)) => match json_in(&text) {
+            Some(data) => RawPayload::from_json_text(data),
+            None => {
+                builder = builder.metadata("datacontentencoding", "base64");
+                return Ok(builder.payload(text.into_owned()));
+            }
+        },
+    };
+    Ok(builder.raw_payload(payload))
+}
+
+fn with_metadata(mut builder: EventBuilder, text: &str) -> Result<EventBuilder> {
+    let metadata: BTreeMap<String, String> = serde_json::from_str(text).map_err(|e| {
+        Error::new(ErrorKind::Decode, "decode", "metadata is not a map of texts").because(e)
+    })?;
+    for (key, value) in metadata {
+        builder = builder.metadata(key, value);
+    }
+    Ok(builder)
+}
+
+/// Tells whether a media type says that data is JSON, section 3.1 of the JSON event format.
+fn is_json(media_type: &str) -> bool {
+    let essence = media_type.split(';').next().unwrap_or_default().trim();
+    let subtype = essence.rsplit('/').next().unwrap_or_default();
+    subtype == "json" || subtype.ends_with("+json")
+}
+
+fn json_in(text: &str) -> Option<Bytes> {
+    let bytes = BASE64_STANDARD.decode(text).ok()?;
+    serde_json::from_slice::<&RawValue>(&bytes).ok()?;
+    Some(bytes.into())
+}
+
+/// A CloudEvent as it is read: what it must have, and all else by name.
+#[derive(Default)]
+struct Read<'a> {
+    specversion: Cow<'a, str>,
+    id: Cow<'a, str>,
+    event_type: Cow<'a, str>,
+    source: Cow<'a, str>,
+    more: SmallVec<[(Cow<'a, str>, Cow<'a, str>); 4]>,
+    data: Option<&'a RawValue>,
+}
+
+/// Text that is borrowed from what is read where nothing in it is escaped.
+#[derive(Deserialize)]
+struct Text<'a>(#[serde(borrow)] Cow<'a, str>);
+
+/// An attribute's value, section 2.1 of the JSON event format; anything else as JSON text.
+#[derive(Deserialize)]
+#[serde(transparent)]
+struct Attribute<'a>(#[serde(borrow)] &'a RawValue);
+
+impl<'a> Attribute<'a> {
+    fn text<E: de::Error>(&self) -> std::result::Result<Option<Cow<'a, str>>, E> {
+        match self.0.get() {
+            "null" => Ok(None),
+            text if text.starts_with('"') => {
+                serde_json::from_str::<Text<'a>>(text).map(|text| Some(text.0)).map_err(E::custom)
+            }
+            other => Ok(Some(other.into())),
+        }
+    }
+}
+
+impl<'de> Deserialize<'de> for Read<'de> {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> std::result::Result<Self, D::Error> {
+        deserializer.deserialize_map(Reading)
+    }
+}
+
+struct Reading;
+
+impl<'de> Visitor<'de> for Reading {
+    type Value = Read<'de>;
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("a CloudEvent")
+    }
+
+    fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> std::result::Result<Read<'de>, A::Error> {
+        let mut read = Read::default();
+        let mut has = [false; 4];
+        while let Some(Text(name)) = map.next_key()? {
+            let (place, field) = match &*name {
+                "specversion" => (0, &mut read.specversion),
+                "id" => (1, &mut read.id),
+                "type" => (2, &mut read.event_type),
+                "source" => (3, &mut read.source),
+                "data" => {
+                    read.data = Some(map.next_value()?);
+                    continue;
+                }
+                _ => {
+                    if let Some(value) = map.next_value::<Attribute<'de>>()?.text()? {
+                        read.more.push((name, value));
+                    }
+                    continue;
+                }
+            };
+            *field = map.next_value::<Text<'de>>()?.0;
+            has[place] = true;
+        }
+        let names = ["specversion", "id", "type", "source"];
+        match names.into_iter().zip(has).find(|(_, has)| !has) {
+            Some((missing, _)) => Err(de::Error::missing_field(missing)),
+            None => Ok(read),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_key_travels_as_the_partition_key_of_cloudevents() {
+        let sent = Event::new("a").key("order 7").payload(0);
+        let text = encode(&sent).unwrap();
+        assert!(String::from_utf8_lossy(&text).contains(r#""partitionkey":"order 7""#));
+        assert_eq!(decode(&text.into()).unwrap(), sent);
+    }
+
+    #[test]
+    fn a_trace_travels_as_attributes_of_its_own_and_other_metadata_together() {
+        let sent = Event::new("a").metadata("traceparent", "00-1").metadata("b", "c").payload(0);
+        let text = encode(&sent).unwrap();
+        let shown = String::from_utf8_lossy(&text);
+        assert!(shown.contains(r#""traceparent":"00-1""#), "{shown}");
+        assert!(shown.contains(r#""metadata":"{\"b\":\"c\"}""#), "{shown}");
+        assert_eq!(decode(&text.into()).unwrap(), sent);
+    }
+
+    fn foreign(more: &str) -> Event {
+        let text = format!(r#"{{"specversion":"1.0","id":"1","source":"/s","type":"t"{more}}}"#);
+        decode(&text.into()).unwrap()
+    }
+
+    #[test]
+    fn attributes_of_others_are_kept_as_metadata() {
+        let read =
+            foreign(r#","tenant":"acme \"x\"","size":7,"is":true,"none":null,"subject":"s""#);
+        let metadata: Vec<_> = read.metadata().iter().map(|(k, v)| (&**k, &**v)).collect();
+        let expected = [("is", "true"), ("size", "7"), ("subject", "s"), ("tenant", "acme \"x\"")];
+        assert_eq!(metadata, expected);
+    }
+
+    #[test]
+    fn data_in_base64_is_the_json_it_holds_or_stays_as_it_is() {
+        // {"a":1}
+        let json = foreign(r#","datacontenttype":"application/json","data_base64":"eyJhIjoxfQ==""#);
+        assert_eq!((json.get("a"), json.metadata().len()), (Some(1), 0));
+        let binary = foreign(r#","datacontenttype":"image/png","data_base64":"iVBORw0KGgo=""#);
+        assert_eq!(binary.payload::<String>().unwrap(), "iVBORw0KGgo=");
+        assert_eq!(binary.metadata()["datacontenttype"], "image/png");
+        assert_eq!(binary.metadata()["datacontentencoding"], "base64");
+    }
+
+    #[test]
+    fn what_lacks_a_required_attribute_says_which() {
+        let lacks = decode(&r#"{"specversion":"1.0","id":"1","type":"t"}"#.into()).unwrap_err();
+        assert!(format!("{lacks:#} {lacks:?}").contains("source"), "{lacks:?}");
+        assert!(decode(&"[1]".into()).is_err());
+    }
+
+    #[test]
+    fn a_source_called_railbus_is_kept_and_no_source_stays_none() {
+        for source in ["railbus", "", "shop"] {
+            let sent = Event::new("a").source(source).payload(0);
+            let read = decode(&encode(&sent).unwrap().into()).unwrap();
+            assert_eq!(read.source(), source);
+        }
+    }
+}

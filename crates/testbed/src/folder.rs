@@ -1,0 +1,89 @@
+//! A server's folder, with the guard who sees to it that neither outlives the test run.
+
+use crate::{
+    error::{Doing, Error, Result},
+    port::random,
+    user::User,
+};
+use std::{
+    env,
+    fs::{self, DirBuilder},
+    os::unix::{fs::DirBuilderExt, process::CommandExt},
+    path::{Path, PathBuf},
+    process::{self, Child, Command, Stdio},
+};
+
+const GUARD: &str = include_str!("guard.sh");
+
+/// How long a folder's path may be: sockets have their paths from it, and those are short.
+const PATH_MAX: usize = 60;
+
+/// A folder that is removed on drop, and by the guard if it comes to no drop.
+#[derive(Debug)]
+pub(crate) struct Folder {
+    path: PathBuf,
+    guard: Child,
+}
+
+impl Folder {
+    /// Makes a folder that belongs to the owner, or to oneself. A process that writes its number
+    /// into the file `pid` in it is ended by the guard with that signal, and killed if that
+    /// does not help.
+    pub(crate) fn new(owner: Option<User>, signal: &str) -> Result<Self> {
+        let path =
+            temporary(owner)?.join(format!("railbus-{}-{:x}", process::id(), random() >> 40));
+        // Before there is a folder, so that there is never one without a guard.
+        let mut guard = Command::new("/bin/sh");
+        guard.args(["-c", GUARD, "railbus-testbed-guard"]).arg(&path).arg(signal);
+        guard.env_clear().env("PATH", "/usr/bin:/bin:/usr/sbin:/sbin");
+        // In a group of its own, so that Ctrl-C does not reach it.
+        guard.current_dir("/").process_group(0);
+        guard.stdin(Stdio::piped()).stdout(Stdio::null()).stderr(Stdio::null());
+        let guard = guard.spawn().doing(|| "start /bin/sh, which guards a server".into())?;
+        let folder = Self { path, guard };
+        let made = DirBuilder::new().mode(0o700).create(&folder.path);
+        made.and_then(|()| folder.give(&folder.path, owner))
+            .doing(|| format!("create {}", folder.path.display()))?;
+        Ok(folder)
+    }
+
+    pub(crate) fn path(&self) -> &Path {
+        &self.path
+    }
+
+    /// Writes a file that only its owner may read.
+    pub(crate) fn write(&self, name: &str, text: &str, owner: Option<User>) -> Result<PathBuf> {
+        use std::os::unix::fs::PermissionsExt;
+        let path = self.path.join(name);
+        fs::write(&path, text)
+            .and_then(|()| fs::set_permissions(&path, fs::Permissions::from_mode(0o600)))
+            .and_then(|()| self.give(&path, owner))
+            .doing(|| format!("write {}", path.display()))?;
+        Ok(path)
+    }
+
+    fn give(&self, path: &Path, owner: Option<User>) -> std::io::Result<()> {
+        owner.map_or(Ok(()), |user| user.owns(path))
+    }
+}
+
+impl Drop for Folder {
+    fn drop(&mut self) {
+        // The end of the pipe is what the guard waits for.
+        drop(self.guard.stdin.take());
+        let _ = self.guard.wait();
+    }
+}
+
+/// Returns the folder for temporary things: the system's, if the owner gets there and sockets
+/// have room in it.
+fn temporary(owner: Option<User>) -> Result<PathBuf> {
+    let candidates = [env::temp_dir(), "/tmp".into(), "/var/tmp".into()];
+    let fits = |folder: &PathBuf| {
+        folder.as_os_str().len() <= PATH_MAX
+            && folder.is_dir()
+            && owner.is_none_or(|user| user.reaches(folder))
+    };
+    let why = "no temporary folder that every user gets to and whose path is short: set TMPDIR";
+    candidates.into_iter().find(fits).ok_or_else(|| Error::new(why))
+}

@@ -1,0 +1,191 @@
+//! Debian's packages, downloaded and unpacked without root: nothing on the machine changes.
+
+use super::{Kind, find};
+use std::{
+    collections::BTreeSet,
+    fs,
+    path::{Path, PathBuf},
+    process::{Command, Stdio},
+};
+
+/// How far libraries are followed that need further libraries.
+const DEPTH_MAX: usize = 6;
+
+/// Downloads a program's packages, with the libraries that the machine lacks, and unpacks them all
+/// below `root`.
+pub(super) fn install(kind: &Kind, root: &Path) -> Result<(), String> {
+    // The machine's lists first: a container has none as a rule, and they may be out of date.
+    let Err(why) = install_by(&Apt::of_machine(root)?, kind, root) else { return Ok(()) };
+    let apt = Apt::with_own_lists(root).map_err(|own| format!("{why}; {own}"))?;
+    install_by(&apt, kind, root)
+}
+
+fn install_by(apt: &Apt, kind: &Kind, root: &Path) -> Result<(), String> {
+    let mut packages = Vec::new();
+    for name in kind.packages {
+        packages.push(apt.newest(name)?);
+    }
+    // Unpacked beside and moved in one step, so that what was broken off is not taken for whole.
+    let fresh = root.with_extension("new");
+    remove(&fresh)?;
+    let mut fetched = BTreeSet::new();
+    apt.unpack(&packages, &fresh)?;
+    for _ in 0..DEPTH_MAX {
+        fetched.extend(packages.iter().cloned());
+        if lacking(kind, &fresh).is_empty() {
+            break;
+        }
+        packages = apt.libraries(&packages)?.into_iter().filter(|p| !fetched.contains(p)).collect();
+        apt.unpack(&packages, &fresh)?;
+    }
+    let lacking = lacking(kind, &fresh);
+    if !lacking.is_empty() {
+        return Err(format!("these libraries are not there: {}", lacking.join(" ")));
+    }
+    remove(root)?;
+    fs::rename(&fresh, root).map_err(|e| format!("rename {}: {e}", fresh.display()))
+}
+
+fn remove(folder: &Path) -> Result<(), String> {
+    match fs::remove_dir_all(folder) {
+        Err(e) if folder.exists() => Err(format!("remove {}: {e}", folder.display())),
+        _ => Ok(()),
+    }
+}
+
+/// Returns the libraries that the programs below `root` ask for and that are nowhere.
+fn lacking(kind: &Kind, root: &Path) -> Vec<String> {
+    let mut lacking = BTreeSet::new();
+    for name in kind.beside.iter().chain([&kind.program]) {
+        for program in programs(root, name) {
+            let folders = std::env::join_paths(find::libraries(root)).unwrap_or_default();
+            let output = Command::new("ldd").arg(&program).env("LD_LIBRARY_PATH", folders).output();
+            let text = output.map(|o| String::from_utf8_lossy(&o.stdout).into_owned());
+            let text = text.unwrap_or_default();
+            let missing = text.lines().filter(|line| line.contains("not found"));
+            lacking.extend(missing.filter_map(|l| Some(l.split_whitespace().next()?.to_owned())));
+        }
+    }
+    lacking.into_iter().collect()
+}
+
+/// Returns the files of that name below the folder.
+fn programs(root: &Path, name: &str) -> Vec<PathBuf> {
+    let mut found = Vec::new();
+    let mut folders = vec![root.to_owned()];
+    while let Some(folder) = folders.pop() {
+        for entry in fs::read_dir(folder).into_iter().flatten().flatten() {
+            let path = entry.path();
+            if entry.file_type().is_ok_and(|kind| kind.is_dir()) {
+                folders.push(path);
+            } else if entry.file_name() == name && path.is_file() {
+                let is_program =
+                    path.components().any(|c| ["bin", "sbin"].iter().any(|b| c.as_os_str() == *b));
+                found.extend(is_program.then_some(path));
+            }
+        }
+    }
+    found
+}
+
+/// apt, with a folder of its own for what it needs root for elsewhere.
+struct Apt {
+    downloads: PathBuf,
+    own: Vec<String>,
+}
+
+impl Apt {
+    fn of_machine(root: &Path) -> Result<Self, String> {
+        let downloads = root.with_extension("apt");
+        for part in ["lists/partial", "cache/archives/partial", "packages"] {
+            let folder = downloads.join(part);
+            fs::create_dir_all(&folder).map_err(|e| format!("create {}: {e}", folder.display()))?;
+        }
+        let own = vec![
+            format!("Dir::Cache={}", downloads.join("cache").display()),
+            "Debug::NoLocking=1".into(),
+            "APT::Sandbox::User=root".into(),
+        ];
+        Ok(Self { downloads, own })
+    }
+
+    fn with_own_lists(root: &Path) -> Result<Self, String> {
+        let mut apt = Self::of_machine(root)?;
+        apt.own.push(format!("Dir::State::lists={}", apt.downloads.join("lists").display()));
+        apt.call("apt-get", &["update", "-q"])?;
+        Ok(apt)
+    }
+
+    /// Returns the package of that name; for a `*` the newest version that there is.
+    fn newest(&self, name: &str) -> Result<String, String> {
+        let Some((before, after)) = name.split_once('*') else {
+            let known = self.call("apt-cache", &["show", "--no-all-versions", name])?;
+            return if known.is_empty() { Err(no_package(name)) } else { Ok(name.to_owned()) };
+        };
+        let names = self.call("apt-cache", &["pkgnames", before])?;
+        let version = |line: &str| -> Option<u32> {
+            line.strip_prefix(before)?.strip_suffix(after)?.parse().ok()
+        };
+        let newest = names.lines().filter_map(version).max().ok_or_else(|| no_package(name))?;
+        Ok(format!("{before}{newest}{after}"))
+    }
+
+    /// Returns the libraries that those packages depend on and that are not installed.
+    fn libraries(&self, packages: &[String]) -> Result<Vec<String>, String> {
+        let mut found = BTreeSet::new();
+        for package in packages {
+            let text = self.call("apt-cache", &["depends", "--important", package])?;
+            let names = text.lines().filter_map(|line| line.trim().strip_prefix("Depends: "));
+            let wanted = |name: &&str| {
+                // LLVM is large, and only compiles what tests never run long enough for.
+                name.starts_with("lib") && !name.starts_with("libllvm") && !name.ends_with("-perl")
+            };
+            found
+                .extend(names.filter(wanted).filter(|name| !is_installed(name)).map(str::to_owned));
+        }
+        Ok(found.into_iter().collect())
+    }
+
+    fn unpack(&self, packages: &[String], root: &Path) -> Result<(), String> {
+        if packages.is_empty() {
+            return Ok(());
+        }
+        let folder = self.downloads.join("packages");
+        remove(&folder)?;
+        fs::create_dir_all(&folder).map_err(|e| format!("create {}: {e}", folder.display()))?;
+        let mut args = vec!["download", "-q"];
+        args.extend(packages.iter().map(String::as_str));
+        self.call("apt-get", &args)?;
+        for entry in fs::read_dir(&folder).map_err(|e| e.to_string())?.flatten() {
+            run(Command::new("dpkg-deb").arg("-x").arg(entry.path()).arg(root))?;
+        }
+        remove(&folder)
+    }
+
+    fn call(&self, program: &str, args: &[&str]) -> Result<String, String> {
+        let mut command = Command::new(program);
+        command.args(self.own.iter().flat_map(|option| ["-o", option.as_str()])).args(args);
+        run(command.current_dir(self.downloads.join("packages")).env("LC_ALL", "C"))
+    }
+}
+
+fn no_package(name: &str) -> String {
+    format!("apt knows no package {name}")
+}
+
+fn is_installed(package: &str) -> bool {
+    let mut command = Command::new("dpkg-query");
+    command.args(["--show", "--showformat=${db:Status-Status}", package]);
+    run(&mut command).is_ok_and(|status| status == "installed")
+}
+
+/// Runs a command and returns what it printed; if it failed, what it said.
+fn run(command: &mut Command) -> Result<String, String> {
+    let name = command.get_program().to_string_lossy().into_owned();
+    let output = command.stdin(Stdio::null()).output().map_err(|e| format!("{name}: {e}"))?;
+    if output.status.success() {
+        return Ok(String::from_utf8_lossy(&output.stdout).into_owned());
+    }
+    let said = String::from_utf8_lossy(&output.stderr).trim().to_owned();
+    Err(format!("{name}: {}: {said}", output.status))
+}

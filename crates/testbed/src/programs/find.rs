@@ -1,0 +1,121 @@
+//! Looks for a program, and has it installed if it is nowhere.
+
+use super::{Kind, Program, debian};
+use crate::{
+    error::{Error, Result},
+    lock::Lock,
+    place,
+};
+use std::{
+    collections::BTreeMap,
+    env, fs,
+    path::{Path, PathBuf},
+    sync::{Mutex, PoisonError},
+};
+
+/// What was found: it stays where it is while the program runs.
+static FOUND: Mutex<BTreeMap<&'static str, Program>> = Mutex::new(BTreeMap::new());
+
+/// Finds a program of that kind: where its variable says; else in `PATH`, where systems keep it, or
+/// below the kept folder; else installs it there.
+pub(crate) fn find(kind: &Kind) -> Result<Program> {
+    let mut known = FOUND.lock().unwrap_or_else(PoisonError::into_inner);
+    if let Some(program) = known.get(kind.name) {
+        return Ok(program.clone());
+    }
+    let program = look(kind)?;
+    known.insert(kind.name, program.clone());
+    Ok(program)
+}
+
+fn look(kind: &Kind) -> Result<Program> {
+    if let Some(named) = env::var_os(kind.variable).filter(|value| !value.is_empty()) {
+        return told(kind, Path::new(&named));
+    }
+    let mut wrong = Vec::new();
+    for folder in place::path().into_iter().chain(places(kind.folders)) {
+        match Program::at(kind, &folder.join(kind.program), Vec::new()) {
+            Some(Ok(program)) => return Ok(program),
+            Some(Err(why)) => wrong.push(why),
+            None => {}
+        }
+    }
+    let root = place::kept().join(kind.program);
+    if let Some(program) = unpacked(kind, &root) {
+        return Ok(program);
+    }
+    let _lock = Lock::on(&root.with_extension("lock"))?;
+    // Another process may have installed it meanwhile.
+    if let Some(program) = unpacked(kind, &root) {
+        return Ok(program);
+    }
+    let installed = debian::install(kind, &root).and_then(|()| {
+        unpacked(kind, &root).ok_or_else(|| "it was unpacked and does not run".to_owned())
+    });
+    installed.map_err(|why| missing(kind, &wrong, &why))
+}
+
+/// Takes the program that the variable names, or nothing.
+fn told(kind: &Kind, named: &Path) -> Result<Program> {
+    let path = if named.is_dir() { named.join(kind.program) } else { named.to_owned() };
+    let found = Program::at(kind, &path, Vec::new());
+    let found = found.unwrap_or_else(|| Err(format!("{}: no such program", path.display())));
+    found.map_err(|why| Error::new(format!("{} says {why}", kind.variable)))
+}
+
+fn missing(kind: &Kind, wrong: &[String], why: &str) -> Error {
+    let wrong: String = wrong.iter().map(|why| format!("\n  {why}")).collect();
+    let least: Vec<_> = kind.version_min.iter().map(ToString::to_string).collect();
+    Error::new(format!(
+        "{} {} or newer is needed, and could not be installed: {why}\n\
+         install it by {}, or say where it is by {}=/path/to/{}{wrong}",
+        kind.name,
+        least.join("."),
+        kind.advice,
+        kind.variable,
+        kind.program,
+    ))
+}
+
+/// Returns what was unpacked below that folder, if it runs.
+pub(super) fn unpacked(kind: &Kind, root: &Path) -> Option<Program> {
+    let below = |folder: &str| root.join(folder.trim_start_matches('/'));
+    let libraries = libraries(root);
+    let usual = ["/usr/bin", "/usr/sbin"].map(below);
+    let folders = kind.folders.iter().map(|f| below(f).to_string_lossy().into_owned());
+    let folders: Vec<_> = folders.collect();
+    let folders: Vec<_> = folders.iter().map(String::as_str).collect();
+    let mut all = usual.into_iter().chain(places(&folders));
+    all.find_map(|folder| Program::at(kind, &folder.join(kind.program), libraries.clone())?.ok())
+}
+
+/// Returns the folders below `root` that hold libraries.
+pub(super) fn libraries(root: &Path) -> Vec<PathBuf> {
+    let mut found = Vec::new();
+    for folder in ["usr/lib", "lib"].map(|name| root.join(name)) {
+        let entries =
+            fs::read_dir(&folder).into_iter().flatten().filter_map(|e| Some(e.ok()?.path()));
+        let triplets = entries.filter(|path| path.to_string_lossy().ends_with("-linux-gnu"));
+        found.extend(triplets);
+    }
+    found
+}
+
+/// Returns the folders that there are, with the newest version for a `*`.
+fn places(patterns: &[&str]) -> Vec<PathBuf> {
+    let mut found = Vec::new();
+    for pattern in patterns {
+        let Some((before, after)) = pattern.split_once('*') else {
+            found.push(PathBuf::from(pattern));
+            continue;
+        };
+        let (parent, start) = before.rsplit_once('/').unwrap_or(("", before));
+        let names = fs::read_dir(parent).into_iter().flatten();
+        let names = names.filter_map(|e| e.ok()?.file_name().into_string().ok());
+        let mut versions: Vec<u32> =
+            names.filter_map(|name| name.strip_prefix(start)?.parse().ok()).collect();
+        versions.sort_unstable_by(|a, b| b.cmp(a));
+        found.extend(versions.iter().map(|v| PathBuf::from(format!("{before}{v}{after}"))));
+    }
+    found
+}

@@ -1,0 +1,48 @@
+//! What is known of each server's program.
+
+/// A server's program, and where it may be.
+#[derive(Debug)]
+pub(crate) struct Kind {
+    pub(crate) name: &'static str,
+    pub(crate) program: &'static str,
+    /// What must be in the same folder.
+    pub(crate) beside: &'static [&'static str],
+    /// The least version: older ones are passed over.
+    pub(crate) version_min: &'static [u32],
+    /// The environment variable that names the program, or its folder.
+    pub(crate) variable: &'static str,
+    /// Folders beside those of `PATH`; `*` is a version, of which the newest is taken.
+    pub(crate) folders: &'static [&'static str],
+    /// Debian's packages; `*` is a version, of which the newest is taken.
+    pub(crate) packages: &'static [&'static str],
+    /// How to install it by hand.
+    pub(crate) advice: &'static str,
+}
+
+pub(crate) const REDIS: Kind = Kind {
+    name: "Redis",
+    program: "redis-server",
+    beside: &[],
+    version_min: &[7, 0],
+    variable: "RAILBUS_TESTBED_REDIS",
+    folders: &["/usr/local/bin", "/opt/homebrew/bin"],
+    packages: &["redis-server", "redis-tools"],
+    advice: "`apt-get install redis-server` or `brew install redis`",
+};
+
+pub(crate) const POSTGRES: Kind = Kind {
+    name: "PostgreSQL",
+    program: "postgres",
+    beside: &["initdb", "psql"],
+    version_min: &[13],
+    variable: "RAILBUS_TESTBED_POSTGRES",
+    folders: &[
+        "/usr/lib/postgresql/*/bin",
+        "/usr/pgsql-*/bin",
+        "/usr/local/pgsql/bin",
+        "/opt/homebrew/opt/postgresql@*/bin",
+        "/usr/local/opt/postgresql@*/bin",
+    ],
+    packages: &["postgresql-*", "postgresql-client-*"],
+    advice: "`apt-get install postgresql` or `brew install postgresql`",
+};

@@ -1,0 +1,10 @@
+//! The servers' programs: which there are, where they are found, how they are installed.
+
+mod kinds;
+mod program;
+mod debian;
+mod find;
+
+pub(crate) use find::find;
+pub(crate) use kinds::{Kind, POSTGRES, REDIS};
+pub(crate) use program::Program;
