@@ -132,7 +132,8 @@ impl Source for GroupSource {
         if gives_back {
             self.wake.everyone(&self.lines);
         }
-        let told = |kept: Result<bool>| kept.and_then(|kept| if kept { Ok(()) } else { Err(stale()) });
+        let told =
+            |kept: Result<bool>| kept.and_then(|kept| if kept { Ok(()) } else { Err(stale()) });
         settled.into_iter().map(told).collect()
     }
 

@@ -124,7 +124,7 @@ async fn count(
         let is_last = page.len() < READ_MAX;
         for entry in page.into_iter().filter_map(Entry::read) {
             from = format!("({}", entry.id);
-            found += u64::from(entry.is_wanted(wants));
+            found += u64::from(entry.into_wanted(wants));
         }
         if is_last || found >= most as u64 {
             return Ok(found);
@@ -155,7 +155,9 @@ pub(super) async fn is_settled(
     if standing.pending + standing.kept > 0 {
         let mut covers = interest.clone();
         // What is there may be of others alone.
-        if !covers.add(&standing.interest) || is_any_wanted(link, keys, group, &standing, &wants).await? {
+        if !covers.add(&standing.interest)
+            || is_any_wanted(link, keys, group, &standing, &wants).await?
+        {
             return Ok(false);
         }
     }
@@ -173,7 +175,9 @@ async fn is_any_wanted(
     let mut command = redis::cmd("XPENDING");
     command.arg(&keys.stream).arg(&standing.native).arg("-").arg("+").arg(10_000);
     let pending = list(link.ask::<Value>("groups", &command).await?);
-    ids.extend(pending.into_iter().filter_map(|one| Id::read(&bytes(list(one).into_iter().next()?))));
+    ids.extend(
+        pending.into_iter().filter_map(|one| Id::read(&bytes(list(one).into_iter().next()?))),
+    );
     for part in ids.chunks(READ_MAX) {
         let mut commands = Pipeline::with_capacity(part.len());
         for id in part {
@@ -183,7 +187,7 @@ async fn is_any_wanted(
         let (_, said) = link.ask_all("groups", &commands).await?;
         // One whose fields are kept beside the stream may be of anybody.
         let wanted = |found: Value| match list(found).pop().and_then(Entry::read) {
-            Some(entry) => entry.is_wanted(wants),
+            Some(entry) => entry.into_wanted(wants),
             None => true,
         };
         if said.into_iter().any(wanted) {

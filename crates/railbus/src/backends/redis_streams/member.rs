@@ -68,13 +68,7 @@ pub(super) struct State {
 impl State {
     pub(super) fn new(known: Known) -> Self {
         let union = Arc::new(known.interest.compile());
-        Self {
-            known,
-            union,
-            held: HashMap::new(),
-            look_at: Instant::now(),
-            suspects: false,
-        }
+        Self { known, union, held: HashMap::new(), look_at: Instant::now(), suspects: false }
     }
 }
 
@@ -149,7 +143,8 @@ impl Member {
         let most = (self.lease / 4).clamp(LOOK_MIN, LOOK_MAX);
         let next = soon.unwrap_or(most).min(most);
         // A full claim has left some; else what is due by now comes with the next look.
-        let next = if found.len() == max { Duration::ZERO } else { next.max(Duration::from_millis(1)) };
+        let next =
+            if found.len() == max { Duration::ZERO } else { next.max(Duration::from_millis(1)) };
         self.state().look_at = Instant::now() + next;
         let (mut all, mut unwanted) = (Vec::with_capacity(found.len()), Vec::new());
         for again in found {

@@ -1,9 +1,9 @@
 //! Settling: what became of leased events.
 
 use super::{
+    groups::millis,
     id::Id,
     keys::Keys,
-    groups::millis,
     script::{ACK, SETTLE, list, number, odd, text},
 };
 use crate::{
