@@ -1,6 +1,7 @@
 //! Debian's packages, downloaded and unpacked without root: nothing on the machine changes.
 
-use super::{Kind, find};
+use super::{Kind, find, program::libraries};
+use crate::copy;
 use std::{
     collections::BTreeSet,
     fs,
@@ -42,15 +43,17 @@ fn install_by(apt: &Apt, kind: &Kind, root: &Path) -> Result<(), String> {
     if !lacking.is_empty() {
         return Err(format!("these libraries are not there: {}", lacking.join(" ")));
     }
+    for unused in kind.unused {
+        for path in find::places(&[&fresh.join(unused).to_string_lossy()]) {
+            remove(&path)?;
+        }
+    }
     remove(root)?;
     fs::rename(&fresh, root).map_err(|e| format!("rename {}: {e}", fresh.display()))
 }
 
 fn remove(folder: &Path) -> Result<(), String> {
-    match fs::remove_dir_all(folder) {
-        Err(e) if folder.exists() => Err(format!("remove {}: {e}", folder.display())),
-        _ => Ok(()),
-    }
+    copy::remove(folder).map_err(|e| format!("remove {}: {e}", folder.display()))
 }
 
 /// Returns the libraries that the programs below `root` ask for and that are nowhere.
@@ -58,7 +61,7 @@ fn lacking(kind: &Kind, root: &Path) -> Vec<String> {
     let mut lacking = BTreeSet::new();
     for name in kind.beside.iter().chain([&kind.program]) {
         for program in programs(root, name) {
-            let folders = std::env::join_paths(find::libraries(root)).unwrap_or_default();
+            let folders = std::env::join_paths(libraries(root)).unwrap_or_default();
             let output = Command::new("ldd").arg(&program).env("LD_LIBRARY_PATH", folders).output();
             let text = output.map(|o| String::from_utf8_lossy(&o.stdout).into_owned());
             let text = text.unwrap_or_default();
