@@ -68,19 +68,29 @@ impl Python {
             return Ok(made);
         }
         copy::remove(&home).doing(|| format!("remove {}", home.display()))?;
-        let base = env::var_os(VARIABLE).unwrap_or_else(|| "python3".into());
-        let venv = output(Command::new(&base).args(["-m", "venv"]).arg(&home));
-        venv.map_err(|why| Error::new(format!(
-            "Python 3 with venv is needed: install it, such as by `apt-get install python3-venv`, \
-             or say where it is by {VARIABLE}=/path/to/python3\n{why}"
-        )))?;
-        if !packages.is_empty() {
-            let mut pip = Command::new(&made.program);
-            pip.args(["-m", "pip", "install", "--quiet", "--disable-pip-version-check"]);
-            output(pip.args(&packages))?;
+        if let Err(why) = made.make(&home, &packages) {
+            // It would only be in the way.
+            let _ = copy::remove(&home);
+            return Err(why);
         }
         fs::write(&whole, "").doing(|| format!("write {}", whole.display()))?;
         Ok(made)
+    }
+
+    fn make(&self, home: &Path, packages: &[&str]) -> Result<()> {
+        let base = env::var_os(VARIABLE).unwrap_or_else(|| "python3".into());
+        output(Command::new(&base).args(["-m", "venv"]).arg(home)).map_err(|why| {
+            Error::new(format!(
+                "Python 3 with venv is needed: install it, such as by `apt-get install \
+                 python3-venv`, or say where it is by {VARIABLE}=/path/to/python3\n{why}"
+            ))
+        })?;
+        if packages.is_empty() {
+            return Ok(());
+        }
+        let mut pip = Command::new(&self.program);
+        pip.args(["-m", "pip", "install", "--quiet", "--disable-pip-version-check"]);
+        output(pip.args(packages)).map(drop)
     }
 
     /// Returns the Python's path.

@@ -100,7 +100,7 @@ struct Apt {
 impl Apt {
     fn of_machine(root: &Path) -> Result<Self, String> {
         let downloads = root.with_extension("apt");
-        for part in ["lists/partial", "cache/archives/partial", "packages"] {
+        for part in ["lists/partial", "cache/archives/partial"] {
             let folder = downloads.join(part);
             fs::create_dir_all(&folder).map_err(|e| format!("create {}: {e}", folder.display()))?;
         }
@@ -156,9 +156,8 @@ impl Apt {
         let folder = self.downloads.join("packages");
         remove(&folder)?;
         fs::create_dir_all(&folder).map_err(|e| format!("create {}: {e}", folder.display()))?;
-        let mut args = vec!["download", "-q"];
-        args.extend(packages.iter().map(String::as_str));
-        self.call("apt-get", &args)?;
+        let mut download = self.command("apt-get", &["download", "-q"]);
+        run(download.args(packages).current_dir(&folder))?;
         for entry in fs::read_dir(&folder).map_err(|e| e.to_string())?.flatten() {
             run(Command::new("dpkg-deb").arg("-x").arg(entry.path()).arg(root))?;
         }
@@ -166,9 +165,14 @@ impl Apt {
     }
 
     fn call(&self, program: &str, args: &[&str]) -> Result<String, String> {
+        run(&mut self.command(program, args))
+    }
+
+    fn command(&self, program: &str, args: &[&str]) -> Command {
         let mut command = Command::new(program);
         command.args(self.own.iter().flat_map(|option| ["-o", option.as_str()])).args(args);
-        run(command.current_dir(self.downloads.join("packages")).env("LC_ALL", "C"))
+        command.env("LC_ALL", "C");
+        command
     }
 }
 
