@@ -40,9 +40,11 @@ mod cluster;
 mod postgres;
 mod pgbouncer;
 mod python;
+mod install;
 mod proxy;
 
 pub use error::{Error, Result};
+pub use install::{Installed, install};
 pub use pgbouncer::PgBouncer;
 pub use postgres::{Database, Postgres, PostgresOptions};
 pub use proxy::{Fault, Proxy};
