@@ -5,4 +5,5 @@
 mod stores;
 mod handled;
 mod claimed;
+mod processes;
 mod refused;
