@@ -1,6 +1,7 @@
 //! Joining groups and listening to broadcasts: what a bus is on its backend.
 
 use super::{
+    lanes::Lanes,
     members::{Member, Members, Terms},
     open::{Bus, Inner},
     table::Phase,
@@ -210,8 +211,9 @@ async fn note_gaps(inner: Weak<Inner>, source: Arc<dyn Source>) {
     }
 }
 
-/// Hands what the backend broadcasts to the subscriptions without a group, one after another.
+/// Hands what the backend broadcasts to the subscriptions without a group.
 async fn hear(inner: Weak<Inner>, source: Arc<dyn Source>) {
+    let lanes = Lanes::new(inner.clone());
     loop {
         let heard = match source.fetch(256).await {
             Ok(heard) if heard.is_empty() => return,
@@ -240,15 +242,17 @@ async fn hear(inner: Weak<Inner>, source: Arc<dyn Source>) {
             }
         };
         for leased in heard {
-            let Some(inner) = inner.upgrade().filter(|inner| !inner.is_closed()) else { return };
             match leased.event {
-                Ok(event) => {
-                    let bus = Bus(Arc::clone(&inner));
-                    bus.dispatch(&inner.table.now(), &event).await;
+                Ok(event) => lanes.hand_on(event).await,
+                Err(e) => {
+                    tracing::warn!(error = %e.error, "a broadcast is not an event");
+                    let Some(inner) = inner.upgrade() else { return };
+                    inner.heard.fetch_add(1, SeqCst);
                 }
-                Err(e) => tracing::warn!(error = %e.error, "a broadcast is not an event"),
             }
-            inner.heard.fetch_add(1, SeqCst);
+            if inner.upgrade().is_none_or(|inner| inner.is_closed()) {
+                return;
+            }
         }
     }
 }

@@ -18,6 +18,7 @@ mod hearing;
 mod close;
 mod tell;
 mod withdraw;
+mod lanes;
 mod join;
 mod publish;
 mod emit;

@@ -72,6 +72,11 @@ impl Faults {
         }
     }
 
+    /// Returns how many broadcasts were fetched.
+    pub(crate) fn handed_out(&self) -> u64 {
+        self.ears().iter().map(|ear| ear.handed_out.load(SeqCst)).sum()
+    }
+
     fn ears(&self) -> Vec<Arc<Ear>> {
         self.ears.lock().unwrap().iter().filter_map(Weak::upgrade).collect()
     }
