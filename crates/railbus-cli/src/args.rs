@@ -117,6 +117,9 @@ pub(crate) struct Publish {
     /// The event's id (default: a new one)
     #[arg(long, conflicts_with = "lines")]
     pub(crate) id: Option<String>,
+    /// What the event is about: groups may handle events of one key one after another
+    #[arg(long)]
+    pub(crate) key: Option<String>,
     /// Hold the event back, such as 30s
     #[arg(long, value_name = "DURATION")]
     pub(crate) delay: Option<String>,

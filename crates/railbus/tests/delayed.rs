@@ -11,7 +11,7 @@ use railbus::{
     testing::Recorder,
 };
 use std::{sync::Arc, time::Duration};
-use stores::Store;
+use stores::{Store, quick};
 
 const HOUR: Duration = Duration::from_secs(3600);
 
@@ -21,7 +21,7 @@ async fn lag(bus: &Bus) -> u64 {
 
 #[railbus::test]
 async fn what_is_withdrawn_comes_to_nobody() {
-    for store in Store::all() {
+    for store in Store::that(|c| c.withdraws) {
         let (bus, other) = (store.bus().await, store.bus().await);
         let received = Recorder::new();
         for group in ["g", "h"] {
@@ -47,7 +47,7 @@ async fn what_is_withdrawn_comes_to_nobody() {
 
 #[railbus::test]
 async fn what_is_due_or_tried_again_is_not_withdrawn() {
-    for store in Store::all() {
+    for store in Store::that(|c| c.withdraws) {
         let (bus, received) = (store.bus().await, Recorder::new());
         let record = received.clone();
         let handler = async move |e: Event| {
@@ -55,8 +55,7 @@ async fn what_is_due_or_tried_again_is_not_withdrawn() {
             if record.len() == 1 { Err("not yet".into()) } else { railbus::done() }
         };
         let wait = Duration::from_millis(300);
-        let retry = railbus::Retry::attempts(2).backoff_factor(wait);
-        let on = bus.on("a").group("g").lease(Duration::from_millis(100)).retry(retry);
+        let on = bus.on("a").group("g").lease(wait).retry(quick(2).backoff_factor(wait));
         on.run(handler).await.unwrap();
         bus.publish(Event::new("a").id("now").payload(1)).await.unwrap();
         received.wait_for(1).await;
@@ -70,7 +69,7 @@ async fn what_is_due_or_tried_again_is_not_withdrawn() {
 
 #[railbus::test]
 async fn many_that_are_withdrawn_while_they_become_due_come_whole_or_not_at_all() {
-    for store in Store::all() {
+    for store in Store::that(|c| c.withdraws) {
         let (bus, received) = (store.bus().await, Recorder::new());
         bus.on("a").group("g").run(received.clone()).await.unwrap();
         let id = |n: u64| format!("e-{n}");
@@ -89,7 +88,7 @@ async fn many_that_are_withdrawn_while_they_become_due_come_whole_or_not_at_all(
 
 #[railbus::test]
 async fn an_event_for_a_time_comes_then_and_one_for_the_past_at_once() {
-    for store in Store::all() {
+    for store in Store::that(|c| c.publish_delay_max.is_some()) {
         let (bus, received) = (store.bus().await, Recorder::new());
         bus.on("a").group("g").run(received.clone()).await.unwrap();
         let then = Timestamp::now().after(Duration::from_millis(200));
