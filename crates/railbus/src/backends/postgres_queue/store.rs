@@ -134,6 +134,16 @@ impl Queue {
     }
 }
 
+impl Drop for Queue {
+    /// A queue that was not closed lets go of its connections all the same.
+    fn drop(&mut self) {
+        let open = self.open.get_mut().unwrap_or_else(PoisonError::into_inner).take();
+        if let Some(open) = open {
+            open.sources.iter().filter_map(Weak::upgrade).for_each(|s| s.stop());
+        }
+    }
+}
+
 fn closed() -> Error {
     Error::new(ErrorKind::Closed, "postgres-queue", "the queue is closed")
 }
