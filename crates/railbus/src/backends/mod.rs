@@ -1,9 +1,8 @@
 //! The backends: one row of [`TABLE`] each.
 
 pub mod checkup;
-// A row of the table uses it, once there is one on a server.
 #[cfg(any(feature = "postgres", feature = "redis"))]
-#[allow(dead_code)]
+#[cfg_attr(not(feature = "redis"), allow(dead_code))]
 mod gather;
 pub mod memory;
 #[cfg(any(feature = "postgres", feature = "sqlite"))]
@@ -12,6 +11,10 @@ mod record;
 pub mod postgres;
 #[cfg(feature = "postgres")]
 pub mod postgres_queue;
+#[cfg(feature = "redis")]
+pub mod redis;
+#[cfg(feature = "redis")]
+pub mod redis_streams;
 #[cfg(feature = "sqlite")]
 pub mod sqlite;
 
@@ -81,6 +84,16 @@ pub const TABLE: &[Row] = &[
         look: |_| Checkup::default(),
         open: |options| Box::pin(memory::open(options)),
     },
+    #[cfg(feature = "postgres")]
+    Row {
+        scheme: "postgres",
+        example: "postgres://USER@HOST/DATABASE",
+        capability: &postgres::CAPABILITY,
+        settings: postgres::SETTINGS,
+        check: postgres::check,
+        look: postgres::look,
+        open: |options| Box::pin(postgres::open(options)),
+    },
     #[cfg(feature = "sqlite")]
     Row {
         scheme: "sqlite",
@@ -100,6 +113,26 @@ pub const TABLE: &[Row] = &[
         check: postgres_queue::check,
         look: postgres_queue::look,
         open: |options| Box::pin(postgres_queue::open(options)),
+    },
+    #[cfg(feature = "redis")]
+    Row {
+        scheme: "redis",
+        example: "redis://HOST",
+        capability: &redis::CAPABILITY,
+        settings: redis::SETTINGS,
+        check: redis::check,
+        look: redis::look,
+        open: |options| Box::pin(redis::open(options)),
+    },
+    #[cfg(feature = "redis")]
+    Row {
+        scheme: "redis-streams",
+        example: "redis-streams://HOST",
+        capability: &redis_streams::CAPABILITY,
+        settings: redis_streams::SETTINGS,
+        check: redis_streams::check,
+        look: redis_streams::look,
+        open: |options| Box::pin(redis_streams::open(options)),
     },
 ];
 
@@ -135,6 +168,8 @@ fn absent(name: &str) -> Error {
         let why = format!("the backend `{name}` is not in this build");
         let hint = match name {
             "sqlite" => "build railbus with the feature `sqlite`",
+            "redis" | "redis-streams" => "build railbus with the feature `redis`",
+            "postgres" | "postgres-queue" => "build railbus with the feature `postgres`",
             _ => "this version does not have it yet",
         };
         let hint = format!("{hint}; this build has: {known}");

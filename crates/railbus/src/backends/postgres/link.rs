@@ -2,7 +2,7 @@
 
 use super::{fault::closed, session::Session, settings::Server};
 use crate::{
-    error::{Error, Result},
+    error::{Error, ErrorKind, Result},
     retry::Retry,
 };
 use std::{
@@ -10,6 +10,7 @@ use std::{
     time::{Duration, Instant},
 };
 use tokio::time::{sleep_until, timeout_at};
+use tokio_util::sync::CancellationToken;
 
 /// A connection that ended sooner than this was not worth making at once again.
 const SHORT_LIVED: Duration = Duration::from_secs(1);
@@ -54,13 +55,15 @@ pub(in crate::backends) struct Link {
     // Ok(None) before the first, Err once closed.
     now: Mutex<Result<Option<Arc<Session>>>>,
     connecting: tokio::sync::Mutex<Pace>,
+    closing: CancellationToken,
 }
 
 impl Link {
     /// Makes a link that is not connected yet.
     pub(in crate::backends) fn new(server: Arc<Server>) -> Self {
         let connecting = tokio::sync::Mutex::new(Pace::new());
-        Self { server, now: Mutex::new(Ok(None)), connecting }
+        let closing = CancellationToken::new();
+        Self { server, now: Mutex::new(Ok(None)), connecting, closing }
     }
 
     /// Returns the settings.
@@ -113,24 +116,26 @@ impl Link {
                 }
             }
         };
-        let outcome = timeout_at(deadline, again).await;
-        outcome.unwrap_or_else(|_| Err(last.unwrap_or_else(|| self.away(operation))))
+        let again = self.closing.run_until_cancelled(again);
+        let outcome =
+            timeout_at(deadline, async { again.await.unwrap_or_else(|| Err(closed(operation))) });
+        outcome.await.unwrap_or_else(|_| Err(last.unwrap_or_else(|| self.away(operation))))
     }
 
     /// Ends the connection and waits until it is gone, for at most `limit`. May be called again.
     pub(in crate::backends) async fn close(&self, limit: Duration) {
+        self.closing.cancel();
         let before = std::mem::replace(&mut *self.now(), Err(closed("postgres")));
         let Ok(Some(session)) = before else { return };
-        let (going, end) = (session.going(), session.ending());
+        let going = session.going();
         // What is on its way is answered, and the server is told that this is the end.
-        drop((session, end));
+        drop(session);
         let _ = tokio::time::timeout(limit, going).await;
     }
 
     fn away(&self, operation: &'static str) -> Error {
         let why = "the connection to the server is being made again";
-        Error::new(crate::error::ErrorKind::Unavailable, operation, why)
-            .with("server", &self.server.shown)
+        Error::new(ErrorKind::Unavailable, operation, why).with("server", &self.server.shown)
     }
 
     fn now(&self) -> MutexGuard<'_, Result<Option<Arc<Session>>>> {

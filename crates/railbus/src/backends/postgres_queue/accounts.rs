@@ -32,8 +32,7 @@ pub(super) async fn end(lines: &Lines, run: RunMark) -> Result<()> {
 /// Counts the outcomes of a run's events, each id by its worst, and what retention has removed.
 pub(super) async fn tally(lines: &Lines, run: RunMark) -> Result<Tally> {
     let values: [Value<'_>; 1] = [(&run.run, Type::INT8)];
-    let rows =
-        lines.query(OPERATION, "SELECT * FROM @.count_run($1)", &values).await?;
+    let rows = lines.query(OPERATION, "SELECT * FROM @.count_run($1)", &values).await?;
     let Some(row) = rows.first() else { return Ok(Tally::default()) };
     let count = |at| {
         let found = row.try_get::<_, i64>(at).map_err(|e| fault(OPERATION, &lines.shown, e));
@@ -58,8 +57,7 @@ pub(super) async fn tally(lines: &Lines, run: RunMark) -> Result<Tally> {
 pub(super) async fn is_idle(lines: &Lines, groups: &[(String, Interest)]) -> Result<bool> {
     let said = Wants::named(groups).to_string();
     let values: [Value<'_>; 1] = [(&said, Type::TEXT)];
-    let busy: bool =
-        lines.one(OPERATION, "SELECT @.are_busy($1::jsonb)", &values).await?;
+    let busy: bool = lines.one(OPERATION, "SELECT @.are_busy($1::jsonb)", &values).await?;
     Ok(!busy)
 }
 

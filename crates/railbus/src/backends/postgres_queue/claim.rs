@@ -1,11 +1,6 @@
 //! Claiming: which events a member of a group gets next, leased to it.
 
-use super::{
-    super::postgres::fault,
-    lines::Lines,
-    settings::micros,
-    wants::Wants,
-};
+use super::{super::postgres::fault, lines::Lines, settings::micros, wants::Wants};
 use crate::{
     backend::{Leased, Receipt, Undecodable},
     backends::record::ends,

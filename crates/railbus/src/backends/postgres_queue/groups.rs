@@ -134,7 +134,6 @@ pub(super) async fn replay(lines: &Lines, name: &str, start: Start) -> Result<Op
     }
     let (what, at) = written(start);
     let values: [Value<'_>; 3] = [(&name, Type::TEXT), (&what, Type::INT4), (&at, Type::INT8)];
-    let again: Option<i64> =
-        lines.one("groups", "SELECT @.replay($1, $2, $3)", &values).await?;
+    let again: Option<i64> = lines.one("groups", "SELECT @.replay($1, $2, $3)", &values).await?;
     Ok(again.map(i64::cast_unsigned))
 }

@@ -54,7 +54,8 @@ pub(super) async fn list(lines: &Lines, filter: &LetterFilter) -> Result<Vec<Let
                 return Ok(letters);
             }
             let letter = read(row).map_err(|e| fault("letters", &lines.shown, e))?;
-            let matches = |p: &Option<Pattern>, name: &str| p.as_ref().is_none_or(|p| p.matches(name));
+            let matches =
+                |p: &Option<Pattern>, name: &str| p.as_ref().is_none_or(|p| p.matches(name));
             last = number(&letter.id);
             if matches(&types, &letter.event_type) && matches(&topics, &letter.topic) {
                 letters.push(letter);

@@ -3,7 +3,10 @@
 //! Statements on one connection are worked on one after another, and a commit waits for the disk; so
 //! what is published, claimed and settled at the same time goes on several.
 
-use super::{super::postgres::{Link, Session, closed, quote}, settings::Settings};
+use super::{
+    super::postgres::{Link, Session, closed, quote},
+    settings::Settings,
+};
 use crate::error::{Error, Result, causes};
 use futures_util::future::{BoxFuture, join_all};
 use std::{
@@ -73,12 +76,15 @@ impl Lines {
 
     /// Takes the first connection on which nothing is on its way, else that with the least.
     fn take(&self) -> Option<Busy<'_>> {
-        let idle = self.lines.iter().find(|line| {
-            line.busy.compare_exchange(0, 1, Relaxed, Relaxed).is_ok()
-        });
+        let idle = self
+            .lines
+            .iter()
+            .find(|line| line.busy.compare_exchange(0, 1, Relaxed, Relaxed).is_ok());
         let line = idle.or_else(|| {
             let least = self.lines.iter().min_by_key(|line| line.busy.load(Relaxed));
-            least.inspect(|line| drop(line.busy.fetch_add(1, Relaxed)))
+            least.inspect(|line| {
+                line.busy.fetch_add(1, Relaxed);
+            })
         });
         line.map(Busy)
     }

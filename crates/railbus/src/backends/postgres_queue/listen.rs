@@ -65,7 +65,8 @@ impl BroadcastSource {
     /// Reads what was held back and is due now.
     async fn due(&self, heard: &mut Heard, max: usize) -> Result<Vec<Leased>> {
         let now = Instant::now();
-        let due: Vec<_> = heard.held.iter().take_while(|(at, _)| *at <= now).take(max).copied().collect();
+        let due: Vec<_> =
+            heard.held.iter().take_while(|(at, _)| *at <= now).take(max).copied().collect();
         if due.is_empty() {
             return Ok(Vec::new());
         }
@@ -148,8 +149,7 @@ impl Source for BroadcastSource {
     }
 
     async fn handed_out(&self) -> Result<Option<u64>> {
-        let newest: i64 =
-            self.lines.one("fetch", "SELECT @.tick()", &[]).await?;
+        let newest: i64 = self.lines.one("fetch", "SELECT @.tick()", &[]).await?;
         let heard = self.heard.lock().unwrap_or_else(PoisonError::into_inner);
         let all = heard.place >= newest && heard.held.is_empty();
         Ok(all.then_some(heard.handed_out))

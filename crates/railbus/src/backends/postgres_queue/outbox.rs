@@ -1,5 +1,6 @@
 //! Publishing in a transaction of one's own.
 
+use super::super::postgres::{fault, quote};
 use super::{
     publish::{Columns, ENLIST, Ready, make_ready},
     settings::CAPABILITY,
@@ -9,7 +10,6 @@ use crate::{
     error::{Error, ErrorKind, Result},
     event::Event,
 };
-use super::super::postgres::{fault, quote};
 use tokio_postgres::{GenericClient, types::Type};
 
 /// Publishes in a transaction of one's own: the events are there when it commits, with whatever else it

@@ -126,7 +126,11 @@ const PUBLISH: &str = "SELECT @.publish($1, $2, $3, $4, $5, $6, $7)";
 pub(super) const ENLIST: &str = "SELECT @.enlist($1, $2, $3, $4, $5, $6, $7)";
 
 /// Stores events of any number of callers, all or none; returns one result each.
-pub(super) async fn send(lines: Arc<Lines>, wake: Arc<Wake>, events: Vec<Ready>) -> Vec<Result<()>> {
+pub(super) async fn send(
+    lines: Arc<Lines>,
+    wake: Arc<Wake>,
+    events: Vec<Ready>,
+) -> Vec<Result<()>> {
     let columns = Columns::of(&events);
     let done = lines.query("publish", PUBLISH, &columns.values()).await;
     if done.is_ok() {
@@ -172,7 +176,8 @@ pub(super) async fn send_steps(
         (&sources, Type::TEXT_ARRAY),
         (&reasons, Type::TEXT_ARRAY),
     ]);
-    let statement = "SELECT @.publish_steps($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14)";
+    let statement =
+        "SELECT @.publish_steps($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14)";
     match lines.query("publish", statement, &values).await {
         Ok(_) => {
             wake.everyone(lines);

@@ -47,7 +47,7 @@ pub(super) async fn resolve(
                     let Some(settle) = settles.get(held.nth) else { continue };
                     // A lease that was renewed in part has two rows.
                     if !std::mem::replace(&mut kept[held.nth], true) {
-                        told.add(settle, held);
+                        told.add(settle, &held);
                     }
                 }
                 let letters = lines.sql(
@@ -119,7 +119,7 @@ struct Told {
 }
 
 impl Told {
-    fn add(&mut self, settle: &Settle, held: Held) {
+    fn add(&mut self, settle: &Settle, held: &Held) {
         let place = settle.receipt.place.cast_signed();
         let history = lengthen(held.history.as_deref(), &settle.failed).map(|text| escape(&text));
         let mut all = held.finished.as_deref().map(ends).unwrap_or_default();

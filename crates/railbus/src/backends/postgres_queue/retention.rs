@@ -44,8 +44,7 @@ async fn round(lines: &Lines, retention: Duration) -> Result<()> {
     let (retention, mut place) = (micros(retention), 0_i64);
     loop {
         let values: [Value<'_>; 2] = [(&retention, Type::INT8), (&place, Type::INT8)];
-        let next: Option<i64> =
-            lines.one("retention", "SELECT @.sweep($1, $2)", &values).await?;
+        let next: Option<i64> = lines.one("retention", "SELECT @.sweep($1, $2)", &values).await?;
         match next {
             Some(next) => place = next,
             None => return Ok(()),
@@ -59,8 +58,7 @@ async fn tidy(lines: &Lines, from: i64) -> Result<i64> {
     let mut first = from;
     loop {
         let values: [Value<'_>; 1] = [(&first, Type::INT8)];
-        let next: Option<i64> =
-            lines.one("retention", "SELECT @.tidy($1)", &values).await?;
+        let next: Option<i64> = lines.one("retention", "SELECT @.tidy($1)", &values).await?;
         match next {
             Some(next) => first = next,
             None => return Ok(first),

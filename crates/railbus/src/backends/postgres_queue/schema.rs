@@ -168,9 +168,8 @@ async fn locked(
     let quoted = quote(schema);
     if found == 0 {
         let values: [(&(dyn ToSql + Sync), Type); 1] = [(&quoted, Type::TEXT)];
-        let there = session
-            .query(operation, "SELECT to_regnamespace($1) IS NOT NULL", &values)
-            .await?;
+        let there =
+            session.query(operation, "SELECT to_regnamespace($1) IS NOT NULL", &values).await?;
         // It needs a right that is not needed where the schema is there.
         if !there.first().is_some_and(|row| row.get(0)) {
             let create = format!("CREATE SCHEMA {quoted}");
@@ -217,8 +216,7 @@ pub(super) async fn version(
 ) -> Result<i32> {
     let table = format!("{}.migrations", quote(schema));
     let values: [(&(dyn ToSql + Sync), Type); 1] = [(&table, Type::TEXT)];
-    let rows =
-        session.query(operation, "SELECT to_regclass($1) IS NOT NULL", &values).await?;
+    let rows = session.query(operation, "SELECT to_regclass($1) IS NOT NULL", &values).await?;
     if !rows.first().is_some_and(|row| row.get(0)) {
         return Ok(0);
     }

@@ -173,8 +173,7 @@ async fn acknowledge(lines: &Lines, member: &Member, runs: &Runs) -> Result<Vec<
         (&runs.outcomes, Type::INT2_ARRAY),
         (&runs.retried, Type::BOOL_ARRAY),
     ];
-    let rows =
-        lines.query("settle", "SELECT @.settle($1, $2, $3, $4, $5)", &values).await?;
+    let rows = lines.query("settle", "SELECT @.settle($1, $2, $3, $4, $5)", &values).await?;
     Ok(rows.iter().map(|row| row.try_get(0).unwrap_or_default()).collect())
 }
 
@@ -186,8 +185,7 @@ async fn renew(lines: &Lines, member: &Member, runs: &Runs) -> Result<Vec<String
         (&runs.spans, Type::TEXT_ARRAY),
         (&lease, Type::INT8),
     ];
-    let rows =
-        lines.query("settle", "SELECT @.extend($1, $2, $3, $4)", &values).await?;
+    let rows = lines.query("settle", "SELECT @.extend($1, $2, $3, $4)", &values).await?;
     Ok(rows.iter().map(|row| row.try_get(0).unwrap_or_default()).collect())
 }
 

@@ -134,7 +134,8 @@ impl Source for GroupSource {
         if gives_back || self.keyed {
             self.wake.everyone(&self.lines);
         }
-        let told = |kept: Result<bool>| kept.and_then(|kept| if kept { Ok(()) } else { Err(stale()) });
+        let told =
+            |kept: Result<bool>| kept.and_then(|kept| if kept { Ok(()) } else { Err(stale()) });
         settled.into_iter().map(told).collect()
     }
 

@@ -1,10 +1,11 @@
 //! An open queue: the contracts of a backend, handed to the parts of the work.
 
 use super::{
-    accounts, groups, letters,
+    accounts,
+    claim::Member,
+    groups, letters,
     lines::Lines,
     listen::{BroadcastSource, Heard},
-    claim::Member,
     publish::{self, Ready},
     retention::keep_sweeping,
     schema::{self, Grant},

@@ -17,7 +17,10 @@ use std::{
     },
     time::{Duration, Instant},
 };
-use tokio::{sync::watch, time::{sleep, timeout}};
+use tokio::{
+    sync::watch,
+    time::{sleep, timeout},
+};
 use tokio_postgres::types::Type;
 
 /// How often others are told at most, so that telling does not take what publishing needs.

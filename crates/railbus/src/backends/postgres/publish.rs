@@ -1,0 +1,224 @@
+//! Events on their way out: written, bundled, notified.
+//!
+//! All events of a prefix go to one channel, which bears the prefix's name, and bring their topic
+//! along. A channel a topic could not be listened to by a pattern, would have to mangle or hash names
+//! (63 bytes, and `a:b` beside `a.b`), and would cost a statement a topic after every reconnect; a
+//! bus listens to everything and asks its own table anyway.
+
+use super::{
+    super::gather::{Gather, Limits},
+    capability::CAPABILITY,
+    link::Link,
+    session::Session,
+    spill::{NOTE_MAX, Spill},
+};
+use crate::{
+    backend::Outgoing,
+    codec,
+    error::{Error, ErrorKind, Result},
+};
+use std::{collections::HashSet, sync::Arc};
+use tokio_postgres::types::{ToSql, Type};
+
+/// A notification is not stored, so that waiting for the disk would win nothing; in the statement
+/// itself, so that behind a pool it is nobody else's setting.
+const ONE: &str = "SELECT pg_notify($1, $2), set_config('synchronous_commit', 'off', true)";
+
+/// As [`ONE`], for several: they reach the listeners in the order of the list.
+const MANY: &str = "SELECT count(pg_notify($1, note)), set_config('synchronous_commit', 'off', true) \
+                    FROM unnest($2) note";
+
+/// How many bytes go in one statement.
+const STATEMENT_BYTES: usize = 1 << 20;
+
+/// An event as it is notified.
+pub(super) struct Ready {
+    text: String,
+    id: String,
+}
+
+/// How much goes in one statement, and how many statements are on their way at once: the server
+/// commits notifications one after another anyway, and a second one is there when it is ready.
+const LIMITS: Limits = Limits { items: 1_000, weight: STATEMENT_BYTES, flights: 2 };
+
+/// Puts together what is published at once.
+pub(super) fn gather(publisher: Publisher) -> Gather<Ready> {
+    let publisher = Arc::new(publisher);
+    Gather::new(
+        LIMITS,
+        |ready: &Ready| ready.text.len(),
+        move |batch| {
+            let publisher = Arc::clone(&publisher);
+            async move { publisher.send(batch).await }
+        },
+    )
+}
+
+/// Publishes what one bus has.
+#[derive(Debug)]
+pub(super) struct Publisher {
+    pub(super) link: Arc<Link>,
+    pub(super) spill: Arc<Spill>,
+    pub(super) channel: String,
+}
+
+/// Writes an event; none if there is nothing to notify of it.
+pub(super) fn write(outgoing: &Outgoing) -> Result<Option<Ready>> {
+    if outgoing.rejected.is_some() {
+        return Ok(None);
+    }
+    let event = &outgoing.event;
+    event.check()?;
+    let (size, most) = (event.text()?.len(), CAPABILITY.payload_max);
+    if size > most {
+        let why = format!("the payload has {size} bytes; at most {most} are allowed");
+        return Err(Error::new(ErrorKind::TooLarge, "publish", why)
+            .with("event", event.id())
+            .hint("keep the data elsewhere and publish where it is"));
+    }
+    let text = String::from_utf8(codec::encode(event)?).map_err(|e| {
+        Error::new(ErrorKind::Encode, "publish", "the event is not UTF-8").because(e)
+    })?;
+    Ok(Some(Ready { text, id: event.id().into() }))
+}
+
+impl Publisher {
+    /// Notifies events, in order, and returns one result each.
+    async fn send(&self, mut batch: Vec<Ready>) -> Vec<Result<()>> {
+        make_distinct(&mut batch);
+        let mut results = Vec::with_capacity(batch.len());
+        let mut rest = &mut batch[..];
+        while !rest.is_empty() {
+            let (part, after) = rest.split_at_mut(one_statement(rest));
+            self.send_part(part, &mut results).await;
+            rest = after;
+        }
+        results
+    }
+
+    /// Sends what fits in one statement.
+    async fn send_part(&self, part: &mut [Ready], results: &mut Vec<Result<()>>) {
+        let session = match self.link.client("publish").await {
+            Ok(session) => session,
+            Err(e) => return results.extend(part.iter().map(|_| Err(e.clone()))),
+        };
+        if !session.is_utf8 {
+            part.iter_mut().for_each(|ready| ready.text = ascii(&ready.text));
+        }
+        if let [ready] = part {
+            return results.push(self.send_one(&session, ready).await);
+        }
+        let (channel, notes) = (&*self.channel, part.iter().map(|r| &*r.text).collect::<Vec<_>>());
+        let values: [(&(dyn ToSql + Sync), Type); 2] =
+            [(&channel, Type::TEXT), (&notes, Type::TEXT_ARRAY)];
+        match session.query("publish", MANY, &values).await {
+            Ok(_) => results.extend(part.iter().map(|_| Ok(()))),
+            // None of them was notified. One of them may be what the server minds.
+            Err(e) if !e.is_retryable() && !session.has_ended() => {
+                for ready in part {
+                    results.push(self.send_one(&session, ready).await);
+                }
+            }
+            Err(e) => results.extend(part.iter().map(|_| Err(e.clone()))),
+        }
+    }
+
+    async fn send_one(&self, session: &Session, ready: &Ready) -> Result<()> {
+        if ready.text.len() > NOTE_MAX {
+            return self.spill.publish(&self.channel, ready.text.as_bytes()).await;
+        }
+        let (channel, text) = (&*self.channel, &*ready.text);
+        let values: [(&(dyn ToSql + Sync), Type); 2] =
+            [(&channel, Type::TEXT), (&text, Type::TEXT)];
+        session.query("publish", ONE, &values).await.map(drop)
+    }
+}
+
+/// Returns how many of these go in one statement: what is spilled goes alone.
+fn one_statement(batch: &[Ready]) -> usize {
+    // Where the database is not in UTF8, a character takes up to six times its bytes.
+    let fits = |ready: &&Ready| {
+        ready.text.len() <= NOTE_MAX && ready.text.is_ascii() || ready.text.len() * 6 <= NOTE_MAX
+    };
+    let mut bytes = 0;
+    let small = batch.iter().take_while(fits).take_while(|ready| {
+        bytes += ready.text.len();
+        bytes <= STATEMENT_BYTES
+    });
+    small.count().max(1)
+}
+
+/// The server tells a listener only once what is notified twice in a transaction, and an event may be
+/// published twice: white space behind it makes a difference that is none.
+fn make_distinct(batch: &mut [Ready]) {
+    if batch.len() < 2 {
+        return;
+    }
+    let mut seen = HashSet::with_capacity(batch.len());
+    let mut again = Vec::new();
+    for (at, ready) in batch.iter().enumerate() {
+        if !seen.insert(&*ready.id) {
+            again.push(at);
+        }
+    }
+    for (nth, at) in again.into_iter().enumerate() {
+        batch[at].text.extend(std::iter::repeat_n(' ', nth + 1));
+    }
+}
+
+/// Writes JSON so that every encoding can have it. Beyond ASCII there is something only inside
+/// strings.
+fn ascii(json: &str) -> String {
+    if json.is_ascii() {
+        return json.into();
+    }
+    let mut text = String::with_capacity(json.len() * 2);
+    for c in json.chars() {
+        match c.is_ascii() {
+            true => text.push(c),
+            false => {
+                let mut units = [0; 2];
+                for unit in c.encode_utf16(&mut units) {
+                    text.push_str(&format!("\\u{unit:04x}"));
+                }
+            }
+        }
+    }
+    text
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn ready(id: &str, text: &str) -> Ready {
+        Ready { id: id.into(), text: text.into() }
+    }
+
+    #[test]
+    fn what_is_published_twice_at_once_is_notified_twice() {
+        let mut batch = [ready("a", "{}"), ready("b", "{}"), ready("a", "{}"), ready("a", "{}")];
+        make_distinct(&mut batch);
+        let of_a: HashSet<_> = batch.iter().filter(|r| r.id == "a").map(|r| &r.text).collect();
+        assert_eq!(of_a.len(), 3);
+        assert!(of_a.iter().all(|text| text.trim_end() == "{}"));
+    }
+
+    #[test]
+    fn a_text_in_ascii_means_the_same() {
+        let json = r#"{"é":"𝄞 日本","a":"\\u"}"#;
+        let text = ascii(json);
+        assert!(text.is_ascii(), "{text}");
+        let read = |text: &str| serde_json::from_str::<serde_json::Value>(text).unwrap();
+        assert_eq!(read(&text), read(json));
+    }
+
+    #[test]
+    fn what_is_too_large_for_a_notification_goes_alone() {
+        let large = "x".repeat(NOTE_MAX + 1);
+        let batch = [ready("a", "{}"), ready("b", &large), ready("c", "{}")];
+        assert_eq!((one_statement(&batch), one_statement(&batch[1..])), (1, 1));
+        let many: Vec<_> = (0..1000).map(|i| ready(&i.to_string(), &large[..NOTE_MAX])).collect();
+        assert_eq!(one_statement(&many), STATEMENT_BYTES / NOTE_MAX);
+    }
+}
