@@ -32,14 +32,16 @@ async fn member(backend: &Arc<dyn Backend>) -> Arc<dyn Source> {
     let (interest, start) = (Interest::all(), Start::Oldest);
     let lease = Duration::from_secs(30);
     let group = Some("g".to_owned());
-    backend.subscribe(Subscribe { group, interest, start, lease, order: Default::default() }).await.unwrap()
+    backend
+        .subscribe(Subscribe { group, interest, start, lease, order: Default::default() })
+        .await
+        .unwrap()
 }
 
 /// Publishes, claims and settles one part, in small steps.
 async fn part(backend: &Arc<dyn Backend>, source: &Arc<dyn Source>) {
     for _ in 0..PART / 20 {
-        let events: Vec<Outgoing> =
-            (0..20).map(|n| Event::new("t").payload(n).into()).collect();
+        let events: Vec<Outgoing> = (0..20).map(|n| Event::new("t").payload(n).into()).collect();
         assert!(backend.publish(&events).await.iter().all(Result::is_ok));
         let leased = source.fetch(100).await.unwrap();
         assert_eq!(leased.len(), 20);

@@ -60,6 +60,11 @@ impl Store {
         Self { url, memory, _folder: folder }
     }
 
+    /// Returns the address under which other processes find it.
+    pub(crate) fn shared_url(&self) -> Option<&str> {
+        self.memory.is_none().then_some(&*self.url)
+    }
+
     pub(crate) async fn backend(&self) -> Arc<dyn Backend> {
         match &self.memory {
             Some(memory) => Arc::new(memory.connect()),
