@@ -2,6 +2,7 @@
 
 use super::{
     asking::Asking,
+    delayed::Delayed,
     members::Members,
     table::{Phase, Table},
 };
@@ -50,6 +51,8 @@ pub(super) struct Inner {
     pub(super) counters: Arc<Counters>,
     /// Dispatches under way and the listener to broadcasts, so that close can wait for them.
     pub(super) tasks: TaskTracker,
+    /// Broadcasts that are not due yet.
+    pub(super) delayed: Delayed,
     /// Further tries of broadcasts.
     pub(super) retries: TaskTracker,
     /// How many broadcasts the listener has handed on.
@@ -137,6 +140,7 @@ impl Bus {
             world: Mutex::default(),
             counters: Arc::default(),
             tasks,
+            delayed: Delayed::default(),
             retries: TaskTracker::new(),
             heard: AtomicU64::new(0),
             gaps: AtomicU64::new(0),
