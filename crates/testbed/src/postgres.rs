@@ -1,12 +1,13 @@
 //! PostgreSQL.
 
 use crate::{
-    cluster,
+    certificates, cluster,
     error::{Doing, Error, Result},
     folder::Folder,
     programs::{self, Program},
-    redis::encoded,
     server::{Launch, Plan, Server},
+    tls::{Tls, tls_options},
+    url::{encoded, encoded_path},
     user::User,
 };
 use rustix::process::Signal;
@@ -51,7 +52,7 @@ impl Postgres {
     /// Returns the URL of the database `postgres` with that scheme, as the user `postgres`, who
     /// may do everything.
     pub fn url(&self, scheme: &str) -> String {
-        self.url_of(scheme, cluster::OWNER)
+        self.url_of(scheme, cluster::OWNER, cluster::OWNER, self.options.password.as_deref())
     }
 
     /// Creates a database that nobody else has.
@@ -66,6 +67,22 @@ impl Postgres {
         Ok(Database { postgres: self, name })
     }
 
+    /// Returns the URL of the database `postgres` with that scheme, as another user.
+    pub fn url_as(&self, scheme: &str, role: &str, password: &str) -> String {
+        self.url_of(scheme, cluster::OWNER, role, Some(password))
+    }
+
+    /// Creates a user who may log in with that password, and nothing else.
+    ///
+    /// # Errors
+    ///
+    /// The server does not answer, or there is such a user.
+    pub fn role(&self, name: &str, password: &str) -> Result<()> {
+        let (name, password) = (name.replace('"', "\"\""), password.replace('\'', "''"));
+        let sql = format!("CREATE ROLE \"{name}\" LOGIN PASSWORD '{password}'");
+        self.psql(cluster::OWNER, &sql).map(drop)
+    }
+
     /// Runs SQL in that database as the user `postgres`, by way of the server's socket, whatever
     /// is in the way of others; returns the rows, a line each, with `|` between columns.
     ///
@@ -73,13 +90,22 @@ impl Postgres {
     ///
     /// The server does not answer, or a statement fails: those before it stay done.
     pub fn psql(&self, database: &str, sql: &str) -> Result<String> {
-        let program = &self.launched();
+        let (folder, port) = (self.folder().display(), self.port());
+        let owner = cluster::OWNER;
+        self.psql_at(&format!("host={folder} port={port} user={owner} dbname={database}"), sql)
+    }
+
+    /// Runs SQL by way of that URL (`postgresql://`), as [`Postgres::psql`] does.
+    ///
+    /// # Errors
+    ///
+    /// As for [`Postgres::psql`], or whoever the URL says is not let in.
+    pub fn psql_at(&self, url: &str, sql: &str) -> Result<String> {
+        let program = self.program();
         let mut command = Command::new(program.beside("psql"));
         program.surroundings(&mut command);
-        command.args(["-X", "-A", "-t", "-q", "-v", "ON_ERROR_STOP=1", "-U", cluster::OWNER]);
-        command.arg("-h").arg(self.folder()).args(["-p", &self.port().to_string(), "-d", database]);
-        let output = command.args(["-c", sql]).stdin(Stdio::null()).output();
-        let output = output.doing(|| "start psql".into())?;
+        command.args(["-X", "-A", "-t", "-q", "-v", "ON_ERROR_STOP=1", "-d", url, "-c", sql]);
+        let output = command.stdin(Stdio::null()).output().doing(|| "start psql".into())?;
         if !output.status.success() {
             let said = String::from_utf8_lossy(&output.stderr);
             return Err(Error::new(format!("psql: {}", said.trim())));
@@ -87,11 +113,21 @@ impl Postgres {
         Ok(String::from_utf8_lossy(&output.stdout).trim_end_matches('\n').to_owned())
     }
 
-    fn url_of(&self, scheme: &str, database: &str) -> String {
-        let password = self.options.password.as_ref();
+    fn url_of(&self, scheme: &str, database: &str, role: &str, password: Option<&str>) -> String {
         let password = password.map(|p| format!(":{}", encoded(p))).unwrap_or_default();
-        let owner = cluster::OWNER;
-        format!("{scheme}://{owner}{password}@{}/{database}", self.address())
+        let identity = format!("{}{password}", encoded(role));
+        let mut url = format!("{scheme}://{identity}@{}/{database}", self.address());
+        let tls = &self.options.tls;
+        if tls.is_on {
+            let ca = encoded_path(&self.ca_path());
+            url += &format!("?sslmode=verify-full&sslrootcert={ca}");
+        }
+        if tls.asks_clients {
+            let certificate = encoded_path(&self.client_cert_path());
+            let key = encoded_path(&self.client_key_path());
+            url += &format!("&sslcert={certificate}&sslkey={key}");
+        }
+        url
     }
 }
 
@@ -117,7 +153,13 @@ impl Database<'_> {
 
     /// Returns its URL with that scheme, as the user `postgres`.
     pub fn url(&self, scheme: &str) -> String {
-        self.postgres.url_of(scheme, &self.name)
+        let password = self.postgres.options.password.as_deref();
+        self.postgres.url_of(scheme, &self.name, cluster::OWNER, password)
+    }
+
+    /// Returns its URL with that scheme, as another user.
+    pub fn url_as(&self, scheme: &str, role: &str, password: &str) -> String {
+        self.postgres.url_of(scheme, &self.name, role, Some(password))
     }
 
     /// Runs SQL in it, as [`Postgres::psql`] does.
@@ -141,6 +183,7 @@ impl fmt::Debug for Database<'_> {
 pub struct PostgresOptions {
     password: Option<String>,
     fsync: bool,
+    tls: Tls,
     settings: Vec<(String, String)>,
 }
 
@@ -158,6 +201,8 @@ impl PostgresOptions {
         self.fsync = on;
         self
     }
+
+    tls_options!();
 
     /// Adds a setting, as `postgresql.conf` has them: `max_connections`, `20`.
     #[must_use]
@@ -202,7 +247,10 @@ impl PostgresOptions {
     ) -> Result<Launch> {
         let at = folder.path().display();
         let method = if self.password.is_some() { "scram-sha-256" } else { "trust" };
-        let access = format!("local all all trust\nhost all all 127.0.0.1/32 {method}\n");
+        // What is not encrypted is not let in where it should be.
+        let host = if self.tls.is_on { "hostssl" } else { "host" };
+        let client = if self.tls.asks_clients { " clientcert=verify-ca" } else { "" };
+        let access = format!("local all all trust\n{host} all all 127.0.0.1/32 {method}{client}\n");
         folder.write("hba.conf", &access, user)?;
         let on = |on: bool| if on { "on" } else { "off" }.to_owned();
         let mut settings = vec![
@@ -214,6 +262,16 @@ impl PostgresOptions {
             ("full_page_writes", on(self.fsync)),
             ("jit", "off".into()),
         ];
+        if self.tls.is_on {
+            certificates::make(folder, user, &self.tls.names(), cluster::OWNER)?;
+            let file = |name: &str| format!("{at}/{name}");
+            settings.extend([
+                ("ssl", "on".into()),
+                ("ssl_ca_file", file(certificates::CA)),
+                ("ssl_cert_file", file(certificates::SERVER.0)),
+                ("ssl_key_file", file(certificates::SERVER.1)),
+            ]);
+        }
         let own = self.settings.iter().map(|(name, value)| (name.as_str(), value.clone()));
         settings.extend(own);
         let mut args = vec!["-D".into(), folder.path().join("data").into_os_string()];

@@ -1,15 +1,21 @@
 //! Redis.
 
 use crate::{
+    certificates,
     error::{Doing, Error, Result},
     folder::Folder,
     port::random,
     programs::{self, Program},
     resp::Connection,
     server::{Launch, Plan, Server},
+    tls::{Tls, tls_options},
+    url::{encoded, encoded_path},
 };
 use rustix::process::Signal;
-use std::{ops::Deref, path::Path};
+use std::{
+    ops::Deref,
+    path::{Path, PathBuf},
+};
 
 /// The user by whom the testbed itself asks the server.
 const OWN_USER: &str = "testbed";
@@ -46,7 +52,17 @@ impl Redis {
             (None, Some(password)) => format!(":{}@", encoded(password)),
             (None, None) => String::new(),
         };
-        format!("{scheme}://{identity}{}", self.address())
+        let mut url = format!("{scheme}://{identity}{}", self.address());
+        let tls = &self.options.tls;
+        if tls.is_on {
+            url += &format!("?tls=true&tls_ca={}", encoded_path(&self.ca_path()));
+        }
+        if tls.asks_clients {
+            let certificate = encoded_path(&self.client_cert_path());
+            let key = encoded_path(&self.client_key_path());
+            url += &format!("&tls_cert={certificate}&tls_key={key}");
+        }
+        url
     }
 
     /// Gives the server a command, by way of its socket, whatever is in the way of others; a list
@@ -87,6 +103,7 @@ pub struct RedisOptions {
     appendonly: bool,
     fsync: bool,
     databases: Option<u32>,
+    tls: Tls,
     args: Vec<(String, String)>,
 }
 
@@ -119,6 +136,8 @@ impl RedisOptions {
         self.fsync = on;
         self
     }
+
+    tls_options!();
 
     /// Sets how many databases there are; 16 by default.
     #[must_use]
@@ -165,7 +184,6 @@ impl RedisOptions {
         let (at, socket) = (folder.path().display(), socket(folder.path()));
         let mut lines = vec![
             "bind 127.0.0.1".into(),
-            format!("port {port}"),
             format!("dir {at}"),
             format!("unixsocket {}", socket.display()),
             "save \"\"".into(),
@@ -174,6 +192,7 @@ impl RedisOptions {
             format!("appendfsync {}", if self.fsync { "always" } else { "no" }),
             format!("user {OWN_USER} on >{password} ~* &* +@all"),
         ];
+        lines.extend(self.encryption(folder, port)?);
         if let Some(password) = &self.password {
             lines.push(format!("requirepass {}", quoted(password)?));
         }
@@ -189,9 +208,27 @@ impl RedisOptions {
         args.extend(self.args.iter().flat_map(|(name, value)| [name.into(), value.into()]));
         Ok(Launch { program: program.clone(), args })
     }
+
+    /// Says on which port, and whether what goes through it is encrypted.
+    fn encryption(&self, folder: &Folder, port: u16) -> Result<Vec<String>> {
+        if !self.tls.is_on {
+            return Ok(vec![format!("port {port}")]);
+        }
+        certificates::make(folder, None, &self.tls.names(), "client")?;
+        let at = folder.path().display();
+        let (certificate, key) = certificates::SERVER;
+        Ok(vec![
+            "port 0".into(),
+            format!("tls-port {port}"),
+            format!("tls-ca-cert-file {at}/{}", certificates::CA),
+            format!("tls-cert-file {at}/{certificate}"),
+            format!("tls-key-file {at}/{key}"),
+            format!("tls-auth-clients {}", if self.tls.asks_clients { "yes" } else { "optional" }),
+        ])
+    }
 }
 
-fn socket(folder: &Path) -> std::path::PathBuf {
+fn socket(folder: &Path) -> PathBuf {
     folder.join("redis.sock")
 }
 
@@ -205,11 +242,4 @@ fn quoted(value: &str) -> Result<String> {
         return Err(Error::new("a name or password with a line break"));
     }
     Ok(format!("\"{}\"", value.replace('\\', "\\\\").replace('"', "\\\"")))
-}
-
-/// Writes a text as a part of a URL.
-pub(crate) fn encoded(text: &str) -> String {
-    let plain = |b: u8| b.is_ascii_alphanumeric() || b"-._~".contains(&b);
-    let one = |b| if plain(b) { char::from(b).to_string() } else { format!("%{b:02X}") };
-    text.bytes().map(one).collect()
 }

@@ -1,6 +1,7 @@
 //! A server process: started, ended in every way, and known to be ready.
 
 use crate::{
+    certificates,
     error::{Doing, Error, Result},
     family,
     folder::Folder,
@@ -16,7 +17,7 @@ use std::{
     io,
     net::SocketAddr,
     os::unix::process::CommandExt,
-    path::Path,
+    path::{Path, PathBuf},
     process::{Child, Command, ExitStatus, Stdio},
     sync::{Mutex, MutexGuard, PoisonError},
     thread,
@@ -113,6 +114,37 @@ impl Server {
         self.folder.path()
     }
 
+    /// Returns the file with the authority that signed the server's certificate. This and the other
+    /// files are there if connections are encrypted.
+    pub fn ca_path(&self) -> PathBuf {
+        self.folder().join(certificates::CA)
+    }
+
+    /// Returns the file with a client's certificate by the same authority.
+    pub fn client_cert_path(&self) -> PathBuf {
+        self.folder().join(certificates::CLIENT.0)
+    }
+
+    /// Returns the file with the key of that certificate.
+    pub fn client_key_path(&self) -> PathBuf {
+        self.folder().join(certificates::CLIENT.1)
+    }
+
+    /// Returns the file with an authority that signed nothing here.
+    pub fn strangers_ca_path(&self) -> PathBuf {
+        self.folder().join(certificates::STRANGERS_CA)
+    }
+
+    /// Returns the file with a client's certificate by that authority.
+    pub fn strangers_cert_path(&self) -> PathBuf {
+        self.folder().join(certificates::STRANGER.0)
+    }
+
+    /// Returns the file with the key of the stranger's certificate.
+    pub fn strangers_key_path(&self) -> PathBuf {
+        self.folder().join(certificates::STRANGER.1)
+    }
+
     /// Returns its process number, if it runs.
     pub fn pid(&self) -> Option<u32> {
         self.child().as_ref().map(Child::id)
@@ -123,8 +155,8 @@ impl Server {
         &self.launch.program.version
     }
 
-    pub(crate) fn launched(&self) -> Program {
-        self.launch.program.clone()
+    pub(crate) fn program(&self) -> &Program {
+        &self.launch.program
     }
 
     /// Returns what the server has written to its log.

@@ -8,6 +8,7 @@ use super::{
 use crate::{
     error::{Doing, Result},
     port,
+    url::with_address,
 };
 use std::{
     fmt,
@@ -55,12 +56,7 @@ impl Proxy {
 
     /// Returns the same URL with the proxy's address in place of the server's.
     pub fn url_of(&self, url: &str) -> String {
-        let (before, rest) =
-            url.split_once("://").map_or(("", url), |(scheme, rest)| (scheme, rest));
-        let end = rest.find(['/', '?']).unwrap_or(rest.len());
-        let (authority, after) = rest.split_at(end);
-        let identity = authority.rfind('@').map_or("", |at| &authority[..=at]);
-        format!("{before}://{identity}{}{after}", self.address)
+        with_address(url, self.address)
     }
 
     /// Has this be wrong with the network from now on, instead of what was wrong before; returns

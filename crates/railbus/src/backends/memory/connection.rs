@@ -190,9 +190,10 @@ impl Backend for Memory {
             return Err(CAPABILITY.refuse("subscribe", "can't start at a time", able));
         }
         let (wake, wants) = (Arc::new(Notify::new()), Arc::new(request.interest.compile()));
-        let (group, member) = self.store.with(|state| {
-            state.join(self.number, &name, request.interest, wants, Arc::clone(&wake))
-        });
+        let waking = (Arc::clone(&wake), request.order);
+        let join =
+            |state: &mut State| state.join(self.number, &name, request.interest, wants, waking);
+        let (group, member) = self.store.with(join);
         Ok(Arc::new(GroupSource {
             store: Arc::clone(&self.store),
             closed: Arc::clone(&self.closed),

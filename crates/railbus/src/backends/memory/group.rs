@@ -2,7 +2,7 @@
 
 use super::queue::Queue;
 use crate::{
-    backend::{GroupInfo, Leased, SharedFilter},
+    backend::{GroupInfo, Leased, Order, SharedFilter},
     clock::Timestamp,
     error::{Error, ErrorKind},
     event::Event,
@@ -84,7 +84,10 @@ impl Group {
         self.is_full(most) && (self.members.is_empty() || !helps())
     }
 
-    pub(super) fn join(&mut self, member: Member) {
+    pub(super) fn join(&mut self, member: Member, order: Order) {
+        if order == Order::ByKey {
+            self.queue.order_by_key();
+        }
         self.members.push(member);
         self.changed();
     }

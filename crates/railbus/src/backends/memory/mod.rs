@@ -1,13 +1,14 @@
 //! Events inside one process: broadcasts are delivered within publish, groups have bounded queues.
 //!
 //! Read in this order: `settings` says what can be set and what is guaranteed, `record` what is
-//! remembered of an event that did not simply succeed, `letters` are the dead ones, `queue` is what
-//! a group has not settled, `group` the group itself, `line` who waits for room, `store` all groups under one lock; then the
+//! remembered of an event that did not simply succeed, `letters` are the dead ones, `keys`
+//! what waits for its key, `queue` what a group has not settled, `group` the group itself, `line` who waits for room, `store` all groups under one lock; then the
 //! contracts: `source`, `connection`.
 
 mod settings;
 mod record;
 mod letters;
+mod keys;
 mod queue;
 mod group;
 mod line;

@@ -1,10 +1,11 @@
 //! What a group has not settled: new, held back, leased.
 //!
 //! New events are a plain queue; what was delivered before, is held back or was left by a member
-//! that does not want it waits in order of its time. A lease costs no entry in any order: when the
+//! that does not want it waits in order of its time, and in a group that is ordered by key what
+//! another event of its key holds up waits for that one (`keys`). A lease costs no entry in any order: when the
 //! earliest one may have run out, all are looked at.
 
-use super::record::Record;
+use super::{keys::Keys, record::Record};
 use crate::{
     backend::{Leased, Receipt, Settle, Verdict},
     clock::Timestamp,
@@ -12,8 +13,10 @@ use crate::{
     event::Event,
     predicate::Filter,
 };
+use smol_str::SmolStr;
 use std::{
     collections::{BTreeMap, VecDeque},
+    mem,
     sync::Arc,
     time::Duration,
 };
@@ -29,6 +32,8 @@ pub(super) struct Queue {
     waiting: BTreeMap<(Option<Instant>, u64), Again>,
     slots: Vec<Slot>,
     free: Vec<usize>,
+    // What waits for its key; none if the order of keys is nobody's matter.
+    keys: Option<Keys<Again>>,
     // No lease runs out before this; none if there is no lease.
     earliest_end: Option<Instant>,
 }
@@ -40,7 +45,15 @@ struct Again {
     // How often it was delivered so far.
     attempt: u32,
     lost: bool,
+    // Whether it holds its key.
+    holds: bool,
     record: Option<Box<Record>>,
+}
+
+impl Again {
+    fn new(event: Event) -> Self {
+        Self { event, attempt: 0, lost: false, holds: false, record: None }
+    }
 }
 
 /// A place that a leased event is in; `fence` counts all leases that were here.
@@ -75,12 +88,15 @@ pub(super) struct Settled {
     pub(super) again: Option<(Event, bool)>,
     /// The event that is through.
     pub(super) through: Option<Event>,
+    /// The event that has waited for the key of that one.
+    pub(super) freed: Option<Event>,
 }
 
 impl Queue {
     /// Returns how many events are not settled.
     pub(super) fn len(&self) -> usize {
-        self.new.len() + self.waiting.len() + self.leased()
+        let held_up = self.keys.as_ref().map_or(0, Keys::len);
+        self.new.len() + self.waiting.len() + held_up + self.leased()
     }
 
     /// Returns how many events are leased.
@@ -98,20 +114,22 @@ impl Queue {
         let held = self.slots.iter().filter_map(|slot| slot.held.as_ref());
         let events = self.new.iter().map(|(_, event)| event);
         let events = events.chain(self.waiting.values().map(|again| &again.event));
-        let mut events = events.chain(held.map(|held| &held.again.event));
+        let held_up = self.keys.iter().flat_map(Keys::iter).map(|again| &again.event);
+        let mut events = events.chain(held.map(|held| &held.again.event)).chain(held_up);
         events.any(|event| wanted.matches(event.event_type(), event.topic()))
     }
 
     /// Adds an event that was published.
     pub(super) fn push(&mut self, event: Event) {
         self.made += 1;
-        match event.delay() {
-            None => self.new.push_back((self.made, event)),
-            Some(delay) => {
-                let due = Some(after(Instant::now(), delay));
-                let again = Again { event, attempt: 0, lost: false, record: None };
-                self.waiting.insert((due, self.made), again);
-            }
+        if let Some(delay) = event.delay() {
+            let due = Some(after(Instant::now(), delay));
+            self.waiting.insert((due, self.made), Again::new(event));
+            return;
+        }
+        // It says of itself whether it holds its key: all that are new and have one do.
+        if let Some(again) = self.hold(self.made, Again::new(event)) {
+            self.new.push_back((self.made, again.event));
         }
     }
 
@@ -119,7 +137,7 @@ impl Queue {
     pub(super) fn redrive(&mut self, event: Event, subscription: String) {
         self.made += 1;
         let record = Record { only: Some(subscription), ..Record::default() };
-        let again = Again { event, attempt: 0, lost: false, record: Some(Box::new(record)) };
+        let again = Again { record: Some(Box::new(record)), ..Again::new(event) };
         self.waiting.insert((None, self.made), again);
     }
 
@@ -131,13 +149,16 @@ impl Queue {
         let now = Instant::now();
         self.end_leases(now);
         let wants = |event: &Event| wanted.matches(event.event_type(), event.topic());
-        let ready = self.waiting.range(..=(Some(now), u64::MAX));
-        let ready = ready.filter(|(_, again)| wants(&again.event)).take(max);
-        let ready: Vec<_> = ready.map(|(key, _)| *key).collect();
-        let mut leased = Vec::with_capacity(max.min(ready.len() + self.new.len()));
+        let mut leased = Vec::with_capacity(max.min(self.waiting.len() + self.new.len()));
         let until = after(now, lease);
-        for key in ready {
-            if let Some(mut again) = self.waiting.remove(&key) {
+        let mut place = (None, 0);
+        while leased.len() < max {
+            let mut ready = self.waiting.range(place..=(Some(now), u64::MAX));
+            let ready = ready.find(|(_, again)| wants(&again.event)).map(|(key, _)| *key);
+            let Some(key) = ready else { break };
+            place = key;
+            let again = self.waiting.remove(&key);
+            if let Some(mut again) = again.and_then(|again| self.hold(key.1, again)) {
                 again.attempt = again.attempt.saturating_add(1);
                 leased.push(self.lease(key.1, until, again));
             }
@@ -145,19 +166,73 @@ impl Queue {
         while leased.len() < max
             && let Some((number, event)) = self.new.pop_front()
         {
-            if wants(&event) {
-                let again = Again { event, attempt: 1, lost: false, record: None };
-                leased.push(self.lease(number, until, again));
-            } else {
+            let wanted = wants(&event);
+            let holds = self.keys.is_some() && event.key().is_some();
+            let again = Again { attempt: u32::from(wanted), holds, ..Again::new(event) };
+            match wanted {
+                true => leased.push(self.lease(number, until, again)),
                 // For another member; from here on it is in nobody's way.
-                let again = Again { event, attempt: 0, lost: false, record: None };
-                self.waiting.insert((None, number), again);
+                false => drop(self.waiting.insert((None, number), again)),
             }
         }
         if !leased.is_empty() {
             self.earliest_end = Some(self.earliest_end.map_or(until, |end| end.min(until)));
         }
         leased
+    }
+
+    /// Holds the key of an event, which is given back; where another holds it, the event waits.
+    fn hold(&mut self, number: u64, mut again: Again) -> Option<Again> {
+        if again.holds {
+            return Some(again);
+        }
+        let key = again.event.key().map(SmolStr::new);
+        let (Some(keys), Some(key)) = (&mut self.keys, key) else { return Some(again) };
+        again.holds = true;
+        keys.enter(&key, number, again)
+    }
+
+    /// Keeps the order of keys from here on. What is leased holds its key, then what was delivered
+    /// before, then what was published first.
+    pub(super) fn order_by_key(&mut self) {
+        if self.keys.is_some() {
+            return;
+        }
+        let mut keys = Keys::default();
+        for held in self.slots.iter_mut().filter_map(|slot| slot.held.as_mut()) {
+            if let Some(key) = held.again.event.key() {
+                keys.hold(key);
+                held.again.holds = true;
+            }
+        }
+        self.keys = Some(keys);
+        let delivered = |again: &Again| again.attempt > 0;
+        let held_back = |due: &Option<Instant>, again: &Again| due.is_some() && !delivered(again);
+        let waiting = mem::take(&mut self.waiting);
+        let (stay, mut enter): (Vec<_>, Vec<_>) =
+            waiting.into_iter().partition(|((due, _), again)| held_back(due, again));
+        self.waiting.extend(stay);
+        enter.sort_by_key(|((_, number), again)| (!delivered(again), *number));
+        for ((due, number), again) in enter {
+            if let Some(again) = self.hold(number, again) {
+                self.waiting.insert((due, number), again);
+            }
+        }
+        for (number, event) in mem::take(&mut self.new) {
+            if let Some(again) = self.hold(number, Again::new(event)) {
+                self.new.push_back((number, again.event));
+            }
+        }
+    }
+
+    /// Lets go of the key of an event that is through; returns the one that has waited for it.
+    fn let_go(&mut self, again: &Again) -> Option<Event> {
+        let key = again.event.key().filter(|_| again.holds)?;
+        let (number, next) = self.keys.as_mut()?.leave(key)?;
+        let event = next.event.clone();
+        // Before all times, so that it comes before what was published later.
+        self.waiting.insert((None, number), next);
+        Some(event)
     }
 
     fn lease(&mut self, number: u64, until: Instant, again: Again) -> Leased {
@@ -241,6 +316,7 @@ impl Queue {
                 (!delay.is_zero()).then(|| after(Instant::now(), delay))
             }
             Verdict::Ack | Verdict::Extend { .. } => {
+                settled.freed = self.let_go(&again);
                 settled.through = Some(again.event);
                 return Some(settled);
             }

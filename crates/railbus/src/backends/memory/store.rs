@@ -8,7 +8,7 @@ use super::{
     settings::Settings,
 };
 use crate::{
-    backend::{GroupInfo, Letter, LetterId, Outgoing, Settle, SharedFilter},
+    backend::{GroupInfo, Letter, LetterId, Order, Outgoing, Settle, SharedFilter},
     clock::Timestamp,
     error::{Error, ErrorKind, Result},
     event::Event,
@@ -142,12 +142,12 @@ impl State {
         name: &str,
         interest: Interest,
         wants: SharedFilter,
-        wake: Arc<Notify>,
+        (wake, order): (Arc<Notify>, Order),
     ) -> (u64, u64) {
         let member = self.number();
         let number = self.number_of(name).unwrap_or_else(|| self.number());
         let group = self.groups.entry(number).or_insert_with(|| Group::new(name));
-        group.join(Member::new(member, connection, interest, wants, wake));
+        group.join(Member::new(member, connection, interest, wants, wake), order);
         (number, member)
     }
 
@@ -263,6 +263,9 @@ impl State {
                 self.gone.gave_way.extend(self.letters.add(|id| letter(id, &of.name, dead)));
             }
             self.gone.events.extend(settled.through);
+            if let Some(event) = settled.freed {
+                of.wake(&event, false);
+            }
             if let Some((event, held_back)) = settled.again {
                 of.wake(&event, held_back);
             }

@@ -26,7 +26,7 @@ pub use look::look;
 pub use store::open;
 
 pub(super) use fault::{closed, fault};
-pub(super) use keys::{SERVER, with_server};
+pub(super) use keys::with_server;
 pub(super) use link::Link;
 pub(super) use listener::{Hear, Heard, Listener};
 pub(super) use session::Session;

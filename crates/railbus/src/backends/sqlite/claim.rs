@@ -1,8 +1,9 @@
 //! Claiming: which events a member of a group gets next, leased to it.
 
 use super::{
+    super::record::{ends, lengthen},
     groups::{latest_run, newest, read_interest},
-    record::{ends, lengthen},
+    keys::{Keys, NEVER},
     timeline::Timeline,
 };
 use crate::{
@@ -18,6 +19,9 @@ use std::{collections::HashSet, time::Duration};
 /// How many new events one transaction looks at, so that a long backlog nobody here wants does
 /// not hold the write lock.
 const SCAN_MAX: i64 = 4096;
+
+/// How many rows that are due but wait for their key one transaction sets aside.
+const PARK_MAX: usize = 4096;
 
 /// How many bytes of events one claim leases, the last one over: memory stays bounded however large
 /// the events are.
@@ -60,7 +64,7 @@ pub(super) fn look(connection: &Connection, group: i64, now: Timestamp) -> rusql
         )?
         .query_row([group], |row| row.get(0))
         .optional()?;
-    match due.map(Timestamp::from_micros) {
+    match due.filter(|due| *due < NEVER).map(Timestamp::from_micros) {
         Some(due) if due <= now => Ok(Look::Ready),
         due => Ok(Look::Wait(due)),
     }
@@ -76,9 +80,10 @@ pub(super) fn claim(
 ) -> rusqlite::Result<(Vec<Leased>, bool)> {
     let now = member.timeline.now();
     let mut claimed = Claimed { leased: Vec::new(), bytes: 0, max };
-    claim_due(transaction, member, now, &mut claimed)?;
-    let more = claim_new(transaction, member, now, &mut claimed)?;
-    Ok((claimed.leased, more))
+    let mut keys = Keys::of(transaction, member.group, now)?;
+    let more = claim_due(transaction, member, now, &mut keys, &mut claimed)?;
+    let news = claim_new(transaction, member, now, &mut keys, &mut claimed)?;
+    Ok((claimed.leased, more || news))
 }
 
 /// What is claimed so far.
@@ -98,25 +103,36 @@ fn claim_due(
     transaction: &Transaction<'_>,
     member: &Member,
     now: Timestamp,
+    keys: &mut Keys<'_>,
     claimed: &mut Claimed,
-) -> rusqlite::Result<()> {
+) -> rusqlite::Result<bool> {
     let mut due = transaction.prepare_cached(
-        "SELECT d.seq, e.type, e.topic, d.attempt, d.fence, d.leased, d.finished, d.history, e.body
+        "SELECT d.seq, e.type, e.topic, d.attempt, d.fence, d.leased, d.finished, d.history, e.body,
+            d.key
          FROM deliveries d JOIN events e ON e.seq = d.seq
          WHERE d.grp = ?1 AND d.state = 0 AND d.due <= ?2 ORDER BY d.due, d.seq",
     )?;
-    let (mut found, mut bytes) = (Vec::new(), 0);
+    let (mut found, mut parked, mut bytes) = (Vec::new(), Vec::new(), 0);
+    let mut more = false;
     let mut rows = due.query(params![member.group, now.as_micros()])?;
     while let Some(row) = rows.next()? {
-        if found.len() == claimed.max || bytes >= BYTES_MAX {
+        more = parked.len() == PARK_MAX;
+        if more || found.len() == claimed.max || bytes >= BYTES_MAX {
             break;
         }
+        let key = row.get_ref(9)?.as_str_or_null()?;
         if member.wants.matches(row.get_ref(1)?.as_str()?, row.get_ref(2)?.as_str()?) {
-            bytes += row.get_ref(8)?.as_blob()?.len();
-            found.push(again(row)?);
+            let seq: i64 = row.get(0)?;
+            if keys.hold(key, seq)? {
+                bytes += row.get_ref(8)?.as_blob()?.len();
+                found.push(again(row)?);
+            } else {
+                parked.push(seq);
+            }
         }
     }
     drop(rows);
+    keys.park(&parked)?;
     let mut lease = transaction.prepare_cached(
         "UPDATE deliveries SET due = ?3, leased = 1, attempt = ?4, fence = ?5, history = ?6,
          retried = retried OR ?4 > 1 WHERE grp = ?1 AND seq = ?2",
@@ -129,7 +145,7 @@ fn claim_due(
         claimed.leased.push(leased);
     }
     claimed.bytes = bytes;
-    Ok(())
+    Ok(more)
 }
 
 struct Again {
@@ -182,6 +198,7 @@ fn claim_new(
     transaction: &Transaction<'_>,
     member: &Member,
     now: Timestamp,
+    keys: &mut Keys<'_>,
     claimed: &mut Claimed,
 ) -> rusqlite::Result<bool> {
     let group = transaction
@@ -193,7 +210,7 @@ fn claim_new(
     // Only after a replay: some of what lies ahead is known already.
     let known = known_beyond(transaction, member.group, start)?;
     let mut new = transaction.prepare_cached(
-        "SELECT seq, type, topic, due, rejected, body FROM events WHERE seq > ?1
+        "SELECT seq, type, topic, due, rejected, body, key FROM events WHERE seq > ?1
          ORDER BY seq LIMIT ?2",
     )?;
     let until = now.after(member.lease).as_micros();
@@ -211,22 +228,25 @@ fn claim_new(
         if full {
             break;
         }
-        if known.contains(&seq) {
+        let wanted = mine || (!rejected && union.matches(event_type, topic));
+        if known.contains(&seq) || !wanted {
             runs.skip();
+        } else if let Some(due) = held {
+            runs.add(Run { first: seq, last: seq, due, leased: false });
+        } else if !keys.hold_new(row.get_ref(6)?.as_str_or_null()?)? {
+            runs.add(Run { first: seq, last: seq, due: NEVER, leased: false });
         } else if mine {
             runs.add(Run { first: seq, last: seq, due: until, leased: true });
             let body: Vec<u8> = row.get(5)?;
             claimed.bytes += body.len();
             claimed.leased.push(first(seq, body));
-        } else if !rejected && union.matches(event_type, topic) {
-            runs.add(Run { first: seq, last: seq, due: held.unwrap_or(0), leased: false });
         } else {
-            runs.skip();
+            runs.add(Run { first: seq, last: seq, due: 0, leased: false });
         }
         (cursor, seen) = (seq, seen + 1);
     }
     drop(rows);
-    runs.store(transaction, member.group)?;
+    runs.store(transaction, member.group, keys.are_kept())?;
     if !full && seen < SCAN_MAX {
         // The newest may be gone by retention; it need not be looked for again.
         cursor = cursor.max(newest(transaction)?);
@@ -284,17 +304,18 @@ impl Runs {
 
     /// Inserts a row for each event. `run` and `settled_at` are filled so that the row is as long as
     /// once it is settled: that is then written in place.
-    fn store(self, transaction: &Transaction<'_>, group: i64) -> rusqlite::Result<()> {
+    fn store(self, transaction: &Transaction<'_>, group: i64, keyed: bool) -> rusqlite::Result<()> {
         if self.runs.is_empty() {
             return Ok(());
         }
         let mut insert = transaction.prepare_cached(
-            "INSERT OR FAIL INTO deliveries (grp, seq, due, leased, attempt, fence, run, settled_at)
-             SELECT ?1, seq, ?4, ?5, ?5, ?5, ?6, 2 FROM events WHERE seq BETWEEN ?2 AND ?3",
+            "INSERT OR FAIL INTO deliveries (grp, seq, due, leased, attempt, fence, run, settled_at,
+                 key)
+             SELECT ?1, seq, ?4, ?5, ?5, ?5, ?6, 2, iif(?7, key, NULL) FROM events WHERE seq BETWEEN ?2 AND ?3",
         )?;
         let run = latest_run(transaction)?;
         for Run { first, last, due, leased } in self.runs {
-            insert.execute(params![group, first, last, due, leased, run])?;
+            insert.execute(params![group, first, last, due, leased, run, keyed])?;
         }
         Ok(())
     }

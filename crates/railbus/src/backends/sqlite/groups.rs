@@ -1,14 +1,29 @@
 //! Groups: what they want, how far they are, and what is left of them.
 
+use super::keys::keep_order;
 use crate::{
-    backend::{GroupInfo, Start},
+    backend::{GroupInfo, Order, Start},
     clock::Timestamp,
     predicate::Interest,
 };
 use rusqlite::{Connection, OptionalExtension, Transaction, params, types::Type};
 
-/// Opens a group, creating it at `start`, and adds `interest` to what it wants; returns its row.
+/// Opens a group, creating it at `start`, adds `interest` to what it wants and keeps the order of
+/// its keys if that is asked for; returns its row.
 pub(super) fn open(
+    transaction: &Transaction<'_>,
+    name: &str,
+    interest: &Interest,
+    (start, order): (Start, Order),
+) -> rusqlite::Result<i64> {
+    let id = join(transaction, name, interest, start)?;
+    if order == Order::ByKey {
+        keep_order(transaction, id)?;
+    }
+    Ok(id)
+}
+
+fn join(
     transaction: &Transaction<'_>,
     name: &str,
     interest: &Interest,

@@ -1,6 +1,6 @@
 //! Dead letters: listed, handed back, deleted.
 
-use super::record::{ends, outcome_of};
+use super::super::record::{ends, outcome_of};
 use crate::{
     backend::{Letter, LetterFilter, LetterId},
     clock::Timestamp,
@@ -128,4 +128,19 @@ pub(super) fn purge(transaction: &Transaction<'_>, ids: &[LetterId]) -> rusqlite
 fn delete(transaction: &Transaction<'_>, id: &LetterId) -> rusqlite::Result<u64> {
     let mut statement = transaction.prepare_cached("DELETE FROM letters WHERE id = ?1")?;
     Ok(u64::try_from(statement.execute([number(id)])?).unwrap_or(0))
+}
+
+/// A letter's event, group, subscription, reason, attempts, history and time.
+type NewLetter<'a> = (i64, i64, &'a str, &'a str, u32, Option<String>, i64);
+
+/// Keeps a letter.
+pub(super) fn insert(transaction: &Transaction<'_>, letter: NewLetter<'_>) -> rusqlite::Result<()> {
+    let (seq, group, subscription, reason, attempts, history, at) = letter;
+    transaction
+        .prepare_cached(
+            "INSERT INTO letters (seq, grp, subscription, reason, attempts, history, at)
+             VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7)",
+        )?
+        .execute(params![seq, group, subscription, reason, attempts, history, at])?;
+    Ok(())
 }

@@ -22,8 +22,9 @@ const ROWS: [usize; 4] = [64, 16, 4, 1];
 /// no journal of its own to undo it.
 static INSERTS: LazyLock<[String; ROWS.len()]> = LazyLock::new(|| {
     ROWS.map(|rows| {
-        let columns = "INSERT OR FAIL INTO events (id, type, topic, at, due, run, body) VALUES ";
-        columns.to_owned() + &["(?, ?, ?, ?, ?, ?, ?)"; 64][..rows].join(", ")
+        let columns =
+            "INSERT OR FAIL INTO events (id, type, topic, at, due, run, key, body) VALUES ";
+        columns.to_owned() + &["(?, ?, ?, ?, ?, ?, ?, ?)"; 64][..rows].join(", ")
     })
 });
 
@@ -118,7 +119,7 @@ pub(super) fn insert_plain(
         let mut insert = transaction.prepare_cached(insert)?;
         while let Some((now, later)) = events.split_at_checked(*rows) {
             for (row, ready) in now.iter().enumerate() {
-                bind(&mut insert, row * 7, ready)?;
+                bind(&mut insert, row * 8, ready)?;
             }
             insert.raw_execute()?;
             events = later;
@@ -134,7 +135,8 @@ fn bind(insert: &mut Statement<'_>, before: usize, ready: &Ready) -> rusqlite::R
     insert.raw_bind_parameter(before + 4, ready.at)?;
     insert.raw_bind_parameter(before + 5, ready.due)?;
     insert.raw_bind_parameter(before + 6, ready.run)?;
-    insert.raw_bind_parameter(before + 7, &*ready.body)
+    insert.raw_bind_parameter(before + 7, ready.event.key())?;
+    insert.raw_bind_parameter(before + 8, &*ready.body)
 }
 
 /// Marks what was just inserted as never having become an event, if it did not.

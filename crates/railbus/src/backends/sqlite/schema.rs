@@ -4,10 +4,10 @@
 pub(super) const APPLICATION_ID: i32 = 0x5261_696c;
 
 /// The version of the schema below, SQLite's `user_version`.
-pub(super) const VERSION: i32 = 4;
+pub(super) const VERSION: i32 = 5;
 
 /// Takes a file from version N to N + 1, at index N; a new file goes through all of them.
-pub(super) const MIGRATIONS: [&str; VERSION as usize] = [V1, V2, V3, V4];
+pub(super) const MIGRATIONS: [&str; VERSION as usize] = [V1, V2, V3, V4, V5];
 
 /// `events` is the log; `run` names the run that published an event, `due` holds it back,
 /// `rejected` marks what never became an event. A group has seen all events up to its `cursor`;
@@ -147,4 +147,15 @@ CREATE TABLE journal_records (
 ) WITHOUT ROWID;
 CREATE UNIQUE INDEX journal_places ON journal_records (run, path, visit);
 CREATE TABLE journal_trash (run INTEGER PRIMARY KEY);
+";
+
+/// In a group that is `keyed`, `deliveries` have the `key` of their event; those that wait for another
+/// of their key are due at no time (see `keys`). Elsewhere they have none, so that the index stays
+/// empty.
+const V5: &str = "
+ALTER TABLE events ADD COLUMN key TEXT;
+ALTER TABLE groups ADD COLUMN keyed INTEGER NOT NULL DEFAULT 0;
+ALTER TABLE deliveries ADD COLUMN key TEXT;
+CREATE INDEX deliveries_keys ON deliveries (grp, key, due, seq)
+    WHERE state = 0 AND key IS NOT NULL;
 ";

@@ -1,9 +1,11 @@
 //! Settling: what became of leased events.
 
 use super::{
+    super::record::{ends, lengthen, outcome_of, tries_of},
     claim::Member,
     groups::latest_run,
-    record::{ends, lengthen, outcome_of, tries_of},
+    keys::{free, is_ordered},
+    letters,
 };
 use crate::{
     backend::{Settle, Verdict},
@@ -12,12 +14,13 @@ use crate::{
 };
 use rusqlite::{OptionalExtension, Transaction, params};
 
-/// Settles leases of a member's group; false for each that was lost.
+/// Settles leases of a member's group; false for each that was lost. The second value tells whether
+/// others can be leased now that have waited for their keys.
 pub(super) fn settle(
     transaction: &Transaction<'_>,
     member: &Member,
     batch: &[Settle],
-) -> rusqlite::Result<Vec<bool>> {
+) -> rusqlite::Result<(Vec<bool>, bool)> {
     let now = member.timeline.now();
     let run = latest_run(transaction)?;
     let mut kept = vec![false; batch.len()];
@@ -37,7 +40,15 @@ pub(super) fn settle(
     for acks in acks.chunk_by(follows) {
         acknowledge(transaction, member.group, acks, (now, run), &mut kept)?;
     }
-    Ok(kept)
+    let mut freed = false;
+    if is_ordered(transaction, member.group)? {
+        let through = |(settle, kept): (&Settle, &bool)| {
+            let through = *kept && settle.verdict == Verdict::Ack;
+            through.then(|| settle.receipt.place.cast_signed())
+        };
+        freed = free(transaction, member.group, batch.iter().zip(&kept).filter_map(through))?;
+    }
+    Ok((kept, freed))
 }
 
 /// A lease that ends with nothing worth keeping but the outcome.
@@ -172,7 +183,7 @@ fn settle_fully(
             let attempts = latest.unwrap_or(row.attempt);
             let at = Timestamp::now().as_micros();
             let letter = (seq, group, &**subscription, &**reason, attempts, tries, at);
-            insert_letter(transaction, letter)?;
+            letters::insert(transaction, letter)?;
         }
     }
     let (state, leased, due, attempt) = match settle.verdict {
@@ -211,19 +222,6 @@ fn settle_fully(
     Ok(true)
 }
 
-type NewLetter<'a> = (i64, i64, &'a str, &'a str, u32, Option<String>, i64);
-
-fn insert_letter(transaction: &Transaction<'_>, letter: NewLetter<'_>) -> rusqlite::Result<()> {
-    let (seq, group, subscription, reason, attempts, history, at) = letter;
-    transaction
-        .prepare_cached(
-            "INSERT INTO letters (seq, grp, subscription, reason, attempts, history, at)
-             VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7)",
-        )?
-        .execute(params![seq, group, subscription, reason, attempts, history, at])?;
-    Ok(())
-}
-
 #[cfg(test)]
 mod tests {
     use super::{
@@ -237,7 +235,7 @@ mod tests {
         *,
     };
     use crate::{
-        backend::{Receipt, Start},
+        backend::{Order, Receipt, Start},
         event::Event,
         options::Options,
         predicate::Interest,
@@ -258,7 +256,8 @@ mod tests {
             let clocks: Arc<dyn Clocks> = clocks.clone();
             let (mut store, timeline) = open_writer(&settings, &clocks).unwrap();
             let wants = Interest::all();
-            let group = work(&mut store, |t| groups::open(t, "g", &wants, Start::Oldest));
+            let group =
+                work(&mut store, |t| groups::open(t, "g", &wants, (Start::Oldest, Order::Any)));
             let (lease, wants) = (Duration::from_secs(30), Arc::new(wants.compile()));
             Self { store, member: Member { group, lease, timeline, wants } }
         }
@@ -344,12 +343,12 @@ mod tests {
         assert_eq!(ids, (1..=events.len()).map(|n| format!("e{n}")).collect::<Vec<_>>());
         let acks: Vec<_> =
             leased.iter().map(|l| Settle::new(l.receipt.clone(), Verdict::Ack)).collect();
-        assert_eq!(work(&mut one.store, |t| settle(t, &one.member, &acks[49..50])), [true]);
+        assert_eq!(work(&mut one.store, |t| settle(t, &one.member, &acks[49..50])).0, [true]);
         let backwards: Vec<_> = acks.iter().rev().cloned().collect();
-        let mut kept = work(&mut one.store, |t| settle(t, &one.member, &backwards));
+        let mut kept = work(&mut one.store, |t| settle(t, &one.member, &backwards)).0;
         kept.reverse();
         assert_eq!(kept, (0..acks.len()).map(|at| at != 49).collect::<Vec<_>>());
-        let again = work(&mut one.store, |t| settle(t, &one.member, &acks[..10]));
+        let again = work(&mut one.store, |t| settle(t, &one.member, &acks[..10])).0;
         assert_eq!(again, [false; 10]);
         assert_eq!((one.claim(), one.looks()), (vec![], Look::Wait(None)));
     }
@@ -365,7 +364,7 @@ mod tests {
         let receipt = Receipt { place: 1, fence: 1, token: None };
         let nack = Settle::new(receipt, Verdict::Nack { delay: Duration::from_secs(10) });
         assert_eq!(
-            work(&mut one.store, |t| settle(t, &one.member, std::slice::from_ref(&nack))),
+            work(&mut one.store, |t| settle(t, &one.member, std::slice::from_ref(&nack))).0,
             [true]
         );
         clocks.pass(9);
