@@ -1,6 +1,7 @@
 //! Debian's packages, downloaded and unpacked without root: nothing on the machine changes.
 
-use super::{Kind, find};
+use super::{Kind, find, program::libraries};
+use crate::copy;
 use std::{
     collections::BTreeSet,
     fs,
@@ -42,15 +43,17 @@ fn install_by(apt: &Apt, kind: &Kind, root: &Path) -> Result<(), String> {
     if !lacking.is_empty() {
         return Err(format!("these libraries are not there: {}", lacking.join(" ")));
     }
+    for unused in kind.unused {
+        for path in find::places(&[&fresh.join(unused).to_string_lossy()]) {
+            remove(&path)?;
+        }
+    }
     remove(root)?;
     fs::rename(&fresh, root).map_err(|e| format!("rename {}: {e}", fresh.display()))
 }
 
 fn remove(folder: &Path) -> Result<(), String> {
-    match fs::remove_dir_all(folder) {
-        Err(e) if folder.exists() => Err(format!("remove {}: {e}", folder.display())),
-        _ => Ok(()),
-    }
+    copy::remove(folder).map_err(|e| format!("remove {}: {e}", folder.display()))
 }
 
 /// Returns the libraries that the programs below `root` ask for and that are nowhere.
@@ -58,7 +61,7 @@ fn lacking(kind: &Kind, root: &Path) -> Vec<String> {
     let mut lacking = BTreeSet::new();
     for name in kind.beside.iter().chain([&kind.program]) {
         for program in programs(root, name) {
-            let folders = std::env::join_paths(find::libraries(root)).unwrap_or_default();
+            let folders = std::env::join_paths(libraries(root)).unwrap_or_default();
             let output = Command::new("ldd").arg(&program).env("LD_LIBRARY_PATH", folders).output();
             let text = output.map(|o| String::from_utf8_lossy(&o.stdout).into_owned());
             let text = text.unwrap_or_default();
@@ -97,7 +100,7 @@ struct Apt {
 impl Apt {
     fn of_machine(root: &Path) -> Result<Self, String> {
         let downloads = root.with_extension("apt");
-        for part in ["lists/partial", "cache/archives/partial", "packages"] {
+        for part in ["lists/partial", "cache/archives/partial"] {
             let folder = downloads.join(part);
             fs::create_dir_all(&folder).map_err(|e| format!("create {}: {e}", folder.display()))?;
         }
@@ -153,9 +156,8 @@ impl Apt {
         let folder = self.downloads.join("packages");
         remove(&folder)?;
         fs::create_dir_all(&folder).map_err(|e| format!("create {}: {e}", folder.display()))?;
-        let mut args = vec!["download", "-q"];
-        args.extend(packages.iter().map(String::as_str));
-        self.call("apt-get", &args)?;
+        let mut download = self.command("apt-get", &["download", "-q"]);
+        run(download.args(packages).current_dir(&folder))?;
         for entry in fs::read_dir(&folder).map_err(|e| e.to_string())?.flatten() {
             run(Command::new("dpkg-deb").arg("-x").arg(entry.path()).arg(root))?;
         }
@@ -163,9 +165,14 @@ impl Apt {
     }
 
     fn call(&self, program: &str, args: &[&str]) -> Result<String, String> {
+        run(&mut self.command(program, args))
+    }
+
+    fn command(&self, program: &str, args: &[&str]) -> Command {
         let mut command = Command::new(program);
         command.args(self.own.iter().flat_map(|option| ["-o", option.as_str()])).args(args);
-        run(command.current_dir(self.downloads.join("packages")).env("LC_ALL", "C"))
+        command.env("LC_ALL", "C");
+        command
     }
 }
 

@@ -6,5 +6,5 @@ mod debian;
 mod find;
 
 pub(crate) use find::find;
-pub(crate) use kinds::{Kind, POSTGRES, REDIS};
+pub(crate) use kinds::{Kind, PGBOUNCER, POSTGRES, REDIS};
 pub(crate) use program::Program;
