@@ -197,7 +197,7 @@ pub trait Source: Send + Sync + 'static {
     /// reconnect; one that happened while nobody waited is told at once. Asked of broadcasts only,
     /// which miss what is published while they can't listen (default: never). Cancel safe.
     async fn gap(&self) {
-        std::future::pending().await
+        std::future::pending::<()>().await;
     }
 
     /// Makes `fetch` return at once and from then on; what is leased can still be settled.

@@ -24,7 +24,7 @@ use tokio::sync::watch;
 pub(super) const LEASE: Duration = Duration::from_secs(30);
 
 /// How many deliveries of a group run at once unless a subscription says otherwise.
-const LIMIT: usize = 128;
+pub(super) const LIMIT: usize = 128;
 
 impl Bus {
     /// Opens the membership of a group, or widens it to what its subscriptions want by now.

@@ -31,9 +31,9 @@ pub(super) struct Terms {
     /// The smallest limit among them: an event may be several subscriptions' at once.
     pub(super) limit: Option<usize>,
     pub(super) start: Start,
-    pub(super) pull: Pull,
     /// By key if one of them asks for it.
     pub(super) order: Order,
+    pub(super) pull: Pull,
 }
 
 impl Terms {
@@ -42,9 +42,9 @@ impl Terms {
             (Some(a), Some(b)) => Some(a.min(b)),
             (a, b) => a.or(b),
         };
-        let pull = self.pull.join(other.pull);
         let order = if other.order == Order::Any { self.order } else { other.order };
-        Self { lease: self.lease.max(other.lease), limit, start: self.start, pull, order }
+        let pull = self.pull.join(other.pull);
+        Self { lease: self.lease.max(other.lease), limit, start: self.start, order, pull }
     }
 }
 

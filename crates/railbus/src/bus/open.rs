@@ -298,6 +298,8 @@ fn closed() -> Error {
 }
 
 impl FromDelivery for Bus {
+    const SINGLE: bool = false;
+
     /// Takes the bus that the subscription is on. A handler that captures its bus instead keeps it
     /// alive for ever.
     fn from_delivery(call: &Call<'_>) -> Result<Self, BoxError> {

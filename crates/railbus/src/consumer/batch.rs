@@ -137,7 +137,9 @@ impl Batch {
 
     /// Notes what is through; what is not goes on by itself.
     fn after(&self, mut work: Work, round: Round) {
-        if let Round::Through = round {
+        if let Round::Through = round
+            && !work.is_awaited()
+        {
             let settle = work.through();
             return self.note(settle, Some(work.into_event()));
         }

@@ -24,10 +24,10 @@ impl Server for railbus_testbed::Redis {
         self.start_again().unwrap();
     }
     fn pause(&mut self) {
-        Self::pause(self).unwrap();
+        Self::pause(self);
     }
     fn resume(&mut self) {
-        Self::resume(self).unwrap();
+        Self::resume(self);
     }
 }
 
@@ -38,10 +38,10 @@ impl Server for railbus_testbed::Postgres {
         self.start_again().unwrap();
     }
     fn pause(&mut self) {
-        Self::pause(self).unwrap();
+        Self::pause(self);
     }
     fn resume(&mut self) {
-        Self::resume(self).unwrap();
+        Self::resume(self);
     }
 }
 
