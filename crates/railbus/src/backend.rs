@@ -203,8 +203,9 @@ pub trait Source: Send + Sync + 'static {
     }
 
     /// Waits until the source listens again after events may have been missed, such as by a
-    /// reconnect; one that happened while nobody waited is told at once. Asked of broadcasts only,
-    /// which miss what is published while they can't listen (default: never). Cancel safe.
+    /// reconnect, or after `fetch` has failed; one that happened while nobody waited is told at
+    /// once. Asked of broadcasts only, which miss what is published while they can't listen (default:
+    /// never). Cancel safe.
     async fn gap(&self) {
         std::future::pending::<()>().await;
     }

@@ -247,6 +247,8 @@ async fn hear(inner: Weak<Inner>, source: Arc<dyn Source>) {
                 Err(e) => {
                     tracing::warn!(error = %e.error, "a broadcast is not an event");
                     let Some(inner) = inner.upgrade() else { return };
+                    // What it would have told is not known.
+                    inner.hears_again();
                     inner.heard.fetch_add(1, SeqCst);
                 }
             }

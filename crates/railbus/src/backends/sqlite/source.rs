@@ -20,7 +20,10 @@ use bytes::Bytes;
 use rusqlite::{Connection, params};
 use std::{
     collections::BTreeSet,
-    sync::{Arc, Mutex, PoisonError},
+    sync::{
+        Arc, Mutex, PoisonError,
+        atomic::{AtomicBool, Ordering::Relaxed},
+    },
     time::{Duration, Instant},
 };
 use tokio::sync::{Notify, watch};
@@ -195,8 +198,9 @@ pub(super) struct BroadcastSource {
     pub(super) reader: Reader,
     pub(super) waiting: Waiting,
     pub(super) place: Mutex<Place>,
-    // Told when retention removed what this had not come to.
+    // Told when retention removed what this had not come to, and when it reads on after it could not.
     pub(super) gap: Notify,
+    pub(super) failed: AtomicBool,
 }
 
 /// How far a broadcast has listened, and what it holds back until it is due.
@@ -222,8 +226,9 @@ impl Source for BroadcastSource {
             // Only this task moves the place; others only look at it.
             let place = self.place.lock().unwrap_or_else(PoisonError::into_inner).clone();
             let (wants, now) = (Arc::clone(&self.wants), self.waiting.timeline.now().as_micros());
-            let heard = self.reader.call(move |c| listen(c, place, &wants, now, max)).await?;
-            let mut heard = heard;
+            let heard = self.reader.call(move |c| listen(c, place, &wants, now, max)).await;
+            let mut heard = heard.inspect_err(|_| self.failed.store(true, Relaxed))?;
+            heard.missed |= self.failed.swap(false, Relaxed);
             heard.place.handed_out += heard.leased.len() as u64;
             let due = heard.place.held.first().map(|(due, _)| Timestamp::from_micros(*due));
             *self.place.lock().unwrap_or_else(PoisonError::into_inner) = heard.place;

@@ -26,7 +26,7 @@ use crate::{
 use async_trait::async_trait;
 use std::{
     collections::BTreeSet,
-    sync::{Arc, Mutex, PoisonError},
+    sync::{Arc, Mutex, PoisonError, atomic::AtomicBool},
     thread::JoinHandle,
     time::{Duration, Instant},
 };
@@ -176,8 +176,8 @@ impl Backend for Sqlite {
             None => {
                 let seq = reader.call(groups::newest).await?;
                 let place = Mutex::new(Place { seq, held: BTreeSet::new(), handed_out: 0 });
-                let gap = Notify::new();
-                Arc::new(BroadcastSource { wants, reader, waiting, place, gap })
+                let (gap, failed) = (Notify::new(), AtomicBool::new(false));
+                Arc::new(BroadcastSource { wants, reader, waiting, place, gap, failed })
             }
             Some(name) => {
                 let (group, interest) = (name.clone(), request.interest);
