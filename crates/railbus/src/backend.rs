@@ -193,6 +193,13 @@ pub trait Source: Send + Sync + 'static {
         Ok(None)
     }
 
+    /// Waits until the source listens again after events may have been missed, such as by a
+    /// reconnect; one that happened while nobody waited is told at once. Asked of broadcasts only,
+    /// which miss what is published while they can't listen (default: never). Cancel safe.
+    async fn gap(&self) {
+        std::future::pending::<()>().await;
+    }
+
     /// Makes `fetch` return at once and from then on; what is leased can still be settled.
     fn stop(&self);
 

@@ -63,13 +63,13 @@ mod runtime;
 pub mod testing;
 
 pub use backend::Backend;
-pub use bus::{Bus, Report, Subscription, SubscriptionId};
+pub use bus::{Bus, CachedRegistry, Consumer, Producer, Report, Subscription, SubscriptionId};
 pub use cancel::Cancel;
 pub use context::Context;
-pub use delivery::{Handled, done};
+pub use delivery::{Handled, Reply, done};
 pub use error::{BoxError, Error, ErrorKind, Result};
 pub use event::{Event, EventBuilder, IntoEvent, Type};
-pub use handler::{AsyncHandler, Payload, SyncHandler};
+pub use handler::{AsyncHandler, Batch, Payload, SyncHandler};
 pub use options::Options;
 pub use pipeline::{
     Evaluation, IntoStep, Pipeline, PipelineBuilder, RunReport, Status, StepDef, Steps, chain,

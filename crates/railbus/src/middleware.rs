@@ -116,6 +116,14 @@ impl AnyHandler for Layered {
         self.handler.is_manual()
     }
 
+    fn is_batch(&self) -> bool {
+        self.handler.is_batch()
+    }
+
+    fn replies(&self) -> bool {
+        self.handler.replies()
+    }
+
     fn check(&self, world: &World) -> Result<()> {
         self.handler.check(world)
     }

@@ -173,7 +173,7 @@ impl App {
             let pipeline = Arc::clone(pipelines.get(on.pipeline.as_str())?);
             Some(opening(bus, on, pipeline, &runs))
         });
-        bus.open_all(openings.collect()).await?;
+        bus.open_all(openings.collect::<Vec<_>>()).await?;
         Ok(Self { bus: bus.clone(), inputs, groups, run, runs, began: Instant::now() })
     }
 

@@ -1,13 +1,20 @@
 //! The backends: one row of [`TABLE`] each.
 
 pub mod checkup;
-// A row of the table uses it, once there is one on a server.
 #[cfg(any(feature = "postgres", feature = "redis"))]
-#[allow(dead_code)]
+#[cfg_attr(not(feature = "redis"), allow(dead_code))]
 mod gather;
 pub mod memory;
+#[cfg(any(feature = "postgres", feature = "sqlite"))]
+mod record;
 #[cfg(feature = "postgres")]
 pub mod postgres;
+#[cfg(feature = "postgres")]
+pub mod postgres_queue;
+#[cfg(feature = "redis")]
+pub mod redis;
+#[cfg(feature = "redis")]
+pub mod redis_streams;
 #[cfg(feature = "sqlite")]
 pub mod sqlite;
 
@@ -101,6 +108,36 @@ pub const TABLE: &[Row] = &[
         look: sqlite::look,
         open: |options| Box::pin(sqlite::open(options)),
     },
+    #[cfg(feature = "postgres")]
+    Row {
+        scheme: "postgres-queue",
+        example: "postgres-queue://USER@HOST/DATABASE",
+        capability: &postgres_queue::CAPABILITY,
+        settings: postgres_queue::SETTINGS,
+        check: postgres_queue::check,
+        look: postgres_queue::look,
+        open: |options| Box::pin(postgres_queue::open(options)),
+    },
+    #[cfg(feature = "redis")]
+    Row {
+        scheme: "redis",
+        example: "redis://HOST",
+        capability: &redis::CAPABILITY,
+        settings: redis::SETTINGS,
+        check: redis::check,
+        look: redis::look,
+        open: |options| Box::pin(redis::open(options)),
+    },
+    #[cfg(feature = "redis")]
+    Row {
+        scheme: "redis-streams",
+        example: "redis-streams://HOST",
+        capability: &redis_streams::CAPABILITY,
+        settings: redis_streams::SETTINGS,
+        check: redis_streams::check,
+        look: redis_streams::look,
+        open: |options| Box::pin(redis_streams::open(options)),
+    },
 ];
 
 /// The backends that Railbus names and that are not in every build.
@@ -135,7 +172,8 @@ fn absent(name: &str) -> Error {
         let why = format!("the backend `{name}` is not in this build");
         let hint = match name {
             "sqlite" => "build railbus with the feature `sqlite`",
-            "postgres" => "build railbus with the feature `postgres`",
+            "redis" | "redis-streams" => "build railbus with the feature `redis`",
+            "postgres" | "postgres-queue" => "build railbus with the feature `postgres`",
             _ => "this version does not have it yet",
         };
         let hint = format!("{hint}; this build has: {known}");

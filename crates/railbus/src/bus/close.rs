@@ -142,6 +142,8 @@ impl Draining {
         // What did not end in time is not called again, and ends where it waits.
         bus.0.table.clear();
         bus.0.aborting.cancel();
+        // Nothing brings them replies any more.
+        bus.0.asking.end();
         bus.0.backend.close(deadline.saturating_sub(began.elapsed())).await
     }
 }

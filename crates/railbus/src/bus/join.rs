@@ -1,6 +1,7 @@
 //! Joining groups and listening to broadcasts: what a bus is on its backend.
 
 use super::{
+    lanes::Lanes,
     members::{Member, Members, Terms},
     open::{Bus, Inner},
     table::Phase,
@@ -23,7 +24,7 @@ use tokio::sync::watch;
 pub(super) const LEASE: Duration = Duration::from_secs(30);
 
 /// How many deliveries of a group run at once unless a subscription says otherwise.
-const LIMIT: usize = 128;
+pub(super) const LIMIT: usize = 128;
 
 impl Bus {
     /// Opens the membership of a group, or widens it to what its subscriptions want by now.
@@ -90,6 +91,7 @@ impl Bus {
             }),
             lease: terms.lease,
             limit: terms.limit.unwrap_or(LIMIT),
+            pull: terms.pull,
             counters: Arc::clone(&self.0.counters),
         }
     }
@@ -124,8 +126,34 @@ impl Bus {
         };
         let source = self.0.backend.subscribe(request).await?;
         members.listening = Some(Arc::clone(&source));
-        self.0.tasks.spawn(self.0.bounded(hear(Arc::downgrade(&self.0), source)));
+        let (gaps, of) = (note_gaps(Arc::downgrade(&self.0), Arc::clone(&source)), &self.0);
+        let hearing = hear(Arc::downgrade(of), source);
+        of.tasks.spawn(of.bounded(async move {
+            tokio::select! {
+                () = hearing => {}
+                () = gaps => {}
+            }
+        }));
         Ok(())
+    }
+
+    /// Returns how often broadcasts may have been missed here since the bus was opened, such as while
+    /// its server could not be reached. Who keeps what events told looks whether it changed.
+    ///
+    /// # Examples
+    /// ```
+    /// let bus = railbus::Bus::new();
+    /// assert_eq!(bus.gaps(), 0, "inside a process nothing is missed");
+    /// ```
+    #[must_use]
+    pub fn gaps(&self) -> u64 {
+        self.0.gaps.load(SeqCst)
+    }
+
+    /// Returns how often broadcasts may have been missed; none if they may be missed now.
+    pub(super) fn hears(&self) -> Option<u64> {
+        let hears = self.phase() == Phase::Open && !self.0.deaf.load(SeqCst);
+        hears.then(|| self.gaps())
     }
 
     /// Narrows or ends the membership of a group after one of its subscriptions was cancelled.
@@ -163,35 +191,68 @@ impl Bus {
     }
 }
 
-/// Hands what the backend broadcasts to the subscriptions without a group, one after another.
+impl Inner {
+    /// Notes that listening has begun again, and that events may have been missed before.
+    fn hears_again(&self) {
+        // In this order: who sees that it hears sees the gap.
+        self.gaps.fetch_add(1, SeqCst);
+        self.deaf.store(false, SeqCst);
+    }
+}
+
+/// Notes when what was broadcast may have been missed.
+async fn note_gaps(inner: Weak<Inner>, source: Arc<dyn Source>) {
+    loop {
+        source.gap().await;
+        // Who listens ends by itself then.
+        let Some(inner) = inner.upgrade() else { return std::future::pending().await };
+        tracing::warn!("listening again: broadcasts may have been missed meanwhile");
+        inner.hears_again();
+    }
+}
+
+/// Hands what the backend broadcasts to the subscriptions without a group.
 async fn hear(inner: Weak<Inner>, source: Arc<dyn Source>) {
+    let lanes = Lanes::new(inner.clone());
     loop {
         let heard = match source.fetch(256).await {
             Ok(heard) if heard.is_empty() => return,
-            Ok(heard) => heard,
+            Ok(heard) => {
+                if let Some(inner) = inner.upgrade().filter(|inner| inner.deaf.load(SeqCst)) {
+                    inner.hears_again();
+                }
+                heard
+            }
             Err(error) if !error.is_retryable() => {
                 tracing::error!(%error, "listening to broadcasts ended");
-                if let (Some(inner), false) = (inner.upgrade(), error.kind() == ErrorKind::Closed) {
+                let Some(inner) = inner.upgrade() else { return };
+                inner.deaf.store(true, SeqCst);
+                if error.kind() != ErrorKind::Closed {
                     inner.failed.send_replace(Some(error));
                 }
                 return;
             }
             Err(error) => {
+                if let Some(inner) = inner.upgrade() {
+                    inner.deaf.store(true, SeqCst);
+                }
                 tracing::warn!(%error, "listening to broadcasts failed; trying again");
                 tokio::time::sleep(Duration::from_secs(1)).await;
                 continue;
             }
         };
         for leased in heard {
-            let Some(inner) = inner.upgrade().filter(|inner| !inner.is_closed()) else { return };
             match leased.event {
-                Ok(event) => {
-                    let bus = Bus(Arc::clone(&inner));
-                    bus.dispatch(&inner.table.now(), &event).await;
+                Ok(event) => lanes.hand_on(event).await,
+                Err(e) => {
+                    tracing::warn!(error = %e.error, "a broadcast is not an event");
+                    let Some(inner) = inner.upgrade() else { return };
+                    inner.heard.fetch_add(1, SeqCst);
                 }
-                Err(e) => tracing::warn!(error = %e.error, "a broadcast is not an event"),
             }
-            inner.heard.fetch_add(1, SeqCst);
+            if inner.upgrade().is_none_or(|inner| inner.is_closed()) {
+                return;
+            }
         }
     }
 }

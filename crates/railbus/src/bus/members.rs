@@ -2,7 +2,7 @@
 
 use crate::{
     backend::{Order, Source, Start},
-    consumer::Group,
+    consumer::{Group, Pull},
     error::Error,
     predicate::Interest,
 };
@@ -33,6 +33,7 @@ pub(super) struct Terms {
     pub(super) start: Start,
     /// By key if one of them asks for it.
     pub(super) order: Order,
+    pub(super) pull: Pull,
 }
 
 impl Terms {
@@ -42,7 +43,8 @@ impl Terms {
             (a, b) => a.or(b),
         };
         let order = if other.order == Order::Any { self.order } else { other.order };
-        Self { lease: self.lease.max(other.lease), limit, start: self.start, order }
+        let pull = self.pull.join(other.pull);
+        Self { lease: self.lease.max(other.lease), limit, start: self.start, order, pull }
     }
 }
 

@@ -1,6 +1,7 @@
 //! Opening a bus.
 
 use super::{
+    asking::Asking,
     members::Members,
     table::{Phase, Table},
 };
@@ -15,7 +16,10 @@ use crate::{
 use std::{
     any::Any,
     fmt,
-    sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError, Weak, atomic::AtomicU64},
+    sync::{
+        Arc, Mutex, MutexGuard, OnceLock, PoisonError, Weak,
+        atomic::{AtomicBool, AtomicU64},
+    },
 };
 use tokio::{runtime::Handle, sync::watch};
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
@@ -50,12 +54,18 @@ pub(super) struct Inner {
     pub(super) retries: TaskTracker,
     /// How many broadcasts the listener has handed on.
     pub(super) heard: AtomicU64,
+    /// How often broadcasts may have been missed.
+    pub(super) gaps: AtomicU64,
+    /// Whether broadcasts may be missed now: listening failed, and has not begun again.
+    pub(super) deaf: AtomicBool,
     /// Told when the bus begins to drain.
     pub(super) closing: CancellationToken,
     /// Told when the time for closing is up: ends what still runs of broadcasts.
     pub(super) aborting: CancellationToken,
     /// Where members run.
     pub(super) runtime: OnceLock<Handle>,
+    /// Who asked and waits for a reply.
+    pub(super) asking: Asking,
     /// What ended one of the groups by itself.
     pub(super) failed: watch::Sender<Option<Error>>,
     /// What handlers take their arguments from, beside the event.
@@ -129,9 +139,12 @@ impl Bus {
             tasks,
             retries: TaskTracker::new(),
             heard: AtomicU64::new(0),
+            gaps: AtomicU64::new(0),
+            deaf: AtomicBool::new(false),
             closing: CancellationToken::new(),
             aborting: CancellationToken::new(),
             runtime: OnceLock::new(),
+            asking: Asking::default(),
             failed: watch::Sender::new(None),
         }));
         let inner: Arc<dyn Any + Send + Sync> = Arc::<Inner>::clone(&bus.0);
@@ -285,6 +298,8 @@ fn closed() -> Error {
 }
 
 impl FromDelivery for Bus {
+    const SINGLE: bool = false;
+
     /// Takes the bus that the subscription is on. A handler that captures its bus instead keeps it
     /// alive for ever.
     fn from_delivery(call: &Call<'_>) -> Result<Self, BoxError> {

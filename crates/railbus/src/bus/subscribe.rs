@@ -1,16 +1,25 @@
 //! Subscribing: what, then how, then who runs.
 
-use super::{join::LEASE, members::Terms, open::Bus, subscription::Subscription, table::Refusal};
+use super::{
+    gate::Gate,
+    join::{LEASE, LIMIT},
+    members::Terms,
+    open::Bus,
+    reply::Replying,
+    subscription::Subscription,
+    table::Refusal,
+};
 use crate::{
     backend::{Broadcast, Order, Start},
-    consumer::Entry,
+    consumer::{Entry, Pull},
     delivery::{Class, FailurePolicy, Then},
     error::{Error, ErrorKind, Result},
-    handler::{AnyHandler, Handler, erase},
+    handler::{AnyHandler, Gathered, Handler, Size, erase},
     id::new_id,
     middleware::{Layered, Middleware},
     predicate::Predicate,
     retry::Retry,
+    task,
 };
 use std::{
     future::{Future, IntoFuture},
@@ -36,6 +45,9 @@ impl Bus {
             limit: None,
             start: None,
             order: Order::Any,
+            batch: None,
+            pull: Pull::default(),
+            gate: None,
             manual: false,
             layers: Vec::new(),
         }
@@ -51,7 +63,7 @@ impl Bus {
     /// let bus = Bus::open("memory:").await?;
     /// let charge = bus.on("order.placed").group("shop").run(async |_: Event| {});
     /// let ship = bus.on("order.paid").group("shop").run(async |_: Event| {});
-    /// assert_eq!(bus.open_all(vec![charge, ship]).await?.len(), 2);
+    /// assert_eq!(bus.open_all([charge, ship]).await?.len(), 2);
     /// # Ok::<(), railbus::Error>(()) }).unwrap();
     /// ```
     ///
@@ -60,7 +72,10 @@ impl Bus {
     ///
     /// # Cancel safety
     /// If it is dropped, none of them is open.
-    pub async fn open_all(&self, openings: Vec<Opening>) -> Result<Vec<Subscription>> {
+    pub async fn open_all(
+        &self,
+        openings: impl IntoIterator<Item = Opening, IntoIter: Send> + Send,
+    ) -> Result<Vec<Subscription>> {
         let entered = openings.into_iter().map(Opening::enter).collect::<Result<Vec<_>>>()?;
         for entered in &entered {
             entered.attach().await?;
@@ -74,7 +89,7 @@ impl Bus {
 /// # Examples
 /// ```
 /// use railbus::{
-///     Bus, Event, Retry, backend::Start, bus::{On, Opening}, delivery::{Class, Then},
+///     Batch, Bus, Event, Retry, backend::Start, bus::{On, Opening}, delivery::{Class, Then},
 ///     middlewares::Timeout,
 /// };
 /// use std::time::Duration;
@@ -98,6 +113,8 @@ impl Bus {
 ///     .layer(Timeout::new(Duration::from_secs(5)));
 /// let opening: Opening = on.run(async |_: Event| {});
 /// assert_eq!(opening.await?.name(), "charge");
+/// let many = bus.on("tick").batch(100, Duration::from_millis(50));
+/// many.run(async |ticks: Batch<u32>| println!("{}", ticks.len())).await?;
 /// # Ok::<(), railbus::Error>(()) }).unwrap();
 /// ```
 #[must_use = "a subscription in the making does nothing without a handler"]
@@ -114,6 +131,10 @@ pub struct On {
     pub(super) limit: Option<usize>,
     pub(super) start: Option<Start>,
     pub(super) order: Order,
+    pub(super) batch: Option<Size>,
+    pull: Pull,
+    // What its group waits for before it fetches.
+    gate: Option<Arc<Gate>>,
     pub(super) manual: bool,
     layers: Vec<Arc<dyn Middleware>>,
 }
@@ -205,6 +226,25 @@ impl On {
         self
     }
 
+    /// Gathers up to `max` events for each call of the handler, which takes them as a
+    /// [`Batch`](crate::Batch). A batch is handled when it is full, or `linger` after its first
+    /// event; leases are kept meanwhile.
+    ///
+    /// The limit counts events, so it is at least `max`, and as many batches are handled at once as it
+    /// has room for (default: two, and at least 128 events). A broadcast's batch is handled after
+    /// publish returns, which waits where two batches are not through; their failures are told as
+    /// those of further tries are.
+    pub fn batch(mut self, max: usize, linger: Duration) -> Self {
+        self.batch = Some(Size { max, linger });
+        self
+    }
+
+    /// Fetches as a consumer does: so much at once, so often, and not before its gate is open.
+    pub(super) fn pulled(mut self, pull: Pull, gate: Arc<Gate>) -> Self {
+        (self.pull, self.gate) = (pull, Some(gate));
+        self
+    }
+
     /// Lets the handler settle by hand, by a [`Lease`](crate::delivery::Lease) argument.
     ///
     /// # Examples
@@ -230,7 +270,11 @@ impl On {
     /// Gives it the handler: a function, a closure or an async closure.
     pub fn run<M: 'static>(mut self, handler: impl Handler<M>) -> Opening {
         let layers = std::mem::take(&mut self.layers);
-        Opening { on: self, handler: Layered::around(layers, erase(handler)) }
+        let (lasts, closing) = (self.group.is_some(), &self.bus.0.closing);
+        let handler = Gathered::around(erase(handler), self.batch, lasts, closing);
+        let handler = Layered::around(layers, handler);
+        let handler = Replying::around(handler, || self.policy());
+        Opening { on: self, handler }
     }
 }
 
@@ -263,6 +307,9 @@ impl Opening {
         let Self { on, handler } = self;
         on.bus.check_open("subscribe")?;
         on.check(&*handler)?;
+        if on.batch.is_some() {
+            let _ = on.bus.0.runtime.set(task::runtime("subscribe")?);
+        }
         let policy = on.policy();
         let group = on.group.as_deref().map(Into::into);
         // Outcomes are kept under the name, so in a group it must mean the same to nobody else.
@@ -281,9 +328,12 @@ impl Opening {
                     .hint("outcomes and dead letters are kept under the name: give it another")
             }
         })?;
-        let (lease, limit, order) = (on.lease, on.limit, on.order);
-        let terms = Terms { lease, limit, start: on.start.unwrap_or_default(), order };
-        Ok(Entered { subscription: Subscription { entry, bus: on.bus }, terms, kept: false })
+        let room = |size: Size| LIMIT.max(size.max.saturating_mul(2));
+        let limit = on.limit.or(on.batch.map(room));
+        let (lease, order, start) = (on.lease, on.order, on.start.unwrap_or_default());
+        let terms = Terms { lease, limit, start, order, pull: on.pull };
+        let subscription = Subscription { entry, bus: on.bus };
+        Ok(Entered { subscription, terms, gate: on.gate, kept: false })
     }
 }
 
@@ -306,6 +356,7 @@ impl On {
 struct Entered {
     subscription: Subscription,
     terms: Terms,
+    gate: Option<Arc<Gate>>,
     kept: bool,
 }
 
@@ -313,10 +364,11 @@ impl Entered {
     /// Makes the events come: joins the group, or listens to broadcasts.
     async fn attach(&self) -> Result<()> {
         let Subscription { entry, bus } = &self.subscription;
-        match &entry.group {
-            Some(group) => bus.join(group, &self.terms).await,
-            None if bus.capability().broadcast == Broadcast::Live => bus.listen().await,
-            None => Ok(()),
+        match (&entry.group, &self.gate) {
+            (Some(group), Some(gate)) => gate.join(bus, group, &self.terms).await,
+            (Some(group), None) => bus.join(group, &self.terms).await,
+            (None, _) if bus.capability().broadcast == Broadcast::Live => bus.listen().await,
+            (None, _) => Ok(()),
         }
     }
 

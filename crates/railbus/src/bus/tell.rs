@@ -8,9 +8,8 @@ use super::{
     table::{Phase, Snapshot},
 };
 use crate::{
-    consumer::panicked,
     context::{self, Delivering},
-    delivery::Outcome,
+    delivery::{Outcome, panicked},
     error::{Error, ErrorKind},
     event::{Event, Type},
     handler::Called,

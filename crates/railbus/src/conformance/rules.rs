@@ -271,7 +271,8 @@ fn keys_in_order(records: &[Record], published: &HashMap<&str, Place<'_>>) -> Ch
         }
     }
     // By group and key: the event that was delivered last, and its lease.
-    let mut last: HashMap<(&str, &str), (Place<'_>, (u64, &Receipt))> = HashMap::new();
+    type Leased<'a> = (Place<'a>, (u64, &'a Receipt));
+    let mut last: HashMap<(&str, &str), Leased<'_>> = HashMap::new();
     for record in records {
         let What::Delivered(delivered) = &record.what else { continue };
         let Delivered { event, group: Some(group), by_key: true, member, receipt, .. } = delivered

@@ -104,6 +104,22 @@ impl Target {
                 Box::pin(super::poison::write_row(Arc::clone(&path), topic, bytes))
             }));
         }
+        #[cfg(feature = "postgres")]
+        if options.backend() == "postgres-queue" {
+            let again = options.clone();
+            let target = target.on_its_server(&options);
+            return Ok(target.inject(move |topic, bytes| {
+                Box::pin(backends::postgres_queue::inject(again.clone(), topic, bytes))
+            }));
+        }
+        #[cfg(feature = "redis")]
+        if options.backend() == "redis-streams" {
+            let again = options.clone();
+            let target = target.on_its_server(&options);
+            return Ok(target.inject(move |topic, bytes| {
+                Box::pin(backends::redis_streams::write_entry(again.clone(), topic, bytes))
+            }));
+        }
         Ok(target.on_its_server(&options))
     }
 

@@ -3,6 +3,7 @@
 use super::{
     batch::Batch,
     entry::{Fallback, Matching},
+    pull::{Pull, Pulling},
     shared::{Parts, Shared},
     watch::Watch,
     work::{release, work},
@@ -41,6 +42,7 @@ pub(crate) struct Start {
     pub(crate) policy: Fallback,
     pub(crate) lease: Duration,
     pub(crate) limit: usize,
+    pub(crate) pull: Pull,
     pub(crate) counters: Arc<Counters>,
 }
 
@@ -59,7 +61,7 @@ impl Group {
     /// Starts a member; the one before it, which finishes what it holds, shares its room with it,
     /// so that both together keep the limit.
     pub(crate) fn start(start: Start, before: Option<&Self>) -> Self {
-        let Start { group, source, matching, policy, lease, limit, counters } = start;
+        let Start { group, source, matching, policy, lease, limit, pull, counters } = start;
         let limit = limit.min(Semaphore::MAX_PERMITS);
         let room = before.map_or_else(|| Arc::new(Semaphore::new(limit)), |b| b.room_for(limit));
         let shared =
@@ -70,7 +72,7 @@ impl Group {
         let watched = Arc::clone(&watch);
         let watching = tokio::spawn(async move { watched.run().await });
         let beside = [AbortOnDropHandle::new(renewing), AbortOnDropHandle::new(watching)];
-        let fetching = Fetching { shared: Arc::clone(&shared), watch: Arc::clone(&watch) };
+        let fetching = Fetching { shared: Arc::clone(&shared), watch: Arc::clone(&watch), pull };
         let (of, from) = (Arc::clone(&shared), Arc::clone(&room));
         let fetching = tokio::spawn(async move {
             if AssertUnwindSafe(fetching.run(&from)).catch_unwind().await.is_err() {
@@ -163,18 +165,21 @@ impl Drop for Group {
 struct Fetching {
     shared: Arc<Shared>,
     watch: Arc<Watch>,
+    pull: Pull,
 }
 
 impl Fetching {
     /// Fetches as much as there is room for until stopped.
     async fn run(&self, room: &Arc<Semaphore>) {
-        let mut failures = 0;
-        while let Some(permit) = self.next_room(room).await {
-            let max = 1 + room.available_permits();
+        let (mut failures, mut pulling) = (0, Pulling::new(self.pull));
+        while pulling.pause(&self.shared).await {
+            let Some(permit) = self.next_room(room).await else { return };
+            let max = pulling.begin(1 + room.available_permits());
             match self.shared.source.fetch(max).await {
                 Ok(leased) if leased.is_empty() => return,
                 Ok(leased) => {
                     failures = 0;
+                    pulling.got(leased.len());
                     self.begin(room, permit, leased);
                 }
                 Err(e) if e.kind() == ErrorKind::Closed => return,

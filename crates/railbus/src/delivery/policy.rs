@@ -1,6 +1,6 @@
 //! What follows when a handler fails.
 
-use super::outcome::Outcome;
+use super::{items::OfBatch, outcome::Outcome};
 use crate::{
     clock::Timestamp,
     error::{Error, ErrorKind},
@@ -104,8 +104,10 @@ impl FailurePolicy {
     #[must_use]
     pub fn decide(&self, outcome: Outcome, attempt: u32) -> Decision {
         match outcome {
-            Outcome::Done => Decision::End(End::Done),
+            Outcome::Done | Outcome::Replied(_) => Decision::End(End::Done),
             Outcome::Skip => Decision::End(End::Unmatched),
+            // Who calls handlers of batches waits for what they decide.
+            Outcome::Pending(_) => self.last("it was not decided".into()),
             Outcome::DeadLetter(reason) => Decision::End(End::Dead(reason)),
             Outcome::Nacked(nack) => match self.retry.wait_after(attempt) {
                 Some(_) => Decision::Again(nack.delay, nack.reason),
@@ -129,8 +131,14 @@ impl FailurePolicy {
         }
     }
 
+    /// Tells whether no further try follows if try `attempt` failed with this error.
+    pub(crate) fn gives_up(&self, error: &(dyn StdError + 'static), attempt: u32) -> bool {
+        self.retry.wait_after(attempt).is_none() || self.class_of(error) == Class::Permanent
+    }
+
     /// Classifies an error; what makes the user's code panic is not tried again.
     fn class_of(&self, error: &(dyn StdError + 'static)) -> Class {
+        let error = error.downcast_ref::<OfBatch>().map_or(error, OfBatch::inner);
         let classify = AssertUnwindSafe(|| match self.retry.covers("error", error) {
             true => (self.classify)(error),
             false => Class::Permanent,

@@ -222,8 +222,8 @@ fn is_valid(envelope: &Envelope) -> bool {
     id && topic && key && check_name("type", &envelope.event_type).is_ok()
 }
 
-/// What can be published: an [`Event`], a reference to one, an [`EventBuilder`], or a type with
-/// `#[derive(Event)]`.
+/// What can be published: an [`Event`], a reference to one, an [`EventBuilder`], a type with its
+/// payload, `("order.placed", order)`, or a type with `#[derive(Event)]`.
 ///
 /// # Examples
 /// ```
@@ -238,6 +238,7 @@ fn is_valid(envelope: &Envelope) -> bool {
 /// let event = Event::new("order.placed").payload(7);
 /// assert_eq!(type_of(&event), "order.placed");
 /// assert_eq!(type_of(Event::new("order.placed")), "order.placed");
+/// assert_eq!(type_of(("order.placed", 7)), "order.placed");
 /// ```
 #[diagnostic::on_unimplemented(
     message = "`{Self}` can't be published",
@@ -266,6 +267,14 @@ impl<'a> IntoEvent for &'a Event {
 
     fn into_event(self) -> Self {
         self
+    }
+}
+
+impl<T: Serialize + Send + Sync + 'static> IntoEvent for (&str, T) {
+    type Held = Event;
+
+    fn into_event(self) -> Event {
+        Event::new(self.0).payload(self.1)
     }
 }
 

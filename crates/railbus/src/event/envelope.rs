@@ -203,6 +203,27 @@ impl Event {
         Self(Arc::new(envelope))
     }
 
+    /// Returns the event with this metadata in place of its own under the same keys.
+    pub(crate) fn with_metadata(&self, metadata: BTreeMap<String, String>) -> Self {
+        let mut with = self.clone();
+        Arc::make_mut(&mut with.0).rest().metadata.extend(metadata);
+        with
+    }
+
+    /// Returns the event with a source and metadata, where it does not have its own.
+    pub(crate) fn marked(&self, source: &str, metadata: &BTreeMap<String, String>) -> Self {
+        let mut marked = self.clone();
+        let envelope = Arc::make_mut(&mut marked.0);
+        if envelope.source.is_empty() {
+            envelope.source = SmolStr::new(source);
+        }
+        for (key, value) in metadata {
+            let of_event = &mut envelope.rest().metadata;
+            of_event.entry(key.clone()).or_insert_with(|| value.clone());
+        }
+        marked
+    }
+
     /// Returns the event with its payload as text, as if it had come from outside.
     pub(crate) fn encoded(&self) -> Result<Self> {
         let payload = RawPayload::from_json_text(self.text()?.clone());

@@ -14,6 +14,7 @@
 /// // What the bus tells of handlers, and a pipeline of its steps:
 /// let failed = [Type::ERROR, Type::HANDLER_ERROR, Type::STEP_ERROR, Type::PIPELINE_ERROR];
 /// let steps = [Type::STEP_START, Type::STEP_END, Type::STEP_RETRY, Type::STEP_SKIPPED];
+/// assert_eq!([Type::REPLY, Type::REPLY_ERROR], ["reply", "reply.error"]);
 /// let runs = [Type::PIPELINE_START, Type::PIPELINE_END];
 /// assert_eq!((failed[1], steps[0], runs[1]), ("handler.error", "step_start", "pipeline_end"));
 /// ```
@@ -37,6 +38,10 @@ impl Type {
     pub const CUSTOM: &'static str = "custom";
     /// A handler failed: told by the bus itself, in process only.
     pub const HANDLER_ERROR: &'static str = "handler.error";
+    /// Somebody who asked gets an answer.
+    pub const REPLY: &'static str = "reply";
+    /// Somebody who asked is told that there will be no answer.
+    pub const REPLY_ERROR: &'static str = "reply.error";
     /// A run of a pipeline began.
     pub const PIPELINE_START: &'static str = "pipeline_start";
     /// A run of a pipeline ended, all steps done or stopped by one that said so.

@@ -18,8 +18,8 @@ pub enum Called<'a> {
 ///
 /// A function's arguments are extractors ([`Event`](struct@crate::Event), [`Payload`](super::Payload),
 /// [`State`](crate::State), [`Context`](crate::Context), [`Bus`](crate::Bus),
-/// [`Delivery`](crate::delivery::Delivery), [`Lease`](crate::delivery::Lease)), at most four, or
-/// one `&Event`; it returns nothing, a `Result` with any error, or an
+/// [`Delivery`](crate::delivery::Delivery), [`Lease`](crate::delivery::Lease),
+/// [`Batch`](super::Batch)), at most four, or one `&Event`; it returns nothing, a `Result` with any error, or an
 /// [`Outcome`](crate::delivery::Outcome).
 ///
 /// # Examples
@@ -56,7 +56,7 @@ pub enum Called<'a> {
     label = "its arguments, what it returns or what it captures don't fit",
     note = "a sync handler takes one `&Event`, or up to four of `Event`, `Payload<T>`, `State<T>`, `Context`, `Bus`, `Delivery` and `Lease`: `|event: &Event| ..`",
     note = "an async handler takes the same by value, `Event` instead of `&Event`: `async |order: Payload<Order>| ..`; what it captures is Clone",
-    note = "it returns (), Result<(), E> with any error, or Outcome; a `T` in its arguments is Send, Sync and 'static, that of Payload<T> implements Deserialize",
+    note = "it returns (), Result<(), E> with any error, Outcome, or Reply; a `T` in its arguments is Send, Sync and 'static, that of Payload<T> implements Deserialize",
     note = "a struct is a handler if it implements SyncHandler or AsyncHandler"
 )]
 pub trait Handler<Marker>: Send + Sync + 'static {
@@ -64,6 +64,10 @@ pub trait Handler<Marker>: Send + Sync + 'static {
     const ASYNC: bool;
     /// Whether one of its arguments is a [`Lease`](crate::delivery::Lease).
     const MANUAL: bool = false;
+    /// Whether one of its arguments is a [`Batch`](super::Batch).
+    const BATCH: bool = false;
+    /// Whether it answers who asked, by a [`Reply`](crate::Reply).
+    const REPLIES: bool = false;
 
     /// Runs the handler on a delivery.
     fn call<'a>(&'a self, call: Call<'a>) -> Called<'a>;

@@ -100,6 +100,11 @@ impl Options {
         self.settings.insert(key, value.into());
     }
 
+    /// Takes a setting out, so that the backend does not see it.
+    pub(crate) fn take(&mut self, key: &str) -> Option<String> {
+        self.settings.remove(key)
+    }
+
     /// Returns the name under which the backend looks for a key: `tls` for `ssl`.
     pub(crate) fn canonical<'a>(&self, key: &'a str) -> &'a str {
         server::canonical(&self.backend, key)

@@ -145,4 +145,10 @@ impl Filter {
         let part = |p: &Option<Pattern>, name: &str| p.as_ref().is_none_or(|p| p.matches(name));
         self.0.iter().any(|(t, on)| part(t, event_type) && part(on, topic))
     }
+
+    /// Tells whether an event on this topic is of interest if its type is.
+    #[cfg(feature = "redis")]
+    pub(crate) fn may_match(&self, topic: &str) -> bool {
+        self.0.iter().any(|(_, on)| on.as_ref().is_none_or(|on| on.matches(topic)))
+    }
 }

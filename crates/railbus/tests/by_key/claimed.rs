@@ -1,11 +1,26 @@
 //! What is leased, looked at without the engine.
 
-use super::stores::{LONG, Store, member};
+use super::stores::Store;
 use railbus::{
     ErrorKind, Event,
-    backend::{Backend, Leased, Order, Settle, Source, Start, Verdict},
+    backend::{Backend, Leased, Order, Settle, Source, Start, Subscribe, Verdict},
+    predicate::Interest,
 };
 use std::{sync::Arc, time::Duration};
+
+const LONG: Duration = Duration::from_secs(30);
+
+/// A member of the group "g".
+async fn member(backend: &Arc<dyn Backend>, order: Order, lease: Duration) -> Arc<dyn Source> {
+    let request = Subscribe {
+        group: Some("g".into()),
+        interest: Interest::all(),
+        start: Default::default(),
+        lease,
+        order,
+    };
+    backend.subscribe(request).await.unwrap()
+}
 
 async fn publish(backend: &Arc<dyn Backend>, events: &[(&str, &str)]) {
     let event = |(id, key): &(&str, &str)| {

@@ -2,9 +2,8 @@
 
 use railbus::{
     Bus, Retry,
-    backend::{Backend, Order, Source, Subscribe},
+    backend::Backend,
     backends::{self, memory::Memory},
-    predicate::Interest,
 };
 use std::{sync::Arc, time::Duration};
 
@@ -50,24 +49,6 @@ impl std::fmt::Display for Store {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         write!(f, "on {}", self.url.split(':').next().unwrap_or_default())
     }
-}
-
-pub(crate) const LONG: Duration = Duration::from_secs(30);
-
-/// A member of the group "g".
-pub(crate) async fn member(
-    backend: &Arc<dyn Backend>,
-    order: Order,
-    lease: Duration,
-) -> Arc<dyn Source> {
-    let request = Subscribe {
-        group: Some("g".into()),
-        interest: Interest::all(),
-        start: Default::default(),
-        lease,
-        order,
-    };
-    backend.subscribe(request).await.unwrap()
 }
 
 pub(crate) fn quick(attempts: u32) -> Retry {

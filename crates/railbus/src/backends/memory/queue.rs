@@ -127,10 +127,9 @@ impl Queue {
             self.waiting.insert((due, self.made), Again::new(event));
             return;
         }
-        match self.hold(self.made, Again::new(event)) {
-            // It says of itself whether it holds its key: all that are new and have one do.
-            Some(again) => self.new.push_back((self.made, again.event)),
-            None => {}
+        // It says of itself whether it holds its key: all that are new and have one do.
+        if let Some(again) = self.hold(self.made, Again::new(event)) {
+            self.new.push_back((self.made, again.event));
         }
     }
 

@@ -23,7 +23,7 @@ use std::{
     sync::{Arc, Mutex, PoisonError},
     time::{Duration, Instant},
 };
-use tokio::sync::watch;
+use tokio::sync::{Notify, watch};
 
 /// How many events a broadcast looks at in one go.
 const LISTEN_MAX: i64 = 1024;
@@ -195,6 +195,8 @@ pub(super) struct BroadcastSource {
     pub(super) reader: Reader,
     pub(super) waiting: Waiting,
     pub(super) place: Mutex<Place>,
+    // Told when retention removed what this had not come to.
+    pub(super) gap: Notify,
 }
 
 /// How far a broadcast has listened, and what it holds back until it is due.
@@ -209,6 +211,7 @@ struct Heard {
     leased: Vec<Leased>,
     place: Place,
     full: bool,
+    missed: bool,
 }
 
 #[async_trait]
@@ -224,6 +227,9 @@ impl Source for BroadcastSource {
             heard.place.handed_out += heard.leased.len() as u64;
             let due = heard.place.held.first().map(|(due, _)| Timestamp::from_micros(*due));
             *self.place.lock().unwrap_or_else(PoisonError::into_inner) = heard.place;
+            if heard.missed {
+                self.gap.notify_one();
+            }
             if !heard.leased.is_empty() {
                 return Ok(heard.leased);
             }
@@ -239,6 +245,10 @@ impl Source for BroadcastSource {
         let place = self.place.lock().unwrap_or_else(PoisonError::into_inner);
         let all = place.seq >= newest && place.held.is_empty();
         Ok(all.then_some(place.handed_out))
+    }
+
+    async fn gap(&self) {
+        self.gap.notified().await;
     }
 
     async fn settle(&self, batch: &[Settle]) -> Vec<Result<()>> {
@@ -284,13 +294,14 @@ fn listen(
     )?;
     let mut rows = new.query(params![place.seq, LISTEN_MAX])?;
     let (mut seen, mut bytes) = (0, 0);
-    let mut full = false;
+    let (mut full, mut missed) = (false, false);
     while let Some(row) = rows.next()? {
         full = leased.len() == max || bytes >= BYTES_MAX;
         if full {
             break;
         }
         let seq: i64 = row.get(0)?;
+        missed |= seq > place.seq + 1;
         let wanted = wants.matches(row.get_ref(1)?.as_str()?, row.get_ref(2)?.as_str()?);
         if wanted && !row.get::<_, bool>(4)? {
             match row.get::<_, Option<i64>>(3)? {
@@ -308,9 +319,10 @@ fn listen(
     }
     full |= seen == LISTEN_MAX;
     if !full {
+        missed |= newest > place.seq;
         place.seq = place.seq.max(newest);
     }
-    Ok(Heard { leased, place, full })
+    Ok(Heard { leased, place, full, missed })
 }
 
 fn hear(seq: i64, body: Vec<u8>) -> Leased {

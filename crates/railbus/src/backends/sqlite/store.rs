@@ -30,7 +30,7 @@ use std::{
     thread::JoinHandle,
     time::{Duration, Instant},
 };
-use tokio::runtime::Handle;
+use tokio::{runtime::Handle, sync::Notify};
 
 /// Checks the settings of a store, without looking at the file.
 ///
@@ -176,7 +176,8 @@ impl Backend for Sqlite {
             None => {
                 let seq = reader.call(groups::newest).await?;
                 let place = Mutex::new(Place { seq, held: BTreeSet::new(), handed_out: 0 });
-                Arc::new(BroadcastSource { wants, reader, waiting, place })
+                let gap = Notify::new();
+                Arc::new(BroadcastSource { wants, reader, waiting, place, gap })
             }
             Some(name) => {
                 let (group, interest) = (name.clone(), request.interest);

@@ -99,7 +99,7 @@ pub(super) async fn order_by_key(stage: &Stage) -> Checked<Finding> {
 /// Tells whether a try fails: one in three of the first three, the same with each run of a seed.
 fn fails(id: &str, attempt: u32, salt: usize) -> bool {
     let sum = id.bytes().fold(salt, |sum, byte| sum.wrapping_mul(31).wrapping_add(byte.into()));
-    attempt <= 3 && (sum >> (attempt * 3)) % 3 == 0
+    attempt <= 3 && (sum >> (attempt * 3)).is_multiple_of(3)
 }
 
 fn by_key(bus: &Bus, group: &str, topic: &str, limit: usize) -> crate::bus::On {

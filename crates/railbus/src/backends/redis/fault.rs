@@ -1,0 +1,173 @@
+//! What an error of the server or of the connection means.
+
+use super::settings::Server;
+use crate::error::{Error, ErrorKind};
+use redis::{ErrorKind as Kind, RedisError, ServerErrorKind};
+
+/// Turns an error of the client into one that says what to do.
+///
+/// Where what was asked may be given to all, as in a pipeline, it is the first that counts.
+pub(in crate::backends) fn fault(
+    operation: &'static str,
+    server: &Server,
+    error: RedisError,
+) -> Error {
+    let (kind, why, hint) = meaning(&error, server);
+    let told = Error::new(kind, operation, why).with("server", server).because(error);
+    match hint {
+        "" => told,
+        hint => told.hint(hint),
+    }
+}
+
+type Meaning = (ErrorKind, &'static str, &'static str);
+
+fn meaning(error: &RedisError, server: &Server) -> Meaning {
+    // As text, since the codes of a pipeline's errors are found nowhere else.
+    let text = error.to_string();
+    let has = |code: &str| error.code() == Some(code) || text.contains(code);
+    if error.is_timeout() {
+        return (
+            ErrorKind::Timeout,
+            "the server did not answer in time",
+            "what was asked may have been done; look whether the server hangs, or raise `timeout`",
+        );
+    }
+    if let Some(known) = CODES.iter().find(|(code, ..)| has(code)) {
+        return (known.1, known.2, known.3);
+    }
+    match error.kind() {
+        Kind::AuthenticationFailed => denied(),
+        Kind::Server(ServerErrorKind::NoPerm) => (
+            ErrorKind::Denied,
+            "the user may not do this",
+            "give the user's access list the command and the keys",
+        ),
+        Kind::Server(_) => (ErrorKind::Internal, "the server refused what it was asked", ""),
+        Kind::RESP3NotSupported => old(),
+        Kind::InvalidClientConfig => {
+            (ErrorKind::Config, "the connection can't be set up", "look at the tls_ settings")
+        }
+        Kind::Io if server.tls.is_some() && is_tls(&text) => (
+            ErrorKind::Denied,
+            "no encrypted connection is possible",
+            "look at `tls_ca`, `tls_cert` and `tls_key`, at the name in the server's certificate, \
+             and whether the port takes TLS",
+        ),
+        Kind::Parse => (
+            ErrorKind::Unavailable,
+            "what answers does not speak as Redis does",
+            "look at host and port, and whether the port takes TLS only",
+        ),
+        _ => (
+            ErrorKind::Unavailable,
+            "the server can't be reached",
+            "look whether it runs, and at host, port and tls",
+        ),
+    }
+}
+
+/// What the server says, what it means, and what to do.
+const CODES: &[(&str, ErrorKind, &str, &str)] = &[
+    ("WRONGPASS", ErrorKind::Denied, DENIED, DENIED_HINT),
+    ("NOAUTH", ErrorKind::Denied, DENIED, DENIED_HINT),
+    ("invalid password", ErrorKind::Denied, DENIED, DENIED_HINT),
+    ("AUTH called without any password", ErrorKind::Denied, DENIED, "leave `password` out"),
+    (
+        "DB index is out of range",
+        ErrorKind::Config,
+        "the server has no such database",
+        "set `database` to a number below the server's `databases`, 16 by default",
+    ),
+    (
+        "invalid DB index",
+        ErrorKind::Config,
+        "the server has no such database",
+        "set `database` to a number below the server's `databases`, 16 by default",
+    ),
+    (
+        "max number of clients",
+        ErrorKind::Unavailable,
+        "the server takes no more connections",
+        "raise the server's `maxclients`",
+    ),
+    ("LOADING", ErrorKind::Unavailable, "the server is reading its data from disk", ""),
+    ("MASTERDOWN", ErrorKind::Unavailable, "the server is a replica without its master", ""),
+    ("CLUSTERDOWN", ErrorKind::Unavailable, "the cluster is down", ""),
+    ("TRYAGAIN", ErrorKind::Unavailable, "the server asks to try again", ""),
+    ("BUSY Redis", ErrorKind::Unavailable, "the server is busy with a script", ""),
+    (
+        "MISCONF",
+        ErrorKind::Full,
+        "the server can't write its data to disk, and takes no more",
+        "look at the server's disk and its log",
+    ),
+    (
+        "OOM",
+        ErrorKind::Full,
+        "the server has no memory left",
+        "raise its `maxmemory`, or lower `max_len` or `retention`",
+    ),
+    (
+        "NOREPLICAS",
+        ErrorKind::Unavailable,
+        "the server lacks replicas to write",
+        "look at the server's `min-replicas-to-write`",
+    ),
+    (
+        "READONLY",
+        ErrorKind::Unavailable,
+        "the server is a replica and takes no writes",
+        "name the master, if this was not a failover",
+    ),
+    (
+        "MOVED",
+        ErrorKind::Unsupported,
+        "the server is part of a cluster, and the keys are on another",
+        "name the server that holds them, or one without cluster mode",
+    ),
+    (
+        "WRONGTYPE",
+        ErrorKind::Corrupt,
+        "a key of that name holds something else",
+        "choose another `prefix` or `stream`",
+    ),
+    (
+        "NOPERM",
+        ErrorKind::Denied,
+        "the user may not do this",
+        "give the user's access list the command, the keys and the channels",
+    ),
+];
+
+const DENIED: &str = "the server does not accept user and password";
+const DENIED_HINT: &str = "look at `user` and `password`";
+
+fn denied() -> Meaning {
+    (ErrorKind::Denied, DENIED, DENIED_HINT)
+}
+
+fn old() -> Meaning {
+    (ErrorKind::Version, "the server is too old", "Redis 6.2 or later is needed")
+}
+
+/// Tells whether a message of the system's or of rustls is about encryption.
+fn is_tls(text: &str) -> bool {
+    let text = text.to_ascii_lowercase();
+    ["certificate", "tls", "handshake", "invalidmessage", "corrupt", "invalid peer", "alert"]
+        .iter()
+        .any(|word| text.contains(word))
+}
+
+/// Tells whether the connection must not be used again after this error.
+pub(in crate::backends) fn is_broken(error: &RedisError) -> bool {
+    // After a timeout nobody knows what the next answer belongs to, or whether one will come. A
+    // replica that was a master is left for whoever answers under the name now.
+    error.is_timeout()
+        || error.is_unrecoverable_error()
+        || error.is_io_error()
+        || matches!(
+            error.kind(),
+            Kind::Server(ServerErrorKind::ReadOnly | ServerErrorKind::MasterDown)
+        )
+}

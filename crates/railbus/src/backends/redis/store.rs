@@ -1,0 +1,192 @@
+//! The backend: publishing in pipelines, listening on a connection of its own.
+
+use super::{
+    link::{Link, closed},
+    listener::{Listener, no_groups},
+    settings::{CAPABILITY, SETTINGS, Server, prefix},
+};
+use crate::{
+    backend::{Backend, Capability, Outgoing, Source, Subscribe},
+    backends::gather::{Gather, Limits},
+    codec,
+    error::{Error, ErrorKind, Result},
+    options::Options,
+    task,
+};
+use async_trait::async_trait;
+use redis::{Cmd, Pipeline, Value};
+use std::{
+    sync::{Arc, Mutex, PoisonError, Weak},
+    time::Duration,
+};
+
+/// The backends that have groups.
+pub(super) const ABLE: &[&str] = &["redis-streams", "postgres-queue", "sqlite", "memory"];
+
+/// How large the requests are that publishes are put together in. With two on their way, the next is
+/// written while the server works on the one before.
+const LIMITS: Limits = Limits { items: 512, weight: 1 << 20, flights: 2 };
+
+/// Checks the settings, without looking at the server.
+///
+/// # Errors
+/// Returns a config error that names the setting that is unknown or wrong.
+pub fn check(options: &Options) -> Result<()> {
+    read(options).map(drop)
+}
+
+fn read(options: &Options) -> Result<(Server, String)> {
+    options.check(SETTINGS)?;
+    Ok((Server::read(options)?, prefix(options)?))
+}
+
+/// Connects to a server.
+///
+/// # Errors
+/// Returns what is wrong with the options or the server: nothing is tried again.
+pub async fn open(options: Options) -> Result<Arc<dyn Backend>> {
+    let (server, prefix) = read(&options)?;
+    task::runtime("open redis")?;
+    let server = Arc::new(server);
+    let link = Link::open(&server).await?;
+    let sending = link.clone();
+    let send = move |items| send(sending.clone(), items);
+    let gather = Gather::new(LIMITS, Message::weight, send);
+    let sources = Mutex::new(Some(Vec::new()));
+    Ok(Arc::new(Redis { server, prefix, link, gather, sources }))
+}
+
+#[derive(Debug)]
+struct Redis {
+    server: Arc<Server>,
+    prefix: String,
+    link: Link,
+    gather: Gather<Message>,
+    // None once closed.
+    sources: Mutex<Option<Vec<Weak<Listener>>>>,
+}
+
+/// An event on its way out.
+#[derive(Debug)]
+struct Message {
+    channel: String,
+    body: Vec<u8>,
+}
+
+impl Message {
+    fn weight(&self) -> usize {
+        self.channel.len() + self.body.len() + 48
+    }
+
+    fn command(&self) -> Cmd {
+        let mut command = Cmd::with_capacity(3, self.weight());
+        command.arg("PUBLISH").arg(&self.channel).arg(self.body.as_slice());
+        command
+    }
+}
+
+async fn send(link: Link, items: Vec<Message>) -> Vec<Result<()>> {
+    if let [one] = &*items {
+        return vec![link.ask::<Value>("publish", &one.command()).await.map(drop)];
+    }
+    let mut commands = Pipeline::with_capacity(items.len());
+    for item in &items {
+        commands.add_command(item.command());
+    }
+    let (number, said) = match link.ask_all("publish", &commands).await {
+        Ok(said) => said,
+        Err(e) => return vec![Err(e); items.len()],
+    };
+    let result = |value: Value| match value.extract_error() {
+        Ok(_) => Ok(()),
+        Err(e) => Err(link.failed("publish", number, e)),
+    };
+    said.into_iter().map(result).collect()
+}
+
+impl Redis {
+    fn make_ready(&self, outgoing: &Outgoing) -> Result<Option<Message>> {
+        let event = &outgoing.event;
+        if outgoing.rejected.is_some() {
+            // Nobody keeps it, and no handler sees it; whoever publishes tells of it.
+            return Ok(None);
+        }
+        event.check()?;
+        check_size(outgoing, CAPABILITY.payload_max)?;
+        let channel = format!("{}:{}", self.prefix, event.topic());
+        Ok(Some(Message { channel, body: codec::encode(event)? }))
+    }
+
+    fn keep(&self, source: &Arc<Listener>) -> Result<()> {
+        let mut sources = self.sources.lock().unwrap_or_else(PoisonError::into_inner);
+        let sources = sources.as_mut().ok_or_else(closed)?;
+        sources.retain(|source| source.strong_count() > 0);
+        sources.push(Arc::downgrade(source));
+        Ok(())
+    }
+}
+
+/// Refuses a payload that is larger than the server is given.
+pub(in crate::backends) fn check_size(outgoing: &Outgoing, payload_max: usize) -> Result<()> {
+    let size = outgoing.event.text()?.len();
+    if size <= payload_max {
+        return Ok(());
+    }
+    let why = "the payload is too large for the server";
+    Err(Error::new(ErrorKind::TooLarge, "publish", why)
+        .with("event", outgoing.event.id())
+        .with("bytes", size)
+        .with("allowed", payload_max)
+        .hint("publish a reference to where the data is kept"))
+}
+
+#[async_trait]
+impl Backend for Redis {
+    fn capability(&self) -> &Capability {
+        &CAPABILITY
+    }
+
+    async fn publish(&self, batch: &[Outgoing]) -> Vec<Result<()>> {
+        if self.link.is_closed() {
+            return vec![Err(closed()); batch.len()];
+        }
+        let mut ready = Vec::with_capacity(batch.len());
+        let mut results = Vec::with_capacity(batch.len());
+        for outgoing in batch {
+            let made = self.make_ready(outgoing);
+            results.push(made.map(|made| made.map(|message| ready.push(message)).is_some()));
+        }
+        let mut sent = self.gather.put(ready).await.into_iter();
+        let mut result = |sends: bool| match sends {
+            true => sent.next().unwrap_or_else(|| Err(closed())),
+            false => Ok(()),
+        };
+        results.into_iter().map(|made| made.and_then(&mut result)).collect()
+    }
+
+    async fn subscribe(&self, request: Subscribe) -> Result<Arc<dyn Source>> {
+        if self.link.is_closed() {
+            return Err(closed());
+        }
+        if request.group.is_some() {
+            return Err(no_groups());
+        }
+        let wants = Arc::new(request.interest.compile());
+        let source = Arc::new(Listener::open(&self.server, &self.prefix, wants).await?);
+        self.keep(&source)?;
+        Ok(source)
+    }
+
+    async fn ping(&self) -> Result<()> {
+        self.link.ask::<Value>("ping", &redis::cmd("PING")).await.map(drop)
+    }
+
+    async fn close(&self, _: Duration) -> Result<()> {
+        let sources = self.sources.lock().unwrap_or_else(PoisonError::into_inner).take();
+        for source in sources.into_iter().flatten().filter_map(|source| source.upgrade()) {
+            let _ = source.close().await;
+        }
+        self.link.close();
+        Ok(())
+    }
+}

@@ -1,0 +1,87 @@
+//! An event's place in the stream: the server's milliseconds, and a number within them.
+
+use crate::{backend::Receipt, clock::Timestamp};
+use std::{fmt, str::FromStr};
+
+/// The bits of a receipt's place that number the events of a millisecond.
+const SEQ_BITS: u32 = 20;
+
+/// An event's place in the stream.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub(super) struct Id {
+    pub(super) ms: u64,
+    pub(super) seq: u64,
+}
+
+impl Id {
+    /// The place before all events.
+    pub(super) const FIRST: Self = Self { ms: 0, seq: 0 };
+
+    /// Returns the place right before the first event of this time or later.
+    pub(super) fn before(time: Timestamp) -> Self {
+        let micros = u64::try_from(time.as_micros()).unwrap_or(0);
+        match micros.div_ceil(1000) {
+            0 => Self::FIRST,
+            ms => Self { ms: ms - 1, seq: u64::MAX },
+        }
+    }
+
+    /// Reads a place as the server writes it.
+    pub(super) fn read(text: &[u8]) -> Option<Self> {
+        std::str::from_utf8(text).ok()?.parse().ok()
+    }
+
+    /// Makes what settles a lease on the event.
+    pub(super) fn receipt(self, fence: u64) -> Receipt {
+        // A clock that was set back leaves the server in one millisecond for long.
+        let fits = self.seq < 1 << SEQ_BITS && self.ms < 1 << (u64::BITS - SEQ_BITS);
+        let place = self.ms.wrapping_shl(SEQ_BITS) | (self.seq & ((1 << SEQ_BITS) - 1));
+        Receipt { place, fence, token: (!fits).then(|| self.to_string().into()) }
+    }
+
+    /// Reads the place out of what settles a lease on it.
+    pub(super) fn of(receipt: &Receipt) -> Self {
+        let token = receipt.token.as_ref().and_then(|text| text.parse().ok());
+        token.unwrap_or(Self {
+            ms: receipt.place >> SEQ_BITS,
+            seq: receipt.place & ((1 << SEQ_BITS) - 1),
+        })
+    }
+}
+
+impl fmt::Display for Id {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}-{}", self.ms, self.seq)
+    }
+}
+
+impl FromStr for Id {
+    type Err = ();
+
+    fn from_str(text: &str) -> Result<Self, ()> {
+        let (ms, seq) = text.split_once('-').ok_or(())?;
+        Ok(Self { ms: ms.parse().map_err(drop)?, seq: seq.parse().map_err(drop)? })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_receipt_leads_back_to_the_place_whatever_the_clock_did() {
+        for text in ["1732788000000-0", "1732788000000-1048575", "1732788000000-1048576", "0-1"] {
+            let id: Id = text.parse().unwrap();
+            let receipt = id.receipt(7);
+            assert_eq!((Id::of(&receipt), receipt.fence), (id, 7));
+        }
+    }
+
+    #[test]
+    fn a_time_between_two_milliseconds_begins_with_the_next() {
+        let before = |micros| Id::before(Timestamp::from_micros(micros)).to_string();
+        assert_eq!(before(5_000), format!("4-{}", u64::MAX));
+        assert_eq!(before(5_001), format!("5-{}", u64::MAX));
+        assert_eq!(before(0), "0-0");
+    }
+}

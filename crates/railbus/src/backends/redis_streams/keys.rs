@@ -1,0 +1,57 @@
+//! What lies where: the stream, and beside it keys of the same slot.
+//!
+//! The stream's key is its name, so that others find it. All other keys begin with `{name}:`: what
+//! stands in braces decides the slot of a cluster, and so do names without braces as a whole.
+
+/// The keys of one stream.
+#[derive(Clone, Debug)]
+pub(super) struct Keys {
+    /// The stream: `topic` and `event`, and `delay` where it is held back.
+    pub(super) stream: String,
+    /// What all other keys begin with.
+    pub(super) base: String,
+    /// The dead letters, a stream as well.
+    pub(super) dead: String,
+    /// The channel that tells of events that can be fetched again.
+    pub(super) wake: String,
+}
+
+impl Keys {
+    /// Tells whether a name has no braces, or one pair that says which slot it is in.
+    pub(super) fn fits(stream: &str) -> bool {
+        let braces: String = stream.chars().filter(|c| matches!(c, '{' | '}')).collect();
+        braces.is_empty() || braces == "{}" && !stream.contains("{}")
+    }
+
+    pub(super) fn of(stream: &str) -> Self {
+        let base = match stream.contains('{') {
+            true => format!("{stream}:"),
+            false => format!("{{{stream}}}:"),
+        };
+        let of = |name: &str| format!("{base}{name}");
+        Self { stream: stream.into(), dead: of("dead"), wake: of("wake"), base }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// What the server's cluster specification says of hash tags.
+    fn tag(key: &str) -> &str {
+        let inside = key.split_once('{').and_then(|(_, rest)| rest.split_once('}'));
+        inside.map(|(tag, _)| tag).filter(|tag| !tag.is_empty()).unwrap_or(key)
+    }
+
+    #[test]
+    fn all_keys_of_a_stream_live_in_one_slot() {
+        let tags =
+            [("events", "events"), ("shop:events", "shop:events"), ("{shop}:events", "shop")];
+        for (name, expected) in tags {
+            let keys = Keys::of(name);
+            let all = [&keys.stream, &keys.base, &keys.dead, &keys.wake].map(|key| tag(key));
+            assert_eq!(all, [expected; 4], "{name}");
+        }
+        assert!(["a{}b", "a}b", "{a", "{a}{b", "}{a}"].iter().all(|name| !Keys::fits(name)));
+    }
+}

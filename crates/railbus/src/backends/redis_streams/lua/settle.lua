@@ -1,0 +1,75 @@
+-- Settles leases. ARGV: group, member, lease in ms, the version of the interest that was known or
+-- nothing, then for each: id, fence, verb, number, who is through, history, how many dead letters,
+-- and for each of these its subscription and reason.
+-- Returns 1 for each that was settled, 0 for each that was lost; or the newer interest.
+local g = group(ARGV[1])
+local me, lease, version = ARGV[2], tonumber(ARGV[3]), ARGV[4]
+if not g then return { 'gone' } end
+if version ~= '' then
+  local about = call('HMGET', g.meta, 'version', 'interest')
+  if about[1] ~= version then return { 'wider', about[1], about[2] } end
+end
+local t, results, wakes, at = now(), {}, false, 5
+
+local function bury(id, attempt, fence, subscription, reason)
+  local letter = {
+    'group', g.name, 'id', id, 'subscription', subscription, 'reason', reason,
+    'attempt', attempt, 'fence', fence, 'history', call('HGET', g.kept, id .. ':h') or '',
+  }
+  local fields = fields_of(g, id) or {}
+  for i = 1, #fields, 2 do
+    letter[#letter + 1] = 'f:' .. fields[i]
+    letter[#letter + 1] = fields[i + 1]
+  end
+  call('XADD', base .. 'dead', '*', unpack(letter))
+  call('HINCRBY', g.meta, 'dead', 1)
+  call('HINCRBY', g.letters, id .. ':n', 1)
+end
+
+while ARGV[at] do
+  local id, fence, verb, number = ARGV[at], ARGV[at + 1], ARGV[at + 2], tonumber(ARGV[at + 3])
+  local through, history, dead = ARGV[at + 4], ARGV[at + 5], tonumber(ARGV[at + 6])
+  local letters = at + 7
+  at = letters + 2 * dead
+  local attempt, renewed
+  local state = call('HGET', g.kept, id)
+  if state then
+    local tried, last, leased = string.match(state, '^(%d+) (%d+) (%d)')
+    if leased == '1' and last == fence then attempt = tonumber(tried) end
+  elseif fence == g.fresh then
+    if verb == 'x' and number == 0 and through == '' and history == '' then
+      renewed = #call('XCLAIM', stream, g.native, me, 0, id, 'IDLE', 0, 'JUSTID') == 1
+    elseif call('XACK', stream, g.native, id) == 1 then
+      attempt = 1
+    end
+  end
+  if attempt then
+    lengthen(g, id, history)
+    if through ~= '' then
+      call('HSET', g.kept, id .. ':f', (call('HGET', g.kept, id .. ':f') or '') .. through)
+    end
+    for i = letters, at - 1, 2 do bury(id, attempt, fence, ARGV[i], ARGV[i + 1]) end
+    if verb == 'a' then
+      if call('HEXISTS', g.letters, id .. ':n') == 1 then
+        call('HSET', g.letters, id, call('HGET', g.kept, id .. ':f') or '', id .. ':c', fence)
+      end
+      drop(g, id)
+    elseif verb == 'x' then
+      park(g, id, attempt + number, fence, 1, 0, t + lease)
+    elseif verb == 'n' then
+      park(g, id, attempt, fence, 0, 0, t + number)
+    else
+      -- Given back; at once means before all that was never fetched.
+      local due = number == 0 and 0 or t + number
+      if verb == 'p' then due = tonumber(string.match(id, '^%d+')) + number end
+      park(g, id, math.max(attempt - 1, 0), fence, 0, 0, due)
+      if verb == 's' then
+        call('HSET', g.kept, id .. ':x', (call('HGET', g.kept, id .. ':x') or ' ') .. me .. ' ')
+      end
+    end
+    wakes = wakes or verb == 'n' or verb == 'r' or verb == 's' or verb == 'p'
+  end
+  results[#results + 1] = (attempt or renewed) and 1 or 0
+end
+if wakes then redis.pcall('PUBLISH', base .. 'wake', g.name) end
+return { 'ok', results }

@@ -1,0 +1,53 @@
+-- Removes events from the stream's beginning that no group needs any more. ARGV: at most so many
+-- events or -1, how old they get in ms, whether the length counts alone.
+-- What was tried or is held back has its fields kept beside the stream, so it holds up nothing.
+local most, age, hard = tonumber(ARGV[1]), tonumber(ARGV[2]), ARGV[3] == '1'
+local length = redis.pcall('XLEN', stream)
+if type(length) ~= 'number' or length == 0 then return 0 end
+if hard then return call('XTRIM', stream, 'MAXLEN', '~', most) end
+local floor
+local function keep(id)
+  local padded = pad(id)
+  if not floor or padded < floor then floor = padded end
+end
+local groups = {}
+for _, flat in ipairs(call('XINFO', 'GROUPS', stream)) do
+  local about = map(flat)
+  groups[about.name] = about
+end
+for _, name in ipairs(call('SMEMBERS', base .. 'groups')) do
+  local g = group(name)
+  local about = g and groups[g.native]
+  if about then
+    keep(about['last-delivered-id'])
+    if about.pending > 0 then keep(call('XPENDING', stream, g.native)[2]) end
+  end
+end
+local old = whole(math.max(now() - age, 0)) .. '-0'
+local over = most >= 0 and length - most or 0
+for _, name in ipairs(call('SMEMBERS', base .. 'groups')) do
+  local g = group(name)
+  local kept = g and call('ZRANGE', g.order, 0, 199) or {}
+  for at, padded in ipairs(kept) do
+    if floor and padded >= floor or over <= 0 and padded >= pad(old) then break end
+    if at == 200 then
+      -- The rest has its turn the next time.
+      keep(plain(padded))
+    else
+      local id = plain(padded)
+      local fields = fields_of(g, id)
+      if fields then call('HSET', g.kept, id .. ':b', cmsgpack.pack(fields)) end
+      call('ZREM', g.order, padded)
+    end
+  end
+end
+local function cut(id, ...)
+  if floor and pad(id) > floor then id = plain(floor) end
+  return call('XTRIM', stream, 'MINID', '~', id, ...)
+end
+local trimmed = 0
+if over > 0 then
+  local last = map(call('XINFO', 'STREAM', stream))['last-generated-id']
+  trimmed = cut(floor and plain(floor) or last, 'LIMIT', over)
+end
+return trimmed + cut(old, 'LIMIT', 10000)

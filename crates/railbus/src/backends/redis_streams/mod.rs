@@ -1,0 +1,28 @@
+//! Redis streams: broadcasts, and groups whose events stay until they are settled.
+//!
+//! Read in this order: `keys` says what lies where, `settings` what can be set and what is
+//! guaranteed, `id` how an event's place is written, `script` what runs in the server, in one step each;
+//! `entry` what is stored of an event. Then the parts of the work, a file each: `publish`, `groups`,
+//! `claim`, `settle`, `reader`, `member`, `listen`, `letters`, `lag`; `store` is the backend.
+
+mod keys;
+mod settings;
+mod id;
+mod script;
+mod entry;
+mod trim;
+mod publish;
+mod groups;
+mod claim;
+mod settle;
+mod reader;
+mod member;
+mod listen;
+mod letters;
+mod lag;
+mod poison;
+mod store;
+
+pub(crate) use poison::write_entry;
+pub use settings::{CAPABILITY, SETTINGS, look};
+pub use store::{check, open};

@@ -1,0 +1,103 @@
+//! Publishing: events to the stream's end, those of many callers in one request.
+
+use super::{
+    entry::{DELAY, EVENT, TOPIC},
+    keys::Keys,
+    trim::Trimming,
+};
+use crate::{
+    backend::Outgoing,
+    backends::{
+        gather::{Gather, Limits},
+        redis::{link::Link, store::check_size},
+    },
+    codec,
+    error::Result,
+};
+use redis::{Cmd, Pipeline, Value};
+use std::sync::Arc;
+
+/// How large the requests are that publishes are put together in. With two on their way, the next is
+/// written while the server works on the one before.
+const LIMITS: Limits = Limits { items: 512, weight: 1 << 20, flights: 2 };
+
+/// An event on its way out.
+#[derive(Debug)]
+pub(super) struct Ready {
+    topic: String,
+    body: Vec<u8>,
+    delay: Option<u64>,
+    // The input and the reason, if it never became an event.
+    rejected: Option<(String, String)>,
+}
+
+impl Ready {
+    /// Checks and encodes one event.
+    pub(super) fn make(outgoing: &Outgoing, payload_max: usize) -> Result<Self> {
+        let event = &outgoing.event;
+        event.check()?;
+        check_size(outgoing, payload_max)?;
+        let input = outgoing.position.as_ref().map_or("", |position| &*position.input);
+        Ok(Self {
+            topic: event.topic().into(),
+            body: codec::encode(event)?,
+            delay: event.delay().map(|delay| u64::try_from(delay.as_millis()).unwrap_or(u64::MAX)),
+            rejected: outgoing.rejected.as_ref().map(|why| (input.into(), why.clone())),
+        })
+    }
+
+    fn weight(&self) -> usize {
+        self.topic.len() + self.body.len() + 80
+    }
+
+    fn command(&self, keys: &Keys) -> Cmd {
+        let mut command = Cmd::with_capacity(9, self.weight() + keys.stream.len());
+        if let Some((input, reason)) = &self.rejected {
+            command.arg("XADD").arg(&keys.dead).arg("*");
+            command.arg("subscription").arg(input).arg("reason").arg(reason).arg("attempt").arg(0);
+            command.arg("f:topic").arg(&self.topic).arg("f:event").arg(self.body.as_slice());
+            return command;
+        }
+        command.arg("XADD").arg(&keys.stream).arg("*");
+        command.arg(TOPIC).arg(&self.topic).arg(EVENT).arg(self.body.as_slice());
+        if let Some(delay) = self.delay {
+            command.arg(DELAY).arg(delay);
+        }
+        command
+    }
+}
+
+/// Makes the line in which those who publish wait.
+pub(super) fn line(link: &Link, keys: &Arc<Keys>, trimming: Trimming) -> Gather<Ready> {
+    let (link, keys, trimming) = (link.clone(), Arc::clone(keys), Arc::new(trimming));
+    Gather::new(LIMITS, Ready::weight, move |items| {
+        let (link, keys, trimming) = (link.clone(), Arc::clone(&keys), Arc::clone(&trimming));
+        async move {
+            let sent = send(&link, &keys, &items).await;
+            if trimming.is_due(items.len()) {
+                // Nobody who publishes waits for it.
+                tokio::spawn(async move { trimming.run(&link, &keys).await });
+            }
+            sent
+        }
+    })
+}
+
+async fn send(link: &Link, keys: &Keys, items: &[Ready]) -> Vec<Result<()>> {
+    if let [one] = items {
+        return vec![link.ask::<Value>("publish", &one.command(keys)).await.map(drop)];
+    }
+    let mut commands = Pipeline::with_capacity(items.len());
+    for item in items {
+        commands.add_command(item.command(keys));
+    }
+    let (number, said) = match link.ask_all("publish", &commands).await {
+        Ok(said) => said,
+        Err(e) => return vec![Err(e); items.len()],
+    };
+    let result = |value: Value| match value.extract_error() {
+        Ok(_) => Ok(()),
+        Err(e) => Err(link.failed("publish", number, e)),
+    };
+    said.into_iter().map(result).collect()
+}

@@ -1,0 +1,239 @@
+//! The backend: the contracts, handed to the parts that do the work.
+
+use super::{
+    groups::{self, Opening},
+    keys::Keys,
+    lag, letters,
+    listen::Listener,
+    member::{Member, State},
+    publish::{Ready, line},
+    reader::Reader,
+    settings::{CAPABILITY, Settings},
+    trim::Trimming,
+};
+use crate::{
+    backend::{
+        Backend, Capability, GroupInfo, Keeper, Letter, LetterFilter, LetterId, Outgoing, Source,
+        Start, Subscribe,
+    },
+    backends::{
+        gather::Gather,
+        redis::link::{Link, closed},
+    },
+    error::{Error, ErrorKind, Result},
+    id::new_id,
+    options::Options,
+    predicate::Interest,
+    task,
+};
+use async_trait::async_trait;
+use redis::Value;
+use std::{
+    sync::{Arc, Mutex, PoisonError, Weak},
+    time::Duration,
+};
+use tokio::{sync::Mutex as AsyncMutex, sync::watch, time::sleep};
+
+/// How often it is asked whether groups are through: at first, and at last.
+const LOOK_MIN: Duration = Duration::from_millis(2);
+const LOOK_MAX: Duration = Duration::from_millis(50);
+
+/// Checks the settings, without looking at the server.
+///
+/// # Errors
+/// Returns a config error that names the setting that is unknown or wrong.
+pub fn check(options: &Options) -> Result<()> {
+    Settings::read(options).map(drop)
+}
+
+/// Connects to a server.
+///
+/// # Errors
+/// Returns what is wrong with the options or the server: nothing is tried again.
+pub async fn open(options: Options) -> Result<Arc<dyn Backend>> {
+    let settings = Settings::read(&options)?;
+    task::runtime("open redis-streams")?;
+    let link = Link::open(&settings.server).await?;
+    let keys = Arc::new(Keys::of(&settings.stream));
+    examine(&link, &keys).await?;
+    let line = line(&link, &keys, Trimming::new(settings.trim));
+    let sources = Mutex::new(Some(Vec::new()));
+    Ok(Arc::new(Streams { settings, link, keys, line, sources }))
+}
+
+/// Refuses a key that holds something else, and a user who may not read it.
+async fn examine(link: &Link, keys: &Keys) -> Result<()> {
+    let mut command = redis::cmd("XLEN");
+    command.arg(&keys.stream);
+    link.ask::<Value>("open redis-streams", &command).await.map(drop)
+}
+
+#[derive(Debug)]
+struct Streams {
+    settings: Settings,
+    link: Link,
+    keys: Arc<Keys>,
+    line: Gather<Ready>,
+    // None once closed.
+    sources: Mutex<Option<Vec<Weak<dyn Open>>>>,
+}
+
+trait Open: Source + std::fmt::Debug {}
+impl Open for Member {}
+impl Open for Listener {}
+
+impl Streams {
+    fn check_open(&self) -> Result<()> {
+        if self.link.is_closed() { Err(closed()) } else { Ok(()) }
+    }
+
+    fn keep(&self, source: &Arc<dyn Open>) -> Result<()> {
+        let mut sources = self.sources.lock().unwrap_or_else(PoisonError::into_inner);
+        let sources = sources.as_mut().ok_or_else(closed)?;
+        sources.retain(|source| source.strong_count() > 0);
+        sources.push(Arc::downgrade(source));
+        Ok(())
+    }
+
+    fn reader(&self, group: Option<&str>) -> Result<Reader> {
+        Reader::new(&self.settings.server, &self.link, &self.keys, group)
+    }
+
+    async fn join(&self, group: String, request: Subscribe) -> Result<Member> {
+        let name = new_id();
+        let Subscribe { interest, start, lease, .. } = request;
+        let reader = self.reader(Some(&group))?;
+        reader.prepare().await?;
+        let opening =
+            Opening { group: &group, member: &name, lease, interest: &interest, start, anew: true };
+        let known = groups::open(&self.link, &self.keys, &opening).await?;
+        if known.state == groups::Opened::Lost {
+            tracing::warn!(group, "the stream was deleted: the group begins at the oldest event");
+        }
+        Ok(Member {
+            wants: Arc::new(interest.compile()),
+            group,
+            name,
+            lease,
+            interest,
+            link: self.link.clone(),
+            keys: Arc::clone(&self.keys),
+            reader,
+            state: Mutex::new(State::new(known)),
+            stopped: watch::Sender::new(false),
+            fetching: AsyncMutex::default(),
+        })
+    }
+
+    async fn no_group(&self, name: &str) -> Error {
+        let known = lag::names(&self.link, &self.keys).await.unwrap_or_default();
+        let hint = match known.is_empty() {
+            true => "the stream has no groups yet".into(),
+            false => format!("known groups: {}", known.join(", ")),
+        };
+        Error::new(ErrorKind::NotFound, "groups", "there is no such group")
+            .with("group", name)
+            .hint(hint)
+    }
+}
+
+#[async_trait]
+impl Backend for Streams {
+    fn capability(&self) -> &Capability {
+        &CAPABILITY
+    }
+
+    async fn publish(&self, batch: &[Outgoing]) -> Vec<Result<()>> {
+        if let Err(e) = self.check_open() {
+            return vec![Err(e); batch.len()];
+        }
+        let mut ready = Vec::with_capacity(batch.len());
+        let mut results = Vec::with_capacity(batch.len());
+        for outgoing in batch {
+            let made = Ready::make(outgoing, CAPABILITY.payload_max);
+            results.push(made.map(|one| ready.push(one)));
+        }
+        let mut sent = self.line.put(ready).await.into_iter();
+        let mut next = |()| sent.next().unwrap_or_else(|| Err(closed()));
+        results.into_iter().map(|made| made.and_then(&mut next)).collect()
+    }
+
+    async fn subscribe(&self, request: Subscribe) -> Result<Arc<dyn Source>> {
+        self.check_open()?;
+        let source: Arc<dyn Open> = match request.group.clone() {
+            Some(group) => Arc::new(self.join(group, request).await?),
+            None => {
+                let wants = Arc::new(request.interest.compile());
+                let reader = self.reader(None)?;
+                Arc::new(Listener::open(&self.link, &self.keys, reader, wants).await?)
+            }
+        };
+        self.keep(&source)?;
+        Ok(source)
+    }
+
+    async fn settled(&self, groups: &[(String, Interest)]) -> Result<()> {
+        let mut wait = LOOK_MIN;
+        'look: loop {
+            for (group, interest) in groups {
+                if !lag::is_settled(&self.link, &self.keys, group, interest).await? {
+                    sleep(wait).await;
+                    wait = (wait * 2).min(LOOK_MAX);
+                    continue 'look;
+                }
+            }
+            return Ok(());
+        }
+    }
+
+    async fn ping(&self) -> Result<()> {
+        self.link.ask::<Value>("ping", &redis::cmd("PING")).await.map(drop)
+    }
+
+    async fn close(&self, deadline: Duration) -> Result<()> {
+        let sources = self.sources.lock().unwrap_or_else(PoisonError::into_inner).take();
+        let sources: Vec<_> = sources.into_iter().flatten().filter_map(|s| s.upgrade()).collect();
+        sources.iter().for_each(|source| source.stop());
+        let closing = futures_util::future::join_all(sources.iter().map(|source| source.close()));
+        let _ = task::within(deadline, closing).await;
+        self.link.close();
+        Ok(())
+    }
+
+    fn keeper(&self) -> Option<&dyn Keeper> {
+        Some(self)
+    }
+}
+
+#[async_trait]
+impl Keeper for Streams {
+    async fn groups(&self) -> Result<Vec<GroupInfo>> {
+        lag::groups(&self.link, &self.keys).await
+    }
+
+    async fn prune(&self, group: &str) -> Result<()> {
+        match groups::prune(&self.link, &self.keys, group).await? {
+            true => Ok(()),
+            false => Err(self.no_group(group).await),
+        }
+    }
+
+    async fn replay(&self, group: &str, start: Start) -> Result<u64> {
+        match groups::replay(&self.link, &self.keys, group, start).await? {
+            Some(again) => lag::replayed(&self.link, &self.keys, group, again).await,
+            None => Err(self.no_group(group).await),
+        }
+    }
+
+    async fn letters(&self, filter: &LetterFilter) -> Result<Vec<Letter>> {
+        letters::letters(&self.link, &self.keys, filter).await
+    }
+
+    async fn redrive(&self, ids: &[LetterId]) -> Result<u64> {
+        letters::redrive(&self.link, &self.keys, ids).await
+    }
+
+    async fn purge(&self, ids: &[LetterId]) -> Result<u64> {
+        letters::purge(&self.link, &self.keys, ids).await
+    }
+}
