@@ -327,9 +327,13 @@ pub(crate) struct Migrate {
 pub(crate) struct Conformance {
     /// The bus, such as sqlite:conformance.db
     pub(crate) url: String,
-    /// A command that starts, stops, kills and pauses the server
+    /// A program that controls the server: called with start, stop, kill, pause or resume alone, it
+    /// exits with 0 when that is done
     #[arg(long, value_name = "CMD")]
-    pub(crate) control: Option<String>,
+    pub(crate) control: Option<PathBuf>,
+    /// Do much more of everything, for minutes
+    #[arg(long)]
+    pub(crate) stress: bool,
     /// Repeat a run: the number that it printed
     #[arg(long)]
     pub(crate) seed: Option<u64>,

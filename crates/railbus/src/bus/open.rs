@@ -293,7 +293,7 @@ impl Drop for Inner {
 
 /// Names the backends of this build that can do something.
 pub(super) fn able(can: fn(&Capability) -> bool) -> Vec<&'static str> {
-    let rows = backends::TABLE.iter().filter(|row| can(row.capability));
+    let rows = backends::all().filter(|row| can(row.capability));
     rows.map(|row| row.scheme).collect()
 }
 
