@@ -154,11 +154,8 @@ fn absent(name: &str) -> Error {
         let why = format!("the backend `{name}` is not in this build");
         let hint = match name {
             "sqlite" => "build railbus with the feature `sqlite`",
-<<<<<<< HEAD
             "redis" | "redis-streams" => "build railbus with the feature `redis`",
-=======
             "postgres" => "build railbus with the feature `postgres`",
->>>>>>> main
             _ => "this version does not have it yet",
         };
         let hint = format!("{hint}; this build has: {known}");

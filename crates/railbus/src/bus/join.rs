@@ -1,6 +1,7 @@
 //! Joining groups and listening to broadcasts: what a bus is on its backend.
 
 use super::{
+    lanes::Lanes,
     members::{Member, Members, Terms},
     open::{Bus, Inner},
     table::Phase,
@@ -126,7 +127,8 @@ impl Bus {
         let source = self.0.backend.subscribe(request).await?;
         members.listening = Some(Arc::clone(&source));
         let (gaps, of) = (note_gaps(Arc::downgrade(&self.0), Arc::clone(&source)), &self.0);
-        let hearing = hear(Arc::downgrade(of), source);
+        let lanes = Lanes::new(Arc::downgrade(of), of.backend.capability().durable);
+        let hearing = hear(Arc::downgrade(of), source, lanes);
         of.tasks.spawn(of.bounded(async move {
             tokio::select! {
                 () = hearing => {}
@@ -210,8 +212,8 @@ async fn note_gaps(inner: Weak<Inner>, source: Arc<dyn Source>) {
     }
 }
 
-/// Hands what the backend broadcasts to the subscriptions without a group, one after another.
-async fn hear(inner: Weak<Inner>, source: Arc<dyn Source>) {
+/// Hands what the backend broadcasts to the subscriptions without a group, each topic by itself.
+async fn hear(inner: Weak<Inner>, source: Arc<dyn Source>, lanes: Lanes) {
     loop {
         let heard = match source.fetch(256).await {
             Ok(heard) if heard.is_empty() => return,
@@ -240,15 +242,17 @@ async fn hear(inner: Weak<Inner>, source: Arc<dyn Source>) {
             }
         };
         for leased in heard {
-            let Some(inner) = inner.upgrade().filter(|inner| !inner.is_closed()) else { return };
             match leased.event {
-                Ok(event) => {
-                    let bus = Bus(Arc::clone(&inner));
-                    bus.dispatch(&inner.table.now(), &event).await;
+                Ok(event) => lanes.take(event).await,
+                Err(e) => {
+                    tracing::warn!(error = %e.error, "a broadcast is not an event");
+                    let Some(inner) = inner.upgrade() else { return };
+                    inner.heard.fetch_add(1, SeqCst);
                 }
-                Err(e) => tracing::warn!(error = %e.error, "a broadcast is not an event"),
             }
-            inner.heard.fetch_add(1, SeqCst);
+            if inner.upgrade().is_none_or(|inner| inner.is_closed()) {
+                return;
+            }
         }
     }
 }

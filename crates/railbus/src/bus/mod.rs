@@ -16,6 +16,7 @@ mod open;
 mod hearing;
 mod close;
 mod tell;
+mod lanes;
 mod join;
 mod publish;
 mod emit;

@@ -34,8 +34,9 @@ struct Ear {
     heard: Mutex<Heard>,
     // There is something to fetch.
     news: Notify,
-    // The connection is gone.
+    // The connection is gone, and is back after that.
     lost: Notify,
+    back: Notify,
 }
 
 #[derive(Debug, Default)]
@@ -172,7 +173,10 @@ async fn heal(ear: Arc<Ear>, link: Link, pattern: String, mut number: u64) {
         tracing::warn!(server = %link.server(), "broadcasts are not heard until it is connected again");
         loop {
             match subscribe(&link, &pattern).await {
-                Ok(new) => break number = new,
+                Ok(new) => {
+                    number = new;
+                    break ear.back.notify_one();
+                }
                 Err(_) if link.is_closed() => return,
                 Err(error) => {
                     tracing::error!(%error, "broadcasts are not heard");
@@ -232,6 +236,10 @@ impl Source for Listener {
         }
         let heard = self.ear.lock();
         Ok(heard.waiting.is_empty().then_some(heard.handed_out))
+    }
+
+    async fn gap(&self) {
+        self.ear.back.notified().await;
     }
 
     fn stop(&self) {

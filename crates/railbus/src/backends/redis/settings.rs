@@ -1,7 +1,7 @@
 //! What can be set for a server, and what pub/sub on it guarantees.
 
 use crate::{
-    backend::{Batch, Broadcast, Capability, Fencing, Ordering, Patterns, Release, Replay},
+    backend::{Batch, Broadcast, Capability, Fencing, Keyed, Ordering, Patterns, Release, Replay},
     error::{Error, ErrorKind, Result},
     options::{Options, Setting},
 };
@@ -13,6 +13,7 @@ pub const CAPABILITY: Capability = Capability {
     broadcast: Broadcast::Live,
     groups: false,
     ordering: Ordering::Total,
+    keyed: Keyed::None,
     counts_attempts: false,
     fencing: Fencing::None,
     lease_min: None,

@@ -2,7 +2,7 @@
 
 use super::keys::Keys;
 use crate::{
-    backend::{Batch, Broadcast, Capability, Fencing, Ordering, Patterns, Release, Replay},
+    backend::{Batch, Broadcast, Capability, Fencing, Keyed, Ordering, Patterns, Release, Replay},
     backends::{
         checkup::Checkup,
         redis::{
@@ -21,6 +21,7 @@ pub const CAPABILITY: Capability = Capability {
     broadcast: Broadcast::Live,
     groups: true,
     ordering: Ordering::Total,
+    keyed: Keyed::None,
     counts_attempts: true,
     fencing: Fencing::Checked,
     lease_min: Some(Duration::from_millis(100)),
