@@ -246,7 +246,10 @@ mod tests {
         collections::HashSet,
         sync::atomic::{AtomicUsize, Ordering::SeqCst},
     };
-    use tokio::{sync::Semaphore, task::JoinSet};
+    use tokio::{
+        sync::Semaphore,
+        task::{JoinSet, yield_now},
+    };
 
     const LIMITS: Limits = Limits { items: 10, weight: 1_000, flights: 1 };
 
@@ -275,7 +278,7 @@ mod tests {
     /// Lets all tasks run until they wait.
     async fn settle() {
         for _ in 0..100 {
-            tokio::task::yield_now().await;
+            yield_now().await;
         }
     }
 
@@ -349,7 +352,7 @@ mod tests {
             move |items: Vec<usize>| {
                 let first = count.fetch_add(1, SeqCst) == 0;
                 async move {
-                    tokio::task::yield_now().await;
+                    yield_now().await;
                     assert!(!first, "the first request panics");
                     vec![Ok(()); items.len()]
                 }
@@ -364,7 +367,7 @@ mod tests {
     }
 
     async fn settle_once() {
-        tokio::task::yield_now().await;
+        yield_now().await;
     }
 
     #[test]

@@ -127,7 +127,8 @@ impl Bus {
         let source = self.0.backend.subscribe(request).await?;
         members.listening = Some(Arc::clone(&source));
         let (gaps, of) = (note_gaps(Arc::downgrade(&self.0), Arc::clone(&source)), &self.0);
-        let hearing = hear(Arc::downgrade(of), source);
+        let lanes = Lanes::new(Arc::downgrade(of), of.backend.capability().durable);
+        let hearing = hear(Arc::downgrade(of), source, lanes);
         of.tasks.spawn(of.bounded(async move {
             tokio::select! {
                 () = hearing => {}
@@ -211,9 +212,8 @@ async fn note_gaps(inner: Weak<Inner>, source: Arc<dyn Source>) {
     }
 }
 
-/// Hands what the backend broadcasts to the subscriptions without a group.
-async fn hear(inner: Weak<Inner>, source: Arc<dyn Source>) {
-    let lanes = Lanes::new(inner.clone());
+/// Hands what the backend broadcasts to the subscriptions without a group, each topic by itself.
+async fn hear(inner: Weak<Inner>, source: Arc<dyn Source>, lanes: Lanes) {
     loop {
         let heard = match source.fetch(256).await {
             Ok(heard) if heard.is_empty() => return,
@@ -243,7 +243,7 @@ async fn hear(inner: Weak<Inner>, source: Arc<dyn Source>) {
         };
         for leased in heard {
             match leased.event {
-                Ok(event) => lanes.hand_on(event).await,
+                Ok(event) => lanes.take(event).await,
                 Err(e) => {
                     tracing::warn!(error = %e.error, "a broadcast is not an event");
                     let Some(inner) = inner.upgrade() else { return };

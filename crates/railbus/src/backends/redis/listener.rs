@@ -34,10 +34,9 @@ struct Ear {
     heard: Mutex<Heard>,
     // There is something to fetch.
     news: Notify,
-    // The connection is gone.
+    // The connection is gone, and is back after that.
     lost: Notify,
-    // Events were missed, and are heard again.
-    gap: Notify,
+    back: Notify,
 }
 
 #[derive(Debug, Default)]
@@ -123,7 +122,7 @@ impl Listener {
         drop(heard);
         if dropped > 0 {
             tracing::warn!(dropped, "broadcasts came faster than they were handled");
-            self.ear.gap.notify_one();
+            self.ear.back.notify_one();
         }
         let mut leased = Vec::with_capacity(bodies.len());
         for body in bodies {
@@ -178,7 +177,7 @@ async fn heal(ear: Arc<Ear>, link: Link, pattern: String, mut number: u64) {
             match subscribe(&link, &pattern).await {
                 Ok(new) => {
                     number = new;
-                    break ear.gap.notify_one();
+                    break ear.back.notify_one();
                 }
                 Err(_) if link.is_closed() => return,
                 Err(error) => {
@@ -242,7 +241,7 @@ impl Source for Listener {
     }
 
     async fn gap(&self) {
-        self.ear.gap.notified().await;
+        self.ear.back.notified().await;
     }
 
     fn stop(&self) {
