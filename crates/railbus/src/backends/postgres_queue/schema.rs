@@ -215,8 +215,12 @@ pub(super) async fn version(
     shown: &str,
 ) -> Result<i32> {
     let table = format!("{}.migrations", quote(schema));
-    let values: [(&(dyn ToSql + Sync), Type); 1] = [(&table, Type::TEXT)];
-    let rows = session.query(operation, "SELECT to_regclass($1) IS NOT NULL", &values).await?;
+    // Not `to_regclass`: what a session has once not found it may go on not finding while it waits
+    // for the one that makes it.
+    let values: [(&(dyn ToSql + Sync), Type); 1] = [(&schema, Type::TEXT)];
+    let there = "SELECT EXISTS (SELECT FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace \
+                 WHERE n.nspname = $1 AND c.relname = 'migrations')";
+    let rows = session.query(operation, there, &values).await?;
     if !rows.first().is_some_and(|row| row.get(0)) {
         return Ok(0);
     }

@@ -59,8 +59,7 @@ pub async fn open(options: Options) -> Result<Arc<dyn Backend>> {
     }
     let wake = Wake::new(&settings);
     let (sending, telling) = (Arc::clone(&lines), Arc::clone(&wake));
-    let limits = Limits { flights: std::env::var("RB_FLIGHTS").ok().and_then(|t| t.parse().ok()).unwrap_or(2), ..LIMITS };
-    let gather = Gather::new(limits, Ready::weight, move |events| {
+    let gather = Gather::new(LIMITS, Ready::weight, move |events| {
         publish::send(Arc::clone(&sending), Arc::clone(&telling), events)
     });
     let sweeping = tokio::spawn(keep_sweeping(Arc::downgrade(&lines), settings.retention));
