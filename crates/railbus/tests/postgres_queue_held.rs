@@ -22,9 +22,9 @@ async fn hold(database: &Database<'_>) -> Client {
     let url = database.url("postgres");
     let (client, connection) = tokio_postgres::connect(&url, NoTls).await.unwrap();
     tokio::spawn(async move { drop(connection.await) });
-    let begin = "CREATE TABLE other (n int); \
-                 BEGIN ISOLATION LEVEL REPEATABLE READ; INSERT INTO other VALUES (1)";
-    client.batch_execute(begin).await.unwrap();
+    client.batch_execute("CREATE TABLE other (n int)").await.unwrap();
+    client.batch_execute("BEGIN ISOLATION LEVEL REPEATABLE READ").await.unwrap();
+    client.batch_execute("INSERT INTO other VALUES (1)").await.unwrap();
     client
 }
 

@@ -54,9 +54,9 @@ fn raw(server: &Postgres, times: u64) -> Result<Timed> {
 /// Holds a transaction open that has written and has a snapshot, as a report that takes long.
 async fn hold(database: &Database<'_>) -> Result<Client> {
     let client = connect(&database.url("postgres")).await?;
-    let begin = "CREATE TABLE IF NOT EXISTS other (n int);
-                 BEGIN ISOLATION LEVEL REPEATABLE READ; INSERT INTO other VALUES (1)";
-    client.batch_execute(begin).await?;
+    client.batch_execute("CREATE TABLE IF NOT EXISTS other (n int)").await?;
+    client.batch_execute("BEGIN ISOLATION LEVEL REPEATABLE READ").await?;
+    client.batch_execute("INSERT INTO other VALUES (1)").await?;
     Ok(client)
 }
 

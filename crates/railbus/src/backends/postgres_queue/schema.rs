@@ -167,17 +167,15 @@ async fn locked(
     }
     let quoted = quote(schema);
     if found == 0 {
-        let values: [(&(dyn ToSql + Sync), Type); 1] = [(&schema, Type::TEXT)];
-        let there = "SELECT FROM pg_catalog.pg_namespace WHERE nspname = $1";
+        let values: [(&(dyn ToSql + Sync), Type); 1] = [(&quoted, Type::TEXT)];
+        let there =
+            session.query(operation, "SELECT to_regnamespace($1) IS NOT NULL", &values).await?;
         // It needs a right that is not needed where the schema is there.
-        if session.query(operation, there, &values).await?.is_empty() {
+        if !there.first().is_some_and(|row| row.get(0)) {
             let create = format!("CREATE SCHEMA {quoted}");
             session.timed(operation, session.batch_execute(&create)).await.map_err(refused)?;
         }
-        session
-            .timed(operation, session.batch_execute(&versions(schema)))
-            .await
-            .map_err(refused)?;
+        session.timed(operation, session.batch_execute(&versions(schema))).await.map_err(refused)?;
     }
     session.timed(operation, session.batch_execute(&steps(schema, found))).await.map_err(refused)
 }
@@ -217,11 +215,13 @@ pub(super) async fn version(
     shown: &str,
 ) -> Result<i32> {
     let table = format!("{}.migrations", quote(schema));
+    // Not `to_regclass`: what a session has once not found it may go on not finding while it waits
+    // for the one that makes it.
     let values: [(&(dyn ToSql + Sync), Type); 1] = [(&schema, Type::TEXT)];
-    // `to_regclass` answers from a cache, which waiting for the lock does not bring up to date.
-    let there = "SELECT FROM pg_catalog.pg_class c JOIN pg_catalog.pg_namespace n
-                 ON n.oid = c.relnamespace WHERE n.nspname = $1 AND c.relname = 'migrations'";
-    if session.query(operation, there, &values).await?.is_empty() {
+    let there = "SELECT EXISTS (SELECT FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace \
+                 WHERE n.nspname = $1 AND c.relname = 'migrations')";
+    let rows = session.query(operation, there, &values).await?;
+    if !rows.first().is_some_and(|row| row.get(0)) {
         return Ok(0);
     }
     let newest = format!("SELECT coalesce(max(version), 0) FROM {table}");

@@ -30,7 +30,7 @@ use std::{
     sync::{Arc, Mutex, PoisonError, Weak},
     time::Duration,
 };
-use tokio::sync::{Notify, watch};
+use tokio::sync::watch;
 use tokio_util::task::AbortOnDropHandle;
 
 /// How large one statement that publishes may be.
@@ -59,11 +59,7 @@ pub async fn open(options: Options) -> Result<Arc<dyn Backend>> {
     }
     let wake = Wake::new(&settings);
     let (sending, telling) = (Arc::clone(&lines), Arc::clone(&wake));
-    let limits = Limits {
-        flights: std::env::var("RB_FLIGHTS").ok().and_then(|t| t.parse().ok()).unwrap_or(2),
-        ..LIMITS
-    };
-    let gather = Gather::new(limits, Ready::weight, move |events| {
+    let gather = Gather::new(LIMITS, Ready::weight, move |events| {
         publish::send(Arc::clone(&sending), Arc::clone(&telling), events)
     });
     let sweeping = tokio::spawn(keep_sweeping(Arc::downgrade(&lines), settings.retention));
@@ -206,8 +202,7 @@ impl Backend for Queue {
             None => {
                 let place = lines.one("subscribe", "SELECT @.tick()", &[]).await?;
                 let heard = Mutex::new(Heard::behind(place));
-                let gap = Notify::new();
-                Arc::new(BroadcastSource { wants, lines: all, wake, stopped, heard, gap })
+                Arc::new(BroadcastSource { wants, lines: all, wake, stopped, heard })
             }
             Some(name) => {
                 let Subscribe { interest, start, order, lease, .. } = request;

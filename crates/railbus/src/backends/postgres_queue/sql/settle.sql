@@ -50,6 +50,8 @@ BEGIN
     )
     SELECT array_agg(DISTINCT e.key) INTO keys FROM ended e WHERE e.key IS NOT NULL;
     IF keys IS NOT NULL THEN
+        -- After a claim that has just set something aside for one of them.
+        PERFORM pg_advisory_xact_lock(@SCHEMA@.lock_class(), of_group + 16);
         PERFORM @SCHEMA@.free_keys(of_group, keys);
     END IF;
 END $$;
