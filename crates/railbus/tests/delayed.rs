@@ -1,6 +1,7 @@
 //! Events that are held back: when they come, and how they are withdrawn.
 #![allow(clippy::unwrap_used, clippy::expect_used)]
 
+#[allow(dead_code)]
 #[path = "by_key/stores.rs"]
 mod stores;
 
