@@ -277,7 +277,7 @@ async fn payloads_that_are_no_map_arrive_and_stop_nothing() {
             bus.publish(Event::new("a").topic("t").payload(payload)).await.unwrap();
         }
         bus.idle().await.unwrap();
-        let got: Vec<_> = seen.events().iter().map(|e| e.payload().unwrap()).collect();
+        let got: Vec<railbus::Value> = seen.events().iter().map(|e| e.payload().unwrap()).collect();
         assert_eq!(got, payloads, "{}", place.url);
         bus.close().await.unwrap();
     }

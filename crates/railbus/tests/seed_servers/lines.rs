@@ -1,7 +1,7 @@
 //! By lines to a server, some of which break.
 
 use super::*;
-use railbus::{CachedRegistry, Result};
+use railbus::{CachedRegistry, Error};
 use railbus_testbed::Fault;
 use std::{
     sync::{
@@ -128,7 +128,7 @@ async fn a_registry_whose_line_broke_serves_nothing_that_changed_meanwhile() {
         let (bus, other) = (Bus::open(&url).await.unwrap(), open(&place).await);
         let version = Arc::new(AtomicUsize::new(1));
         let now = Arc::clone(&version);
-        let load = async move |_: String| Result::Ok(now.load(SeqCst));
+        let load = async move |_: String| Ok::<_, Error>(now.load(SeqCst));
         let bots = CachedRegistry::new(load).open(&bus).await.unwrap();
         assert_eq!(*bots.get("b1").await.unwrap(), 1);
 
