@@ -1,7 +1,9 @@
 //! Consumers: when they fetch, how much and how often, what ends them and what does not.
 #![allow(clippy::unwrap_used, clippy::expect_used)]
 
+#[path = "everywhere/faulty.rs"]
 mod faulty;
+#[path = "everywhere/places.rs"]
 mod places;
 
 use faulty::Faulty;

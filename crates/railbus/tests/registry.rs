@@ -1,7 +1,9 @@
 //! A cache that events keep true: what it loads, keeps and forgets, and for whom.
 #![allow(clippy::unwrap_used, clippy::expect_used)]
 
+#[path = "everywhere/faulty.rs"]
 mod faulty;
+#[path = "everywhere/places.rs"]
 mod places;
 #[path = "registry/processes.rs"]
 mod processes;

@@ -1,7 +1,9 @@
 //! Requests: events that wait for a reply, whoever gives it, and for no longer than they may.
 #![allow(clippy::unwrap_used, clippy::expect_used)]
 
+#[path = "everywhere/faulty.rs"]
 mod faulty;
+#[path = "everywhere/places.rs"]
 mod places;
 
 use faulty::Faulty;

@@ -2,7 +2,9 @@
 //! `docs/differences.md` lists each.
 #![allow(clippy::unwrap_used, clippy::expect_used)]
 
+#[path = "everywhere/faulty.rs"]
 mod faulty;
+#[path = "everywhere/places.rs"]
 mod places;
 #[cfg(any(feature = "redis", feature = "postgres"))]
 #[path = "seed_servers/lines.rs"]
