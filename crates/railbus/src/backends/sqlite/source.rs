@@ -247,7 +247,10 @@ impl Source for BroadcastSource {
 
     async fn handed_out(&self) -> Result<Option<u64>> {
         let newest = self.reader.call(newest).await?;
-        let place = self.place.lock().unwrap_or_else(PoisonError::into_inner);
+        let held = self.place.lock().unwrap_or_else(PoisonError::into_inner).held.clone();
+        let gone = self.reader.call(move |c| gone(c, held)).await?;
+        let mut place = self.place.lock().unwrap_or_else(PoisonError::into_inner);
+        place.held.retain(|held| !gone.contains(held));
         let all = place.seq >= newest && place.held.is_empty();
         Ok(all.then_some(place.handed_out))
     }
@@ -328,6 +331,21 @@ fn listen(
         place.seq = place.seq.max(newest);
     }
     Ok(Heard { leased, place, full, missed })
+}
+
+/// Returns what of this was withdrawn.
+fn gone(
+    connection: &Connection,
+    mut held: BTreeSet<(i64, i64)>,
+) -> rusqlite::Result<BTreeSet<(i64, i64)>> {
+    let mut there = connection.prepare_cached("SELECT 1 FROM events WHERE seq = ?1")?;
+    let mut there = |seq: i64| there.exists([seq]);
+    for (due, seq) in held.clone() {
+        if there(seq)? {
+            held.remove(&(due, seq));
+        }
+    }
+    Ok(held)
 }
 
 fn hear(seq: i64, body: Vec<u8>) -> Leased {

@@ -196,6 +196,12 @@ impl Backend for Sqlite {
         Ok(source)
     }
 
+    async fn withdraw(&self, event_id: &str) -> Result<bool> {
+        let (id, timeline) = (event_id.to_owned(), self.timeline.clone());
+        let work = move |t: &rusqlite::Transaction<'_>| publish::withdraw(t, &id, &timeline);
+        self.writer()?.call(Weight::News, work).await
+    }
+
     async fn ping(&self) -> Result<()> {
         self.writer()?.call(Weight::Light, |t| groups::newest(t).map(|_| ())).await
     }
