@@ -309,7 +309,7 @@ async fn a_handler_settles_by_hand_as_on_a_bus() {
         let consumer = Consumer::open(&place.with("group=g&lease=5s")).await.unwrap();
         let attempts = Arc::<Mutex<Vec<u32>>>::default();
         let keep = Arc::clone(&attempts);
-        let settle = async move |delivery: Delivery, lease: Lease| {
+        let settle = move |delivery: Delivery, lease: Lease| {
             keep.lock().unwrap().push(delivery.attempt());
             match delivery.attempt() {
                 1 => lease.nack(Nack { delay: Duration::ZERO, reason: "not yet".into() }),
