@@ -3,7 +3,7 @@
 
 use railbus::{
     Consumer, Event, Payload, Producer, State, Value,
-    delivery::{Delivery, Lease, Nack},
+    delivery::{Delivery, Lease, Nack, Settling},
     json,
 };
 use std::{
@@ -49,14 +49,14 @@ async fn order_placed(order: Event, lines: State<Lines>) {
 }
 
 /// Settles by hand; where nothing is to be said about it, a handler returns a `Result` instead.
-async fn user_updated(delivery: Delivery, lease: Lease, lines: State<Lines>) {
+fn user_updated(delivery: Delivery, lease: Lease, lines: State<Lines>) -> Settling {
     let email = delivery.event().get::<&str>("changes.email").unwrap_or("?");
     if delivery.attempt() == 1 {
         let wait = Duration::from_millis(50);
         return lease.nack(Nack { delay: wait, reason: "the mail server is busy".into() });
     }
     lines.say(format!("Updated to {email} at try {}", delivery.attempt()));
-    lease.ack();
+    lease.ack()
 }
 
 /// Ends the program, as Ctrl-C would.

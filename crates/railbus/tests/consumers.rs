@@ -1,7 +1,9 @@
 //! Consumers: when they fetch, how much and how often, what ends them and what does not.
 #![allow(clippy::unwrap_used, clippy::expect_used)]
 
+#[path = "everywhere/faulty.rs"]
 mod faulty;
+#[path = "everywhere/places.rs"]
 mod places;
 
 use faulty::Faulty;
@@ -307,7 +309,7 @@ async fn a_handler_settles_by_hand_as_on_a_bus() {
         let consumer = Consumer::open(&place.with("group=g&lease=5s")).await.unwrap();
         let attempts = Arc::<Mutex<Vec<u32>>>::default();
         let keep = Arc::clone(&attempts);
-        let settle = async move |delivery: Delivery, lease: Lease| {
+        let settle = move |delivery: Delivery, lease: Lease| {
             keep.lock().unwrap().push(delivery.attempt());
             match delivery.attempt() {
                 1 => lease.nack(Nack { delay: Duration::ZERO, reason: "not yet".into() }),

@@ -1,6 +1,7 @@
 //! Two of the numbered examples on every backend that can run them, by its URL alone.
 #![allow(clippy::unwrap_used, clippy::expect_used)]
 
+#[path = "everywhere/places.rs"]
 mod places;
 
 #[allow(dead_code)]

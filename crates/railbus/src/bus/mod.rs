@@ -34,6 +34,7 @@ mod allowed;
 mod producer;
 mod consumer;
 mod cache;
+mod loader;
 mod registry;
 #[cfg(all(test, railbus_loom))]
 mod interleavings;
@@ -43,10 +44,11 @@ pub use consumer::Consumer;
 #[cfg(feature = "app")]
 pub(crate) use feed::{feed, resume};
 pub(crate) use hearing::Hearing;
+pub use loader::Loader;
 pub use open::Bus;
 pub(crate) use open::WeakBus;
 pub use producer::Producer;
-pub use registry::{CachedRegistry, Loader, Registering};
+pub use registry::{CachedRegistry, Registering};
 pub use report::{HandlerFailure, Report};
 pub use schedule::{Scheduled, Scheduling};
 pub use subscribe::{On, Opening};
