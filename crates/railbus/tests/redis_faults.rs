@@ -213,7 +213,8 @@ async fn broadcasts_of_streams_are_heard_that_were_published_while_cut_off() {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_quiet_subscription_outlives_every_timeout() {
     let redis = Redis::start().unwrap();
-    for (scheme, group) in [("redis", None), ("redis-streams", None), ("redis-streams", Some("g"))] {
+    for (scheme, group) in [("redis", None), ("redis-streams", None), ("redis-streams", Some("g"))]
+    {
         let bus = open(&with(&redis.url(scheme), "timeout=100ms")).await;
         let mut heard = hear(&bus, group).await;
         // sleep: silence is what is tested.

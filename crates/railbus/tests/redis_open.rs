@@ -107,7 +107,12 @@ async fn a_user_of_the_access_list_is_let_in_and_may_do_what_it_may() {
     let rules = ["ACL", "SETUSER", "reader", "on", ">pw", "~*", "&*", "+@read", "+@connection"];
     redis.command(&rules).unwrap();
     let url = format!("redis-streams://reader:pw@{}", redis.address());
-    let error = Bus::open(url.as_str()).await.unwrap().publish(Event::new("a").payload(1)).await.unwrap_err();
+    let error = Bus::open(url.as_str())
+        .await
+        .unwrap()
+        .publish(Event::new("a").payload(1))
+        .await
+        .unwrap_err();
     assert_eq!(error.kind(), ErrorKind::Denied, "{error:?}");
     redis.command(&["ACL", "SETUSER", "other", "on", ">pw", "~else*", "+@all"]).unwrap();
     let error = refused(&format!("redis-streams://other:pw@{}", redis.address())).await;

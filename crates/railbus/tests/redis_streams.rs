@@ -4,9 +4,7 @@
 
 use railbus::{
     Event,
-    backend::{
-        Backend, Leased, LetterFilter, Order, Settle, Source, Start, Subscribe, Verdict,
-    },
+    backend::{Backend, Leased, LetterFilter, Order, Settle, Source, Start, Subscribe, Verdict},
     backends,
     delivery::{End, Try},
     options::Options,

@@ -7,10 +7,7 @@ use futures_util::future::BoxFuture;
 use std::{
     collections::{HashMap, VecDeque},
     future::poll_fn,
-    sync::{
-        Arc, Mutex, MutexGuard, PoisonError, Weak,
-        atomic::Ordering::SeqCst,
-    },
+    sync::{Arc, Mutex, MutexGuard, PoisonError, Weak, atomic::Ordering::SeqCst},
     task::Poll,
 };
 use tokio::{sync::Notify, task::coop};
@@ -111,7 +108,11 @@ impl Lanes {
         }
         if let Some(dropped) = tells {
             let topic = event.topic();
-            tracing::warn!(topic, dropped, "a topic's handlers are too slow: broadcasts are dropped");
+            tracing::warn!(
+                topic,
+                dropped,
+                "a topic's handlers are too slow: broadcasts are dropped"
+            );
         }
         Turn::Waits
     }

@@ -225,9 +225,15 @@ impl Fetching {
             self.shared.spawn(async move { drop(shared.settler.settle(release).await) });
         }
         if shared.pace.is_quick() {
+            let is_alone = leased.len() == 1;
             let batch = Arc::new(Batch::new(shared, leased, permit));
             self.watch.add(&batch);
-            return shared.spawn(batch.run());
+            let mut running = Box::pin(batch.run());
+            // One that is alone is through here, before a task of its own would have begun.
+            if is_alone && (&mut running).now_or_never().is_some() {
+                return;
+            }
+            return shared.spawn(running);
         }
         // Held from here on: what waits for its turn is renewed, and given back if all is aborted.
         let held = leased

@@ -78,14 +78,10 @@ pub(in crate::backends) async fn connect(
     match tokio::time::timeout(limit, connecting).await {
         Ok(Ok(connected)) => Ok(connected),
         Ok(Err(e)) if !e.is_timeout() => Err(fault("connect", server, e)),
-        _ => Err(Error::new(
-            ErrorKind::Unavailable,
-            "connect",
-            "the server does not answer",
-        )
-        .with("server", server)
-        .with("waited", format!("{limit:?}"))
-        .hint("look whether it hangs, and whether the port takes TLS or not")),
+        _ => Err(Error::new(ErrorKind::Unavailable, "connect", "the server does not answer")
+            .with("server", server)
+            .with("waited", format!("{limit:?}"))
+            .hint("look whether it hangs, and whether the port takes TLS or not")),
     }
 }
 

@@ -126,9 +126,10 @@ impl Listener {
         let mut leased = Vec::with_capacity(bodies.len());
         for body in bodies {
             let one = hear(place + leased.len() as u64, body);
-            let wanted = one.event.as_ref().map_or(true, |event| {
-                self.wants.matches(event.event_type(), event.topic())
-            });
+            let wanted = one
+                .event
+                .as_ref()
+                .map_or(true, |event| self.wants.matches(event.event_type(), event.topic()));
             if wanted {
                 leased.push(one);
             }

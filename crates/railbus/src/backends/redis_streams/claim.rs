@@ -6,10 +6,7 @@ use super::{
     keys::Keys,
     script::{CLAIM, bytes, list, number, odd, text},
 };
-use crate::{
-    backends::redis::link::Link,
-    error::Result,
-};
+use crate::{backends::redis::link::Link, error::Result};
 use redis::Value;
 use std::time::Duration;
 

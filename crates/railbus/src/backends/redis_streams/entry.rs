@@ -56,7 +56,9 @@ impl Entry {
             match &*name {
                 b"topic" => entry.topic = Some(value),
                 b"event" => entry.body = Some(value),
-                b"delay" => entry.delay = std::str::from_utf8(&value).ok().and_then(|n| n.parse().ok()),
+                b"delay" => {
+                    entry.delay = std::str::from_utf8(&value).ok().and_then(|n| n.parse().ok())
+                }
                 _ => {
                     let foreign = entry.foreign.get_or_insert_default();
                     foreign.extend(name);

@@ -45,7 +45,8 @@ mod tests {
 
     #[test]
     fn all_keys_of_a_stream_live_in_one_slot() {
-        let tags = [("events", "events"), ("shop:events", "shop:events"), ("{shop}:events", "shop")];
+        let tags =
+            [("events", "events"), ("shop:events", "shop:events"), ("{shop}:events", "shop")];
         for (name, expected) in tags {
             let keys = Keys::of(name);
             let all = [&keys.stream, &keys.base, &keys.dead, &keys.wake].map(|key| tag(key));

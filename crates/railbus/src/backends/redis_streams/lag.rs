@@ -155,7 +155,9 @@ pub(super) async fn is_settled(
     if standing.pending + standing.kept > 0 {
         let mut covers = interest.clone();
         // What is there may be of others alone.
-        if !covers.add(&standing.interest) || is_any_wanted(link, keys, group, &standing, &wants).await? {
+        if !covers.add(&standing.interest)
+            || is_any_wanted(link, keys, group, &standing, &wants).await?
+        {
             return Ok(false);
         }
     }
@@ -173,7 +175,9 @@ async fn is_any_wanted(
     let mut command = redis::cmd("XPENDING");
     command.arg(&keys.stream).arg(&standing.native).arg("-").arg("+").arg(10_000);
     let pending = list(link.ask::<Value>("groups", &command).await?);
-    ids.extend(pending.into_iter().filter_map(|one| Id::read(&bytes(list(one).into_iter().next()?))));
+    ids.extend(
+        pending.into_iter().filter_map(|one| Id::read(&bytes(list(one).into_iter().next()?))),
+    );
     for part in ids.chunks(READ_MAX) {
         let mut commands = Pipeline::with_capacity(part.len());
         for id in part {

@@ -26,7 +26,11 @@ const READ_MAX: usize = 256;
 ///
 /// # Errors
 /// Returns what the server says.
-pub(super) async fn letters(link: &Link, keys: &Keys, filter: &LetterFilter) -> Result<Vec<Letter>> {
+pub(super) async fn letters(
+    link: &Link,
+    keys: &Keys,
+    filter: &LetterFilter,
+) -> Result<Vec<Letter>> {
     let limit = filter.limit.map_or(usize::MAX, |n| usize::try_from(n).unwrap_or(usize::MAX));
     let wanted = Wanted::new(filter);
     let mut from = filter.since.map_or_else(|| "-".into(), |at| format!("({}", Id::before(at)));

@@ -35,7 +35,8 @@ const CUT_AGAIN: Duration = Duration::from_millis(10);
 const CUT_WITHIN: Duration = Duration::from_secs(1);
 
 fn lost(link: &Link) -> Error {
-    Error::new(ErrorKind::Unavailable, "fetch", "the server did not answer").with("server", link.server())
+    Error::new(ErrorKind::Unavailable, "fetch", "the server did not answer")
+        .with("server", link.server())
 }
 
 /// A connection that waits for what comes.

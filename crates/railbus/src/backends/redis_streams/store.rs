@@ -104,14 +104,8 @@ impl Streams {
         let Subscribe { interest, start, lease, .. } = request;
         let reader = self.reader(Some(&group))?;
         reader.prepare().await?;
-        let opening = Opening {
-            group: &group,
-            member: &name,
-            lease,
-            interest: &interest,
-            start,
-            anew: true,
-        };
+        let opening =
+            Opening { group: &group, member: &name, lease, interest: &interest, start, anew: true };
         let known = groups::open(&self.link, &self.keys, &opening).await?;
         if known.state == groups::Opened::Lost {
             tracing::warn!(group, "the stream was deleted: the group begins at the oldest event");
