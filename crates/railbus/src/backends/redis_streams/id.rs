@@ -17,10 +17,10 @@ impl Id {
     /// The place before all events.
     pub(super) const FIRST: Self = Self { ms: 0, seq: 0 };
 
-    /// Returns the place right before the first event of this time or later.
+    /// Returns the place right before the first event of this time or later, in the milliseconds
+    /// that the server counts: what was published in the same one is not left out.
     pub(super) fn before(time: Timestamp) -> Self {
-        let micros = u64::try_from(time.as_micros()).unwrap_or(0);
-        match micros.div_ceil(1000) {
+        match u64::try_from(time.as_micros()).unwrap_or(0) / 1000 {
             0 => Self::FIRST,
             ms => Self { ms: ms - 1, seq: u64::MAX },
         }
@@ -119,10 +119,10 @@ mod tests {
     }
 
     #[test]
-    fn a_time_between_two_milliseconds_begins_with_the_next() {
+    fn a_time_between_two_milliseconds_begins_with_the_one_it_is_in() {
         let before = |micros| Id::before(Timestamp::from_micros(micros)).to_string();
         assert_eq!(before(5_000), format!("4-{}", u64::MAX));
-        assert_eq!(before(5_001), format!("5-{}", u64::MAX));
+        assert_eq!(before(5_999), format!("4-{}", u64::MAX));
         assert_eq!(before(0), "0-0");
     }
 }
