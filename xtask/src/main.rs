@@ -1,4 +1,4 @@
-//! The project's own tasks: `cargo xtask test`, `ci`, `stress`, `loom`, `leaks`, `bench`,
+//! The project's own tasks: `cargo xtask test`, `ci`, `servers`, `stress`, `loom`, `leaks`, `bench`,
 //! `counts` and `fuzz`.
 
 mod bench;
@@ -12,14 +12,19 @@ mod threads;
 mod valgrind;
 
 use cargo::Outcome;
-use std::{env, process::ExitCode};
+use std::{
+    env,
+    process::{Command, ExitCode},
+};
 
 const USAGE: &str = "\
 Usage: cargo xtask TASK
 
-  test [ARGS]     build the program and run all tests; ARGS go to `cargo test`
+  test [ARGS]     have the servers, build the program and run all tests; ARGS go to `cargo test`
   ci [STAGE..]    what every change must pass, stage by stage, with times:
                   fmt clippy docs features test loom examples counts apart
+  servers         the servers that tests start: installed below target/ where they are nowhere
+                  else, and shown with their versions
   stress [ARGS]   the stress tests in full, in release, one after another, with their output;
                   ARGS go to the tests
   loom [ARGS]     what threads share, in every order of their steps; ARGS go to `cargo test`
@@ -42,6 +47,7 @@ fn main() -> ExitCode {
             Ok(stages) => stages::run(&stages),
             Err(why) => return usage(&why),
         },
+        "servers" => servers(),
         "stress" => stress(rest),
         "loom" => threads::loom(rest),
         "leaks" => threads::leaks(rest),
@@ -68,14 +74,26 @@ fn usage(why: &str) -> ExitCode {
     ExitCode::from(2)
 }
 
-/// Runs all tests. What they need is made ready first: today the program, which some of them kill
-/// and start again; servers, once a backend talks to one.
+/// Runs all tests. What they need is made ready first: servers, so that nothing is installed in the
+/// middle of a test, and the program, which some of them kill and start again.
 fn test(args: &[String]) -> Outcome {
+    servers()?;
     cargo::program()?;
     cargo::run_with(&["test", "--workspace", "--all-features"], args)
 }
 
+/// Finds the servers, or installs them, and shows which they are.
+fn servers() -> Outcome {
+    let built = cargo::executables(&["build", "--package", "railbus-testbed"])?;
+    let program = built.into_iter().next().ok_or("the build named no executable")?;
+    let mut command = Command::new(&program);
+    let status =
+        command.arg("install").status().map_err(|e| format!("{}: {e}", program.display()))?;
+    if status.success() { Ok(()) } else { Err("not every server is there".into()) }
+}
+
 fn stress(args: &[String]) -> Outcome {
+    servers()?;
     let test = [
         "test",
         "--release",

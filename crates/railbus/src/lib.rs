@@ -69,7 +69,7 @@ pub use context::Context;
 pub use delivery::{Handled, Reply, done};
 pub use error::{BoxError, Error, ErrorKind, Result};
 pub use event::{Event, EventBuilder, IntoEvent, Type};
-pub use handler::{AsyncHandler, Payload, SyncHandler};
+pub use handler::{AsyncHandler, Batch, Payload, SyncHandler};
 pub use options::Options;
 pub use pipeline::{
     Evaluation, IntoStep, Pipeline, PipelineBuilder, RunReport, Status, StepDef, Steps, chain,

@@ -116,6 +116,10 @@ impl AnyHandler for Layered {
         self.handler.is_manual()
     }
 
+    fn is_batch(&self) -> bool {
+        self.handler.is_batch()
+    }
+
     fn replies(&self) -> bool {
         self.handler.replies()
     }

@@ -6,7 +6,7 @@ use std::{
     future::{Future, poll_fn},
     mem::forget,
     panic::{AssertUnwindSafe, catch_unwind},
-    pin::pin,
+    pin::{Pin, pin},
     sync::mpsc::{RecvTimeoutError, channel},
     task::Poll,
     thread,
@@ -15,6 +15,7 @@ use std::{
 use tokio::{
     runtime::{Builder, Handle},
     sync::oneshot,
+    task::coop,
     time::Sleep,
 };
 
@@ -65,6 +66,13 @@ pub(crate) async fn breathe() {
         Poll::Pending
     })
     .await;
+}
+
+/// Polls a future once, to be woken as this task is. Not at the expense of the task's budget, which
+/// would make a handler that is quick look as if it waited.
+pub(crate) async fn poll_once<F: Future + ?Sized>(mut future: Pin<&mut F>) -> Poll<F::Output> {
+    let once = poll_fn(|cx| Poll::Ready(future.as_mut().poll(cx)));
+    coop::unconstrained(once).await
 }
 
 /// Awaits `work` for at most `limit`. A thread looks at the clock: a runtime may have none, and

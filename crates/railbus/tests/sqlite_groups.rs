@@ -173,8 +173,11 @@ async fn a_dropped_lease_is_a_nack_and_an_explicit_ack_wins() {
             seen.send(d.attempt()).unwrap();
             match d.attempt() {
                 1 => drop(lease),
-                2 => lease.nack(Nack { delay: Duration::from_millis(5), reason: "later".into() }),
-                _ => lease.ack(),
+                2 => {
+                    let (delay, reason) = (Duration::from_millis(5), "later".into());
+                    drop(lease.nack(Nack { delay, reason }));
+                }
+                _ => drop(lease.ack()),
             }
             if d.attempt() == 3 { Err("an explicit ack wins over this") } else { Ok(()) }
         })

@@ -1,6 +1,7 @@
 //! A folder of PostgreSQL's data, made once and copied for each server.
 
 use crate::{
+    copy,
     error::{Doing, Error, Result},
     folder::Folder,
     lock::Lock,
@@ -9,9 +10,9 @@ use crate::{
     user::User,
 };
 use std::{
-    fs, io,
+    fs,
     os::unix::process::CommandExt,
-    path::{Path, PathBuf},
+    path::PathBuf,
     process::{Command, Stdio},
 };
 
@@ -22,7 +23,7 @@ pub(crate) const OWNER: &str = "postgres";
 pub(crate) fn copy(program: &Program, user: Option<User>, folder: &Folder) -> Result<PathBuf> {
     let source = made(program, user)?;
     let data = folder.path().join("data");
-    copy_folder(&source, &data, user)
+    copy::folder(&source, &data, user)
         .doing(|| format!("copy {} to {}", source.display(), data.display()))?;
     Ok(data)
 }
@@ -50,28 +51,8 @@ fn made(program: &Program, user: Option<User>) -> Result<PathBuf> {
         return Err(Error::new(format!("initdb: {}\n{}", output.status, said.trim())));
     }
     let fresh = at(".new");
-    let kept = match fs::remove_dir_all(&fresh) {
-        Err(e) if e.kind() != io::ErrorKind::NotFound => Err(e),
-        _ => copy_folder(&data, &fresh, None),
-    };
+    let kept = copy::remove(&fresh).and_then(|()| copy::folder(&data, &fresh, None));
     kept.and_then(|()| fs::rename(&fresh, &cluster))
         .doing(|| format!("keep {}", cluster.display()))?;
     Ok(cluster)
-}
-
-/// Copies a folder with all in it, and gives it to the user.
-fn copy_folder(from: &Path, to: &Path, user: Option<User>) -> io::Result<()> {
-    fs::create_dir_all(to)?;
-    for entry in fs::read_dir(from)? {
-        let entry = entry?;
-        let target = to.join(entry.file_name());
-        if entry.file_type()?.is_dir() {
-            copy_folder(&entry.path(), &target, user)?;
-        } else {
-            fs::copy(entry.path(), &target)?;
-            user.map_or(Ok(()), |user| user.owns(&target))?;
-        }
-    }
-    fs::set_permissions(to, fs::metadata(from)?.permissions())?;
-    user.map_or(Ok(()), |user| user.owns(to))
 }

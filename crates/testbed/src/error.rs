@@ -10,7 +10,8 @@ pub type Result<T, E = Error> = std::result::Result<T, E>;
 pub struct Error(String);
 
 impl Error {
-    pub(crate) fn new(text: impl Into<String>) -> Self {
+    /// Makes an error of a text.
+    pub fn new(text: impl Into<String>) -> Self {
         Self(text.into())
     }
 }

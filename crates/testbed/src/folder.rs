@@ -15,6 +15,10 @@ use std::{
 
 const GUARD: &str = include_str!("guard.sh");
 
+/// Writes its process number where the guard looks for it, in one step, and becomes the program.
+/// If the folder is gone by then it does not.
+const WRAPPER: &str = r#"echo $$ >"$0/pid.new" && mv "$0/pid.new" "$0/pid" && exec "$@""#;
+
 /// How long a folder's path may be: sockets have their paths from it, and those are short.
 const PATH_MAX: usize = 60;
 
@@ -73,6 +77,13 @@ impl Drop for Folder {
         drop(self.guard.stdin.take());
         let _ = self.guard.wait();
     }
+}
+
+/// Returns a command that runs the program so that the folder's guard ends it.
+pub(crate) fn guarded(folder: &Folder, program: &Path) -> Command {
+    let mut command = Command::new("/bin/sh");
+    command.args(["-c", WRAPPER]).arg(folder.path()).arg(program);
+    command
 }
 
 /// Returns the folder for temporary things: the system's, if the owner gets there and sockets

@@ -1,4 +1,4 @@
-//! Real servers for tests: Redis and PostgreSQL, and a network between them and the test that fails
+//! Real servers for tests: Redis, PostgreSQL and PgBouncer, and a network between them and the test that fails
 //! as networks do.
 //!
 //! A server has a free port, a folder of its own below the system's temporary one, and ends with
@@ -25,6 +25,7 @@ mod error;
 mod lock;
 mod place;
 mod user;
+mod copy;
 mod family;
 mod folder;
 mod port;
@@ -37,10 +38,16 @@ mod resp;
 mod redis;
 mod cluster;
 mod postgres;
+mod pgbouncer;
+mod python;
+mod install;
 mod proxy;
 
 pub use error::{Error, Result};
+pub use install::{Installed, install};
+pub use pgbouncer::PgBouncer;
 pub use postgres::{Database, Postgres, PostgresOptions};
 pub use proxy::{Fault, Proxy};
+pub use python::{INTEROP, Python, PythonProcess};
 pub use redis::{Redis, RedisOptions};
 pub use server::Server;

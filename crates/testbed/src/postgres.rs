@@ -52,7 +52,7 @@ impl Postgres {
     /// Returns the URL of the database `postgres` with that scheme, as the user `postgres`, who
     /// may do everything.
     pub fn url(&self, scheme: &str) -> String {
-        self.url_of(scheme, cluster::OWNER, cluster::OWNER, self.options.password.as_deref())
+        self.url_of(scheme, cluster::OWNER, cluster::OWNER, self.password())
     }
 
     /// Creates a database that nobody else has.
@@ -113,6 +113,10 @@ impl Postgres {
         Ok(String::from_utf8_lossy(&output.stdout).trim_end_matches('\n').to_owned())
     }
 
+    pub(crate) fn password(&self) -> Option<&str> {
+        self.options.password.as_deref()
+    }
+
     fn url_of(&self, scheme: &str, database: &str, role: &str, password: Option<&str>) -> String {
         let password = password.map(|p| format!(":{}", encoded(p))).unwrap_or_default();
         let identity = format!("{}{password}", encoded(role));
@@ -153,7 +157,7 @@ impl Database<'_> {
 
     /// Returns its URL with that scheme, as the user `postgres`.
     pub fn url(&self, scheme: &str) -> String {
-        let password = self.postgres.options.password.as_deref();
+        let password = self.postgres.password();
         self.postgres.url_of(scheme, &self.name, cluster::OWNER, password)
     }
 
@@ -221,9 +225,10 @@ impl PostgresOptions {
         let user = User::without_rights()?;
         // It ends at once and takes its processes and its shared memory along.
         let folder = Folder::new(user, "QUIT")?;
+        let program = program.for_user(user, &folder)?;
         cluster::copy(&program, user, &folder)?;
         let socket = folder.path().to_owned();
-        let ready = move || answers(&socket);
+        let ready = move || answers(&socket, cluster::OWNER);
         let plan = Plan { name: "PostgreSQL", user, orderly: Signal::INT, folder };
         let server = Server::begin(plan, Box::new(ready), |folder, port| {
             self.configure(&program, folder, port, user)
@@ -283,7 +288,7 @@ impl PostgresOptions {
 }
 
 /// Asks to be let in: whoever is refused was answered, except by a server that is starting.
-fn answers(folder: &Path) -> io::Result<bool> {
+pub(crate) fn answers(folder: &Path, database: &str) -> io::Result<bool> {
     let sockets = std::fs::read_dir(folder)?.filter_map(|entry| Some(entry.ok()?.path()));
     let is_socket = |path: &std::path::PathBuf| {
         let name = path.file_name().and_then(|name| name.to_str()).unwrap_or_default();
@@ -293,7 +298,7 @@ fn answers(folder: &Path) -> io::Result<bool> {
     let mut stream = UnixStream::connect(path)?;
     stream.set_read_timeout(Some(Duration::from_secs(5)))?;
     let mut message = vec![0, 0, 0, 0, 0, 3, 0, 0];
-    message.extend(format!("user\0{0}\0database\0{0}\0\0", cluster::OWNER).into_bytes());
+    message.extend(format!("user\0{}\0database\0{database}\0\0", cluster::OWNER).into_bytes());
     let length = u32::try_from(message.len()).unwrap_or(0);
     message[..4].copy_from_slice(&length.to_be_bytes());
     stream.write_all(&message)?;

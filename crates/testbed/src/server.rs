@@ -4,7 +4,7 @@ use crate::{
     certificates,
     error::{Doing, Error, Result},
     family,
-    folder::Folder,
+    folder::{self, Folder},
     port,
     programs::Program,
     user::User,
@@ -18,7 +18,7 @@ use std::{
     net::SocketAddr,
     os::unix::process::CommandExt,
     path::{Path, PathBuf},
-    process::{Child, Command, ExitStatus, Stdio},
+    process::{Child, ExitStatus, Stdio},
     sync::{Mutex, MutexGuard, PoisonError},
     thread,
     time::{Duration, Instant},
@@ -32,10 +32,6 @@ const LOG_MAX: usize = 3000;
 
 /// How many ports are tried at the first start.
 const PORTS_MAX: usize = 10;
-
-/// Writes its process number where the guard looks for it, in one step, and becomes the server.
-/// If the folder is gone by then it does not.
-const WRAPPER: &str = r#"echo $$ >"$0/pid.new" && mv "$0/pid.new" "$0/pid" && exec "$@""#;
 
 /// How a server is started.
 #[derive(Debug)]
@@ -259,9 +255,8 @@ impl Server {
         let log = OpenOptions::new().create(true).append(true).open(&log);
         let log = log.and_then(|log| Ok((log.try_clone()?, log)));
         let (out, err) = log.doing(|| format!("open {}'s log", self.name)).map_err(Failed::For)?;
-        let mut command = Command::new("/bin/sh");
-        command.args(["-c", WRAPPER]).arg(self.folder());
-        command.arg(&self.launch.program.path).args(&self.launch.args);
+        let mut command = folder::guarded(&self.folder, &self.launch.program.path);
+        command.args(&self.launch.args);
         self.launch.program.surroundings(&mut command);
         command.stdin(Stdio::null()).stdout(out).stderr(err).process_group(0).current_dir("/");
         if let Some(user) = self.user {

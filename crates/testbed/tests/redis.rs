@@ -1,8 +1,10 @@
 //! Redis starts, ends in every way, and comes again.
+#![allow(clippy::unwrap_used)]
 
-mod common;
+#[path = "common/plain.rs"]
+mod plain;
 
-use common::{ask, connect, hear, say};
+use plain::{ask, connect, hear, say};
 use railbus_testbed::{Redis, Result};
 use std::{io::ErrorKind, time::Duration};
 
@@ -56,7 +58,7 @@ fn a_server_that_is_paused_keeps_its_connections_and_answers_later() -> Result<(
     say(&mut stream, "PING").unwrap();
     assert_eq!(hear(&mut stream).unwrap_err().kind(), ErrorKind::WouldBlock);
     redis.resume()?;
-    stream.set_read_timeout(Some(common::PATIENCE)).unwrap();
+    stream.set_read_timeout(Some(plain::PATIENCE)).unwrap();
     assert_eq!(hear(&mut stream).unwrap(), "+PONG");
     // One that is paused can be ended all the same.
     redis.pause()?;

@@ -1,8 +1,10 @@
 //! Connections are encrypted, and whoever is not who he should be is not let in.
+#![allow(clippy::unwrap_used)]
 
-mod common;
+#[path = "common/plain.rs"]
+mod plain;
 
-use common::{ask, connect};
+use plain::{ask, connect};
 use railbus_testbed::{Postgres, Redis, Result, Server};
 use rustls::{
     ClientConfig, ClientConnection, RootCertStore, StreamOwned,

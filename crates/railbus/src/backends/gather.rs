@@ -14,7 +14,7 @@ use std::{
     sync::{Arc, Mutex, MutexGuard, PoisonError},
     task::{Context, Poll, ready},
 };
-use tokio::{runtime::Handle, sync::oneshot};
+use tokio::{runtime::Handle, sync::oneshot, task::yield_now};
 
 /// How large requests may be, and how many are on their way at once.
 #[derive(Clone, Copy, Debug)]
@@ -172,6 +172,8 @@ impl<T: Send + 'static> Seat<T> {
                 // Nobody may wait any more.
                 let _ = reply.send(results.by_ref().take(count).collect());
             }
+            // Whoever was told may have more at once: it goes together, not each in its turn.
+            yield_now().await;
         }
         self.held = Held::Nobody;
     }

@@ -5,14 +5,22 @@ pub mod checkup;
 #[cfg_attr(not(feature = "redis"), allow(dead_code))]
 mod gather;
 pub mod memory;
+#[cfg(any(feature = "postgres", feature = "sqlite"))]
+mod record;
 #[cfg(feature = "postgres")]
 pub mod postgres;
+#[cfg(feature = "postgres")]
+pub mod postgres_queue;
 #[cfg(feature = "redis")]
 pub mod redis;
 #[cfg(feature = "redis")]
 pub mod redis_streams;
 #[cfg(feature = "sqlite")]
 pub mod sqlite;
+
+mod registered;
+
+pub use registered::{all, register};
 
 use self::checkup::Checkup;
 use crate::{
@@ -100,6 +108,16 @@ pub const TABLE: &[Row] = &[
         look: sqlite::look,
         open: |options| Box::pin(sqlite::open(options)),
     },
+    #[cfg(feature = "postgres")]
+    Row {
+        scheme: "postgres-queue",
+        example: "postgres-queue://USER@HOST/DATABASE",
+        capability: &postgres_queue::CAPABILITY,
+        settings: postgres_queue::SETTINGS,
+        check: postgres_queue::check,
+        look: postgres_queue::look,
+        open: |options| Box::pin(postgres_queue::open(options)),
+    },
     #[cfg(feature = "redis")]
     Row {
         scheme: "redis",
@@ -143,11 +161,11 @@ const NAMED: &[&str] =
 /// unsupported one if there is, but not in this build.
 pub fn find(options: &Options) -> Result<&'static Row> {
     let name = options.backend();
-    TABLE.iter().find(|row| row.scheme == name).ok_or_else(|| absent(name))
+    all().find(|row| row.scheme == name).ok_or_else(|| absent(name))
 }
 
 fn absent(name: &str) -> Error {
-    let mut built: Vec<_> = TABLE.iter().map(|row| row.scheme).collect();
+    let mut built: Vec<_> = all().map(|row| row.scheme).collect();
     built.sort_unstable();
     let known = built.join(", ");
     if NAMED.contains(&name) {
@@ -155,7 +173,7 @@ fn absent(name: &str) -> Error {
         let hint = match name {
             "sqlite" => "build railbus with the feature `sqlite`",
             "redis" | "redis-streams" => "build railbus with the feature `redis`",
-            "postgres" => "build railbus with the feature `postgres`",
+            "postgres" | "postgres-queue" => "build railbus with the feature `postgres`",
             _ => "this version does not have it yet",
         };
         let hint = format!("{hint}; this build has: {known}");

@@ -5,7 +5,7 @@ use crate::{
     backend::{Broadcast, Capability, Keyed, Order, Patterns, Replay, Start},
     delivery::Then,
     error::{Error, ErrorKind, Result},
-    handler::AnyHandler,
+    handler::{AnyHandler, Size},
 };
 use std::time::Duration;
 
@@ -45,6 +45,7 @@ impl On {
             let why = "the handler takes a Lease, but the delivery is settled for it";
             return config(why, "add .manual() to a subscription with a group");
         }
+        self.check_batch(handler)?;
         if self.limit == Some(0) {
             return config("a limit of 0 would handle nothing", "set at least 1");
         }
@@ -63,6 +64,31 @@ impl On {
             self.check_lease(capability)?;
         }
         self.predicate.check()
+    }
+
+    fn check_batch(&self, handler: &dyn AnyHandler) -> Result<()> {
+        let config = |why: String, hint: &str| {
+            Err(Error::new(ErrorKind::Config, "subscribe", why).hint(hint))
+        };
+        let Some(Size { max, .. }) = self.batch else {
+            if handler.is_batch() {
+                let why = "the handler takes a Batch, but is given one event after another";
+                return config(why.into(), "add .batch(max, linger) to the subscription");
+            }
+            return Ok(());
+        };
+        if !handler.is_batch() {
+            let why = "events are gathered into batches, but the handler takes one";
+            return config(why.into(), "take them as an argument of type Batch<T>");
+        }
+        match self.limit {
+            _ if max == 0 => config("a batch of 0 events".into(), "set at least 1"),
+            Some(limit) if limit < max => config(
+                format!("a batch of {max} events never fills: the limit is {limit}"),
+                "set a limit of at least a batch; it counts events",
+            ),
+            _ => Ok(()),
+        }
     }
 
     fn check_order(&self, capability: &Capability) -> Result<()> {

@@ -1,20 +1,21 @@
 //! Dispatch of broadcasts: each matching subscription in turn, whatever the others do.
 
 use super::{
-    failure::{Failed, settle},
+    failure::{Failed, decide, settle},
     index::Lists,
     matches::Matches,
     report::{HandlerFailure, Report},
 };
 use crate::{
-    consumer::{Entry, panicked},
+    consumer::Entry,
     context,
-    delivery::{Decision, End, Outcome},
+    delivery::{Decision, End, Outcome, panicked},
     event::Event,
     handler::{Call, Called},
     instrument::{Counters, Seat, seat},
     task::let_go,
 };
+use futures_util::future::{join, join_all};
 use std::{
     any::Any,
     future::Future,
@@ -33,6 +34,8 @@ pub(super) struct Dispatch<'a> {
     failed: bool,
     report: Report,
     again: Vec<(Arc<Entry>, Duration, String)>,
+    // Subscriptions whose batches decide later.
+    later: Vec<(Arc<Entry>, Outcome)>,
 }
 
 /// How far a dispatch is.
@@ -159,7 +162,7 @@ impl<'a> Dispatch<'a> {
 
     fn new(event: &'a Event, lists: Lists<'a>, way: Way<'a>) -> Self {
         let (matches, report) = (Matches::new(lists), Report::default());
-        Self { event, matches, way, failed: false, report, again: Vec::new() }
+        Self { event, matches, way, failed: false, report, again: Vec::new(), later: Vec::new() }
     }
 
     /// Runs subscriptions until one of them needs something.
@@ -200,6 +203,11 @@ impl<'a> Dispatch<'a> {
     /// Takes down what the current subscription came to; returns the failure, if it was one.
     pub(super) fn ended(&mut self, outcome: Outcome) -> Option<Box<Failed>> {
         let entry = self.way.current?;
+        if let Outcome::Pending(_) = outcome {
+            self.report.matched += 1;
+            self.later.push((Arc::clone(entry), outcome));
+            return None;
+        }
         let (reason, again) = match entry.policy.decide(outcome, 1) {
             Decision::End(End::Done) => {
                 self.way.succeeded += 1;
@@ -233,7 +241,8 @@ impl<'a> Dispatch<'a> {
             (false, 0) => Worst::Unmatched,
             (false, _) => Worst::Succeeded,
         };
-        let again = (!self.again.is_empty()).then_some(Again { tries: self.again, worst });
+        let none = self.again.is_empty() && self.later.is_empty();
+        let again = (!none).then_some(Again { tries: self.again, later: self.later, worst });
         if let Some(counters) = counters {
             let seat = seat();
             counters.delivered.add_at(seat, u64::from(self.report.matched > 0));
@@ -262,6 +271,7 @@ pub(super) fn count_through(counters: &Counters, seat: Seat, succeeded: u64) {
 /// Subscriptions that failed and are to be tried again, and what the others came to.
 pub(super) struct Again {
     tries: Vec<(Arc<Entry>, Duration, String)>,
+    later: Vec<(Arc<Entry>, Outcome)>,
     worst: Worst,
 }
 
@@ -290,10 +300,14 @@ impl Again {
     ) {
         let tries = self.tries.into_iter();
         let tries = tries.map(|(e, wait, _)| settle(e, &event, wait, counters, &tell));
-        let ended = futures_util::future::join_all(tries).await;
-        let worst = ended.into_iter().map(|d| Worst::of(&d)).fold(self.worst, Worst::max);
+        let later = self.later.into_iter();
+        let later = later.map(|(e, outcome)| decide(e, &event, outcome, counters, &tell));
+        let (tried, decided) = join(join_all(tries), join_all(later)).await;
+        let retried = !tried.is_empty() || decided.iter().any(|(_, retried)| *retried);
+        let ended = tried.into_iter().chain(decided.into_iter().map(|(decision, _)| decision));
+        let worst = ended.map(|d| Worst::of(&d)).fold(self.worst, Worst::max);
         if let Some(counters) = counters {
-            counters.broadcasts.retried.one();
+            counters.broadcasts.retried.add_at(seat(), u64::from(retried));
             worst.count(counters, seat());
         }
     }

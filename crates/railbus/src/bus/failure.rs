@@ -2,7 +2,7 @@
 
 use crate::{
     consumer::{Entry, run_entry},
-    delivery::{Decision, Delivery, End, Marks},
+    delivery::{Decision, Delivery, End, Marks, Outcome},
     event::{Event, Type},
     instrument::Counters,
 };
@@ -91,11 +91,11 @@ impl Failed {
 pub(super) async fn settle(
     entry: Arc<Entry>,
     event: &Event,
-    wait: Duration,
+    mut wait: Duration,
     counters: Option<&Counters>,
     tell: &(dyn Fn(Failed) + Sync),
 ) -> Decision {
-    let (mut attempt, mut wait) = (1, wait);
+    let mut attempt = 1;
     loop {
         tokio::time::sleep(wait).await;
         attempt += 1;
@@ -104,24 +104,53 @@ pub(super) async fn settle(
         }
         let delivery =
             Delivery { event: event.clone(), attempt, group: None, marks: Marks::default() };
-        let decision = entry.policy.decide(run_entry(&entry, &delivery).await, attempt);
-        let (reason, again) = match &decision {
-            Decision::End(End::Done) => {
-                if let Some(counters) = counters {
-                    counters.succeeded.one();
-                }
-                return decision;
-            }
-            Decision::End(End::Unmatched) => return decision,
-            Decision::End(End::Failed(reason) | End::Dead(reason)) | Decision::Stop(reason) => {
-                (reason, None)
-            }
-            Decision::Again(next, reason) => (reason, Some(*next)),
-        };
-        tell(Failed::new(&entry, event, attempt, reason.clone(), again));
-        match again {
+        let outcome = run_entry(&entry, &delivery).await.decided().await;
+        let decision = entry.policy.decide(outcome, attempt);
+        match take_down(&entry, event, attempt, &decision, counters, tell) {
             Some(next) => wait = next,
             None => return decision,
         }
     }
+}
+
+/// Waits for the outcome of a batch and makes the further tries of what failed in it; tells whether
+/// there were any.
+pub(super) async fn decide(
+    entry: Arc<Entry>,
+    event: &Event,
+    outcome: Outcome,
+    counters: Option<&Counters>,
+    tell: &(dyn Fn(Failed) + Sync),
+) -> (Decision, bool) {
+    let decision = entry.policy.decide(outcome.decided().await, 1);
+    match take_down(&entry, event, 1, &decision, counters, tell) {
+        Some(wait) => (settle(entry, event, wait, counters, tell).await, true),
+        None => (decision, false),
+    }
+}
+
+/// Counts and tells what a try came to; returns the wait before the next one, if there is one.
+fn take_down(
+    entry: &Entry,
+    event: &Event,
+    attempt: u32,
+    decision: &Decision,
+    counters: Option<&Counters>,
+    tell: &(dyn Fn(Failed) + Sync),
+) -> Option<Duration> {
+    let (reason, again) = match decision {
+        Decision::End(End::Done) => {
+            if let Some(counters) = counters {
+                counters.succeeded.one();
+            }
+            return None;
+        }
+        Decision::End(End::Unmatched) => return None,
+        Decision::End(End::Failed(reason) | End::Dead(reason)) | Decision::Stop(reason) => {
+            (reason, None)
+        }
+        Decision::Again(next, reason) => (reason, Some(*next)),
+    };
+    tell(Failed::new(entry, event, attempt, reason.clone(), again));
+    again
 }

@@ -24,7 +24,7 @@ use tokio::sync::watch;
 pub(super) const LEASE: Duration = Duration::from_secs(30);
 
 /// How many deliveries of a group run at once unless a subscription says otherwise.
-const LIMIT: usize = 128;
+pub(super) const LIMIT: usize = 128;
 
 impl Bus {
     /// Opens the membership of a group, or widens it to what its subscriptions want by now.
@@ -127,8 +127,7 @@ impl Bus {
         let source = self.0.backend.subscribe(request).await?;
         members.listening = Some(Arc::clone(&source));
         let (gaps, of) = (note_gaps(Arc::downgrade(&self.0), Arc::clone(&source)), &self.0);
-        let lanes = Lanes::new(Arc::downgrade(of), of.backend.capability().durable);
-        let hearing = hear(Arc::downgrade(of), source, lanes);
+        let hearing = hear(Arc::downgrade(of), source);
         of.tasks.spawn(of.bounded(async move {
             tokio::select! {
                 () = hearing => {}
@@ -212,8 +211,10 @@ async fn note_gaps(inner: Weak<Inner>, source: Arc<dyn Source>) {
     }
 }
 
-/// Hands what the backend broadcasts to the subscriptions without a group, each topic by itself.
-async fn hear(inner: Weak<Inner>, source: Arc<dyn Source>, lanes: Lanes) {
+/// Hands what the backend broadcasts to the subscriptions without a group.
+async fn hear(inner: Weak<Inner>, source: Arc<dyn Source>) {
+    let keeps = inner.upgrade().is_some_and(|of| of.backend.capability().durable);
+    let lanes = Lanes::new(inner.clone(), keeps);
     loop {
         let heard = match source.fetch(256).await {
             Ok(heard) if heard.is_empty() => return,
@@ -243,10 +244,12 @@ async fn hear(inner: Weak<Inner>, source: Arc<dyn Source>, lanes: Lanes) {
         };
         for leased in heard {
             match leased.event {
-                Ok(event) => lanes.take(event).await,
+                Ok(event) => lanes.hand_on(event).await,
                 Err(e) => {
                     tracing::warn!(error = %e.error, "a broadcast is not an event");
                     let Some(inner) = inner.upgrade() else { return };
+                    // What it would have told is not known.
+                    inner.hears_again();
                     inner.heard.fetch_add(1, SeqCst);
                 }
             }

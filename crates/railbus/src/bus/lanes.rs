@@ -2,15 +2,14 @@
 //! itself, so that a handler that takes its time holds up its own topic alone.
 
 use super::open::{Bus, Inner};
-use crate::event::Event;
-use futures_util::future::BoxFuture;
+use crate::{event::Event, task::poll_once};
+use futures_util::{FutureExt, future::BoxFuture};
 use std::{
     collections::{HashMap, VecDeque},
-    future::poll_fn,
+    panic::AssertUnwindSafe,
     sync::{Arc, Mutex, MutexGuard, PoisonError, Weak, atomic::Ordering::SeqCst},
-    task::Poll,
 };
-use tokio::{sync::Notify, task::coop};
+use tokio::sync::Notify;
 
 /// How many events of one topic wait for their turn, and how many of all together are under way.
 const OF_ONE: usize = 1024;
@@ -56,7 +55,7 @@ impl Lanes {
 
     /// Hands an event to the subscriptions here. Returns when they are through with it, or will
     /// be without being waited for.
-    pub(super) async fn take(&self, mut event: Event) {
+    pub(super) async fn hand_on(&self, mut event: Event) {
         let event = loop {
             let room = self.0.room.notified();
             match self.turn(event) {
@@ -68,10 +67,8 @@ impl Lanes {
         };
         let topic = event.topic().to_owned();
         let Some(mut running) = self.run(event) else { return };
-        // Mostly it is quick, and needs no task. Not at the expense of this task's budget, which
-        // would make it look as if it waited.
-        let once = poll_fn(|cx| Poll::Ready(running.as_mut().poll(cx)));
-        if coop::unconstrained(once).await.is_ready() {
+        // Mostly it is quick, and needs no task.
+        if poll_once(running.as_mut()).await.is_ready() {
             return;
         }
         let Some(inner) = self.0.inner.upgrade() else { return };
@@ -121,7 +118,11 @@ impl Lanes {
         let inner = self.0.inner.upgrade().filter(|inner| !inner.is_closed())?;
         Some(Box::pin(async move {
             let bus = Bus(inner);
-            bus.dispatch(&bus.0.table.now(), &event).await;
+            let now = bus.0.table.now();
+            // Only what is dropped can still panic here; those behind must not wait for ever.
+            if AssertUnwindSafe(bus.dispatch(&now, &event)).catch_unwind().await.is_err() {
+                tracing::error!(event_id = event.id(), "a dispatch ended abnormally");
+            }
             bus.0.heard.fetch_add(1, SeqCst);
         }))
     }

@@ -2,13 +2,11 @@
 
 use super::open::Bus;
 use crate::{
-    consumer::panicked,
-    delivery::{FailurePolicy, Outcome},
+    delivery::{FailurePolicy, Outcome, contained},
     error::{Result, chain},
     event::{Event, Type},
     handler::{AnyHandler, Call, Called, FromDelivery, World},
     payload::RawPayload,
-    task::let_go,
 };
 use futures_util::FutureExt;
 use serde::Serialize;
@@ -85,11 +83,8 @@ impl Replying {
                 Called::Later(running) => running.await,
             }
         };
-        let outcome = AssertUnwindSafe(handling).catch_unwind().await.unwrap_or_else(|panic| {
-            let outcome = panicked("panicked", &*panic);
-            let_go(panic);
-            outcome
-        });
+        let outcome = AssertUnwindSafe(handling).catch_unwind().await;
+        let outcome = outcome.unwrap_or_else(|panic| contained("panicked", panic));
         let request = call.event();
         if !request.metadata().contains_key(REPLY_TO) {
             return outcome;
@@ -138,6 +133,10 @@ impl AnyHandler for Replying {
 
     fn is_manual(&self) -> bool {
         self.handler.is_manual()
+    }
+
+    fn is_batch(&self) -> bool {
+        self.handler.is_batch()
     }
 
     fn replies(&self) -> bool {

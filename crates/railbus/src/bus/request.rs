@@ -94,6 +94,17 @@ impl Bus {
         }
     }
 
+    /// Returns how many requests wait for their replies.
+    ///
+    /// # Examples
+    /// ```
+    /// assert_eq!(railbus::Bus::new().waiting_for_replies(), 0);
+    /// ```
+    #[must_use]
+    pub fn waiting_for_replies(&self) -> usize {
+        self.0.asking.count()
+    }
+
     /// Refuses to wait for what nobody can answer: inside a process it is known who hears.
     fn check_wanted(&self, report: &Report) -> Result<()> {
         if self.0.inline && report.matched == 0 {

@@ -1,19 +1,25 @@
 //! Subscribing: what, then how, then who runs.
 
 use super::{
-    gate::Gate, join::LEASE, members::Terms, open::Bus, reply::Replying,
-    subscription::Subscription, table::Refusal,
+    gate::Gate,
+    join::{LEASE, LIMIT},
+    members::Terms,
+    open::Bus,
+    reply::Replying,
+    subscription::Subscription,
+    table::Refusal,
 };
 use crate::{
     backend::{Broadcast, Order, Start},
     consumer::{Entry, Pull},
     delivery::{Class, FailurePolicy, Then},
     error::{Error, ErrorKind, Result},
-    handler::{AnyHandler, Handler, erase},
+    handler::{AnyHandler, Gathered, Handler, Size, erase},
     id::new_id,
     middleware::{Layered, Middleware},
     predicate::Predicate,
     retry::Retry,
+    task,
 };
 use std::{
     future::{Future, IntoFuture},
@@ -39,6 +45,7 @@ impl Bus {
             limit: None,
             start: None,
             order: Order::Any,
+            batch: None,
             pull: Pull::default(),
             gate: None,
             manual: false,
@@ -82,7 +89,7 @@ impl Bus {
 /// # Examples
 /// ```
 /// use railbus::{
-///     Bus, Event, Retry, backend::Start, bus::{On, Opening}, delivery::{Class, Then},
+///     Batch, Bus, Event, Retry, backend::Start, bus::{On, Opening}, delivery::{Class, Then},
 ///     middlewares::Timeout,
 /// };
 /// use std::time::Duration;
@@ -106,6 +113,8 @@ impl Bus {
 ///     .layer(Timeout::new(Duration::from_secs(5)));
 /// let opening: Opening = on.run(async |_: Event| {});
 /// assert_eq!(opening.await?.name(), "charge");
+/// let many = bus.on("tick").batch(100, Duration::from_millis(50));
+/// many.run(async |ticks: Batch<u32>| println!("{}", ticks.len())).await?;
 /// # Ok::<(), railbus::Error>(()) }).unwrap();
 /// ```
 #[must_use = "a subscription in the making does nothing without a handler"]
@@ -122,6 +131,7 @@ pub struct On {
     pub(super) limit: Option<usize>,
     pub(super) start: Option<Start>,
     pub(super) order: Order,
+    pub(super) batch: Option<Size>,
     pull: Pull,
     // What its group waits for before it fetches.
     gate: Option<Arc<Gate>>,
@@ -216,6 +226,19 @@ impl On {
         self
     }
 
+    /// Gathers up to `max` events for each call of the handler, which takes them as a
+    /// [`Batch`](crate::Batch). A batch is handled when it is full, or `linger` after its first
+    /// event; leases are kept meanwhile.
+    ///
+    /// The limit counts events, so it is at least `max`, and as many batches are handled at once as it
+    /// has room for (default: two, and at least 128 events). A broadcast's batch is handled after
+    /// publish returns, which waits where two batches are not through; their failures are told as
+    /// those of further tries are.
+    pub fn batch(mut self, max: usize, linger: Duration) -> Self {
+        self.batch = Some(Size { max, linger });
+        self
+    }
+
     /// Fetches as a consumer does: so much at once, so often, and not before its gate is open.
     pub(super) fn pulled(mut self, pull: Pull, gate: Arc<Gate>) -> Self {
         (self.pull, self.gate) = (pull, Some(gate));
@@ -247,7 +270,9 @@ impl On {
     /// Gives it the handler: a function, a closure or an async closure.
     pub fn run<M: 'static>(mut self, handler: impl Handler<M>) -> Opening {
         let layers = std::mem::take(&mut self.layers);
-        let handler = Layered::around(layers, erase(handler));
+        let (lasts, closing) = (self.group.is_some(), &self.bus.0.closing);
+        let handler = Gathered::around(erase(handler), self.batch, lasts, closing);
+        let handler = Layered::around(layers, handler);
         let handler = Replying::around(handler, || self.policy());
         Opening { on: self, handler }
     }
@@ -282,6 +307,9 @@ impl Opening {
         let Self { on, handler } = self;
         on.bus.check_open("subscribe")?;
         on.check(&*handler)?;
+        if on.batch.is_some() {
+            let _ = on.bus.0.runtime.set(task::runtime("subscribe")?);
+        }
         let policy = on.policy();
         let group = on.group.as_deref().map(Into::into);
         // Outcomes are kept under the name, so in a group it must mean the same to nobody else.
@@ -300,8 +328,9 @@ impl Opening {
                     .hint("outcomes and dead letters are kept under the name: give it another")
             }
         })?;
-        let (lease, limit, order) = (on.lease, on.limit, on.order);
-        let start = on.start.unwrap_or_default();
+        let room = |size: Size| LIMIT.max(size.max.saturating_mul(2));
+        let limit = on.limit.or(on.batch.map(room));
+        let (lease, order, start) = (on.lease, on.order, on.start.unwrap_or_default());
         let terms = Terms { lease, limit, start, order, pull: on.pull };
         let subscription = Subscription { entry, bus: on.bus };
         Ok(Entered { subscription, terms, gate: on.gate, kept: false })

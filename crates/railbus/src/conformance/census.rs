@@ -29,6 +29,11 @@ pub(super) fn census<'a>(
     Ok(counts.values().map(|(expected, seen)| seen - expected).sum())
 }
 
+/// Says how many duplicates there were, if any.
+pub(super) fn counted(duplicates: usize) -> Option<String> {
+    (duplicates > 0).then(|| format!("{duplicates} duplicates"))
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

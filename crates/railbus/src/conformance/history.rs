@@ -4,7 +4,7 @@ use crate::backend::{Receipt, Verdict};
 use std::{
     sync::{
         Arc, Mutex, MutexGuard, PoisonError,
-        atomic::{AtomicU64, Ordering::Relaxed},
+        atomic::{AtomicBool, AtomicU64, Ordering::Relaxed},
     },
     time::{Duration, Instant},
 };
@@ -16,6 +16,8 @@ pub(super) struct History {
     records: Arc<Mutex<Vec<Record>>>,
     // The longest that a call took or this process stood still, in microseconds.
     slowest: Arc<AtomicU64>,
+    // Whether what was done may not have been told: connections are cut on purpose.
+    faulty: Arc<AtomicBool>,
 }
 
 /// One thing that happened, between two times since the case began.
@@ -31,15 +33,29 @@ pub(super) struct Record {
 #[derive(Clone, Debug)]
 pub(super) enum What {
     /// An event was confirmed to its publisher; the index is its place in the call's batch.
-    Published { event: String, publisher: u64, index: usize },
+    Published(Published),
+    /// An event was not confirmed, and may have been stored all the same.
+    Doubtful { event: String },
     /// A member's source gave an event.
     Delivered(Delivered),
     /// A settlement was confirmed.
     Settled { member: u64, receipt: Receipt, verdict: Verdict },
+    /// What the group had settled comes again, on purpose.
+    Anew { group: String },
     /// A fetch returned without events.
     Empty { member: u64 },
     /// A source was told to stop, or was closed.
     Stopped { member: u64 },
+}
+
+#[derive(Clone, Debug)]
+pub(super) struct Published {
+    pub(super) event: String,
+    pub(super) key: Option<String>,
+    pub(super) publisher: u64,
+    pub(super) index: usize,
+    /// Whether it was to come later.
+    pub(super) delayed: bool,
 }
 
 #[derive(Clone, Debug)]
@@ -51,11 +67,18 @@ pub(super) struct Delivered {
     pub(super) receipt: Receipt,
     pub(super) attempt: u32,
     pub(super) lease: Duration,
+    /// Whether the group keeps the order of keys.
+    pub(super) by_key: bool,
 }
 
 impl History {
     pub(super) fn new() -> Self {
-        Self { began: Instant::now(), records: Arc::default(), slowest: Arc::default() }
+        Self {
+            began: Instant::now(),
+            records: Arc::default(),
+            slowest: Arc::default(),
+            faulty: Arc::default(),
+        }
     }
 
     /// Returns the time since the case began.
@@ -81,9 +104,24 @@ impl History {
         Duration::from_micros(self.slowest.load(Relaxed))
     }
 
+    /// Says that connections are cut from now on: what came of a call may not be known to its caller.
+    pub(super) fn expect_faults(&self) {
+        self.faulty.store(true, Relaxed);
+    }
+
+    pub(super) fn is_faulty(&self) -> bool {
+        self.faulty.load(Relaxed)
+    }
+
     /// Returns everything so far, in the order of the ends.
     pub(super) fn records(&self) -> Vec<Record> {
         self.lock().clone()
+    }
+
+    /// Adds a record as it is.
+    #[cfg(test)]
+    pub(super) fn put(&self, record: Record) {
+        self.lock().push(record);
     }
 
     fn lock(&self) -> MutexGuard<'_, Vec<Record>> {

@@ -3,6 +3,7 @@
 use super::finding::{Broken, Checked};
 use crate::{
     backend::{Backend, Settle, Start, Subscribe, Verdict},
+    clock,
     error::{Error, ErrorKind, Result},
     predicate::{Clause, Interest},
 };
@@ -48,6 +49,9 @@ pub struct Member {
     /// How many events it settles before it holds on to the rest.
     pub(super) settles: usize,
     pub(super) max: usize,
+    /// By how many seconds its clock is ahead of the others'.
+    #[serde(default)]
+    pub(super) clock_ahead: i64,
 }
 
 /// What a member says, a line of JSON each.
@@ -62,6 +66,9 @@ pub(super) enum Said {
 impl Member {
     /// Reads what this process is to do as a member; none if it was not started as one.
     ///
+    /// A member may be told that its clock is wrong: then Railbus's clock is, in this process, from
+    /// here on. So it is called before the backend is opened.
+    ///
     /// # Errors
     /// Returns a config error if the variable is there and malformed.
     pub fn from_env() -> Result<Option<Self>> {
@@ -70,7 +77,11 @@ impl Member {
             let why = "the suite's order to its member is malformed";
             Error::new(ErrorKind::Config, "conformance", why).with("variable", VARIABLE).because(e)
         };
-        serde_json::from_str(&text.to_string_lossy()).map(Some).map_err(malformed)
+        let member: Self = serde_json::from_str(&text.to_string_lossy()).map_err(malformed)?;
+        if member.clock_ahead != 0 {
+            clock::set_ahead(member.clock_ahead.saturating_mul(1_000_000));
+        }
+        Ok(Some(member))
     }
 
     /// Joins the group on `backend` and says on `out` what happens; returns when standard input

@@ -9,6 +9,8 @@
 mod finding;
 mod random;
 mod counts;
+mod control;
+mod proxy;
 mod certificate;
 mod census;
 mod history;
@@ -25,6 +27,7 @@ mod cases;
 mod suite;
 
 pub use certificate::{CaseReport, Certificate, Status};
+pub use control::Control;
 pub use counts::Counts;
 pub use member::Member;
 pub use suite::Suite;

@@ -1,10 +1,11 @@
 //! A backend that writes down what happens to another one.
 
-use super::history::{Delivered, History, What};
+use super::history::{Delivered, History, Published, What};
 use crate::{
     accounts::Accounts,
     backend::{
-        Backend, Capability, Keeper, Leased, Outgoing, Receipt, Settle, Source, Subscribe, Verdict,
+        Backend, Capability, Keeper, Leased, Order, Outgoing, Receipt, Settle, Source, Subscribe,
+        Verdict,
     },
     error::Result,
     predicate::Interest,
@@ -51,11 +52,19 @@ impl Backend for Recorded {
         let begun = self.history.now();
         let results = self.inner.publish(batch).await;
         self.history.took(self.history.now().saturating_sub(begun));
-        let confirmed = batch.iter().enumerate().zip(&results).filter(|(_, r)| r.is_ok());
-        let published = confirmed.map(|((index, outgoing), _)| What::Published {
-            event: outgoing.event.id().into(),
-            publisher: self.number,
-            index,
+        let each = batch.iter().enumerate().zip(&results);
+        let published = each.map(|((index, outgoing), result)| {
+            let event = &outgoing.event;
+            match result {
+                Ok(()) => What::Published(Published {
+                    event: event.id().into(),
+                    key: event.key().map(Into::into),
+                    publisher: self.number,
+                    index,
+                    delayed: event.delay().is_some(),
+                }),
+                Err(_) => What::Doubtful { event: event.id().into() },
+            }
         });
         self.history.note(begun, published);
         results
@@ -63,11 +72,12 @@ impl Backend for Recorded {
 
     async fn subscribe(&self, request: Subscribe) -> Result<Arc<dyn Source>> {
         let (group, lease) = (request.group.clone(), request.lease);
+        let by_key = request.order == Order::ByKey;
         let inner = self.inner.subscribe(request).await?;
         let number = new_number();
         self.members.lock().unwrap_or_else(PoisonError::into_inner).push(number);
         let history = self.history.clone();
-        Ok(Arc::new(RecordedSource { inner, history, number, group, lease }))
+        Ok(Arc::new(RecordedSource { inner, history, number, group, lease, by_key }))
     }
 
     fn encodes(&self) -> bool {
@@ -105,6 +115,7 @@ struct RecordedSource {
     number: u64,
     group: Option<String>,
     lease: Duration,
+    by_key: bool,
 }
 
 impl RecordedSource {
@@ -120,6 +131,7 @@ impl RecordedSource {
             receipt: leased.receipt.clone(),
             attempt: leased.attempt,
             lease: self.lease,
+            by_key: self.by_key,
         })
     }
 

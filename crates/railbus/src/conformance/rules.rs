@@ -2,7 +2,7 @@
 
 use super::{
     finding::{Broken, Checked, ensure},
-    history::{Delivered, Record, What},
+    history::{Delivered, History, Published, Record, What},
 };
 use crate::backend::{Capability, Fencing, Ordering, Receipt, Release, Verdict};
 use std::{
@@ -14,19 +14,36 @@ use std::{
 pub(super) const SLACK: Duration = Duration::from_millis(2);
 
 /// Checks everything that the backend claims against what was recorded.
-pub(super) fn check(records: &[Record], capability: &Capability) -> Checked {
-    let lives = lives(records)?;
-    for ((group, event), life) in &lives {
+pub(super) fn check(history: &History, capability: &Capability) -> Checked {
+    let (records, faulty) = (&history.records()[..], history.is_faulty());
+    // A publish of which nothing is known is made again: then there are two of it.
+    let twice: HashSet<&str> = records
+        .iter()
+        .filter_map(|record| match &record.what {
+            What::Doubtful { event } => Some(event.as_str()),
+            _ => None,
+        })
+        .collect();
+    for ((group, _, event), life) in &lives(records)? {
+        if twice.contains(event) {
+            continue;
+        }
         let about = |broken: Broken| broken.within(&format!("event {event} in group {group}"));
         nothing_after_its_ack(life, capability).map_err(about)?;
         no_two_live_leases(life).map_err(about)?;
         not_before_its_delay(life).map_err(about)?;
         if capability.counts_attempts {
-            attempts_grow_by_one(life, capability).map_err(about)?;
+            attempts_grow(life, capability, faulty).map_err(about)?;
         }
     }
     stopped_sources_are_silent(records)?;
-    in_order(records, capability.ordering)
+    // What a cut connection took with it comes again, out of its order.
+    if faulty {
+        return Ok(());
+    }
+    let published = published(records);
+    in_order(records, &published, capability.ordering)?;
+    keys_in_order(records, &published)
 }
 
 /// The deliveries of one event to one group, in order, each with what became of it.
@@ -39,15 +56,22 @@ struct Turn<'a> {
     settled: Vec<(Duration, Duration, &'a Verdict)>,
 }
 
-fn lives(records: &[Record]) -> Checked<BTreeMap<(&str, &str), Life<'_>>> {
-    let mut lives: BTreeMap<(&str, &str), Life<'_>> = BTreeMap::new();
-    let mut places: HashMap<(u64, &Receipt), (&str, &str, usize)> = HashMap::new();
+/// Which life: the group, how often its past has come again, and the event.
+type Who<'a> = (&'a str, usize, &'a str);
+
+fn lives(records: &[Record]) -> Checked<BTreeMap<Who<'_>, Life<'_>>> {
+    let mut lives: BTreeMap<Who<'_>, Life<'_>> = BTreeMap::new();
+    let mut places: HashMap<(u64, &Receipt), (Who<'_>, usize)> = HashMap::new();
+    let mut anew: HashMap<&str, usize> = HashMap::new();
     for Record { begun, ended, what } in records {
         match what {
+            What::Anew { group } => *anew.entry(group).or_default() += 1,
             What::Delivered(delivered) => {
                 let Some(group) = delivered.group.as_deref() else { continue };
-                let life = lives.entry((group, &delivered.event)).or_default();
-                let place = (group, delivered.event.as_str(), life.len());
+                let age = anew.get(group).copied().unwrap_or_default();
+                let who = (group, age, delivered.event.as_str());
+                let life = lives.entry(who).or_default();
+                let place = (who, life.len());
                 let before = places.insert((delivered.member, &delivered.receipt), place);
                 ensure(before.is_none(), || {
                     format!("two deliveries of {} have the same receipt", delivered.event)
@@ -55,8 +79,8 @@ fn lives(records: &[Record]) -> Checked<BTreeMap<(&str, &str), Life<'_>>> {
                 life.push(Turn { begun: *begun, ended: *ended, delivered, settled: Vec::new() });
             }
             What::Settled { member, receipt, verdict } => {
-                let Some((group, event, turn)) = places.get(&(*member, receipt)) else { continue };
-                let turn = lives.get_mut(&(*group, *event)).and_then(|life| life.get_mut(*turn));
+                let Some((who, turn)) = places.get(&(*member, receipt)) else { continue };
+                let turn = lives.get_mut(who).and_then(|life| life.get_mut(*turn));
                 turn.into_iter().for_each(|t| t.settled.push((*begun, *ended, verdict)));
             }
             _ => {}
@@ -117,13 +141,15 @@ fn not_before_its_delay(life: &Life<'_>) -> Checked {
     Ok(())
 }
 
-fn attempts_grow_by_one(life: &Life<'_>, capability: &Capability) -> Checked {
+/// Attempts grow by one; by one at least where deliveries may be lost on their way.
+fn attempts_grow(life: &Life<'_>, capability: &Capability, faulty: bool) -> Checked {
     let mut expected = 1;
     for turn in life {
         let attempt = turn.delivered.attempt;
-        ensure(attempt == expected, || {
+        ensure(attempt == expected || faulty && attempt > expected, || {
             format!("delivered as attempt {attempt}, but it is attempt {expected}")
         })?;
+        expected = attempt;
         for (_, _, verdict) in &turn.settled {
             match verdict {
                 Verdict::Extend { tries } => expected += tries,
@@ -169,6 +195,7 @@ fn stopped_sources_are_silent(records: &[Record]) -> Checked {
 #[derive(Clone, Copy)]
 struct Place<'a> {
     event: &'a str,
+    key: Option<&'a str>,
     publisher: u64,
     begun: Duration,
     ended: Duration,
@@ -184,17 +211,28 @@ impl Place<'_> {
     }
 }
 
-/// Looks at first deliveries, member by member: what two members have at the same moment has no
-/// order.
-fn in_order(records: &[Record], claimed: Ordering) -> Checked {
+/// Returns where each event stands that was not to come later.
+fn published(records: &[Record]) -> HashMap<&str, Place<'_>> {
     let mut published: HashMap<&str, Place<'_>> = HashMap::new();
     for Record { begun, ended, what } in records {
-        if let What::Published { event, publisher, index } = what {
-            let (publisher, index) = (*publisher, *index);
-            let place = Place { event, publisher, begun: *begun, ended: *ended, index };
-            published.insert(event, place);
-        }
+        let What::Published(Published { event, key, publisher, index, delayed: false }) = what
+        else {
+            continue;
+        };
+        let (publisher, index, key) = (*publisher, *index, key.as_deref());
+        let place = Place { event, key, publisher, begun: *begun, ended: *ended, index };
+        published.insert(event, place);
     }
+    published
+}
+
+/// Looks at first deliveries, member by member: what two members have at the same moment has no
+/// order.
+fn in_order(
+    records: &[Record],
+    published: &HashMap<&str, Place<'_>>,
+    claimed: Ordering,
+) -> Checked {
     let mut seen = HashSet::new();
     // By member, and where no more is claimed by publisher: what was published last so far.
     let mut latest: HashMap<(u64, u64), Place<'_>> = HashMap::new();
@@ -202,13 +240,14 @@ fn in_order(records: &[Record], claimed: Ordering) -> Checked {
         let What::Delivered(delivered) = &record.what else { continue };
         let Some(group) = delivered.group.as_deref() else { continue };
         let Some(place) = published.get(delivered.event.as_str()) else { continue };
-        if !seen.insert((group, place.event)) {
+        // Where keys are kept in order, one may hold up what was published before others.
+        if !seen.insert((group, place.event)) || delivered.by_key {
             continue;
         }
         let publisher = match claimed {
             Ordering::Total => 0,
             Ordering::PerPublisher => place.publisher,
-            // None, or among events of one key, which histories don't tell.
+            // None, or among events of one key.
             _ => return Ok(()),
         };
         let last = latest.entry((delivered.member, publisher)).or_insert(*place);
@@ -222,148 +261,43 @@ fn in_order(records: &[Record], claimed: Ordering) -> Checked {
     Ok(())
 }
 
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    const LEASE: Duration = Duration::from_millis(100);
-
-    fn capability() -> Capability {
-        let mut capability = Capability::inline("test");
-        (capability.groups, capability.counts_attempts) = (true, true);
-        (capability.fencing, capability.ordering) = (Fencing::Checked, Ordering::Total);
-        capability
-    }
-
-    fn at(begun: u64, ended: u64, what: What) -> Record {
-        let (begun, ended) = (Duration::from_millis(begun), Duration::from_millis(ended));
-        Record { begun, ended, what }
-    }
-
-    fn published(time: u64, event: &str, publisher: u64, index: usize) -> Record {
-        at(time, time + 1, What::Published { event: event.into(), publisher, index })
-    }
-
-    fn delivered(time: u64, event: &str, member: u64, attempt: u32) -> Record {
-        let place = event.bytes().fold(0, |sum, b| sum * 256 + u64::from(b));
-        let receipt = Receipt { place, fence: u64::from(attempt), token: None };
-        let (event, group) = (event.into(), Some("g".into()));
-        let what = Delivered { event, group, member, receipt, attempt, lease: LEASE };
-        at(time, time + 1, What::Delivered(what))
-    }
-
-    /// Settles what `delivered` says.
-    fn settled(time: u64, delivered: &Record, verdict: Verdict) -> Record {
-        let What::Delivered(d) = &delivered.what else { panic!("{delivered:?}") };
-        let (member, receipt) = (d.member, d.receipt.clone());
-        at(time, time + 1, What::Settled { member, receipt, verdict })
-    }
-
-    fn refuses(records: &[Record], why: &str) {
-        let broken = check(records, &capability()).expect_err("the history is doctored");
-        assert!(broken.to_string().contains(why), "{broken}");
-    }
-
-    fn passes(records: &[Record]) {
-        if let Err(broken) = check(records, &capability()) {
-            panic!("the history is sound: {broken}");
+/// Looks at groups that keep the order of keys: of each key one event at a time, the next one when
+/// the one before it is settled, in the order they were published.
+fn keys_in_order(records: &[Record], published: &HashMap<&str, Place<'_>>) -> Checked {
+    let mut acks: HashMap<(u64, &Receipt), Duration> = HashMap::new();
+    for Record { begun, what, .. } in records {
+        if let What::Settled { member, receipt, verdict: Verdict::Ack } = what {
+            acks.insert((*member, receipt), *begun);
         }
     }
-
-    const NACK: Verdict = Verdict::Nack { delay: Duration::ZERO };
-    const RELEASE: Verdict = Verdict::Release { delay: Duration::ZERO };
-
-    #[test]
-    fn a_delivery_after_its_ack_is_refused() {
-        let (first, again) = (delivered(0, "a", 1, 1), delivered(200, "a", 2, 2));
-        let other = delivered(202, "b", 2, 1);
-        passes(&[first.clone(), settled(10, &first, Verdict::Ack), other]);
-        refuses(&[first.clone(), settled(10, &first, Verdict::Ack), again], "after its ack");
-    }
-
-    #[test]
-    fn two_live_leases_are_refused() {
-        let (first, soon) = (delivered(0, "a", 1, 1), delivered(50, "a", 2, 2));
-        passes(&[first.clone(), delivered(120, "a", 2, 2)]);
-        refuses(&[first.clone(), soon.clone()], "while member 1 had it");
-        passes(&[first.clone(), settled(20, &first, NACK), soon]);
-    }
-
-    #[test]
-    fn a_lease_given_away_although_it_was_extended_is_refused() {
-        let first = delivered(0, "a", 1, 1);
-        let extended = settled(90, &first, Verdict::Extend { tries: 0 });
-        passes(&[first.clone(), extended.clone(), delivered(191, "a", 2, 2)]);
-        refuses(&[first, extended, delivered(150, "a", 2, 2)], "while member 1 had it");
-    }
-
-    #[test]
-    fn attempts_that_do_not_grow_by_one_are_refused() {
-        let first = delivered(0, "a", 1, 1);
-        passes(&[first.clone(), delivered(120, "a", 1, 2), delivered(240, "a", 1, 3)]);
-        refuses(&[delivered(0, "a", 1, 2)], "as attempt 2, but it is attempt 1");
-        refuses(&[first.clone(), delivered(120, "a", 1, 3)], "as attempt 3, but it is attempt 2");
-        let same = delivered(120, "a", 2, 1);
-        refuses(&[first.clone(), same.clone()], "as attempt 1, but it is attempt 2");
-        // What was released counts for nothing; tries in place count.
-        passes(&[first.clone(), settled(10, &first, RELEASE), same]);
-        let extended = settled(10, &first, Verdict::Extend { tries: 2 });
-        passes(&[first.clone(), extended.clone(), delivered(120, "a", 2, 4)]);
-        refuses(&[first, extended, delivered(120, "a", 2, 2)], "but it is attempt 4");
-    }
-
-    #[test]
-    fn a_redelivery_before_its_delay_is_refused() {
-        let first = delivered(0, "a", 1, 1);
-        let nacked = settled(10, &first, Verdict::Nack { delay: Duration::from_millis(80) });
-        passes(&[first.clone(), nacked.clone(), delivered(90, "a", 1, 2)]);
-        refuses(&[first, nacked, delivered(60, "a", 1, 2)], "held back for 80ms");
-    }
-
-    #[test]
-    fn an_order_other_than_claimed_is_refused() {
-        let both = [published(0, "a", 1, 0), published(10, "b", 2, 0)];
-        let [a, b] = both.clone();
-        passes(&[a.clone(), b.clone(), delivered(20, "a", 9, 1), delivered(22, "b", 9, 1)]);
-        let turned = [a, b, delivered(20, "b", 9, 1), delivered(22, "a", 9, 1)];
-        refuses(&turned, "a was published before b, but came after it");
-        // Two publishers have no order between them where none is claimed.
-        let claims = |ordering| {
-            let mut capability = capability();
-            capability.ordering = ordering;
-            capability
+    // By group and key: the event that was delivered last, and its lease.
+    type Leased<'a> = (Place<'a>, (u64, &'a Receipt));
+    let mut last: HashMap<(&str, &str), Leased<'_>> = HashMap::new();
+    for record in records {
+        let What::Delivered(delivered) = &record.what else { continue };
+        let Delivered { event, group: Some(group), by_key: true, member, receipt, .. } = delivered
+        else {
+            continue;
         };
-        assert!(check(&turned, &claims(Ordering::PerPublisher)).is_ok());
-        // Two members have none either.
-        let [a, b] = both;
-        passes(&[a, b, delivered(20, "b", 9, 1), delivered(22, "a", 8, 1)]);
-        let batch = [published(0, "a", 1, 0), published(0, "b", 1, 1)];
-        let [a, b] = batch;
-        let turned = [a, b, delivered(20, "b", 9, 1), delivered(22, "a", 9, 1)];
-        assert!(check(&turned, &claims(Ordering::PerPublisher)).is_err());
-        assert!(check(&turned, &claims(Ordering::None)).is_ok());
-    }
-
-    #[test]
-    fn a_source_that_gives_something_after_stop_is_refused() {
-        let stop = |time| at(time, time + 1, What::Stopped { member: 1 });
-        passes(&[stop(20), delivered(19, "a", 1, 1)]);
-        refuses(&[stop(10), delivered(20, "a", 1, 1)], "stopped");
-    }
-
-    #[test]
-    fn a_fetch_that_gives_nothing_without_stop_is_refused() {
-        let empty = at(0, 20, What::Empty { member: 1 });
-        passes(&[at(10, 11, What::Stopped { member: 1 }), empty.clone()]);
-        refuses(&[at(10, 11, What::Stopped { member: 2 }), empty], "was not stopped");
-    }
-
-    #[test]
-    fn one_receipt_for_two_deliveries_is_refused() {
-        let (first, mut again) = (delivered(0, "a", 1, 1), delivered(200, "a", 1, 2));
-        if let (What::Delivered(first), What::Delivered(again)) = (&first.what, &mut again.what) {
-            again.receipt = first.receipt.clone();
+        let Some(place) = published.get(event.as_str()) else { continue };
+        let Some(key) = place.key else { continue };
+        let now = (*place, (*member, receipt));
+        let Some((before, lease)) = last.insert((group, key), now) else { continue };
+        if before.event == place.event {
+            continue;
         }
-        refuses(&[first, again], "the same receipt");
+        // The call that settled it may still be on its way back.
+        let settled = acks.get(&lease).is_some_and(|begun| *begun <= record.ended);
+        ensure(settled, || {
+            format!("{event} came while {} of its key {key} was not settled", before.event)
+        })?;
+        ensure(!place.is_before(&before), || {
+            format!("{event} was published before {} of its key, but came after", before.event)
+        })?;
     }
+    Ok(())
 }
+
+#[cfg(test)]
+#[path = "rules/tests.rs"]
+mod tests;

@@ -86,6 +86,38 @@ impl Seat {
         Ok(())
     }
 
+    /// Acks events in one settlement.
+    pub(super) async fn ack_together(&self, leased: &[Leased]) -> Checked {
+        let ack = |l: &Leased| Settle::new(l.receipt.clone(), Verdict::Ack);
+        for settled in self.settle_together(leased.iter().map(ack).collect()).await? {
+            settled.map_err(|e| Broken::from(e).within("an ack within its lease"))?;
+        }
+        Ok(())
+    }
+
+    /// Settles in one call; the results are the backend's, one each.
+    pub(super) async fn settle_together(&self, batch: Vec<Settle>) -> Checked<Vec<Result<()>>> {
+        let settling = tokio::time::timeout(self.patience, self.source.settle(&batch)).await;
+        let late = |_| Broken::new(format!("waited {:?} for a settlement", self.patience));
+        let results = settling.map_err(late)?;
+        let (count, of) = (results.len(), batch.len());
+        ensure(count == of, || format!("{of} settlements gave {count} results"))?;
+        Ok(results)
+    }
+
+    /// Takes and acks `count` events, a few at a time; returns their ids.
+    pub(super) async fn handle(&self, count: usize) -> Checked<Vec<String>> {
+        let mut handled = Vec::with_capacity(count);
+        while handled.len() < count {
+            let of = || format!("{} of {count} events are handled", handled.len());
+            let taken = self.fetch((count - handled.len()).min(16)).await;
+            let taken = taken.map_err(|broken| broken.within(&of()))?;
+            self.ack_together(&taken).await?;
+            handled.extend(ids(&taken).map(str::to_owned));
+        }
+        Ok(handled)
+    }
+
     /// Shows that nothing else is left: an event that is published now, and whose lease is then
     /// left to run out, is all that comes.
     ///
@@ -153,6 +185,19 @@ impl Ear {
             taken.push(self.next().await.map_err(|broken| broken.within(&of))?);
         }
         Ok(taken)
+    }
+
+    /// Waits for the event with that id, passing by others; false if it does not come `within`.
+    pub(super) async fn hears(&mut self, id: &str, within: Duration) -> bool {
+        let hearing = async {
+            while let Some(event) = self.heard.recv().await {
+                if event.id() == id {
+                    return true;
+                }
+            }
+            false
+        };
+        tokio::time::timeout(within, hearing).await.unwrap_or(false)
     }
 
     /// Returns what has come by now.

@@ -1,10 +1,12 @@
 //! Where a case plays: connections that are recorded, and names that nobody else uses.
 
 use super::{
+    control::Control,
     counts::Counts,
     finding::{Broken, Checked},
     history::History,
     member::{Member, Process},
+    proxy::Proxy,
     random::Random,
     recorder::Recorded,
     rules,
@@ -12,7 +14,7 @@ use super::{
     target::Target,
 };
 use crate::{
-    backend::{Backend, Broadcast, Capability, Start, Subscribe},
+    backend::{Backend, Broadcast, Capability, Order, Start, Subscribe},
     bus::Bus,
     error::Result,
     event::Event,
@@ -34,6 +36,9 @@ pub(super) const LONG_LEASE: Duration = Duration::from_secs(60);
 
 /// How long letting go may take.
 const CLOSE_WITHIN: Duration = Duration::from_secs(5);
+
+/// How long a server may take to do what it is told.
+const CONTROL_WITHIN: Duration = Duration::from_secs(60);
 
 /// What a case needs, made anew for each.
 pub(super) struct Stage {
@@ -79,9 +84,54 @@ impl Stage {
     /// Opens a connection of its own.
     pub(super) async fn open(&self) -> Checked<Arc<dyn Backend>> {
         let inner = self.within("a connection to open", self.target.open()).await??;
+        Ok(self.recorded(inner))
+    }
+
+    /// Opens a connection that leaves no trace: neither recorded nor closed with the stage.
+    pub(super) async fn open_unseen(&self, proxy: Option<&Proxy>) -> Checked<Arc<dyn Backend>> {
+        let by = proxy.and_then(|proxy| self.target.open_by(proxy.address()));
+        let opening = by.unwrap_or_else(|| self.target.open());
+        Ok(self.within("a connection to open", opening).await??)
+    }
+
+    /// Opens a proxy before the store's server; none if it is not said where that is.
+    pub(super) async fn proxy(&self) -> Checked<Option<Proxy>> {
+        match self.target.upstream() {
+            Some(upstream) => Proxy::open(upstream).await.map(Some),
+            None => Ok(None),
+        }
+    }
+
+    /// Opens a connection by way of a proxy, if there is one.
+    pub(super) async fn open_by(&self, proxy: Option<&Proxy>) -> Checked<Arc<dyn Backend>> {
+        let opening = proxy.and_then(|proxy| self.target.open_by(proxy.address()));
+        let Some(opening) = opening else { return self.open().await };
+        let inner = self.within("a connection to open by the proxy", opening).await??;
+        Ok(self.recorded(inner))
+    }
+
+    /// Tries to open a connection with a wrong password; none if it is not said how.
+    pub(super) async fn open_as_stranger(&self) -> Checked<Option<Result<Arc<dyn Backend>>>> {
+        let Some(opening) = self.target.open_as_stranger() else { return Ok(None) };
+        self.within("a refusal of a wrong password", opening).await.map(Some)
+    }
+
+    /// Does something to the server, if it is said how.
+    pub(super) async fn order(&self, order: Control) -> Checked {
+        let Some(doing) = self.target.order(order) else { return Ok(()) };
+        let what = format!("the server to {}", order.name());
+        Ok(within(CONTROL_WITHIN, &what, doing).await??)
+    }
+
+    /// Tells whether it is said how to control the server.
+    pub(super) fn is_controlled(&self) -> bool {
+        self.target.is_controlled()
+    }
+
+    fn recorded(&self, inner: Arc<dyn Backend>) -> Arc<dyn Backend> {
         let backend: Arc<dyn Backend> = Arc::new(Recorded::new(inner, self.history.clone()));
         lock(&self.opened).push(Arc::clone(&backend));
-        Ok(backend)
+        backend
     }
 
     /// Opens a bus over a connection of its own.
@@ -124,14 +174,13 @@ impl Stage {
         topic: &str,
         lease: Duration,
     ) -> Checked<Seat> {
-        let request = Subscribe {
-            group: Some(group.into()),
-            interest: on_topic(topic),
-            start: Start::Newest,
-            lease,
-            order: Default::default(),
-        };
-        self.sit(backend, request, topic).await
+        self.sit(backend, self.request(group, on_topic(topic), lease), topic).await
+    }
+
+    /// Returns what asks for a group that sees what is published from now on.
+    pub(super) fn request(&self, group: &str, interest: Interest, lease: Duration) -> Subscribe {
+        let (group, order) = (Some(group.into()), Order::default());
+        Subscribe { group, interest, start: Start::Newest, lease, order }
     }
 
     /// Opens a source that is asked for in full; `topic` is where it can be sent something.
@@ -193,7 +242,7 @@ impl Stage {
 
     /// Checks the history against what the backend claims.
     pub(super) fn check_history(&self) -> Checked {
-        rules::check(&self.history.records(), &self.capability)
+        rules::check(&self.history, &self.capability)
     }
 
     /// Tells whether something took so long that a lease may have run out meanwhile.

@@ -1,7 +1,7 @@
 //! Running the cases.
 
 use super::{
-    cases::{CASES, Case},
+    cases::{Beside, CASES, Case},
     certificate::{CaseReport, Certificate, Status},
     counts::Counts,
     finding::{Broken, Checked, Finding},
@@ -15,18 +15,22 @@ use crate::{
     error::{Error, ErrorKind, Result, nearest},
     id::new_id,
 };
-use futures_util::FutureExt;
+use futures_util::{FutureExt, StreamExt, stream};
 use std::{
     future::Future,
     panic::AssertUnwindSafe,
     time::{Duration, Instant},
 };
+use tokio_util::task::AbortOnDropHandle;
 
 /// How long a case waits for what must happen.
 const PATIENCE: Duration = Duration::from_secs(30);
 
 /// How often this process looks whether it stands still.
 const TICK: Duration = Duration::from_millis(20);
+
+/// How many cases run at once that mostly wait.
+const AT_ONCE: usize = 8;
 
 /// By how much leases grow each time that the machine was too slow for those of a case.
 const SCALES: [u32; 3] = [1, 4, 16];
@@ -117,7 +121,9 @@ impl Suite {
         self.seed
     }
 
-    /// Runs the cases, one after another, each with connections, topics and groups of its own.
+    /// Runs the cases, each with connections, topics and groups of its own: those that mostly wait
+    /// beside each other, then those that have much to do one after another, last those that need
+    /// this process or the server for themselves.
     ///
     /// A case that fails is run again with longer leases if the machine was too slow for them.
     ///
@@ -132,11 +138,28 @@ impl Suite {
         backend.close(self.patience).await?;
         reached?;
         let mut cases = Vec::with_capacity(chosen.len());
-        for case in chosen {
-            let report = Box::pin(self.report(case, &capability)).await;
-            tracing::info!(case = report.name, status = %report.status, why = report.why);
-            cases.push(report);
+        for (beside, at_once) in
+            [(Beside::Others, AT_ONCE), (Beside::None, 1), (Beside::Nothing, 1)]
+        {
+            let these = chosen.iter().copied().enumerate().filter(|(_, c)| c.beside == beside);
+            let running = these.map(|(place, case)| {
+                let (suite, capability) = (self.clone(), capability.clone());
+                // A task of its own, so that no other case is in the way of its timers.
+                let report = async move { suite.report(case, &capability).await };
+                let task = AbortOnDropHandle::new(tokio::spawn(report));
+                async move { (place, case.name, task.await) }
+            });
+            // A task begins when its turn comes: the map is lazy.
+            let mut running = stream::iter(running).buffer_unordered(at_once);
+            while let Some((place, name, report)) = running.next().await {
+                let lost = || Error::new(ErrorKind::Internal, "conformance", "a case was lost");
+                let report = report.map_err(|e| lost().with("case", name).because(e))?;
+                tracing::info!(case = report.name, status = %report.status, why = report.why);
+                cases.push((place, report));
+            }
         }
+        cases.sort_by_key(|(place, _)| *place);
+        let cases = cases.into_iter().map(|(_, report)| report).collect();
         Ok(Certificate { backend: capability.name.into(), seed: self.seed, cases })
     }
 

@@ -1,5 +1,6 @@
 //! What the suite runs on: how to reach the store, and what else its owner can do.
 
+use super::control::{self, Control};
 use crate::{
     backend::Backend,
     backends::{self, Opening, memory::Memory},
@@ -10,6 +11,8 @@ use bytes::Bytes;
 use std::{
     fmt,
     future::{Future, ready},
+    net::SocketAddr,
+    path::Path,
     pin::Pin,
     process::Command,
     sync::Arc,
@@ -43,17 +46,40 @@ pub struct Target {
     open: Arc<dyn Fn() -> Opening + Send + Sync>,
     member: Option<Arc<dyn Fn() -> Command + Send + Sync>>,
     inject: Option<Arc<Inject>>,
+    server: Option<Server>,
+    stranger: Option<Arc<dyn Fn() -> Opening + Send + Sync>>,
+    control: Option<Arc<dyn Fn(Control) -> Doing + Send + Sync>>,
 }
 
-type Inject = dyn Fn(String, Bytes) -> Injecting + Send + Sync;
-type Injecting = Pin<Box<dyn Future<Output = Result<()>> + Send>>;
+/// Where a store's server is, and how to reach it by way of another address.
+#[derive(Clone)]
+struct Server {
+    upstream: Arc<str>,
+    open: Arc<dyn Fn(SocketAddr) -> Opening + Send + Sync>,
+}
+
+type Inject = dyn Fn(String, Bytes) -> Doing + Send + Sync;
+type Doing = Pin<Box<dyn Future<Output = Result<()>> + Send>>;
+
+/// The ports that servers are on unless it is said.
+const PORTS: [(&str, &str); 3] = [("nats", "4222"), ("postgres", "5432"), ("redis", "6379")];
+
+/// A password that nobody has.
+const WRONG: &str = "not the password, says the conformance suite";
 
 impl Target {
     /// Describes a store by what opens a fresh connection to it.
     ///
     /// Where nothing is shared between connections, each is a store of its own.
     pub fn new(open: impl Fn() -> Opening + Send + Sync + 'static) -> Self {
-        Self { open: Arc::new(open), member: None, inject: None }
+        Self {
+            open: Arc::new(open),
+            member: None,
+            inject: None,
+            server: None,
+            stranger: None,
+            control: None,
+        }
     }
 
     /// Describes the store that a URL names, with what this crate knows of it.
@@ -78,14 +104,51 @@ impl Target {
                 Box::pin(super::poison::write_row(Arc::clone(&path), topic, bytes))
             }));
         }
-        #[cfg(feature = "redis")]
-        if options.backend() == "redis-streams" {
+        #[cfg(feature = "postgres")]
+        if options.backend() == "postgres-queue" {
+            let again = options.clone();
+            let target = target.on_its_server(&options);
             return Ok(target.inject(move |topic, bytes| {
-                Box::pin(backends::redis_streams::write_entry(options.clone(), topic, bytes))
+                Box::pin(backends::postgres_queue::inject(again.clone(), topic, bytes))
             }));
         }
-        drop(options);
-        Ok(target)
+        #[cfg(feature = "redis")]
+        if options.backend() == "redis-streams" {
+            let again = options.clone();
+            let target = target.on_its_server(&options);
+            return Ok(target.inject(move |topic, bytes| {
+                Box::pin(backends::redis_streams::write_entry(again.clone(), topic, bytes))
+            }));
+        }
+        Ok(target.on_its_server(&options))
+    }
+
+    /// Says what follows from a URL's host, if it has one: the way around, and the wrong way in.
+    fn on_its_server(self, options: &Options) -> Self {
+        let name = options.backend();
+        let Some((_, port)) = PORTS.iter().find(|(server, _)| name.starts_with(server)) else {
+            return self;
+        };
+        let host = options.text("host").unwrap_or("localhost").to_owned();
+        // Several hosts, or a socket in a folder.
+        if host.contains([',', '/']) {
+            return self;
+        }
+        let port = options.text("port").unwrap_or(port);
+        let upstream =
+            if host.contains(':') { format!("[{host}]:{port}") } else { format!("{host}:{port}") };
+        let (around, mut stranger) = (options.clone(), options.clone());
+        stranger.set("password", WRONG);
+        self.server(upstream, move |address| {
+            let mut options = around.clone();
+            // A certificate names the host, so that it stays where it leads to the same place.
+            if host != "localhost" {
+                options.set("host", address.ip().to_string());
+            }
+            options.set("port", address.port().to_string());
+            Box::pin(backends::open(options))
+        })
+        .stranger(move || Box::pin(backends::open(stranger.clone())))
     }
 
     /// Says how to start a member of a group as a process of its own, which the suite kills: the
@@ -112,6 +175,49 @@ impl Target {
         self
     }
 
+    /// Says where the store's server is (`host:port`), and how to open a connection by way of
+    /// another address, such as that of the suite's own proxy, which cuts it off. A URL that names
+    /// a server says both.
+    #[must_use]
+    pub fn server(
+        mut self,
+        upstream: impl Into<String>,
+        open: impl Fn(SocketAddr) -> Opening + Send + Sync + 'static,
+    ) -> Self {
+        self.server = Some(Server { upstream: upstream.into().into(), open: Arc::new(open) });
+        self
+    }
+
+    /// Says how to try to open a connection with a password that is wrong. A URL that names a server
+    /// says so.
+    #[must_use]
+    pub fn stranger(mut self, open: impl Fn() -> Opening + Send + Sync + 'static) -> Self {
+        self.stranger = Some(Arc::new(open));
+        self
+    }
+
+    /// Says how to stop, kill, pause and start the store's server. What it is told is done, and the
+    /// server that was started or resumed answers, when the future is through.
+    #[must_use]
+    pub fn control(
+        mut self,
+        control: impl Fn(Control) -> Pin<Box<dyn Future<Output = Result<()>> + Send>>
+        + Send
+        + Sync
+        + 'static,
+    ) -> Self {
+        self.control = Some(Arc::new(control));
+        self
+    }
+
+    /// As [`Target::control`], by a program that is called with one argument, [`Control::name`], and
+    /// exits with 0 when it is done.
+    #[must_use]
+    pub fn control_by(self, program: impl AsRef<Path>) -> Self {
+        let program = Arc::<Path>::from(program.as_ref());
+        self.control(move |order| Box::pin(control::call(Arc::clone(&program), order)))
+    }
+
     pub(super) fn open(&self) -> Opening {
         (self.open)()
     }
@@ -120,8 +226,28 @@ impl Target {
         self.member.as_ref().map(|command| command())
     }
 
-    pub(super) fn injection(&self, topic: &str, bytes: &Bytes) -> Option<Injecting> {
+    pub(super) fn injection(&self, topic: &str, bytes: &Bytes) -> Option<Doing> {
         self.inject.as_ref().map(|inject| inject(topic.into(), bytes.clone()))
+    }
+
+    pub(super) fn upstream(&self) -> Option<&str> {
+        self.server.as_ref().map(|server| &*server.upstream)
+    }
+
+    pub(super) fn open_by(&self, address: SocketAddr) -> Option<Opening> {
+        self.server.as_ref().map(|server| (server.open)(address))
+    }
+
+    pub(super) fn open_as_stranger(&self) -> Option<Opening> {
+        self.stranger.as_ref().map(|open| open())
+    }
+
+    pub(super) fn is_controlled(&self) -> bool {
+        self.control.is_some()
+    }
+
+    pub(super) fn order(&self, order: Control) -> Option<Doing> {
+        self.control.as_ref().map(|control| control(order))
     }
 }
 
@@ -130,6 +256,8 @@ impl fmt::Debug for Target {
         f.debug_struct("Target")
             .field("member", &self.member.is_some())
             .field("inject", &self.inject.is_some())
+            .field("server", &self.upstream())
+            .field("control", &self.control.is_some())
             .finish_non_exhaustive()
     }
 }

@@ -13,13 +13,13 @@ use super::{
 use crate::{
     backend::{Leased, Receipt, Settle},
     event::Event,
+    task::poll_once,
 };
 use futures_util::FutureExt;
 use std::{
-    future::{Future, poll_fn},
+    future::Future,
     mem,
     panic::AssertUnwindSafe,
-    pin::Pin,
     sync::{Arc, Mutex, MutexGuard, PoisonError},
     task::Poll,
     time::{Duration, Instant},
@@ -137,7 +137,9 @@ impl Batch {
 
     /// Notes what is through; what is not goes on by itself.
     fn after(&self, mut work: Work, round: Round) {
-        if let Round::Through = round {
+        if let Round::Through = round
+            && !work.is_awaited()
+        {
             let settle = work.through();
             return self.note(settle, Some(work.into_event()));
         }
@@ -212,11 +214,4 @@ impl Batch {
             drop(room);
         })
     }
-}
-
-/// Polls a future once, to be woken as this task is. Not at the expense of the task's budget, which
-/// would make a handler that is quick look as if it waited.
-async fn poll_once<F: Future + ?Sized>(mut future: Pin<&mut F>) -> Poll<F::Output> {
-    let once = poll_fn(|cx| Poll::Ready(future.as_mut().poll(cx)));
-    coop::unconstrained(once).await
 }

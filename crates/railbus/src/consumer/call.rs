@@ -3,16 +3,12 @@
 use super::entry::Entry;
 use crate::{
     context::{self, Delivering},
-    delivery::{Delivery, Outcome},
+    delivery::{Delivery, Outcome, contained},
     error::{Error, ErrorKind},
     handler::{Call, Called},
-    task::let_go,
 };
 use futures_util::FutureExt;
-use std::{
-    any::Any,
-    panic::{AssertUnwindSafe, catch_unwind},
-};
+use std::panic::{AssertUnwindSafe, catch_unwind};
 
 /// Runs the handler of `entry` once.
 pub(crate) async fn run_entry(entry: &Entry, delivery: &Delivery) -> Outcome {
@@ -40,21 +36,4 @@ pub(crate) async fn run_entry(entry: &Entry, delivery: &Delivery) -> Outcome {
         }
         Err(panic) => contained("panicked", panic),
     }
-}
-
-fn contained(what: &str, panic: Box<dyn Any + Send>) -> Outcome {
-    let outcome = panicked(what, &*panic);
-    let_go(panic);
-    outcome
-}
-
-/// Returns the failure that a panic is.
-pub(crate) fn panicked(what: &str, panic: &(dyn Any + Send)) -> Outcome {
-    let said = panic
-        .downcast_ref::<&str>()
-        .copied()
-        .or_else(|| panic.downcast_ref::<String>().map(String::as_str))
-        .unwrap_or("no message");
-    let error = Error::new(ErrorKind::Handler, "handler", format!("{what}: {said}"));
-    Outcome::Failed(Box::new(error))
 }

@@ -7,6 +7,7 @@ mod settler;
 mod leases;
 mod pace;
 mod shared;
+mod hand;
 mod work;
 mod batch;
 mod watch;
@@ -15,7 +16,7 @@ mod group;
 #[cfg(all(test, railbus_loom))]
 mod interleavings;
 
-pub(crate) use call::{panicked, run_entry};
+pub(crate) use call::run_entry;
 pub(crate) use entry::{Entry, Order};
 pub(crate) use group::{Group, Start};
 pub(crate) use pull::Pull;

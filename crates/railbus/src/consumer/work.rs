@@ -1,17 +1,16 @@
 //! One delivery from lease to settlement.
 
-use super::{call::run_entry, entry::Entry, leases::Held, shared::Shared};
+use super::{call::run_entry, entry::Entry, hand::Hand, leases::Held, shared::Shared};
 use crate::{
     backend::{Leased, Receipt, Settle, Undecodable, Verdict},
     clock::Timestamp,
     context,
-    delivery::{ByHand, Decision, Delivery, End, Lease, Marks, Nack, Outcome, Try},
+    delivery::{Decision, Delivery, End, Marks, Outcome, Told, Try},
     error::{ErrorKind, Result},
     event::Event,
 };
 use smallvec::SmallVec;
 use std::{sync::Arc, time::Duration};
-use tokio::sync::oneshot;
 
 /// How long an event that this member can't handle any more is left to the others.
 const UNROUTED: Duration = Duration::from_millis(200);
@@ -40,6 +39,8 @@ pub(super) struct Work {
     done: Entries,
     ended: Vec<(Arc<str>, End)>,
     failed: Vec<Try>,
+    // Handlers that settled by hand and wait for what the store says.
+    told: Vec<Told>,
 }
 
 /// Subscriptions; mostly there is one.
@@ -81,7 +82,8 @@ pub(super) fn begin(shared: &Shared, leased: Leased) -> Begun {
     let (group, marks) = (Some(Arc::clone(&shared.group)), Marks::default());
     let delivery = Delivery { event, attempt, group, marks };
     let (done, failed) = (SmallVec::new(), Vec::new());
-    Begun::Run(Work { delivery, receipt, lost, open, skipped: false, fresh, done, ended, failed })
+    let (skipped, told) = (false, Vec::new());
+    Begun::Run(Work { delivery, receipt, lost, open, skipped, fresh, done, ended, failed, told })
 }
 
 /// Gives back an event that was not begun, so that nothing of it counts.
@@ -186,17 +188,32 @@ impl Work {
             // Counted before it starts, as a delivery is: a crash in it is a try.
             let extend = self.take(Verdict::Extend { tries: 1 });
             let extended = shared.settler.settle(extend).await;
-            if !tell(shared, Some(self.event()), extended) {
+            if !self.tell(shared, extended) {
                 return;
             }
             round = self.round(shared).await;
         }
     }
 
-    async fn end(&self, shared: &Shared, held: &mut Option<Held>, settle: Settle) {
+    async fn end(&mut self, shared: &Shared, held: &mut Option<Held>, settle: Settle) {
         // No renewal may overtake the end.
         *held = None;
-        tell(shared, Some(self.event()), shared.settler.settle(settle).await);
+        let settled = shared.settler.settle(settle).await;
+        self.tell(shared, settled);
+    }
+
+    /// Tells of a settlement, also those who wait for it; false if it failed.
+    fn tell(&mut self, shared: &Shared, settled: Result<()>) -> bool {
+        for told in self.told.drain(..) {
+            // Most don't wait.
+            drop(told.send(settled.clone()));
+        }
+        tell(shared, Some(self.event()), settled)
+    }
+
+    /// Tells whether somebody waits for its settlement.
+    pub(super) fn is_awaited(&self) -> bool {
+        self.told.iter().any(|told| !told.is_closed())
     }
 
     /// Returns the settlement of what is known so far.
@@ -229,7 +246,7 @@ impl Work {
                 self.exhausted(shared, &entry);
                 continue;
             }
-            let outcome = self.call(&entry).await;
+            let outcome = self.call(shared, &entry).await;
             let decision = entry.policy.decide(outcome, self.delivery.attempt);
             match decision {
                 Decision::End(End::Done) => {
@@ -290,16 +307,15 @@ impl Work {
         });
     }
 
-    async fn call(&self, entry: &Entry) -> Outcome {
+    async fn call(&mut self, shared: &Shared, entry: &Entry) -> Outcome {
         if !entry.manual {
             return run_entry(entry, &self.delivery).await;
         }
-        let (lease, settled) = Lease::new();
-        self.delivery.marks.leave_lease(lease);
-        let outcome = run_entry(entry, &self.delivery).await;
-        // A lease that the handler did not take must not be waited for.
-        drop(self.delivery.take_lease());
-        by_hand(settled, outcome).await
+        let mut hand = Hand::new(&self.delivery, &self.receipt);
+        let outcome = hand.run(shared, entry).await;
+        self.fresh &= !hand.has_settled();
+        self.told.extend(hand.told());
+        outcome
     }
 }
 
@@ -319,18 +335,6 @@ async fn wait_here(shared: &Shared, wait: Duration) -> bool {
     tokio::select! {
         () = tokio::time::sleep(wait) => true,
         _ = draining.wait_for(|draining| *draining) => false,
-    }
-}
-
-/// Waits until the lease was settled by hand; what was decided so wins over the outcome.
-async fn by_hand(settled: oneshot::Receiver<ByHand>, outcome: Outcome) -> Outcome {
-    match (settled.await, outcome) {
-        (Ok(ByHand::Ack), _) => Outcome::Done,
-        (Ok(ByHand::Nack(nack)), _) => Outcome::Nacked(nack),
-        (Err(_), Outcome::Done) => {
-            Outcome::Nacked(Nack { delay: Duration::ZERO, reason: "unsettled".into() })
-        }
-        (Err(_), outcome) => outcome,
     }
 }
 

@@ -1,11 +1,16 @@
 //! What a handler decided about a delivery.
 
-use super::{lease::Nack, reply::Reply};
-use crate::{
-    error::{BoxError, Error},
-    event::Event,
+use super::{
+    lease::{Nack, Settling},
+    reply::Reply,
 };
-use std::time::Duration;
+use crate::{
+    error::{BoxError, Error, ErrorKind},
+    event::Event,
+    task::let_go,
+};
+use std::{any::Any, time::Duration};
+use tokio::sync::{OwnedSemaphorePermit, oneshot};
 
 /// What a handler decided about a delivery.
 ///
@@ -44,6 +49,39 @@ pub enum Outcome {
     DeadLetter(String),
     /// Handled, and this is the answer to who asked.
     Replied(Reply),
+    /// Is decided later, by a batch that is being gathered.
+    #[doc(hidden)]
+    Pending(Pending),
+}
+
+/// An outcome to come, and the room that its event takes until then.
+#[doc(hidden)]
+#[derive(Debug)]
+pub struct Pending {
+    decided: oneshot::Receiver<Outcome>,
+    room: OwnedSemaphorePermit,
+}
+
+impl Pending {
+    pub(crate) fn new(decided: oneshot::Receiver<Outcome>, room: OwnedSemaphorePermit) -> Self {
+        Self { decided, room }
+    }
+}
+
+impl Outcome {
+    /// Waits until it is decided.
+    pub(crate) async fn decided(self) -> Self {
+        let Self::Pending(Pending { decided, room }) = self else { return self };
+        let outcome = decided.await.unwrap_or_else(|_| undecided());
+        drop(room);
+        outcome
+    }
+}
+
+/// Returns the failure of an event whose batch is gone.
+pub(crate) fn undecided() -> Outcome {
+    let why = "the batch ended without an outcome";
+    Outcome::Failed(Box::new(Error::new(ErrorKind::Handler, "handler", why)))
 }
 
 /// What a handler may return: nothing, a `Result` with any error, or an [`Outcome`].
@@ -71,6 +109,13 @@ pub trait IntoOutcome {
 }
 
 impl IntoOutcome for () {
+    fn into_outcome(self) -> Outcome {
+        Outcome::Done
+    }
+}
+
+/// What was settled by hand is decided, whatever comes of it.
+impl IntoOutcome for Settling {
     fn into_outcome(self) -> Outcome {
         Outcome::Done
     }
@@ -188,4 +233,22 @@ pub fn done() -> Handled {
 #[must_use]
 pub(crate) fn of_event(error: Error, event: &Event) -> BoxError {
     Box::new(error.with("event", event.id()))
+}
+
+/// Returns the failure that a panic is, and lets go of what it carries.
+pub(crate) fn contained(what: &str, panic: Box<dyn Any + Send>) -> Outcome {
+    let outcome = panicked(what, &*panic);
+    let_go(panic);
+    outcome
+}
+
+/// Returns the failure that a panic is.
+pub(crate) fn panicked(what: &str, panic: &(dyn Any + Send)) -> Outcome {
+    let said = panic
+        .downcast_ref::<&str>()
+        .copied()
+        .or_else(|| panic.downcast_ref::<String>().map(String::as_str))
+        .unwrap_or("no message");
+    let error = Error::new(ErrorKind::Handler, "handler", format!("{what}: {said}"));
+    Outcome::Failed(Box::new(error))
 }

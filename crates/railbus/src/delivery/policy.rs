@@ -1,6 +1,6 @@
 //! What follows when a handler fails.
 
-use super::outcome::Outcome;
+use super::{items::OfBatch, outcome::Outcome};
 use crate::{
     clock::Timestamp,
     error::{Error, ErrorKind},
@@ -106,6 +106,8 @@ impl FailurePolicy {
         match outcome {
             Outcome::Done | Outcome::Replied(_) => Decision::End(End::Done),
             Outcome::Skip => Decision::End(End::Unmatched),
+            // Who calls handlers of batches waits for what they decide.
+            Outcome::Pending(_) => self.last("it was not decided".into()),
             Outcome::DeadLetter(reason) => Decision::End(End::Dead(reason)),
             Outcome::Nacked(nack) => match self.retry.wait_after(attempt) {
                 Some(_) => Decision::Again(nack.delay, nack.reason),
@@ -136,6 +138,7 @@ impl FailurePolicy {
 
     /// Classifies an error; what makes the user's code panic is not tried again.
     fn class_of(&self, error: &(dyn StdError + 'static)) -> Class {
+        let error = error.downcast_ref::<OfBatch>().map_or(error, OfBatch::inner);
         let classify = AssertUnwindSafe(|| match self.retry.covers("error", error) {
             true => (self.classify)(error),
             false => Class::Permanent,

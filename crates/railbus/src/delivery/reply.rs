@@ -38,6 +38,10 @@ impl Reply {
         Self(RawPayload::of(value))
     }
 
+    pub(super) fn copy(&self) -> Self {
+        Self(self.0.clone())
+    }
+
     pub(crate) fn into_payload(self) -> RawPayload {
         self.0
     }

@@ -1,7 +1,7 @@
 //! What a handler's arguments are taken from.
 
 use crate::{
-    delivery::{Delivery, Lease, Marks},
+    delivery::{Delivery, Items, Lease, Marks},
     error::Result,
     event::Event,
     state::{State, States},
@@ -43,13 +43,14 @@ pub struct Call<'a> {
     attempt: u32,
     group: Option<&'a Arc<str>>,
     marks: Option<&'a Marks>,
+    items: Option<&'a Items>,
     world: &'a World,
 }
 
 impl<'a> Call<'a> {
     /// The first try of a broadcast, or a further one.
     pub(crate) fn broadcast(event: &'a Event, attempt: u32, world: &'a World) -> Self {
-        Self { event, attempt, group: None, marks: None, world }
+        Self { event, attempt, group: None, marks: None, items: None, world }
     }
 
     pub(crate) fn of(delivery: &'a Delivery, world: &'a World) -> Self {
@@ -58,6 +59,20 @@ impl<'a> Call<'a> {
             attempt: delivery.attempt,
             group: delivery.group.as_ref(),
             marks: Some(&delivery.marks),
+            items: None,
+            world,
+        }
+    }
+
+    /// Of several deliveries at once, for which `event` stands.
+    pub(crate) fn of_batch(event: &'a Event, items: &'a Items, world: &'a World) -> Self {
+        let first = items.delivery(0);
+        Self {
+            event,
+            attempt: first.map_or(1, Delivery::attempt),
+            group: first.and_then(|delivery| delivery.group.as_ref()),
+            marks: None,
+            items: Some(items),
             world,
         }
     }
@@ -93,6 +108,10 @@ impl<'a> Call<'a> {
 
     pub(crate) fn take_lease(&self) -> Option<Lease> {
         self.marks.and_then(|marks| marks.take_lease())
+    }
+
+    pub(crate) fn items(&self) -> Option<&'a Items> {
+        self.items
     }
 
     pub(crate) fn world(&self) -> &'a World {

@@ -18,8 +18,8 @@ pub enum Called<'a> {
 ///
 /// A function's arguments are extractors ([`Event`](struct@crate::Event), [`Payload`](super::Payload),
 /// [`State`](crate::State), [`Context`](crate::Context), [`Bus`](crate::Bus),
-/// [`Delivery`](crate::delivery::Delivery), [`Lease`](crate::delivery::Lease)), at most four, or
-/// one `&Event`; it returns nothing, a `Result` with any error, or an
+/// [`Delivery`](crate::delivery::Delivery), [`Lease`](crate::delivery::Lease),
+/// [`Batch`](super::Batch)), at most four, or one `&Event`; it returns nothing, a `Result` with any error, or an
 /// [`Outcome`](crate::delivery::Outcome).
 ///
 /// # Examples
@@ -64,6 +64,8 @@ pub trait Handler<Marker>: Send + Sync + 'static {
     const ASYNC: bool;
     /// Whether one of its arguments is a [`Lease`](crate::delivery::Lease).
     const MANUAL: bool = false;
+    /// Whether one of its arguments is a [`Batch`](super::Batch).
+    const BATCH: bool = false;
     /// Whether it answers who asked, by a [`Reply`](crate::Reply).
     const REPLIES: bool = false;
 

@@ -12,6 +12,7 @@ pub(crate) trait AnyHandler: Send + Sync {
     fn call<'a>(&'a self, call: Call<'a>) -> Called<'a>;
     fn is_async(&self) -> bool;
     fn is_manual(&self) -> bool;
+    fn is_batch(&self) -> bool;
     fn replies(&self) -> bool;
     fn check(&self, world: &World) -> Result<()>;
 }
@@ -29,6 +30,10 @@ impl<M: 'static, H: Handler<M>> AnyHandler for Erased<H, M> {
 
     fn is_manual(&self) -> bool {
         H::MANUAL
+    }
+
+    fn is_batch(&self) -> bool {
+        H::BATCH
     }
 
     fn replies(&self) -> bool {

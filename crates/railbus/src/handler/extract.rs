@@ -41,6 +41,11 @@ use std::{fmt, ops::Deref};
 pub trait FromDelivery: Sized + Send {
     /// Whether taking it means settling by hand.
     const MANUAL: bool = false;
+    /// Whether it is many events at once.
+    const BATCH: bool = false;
+    /// Whether it is of one event, so that a handler of batches can't take it.
+    #[doc(hidden)]
+    const SINGLE: bool = true;
 
     /// Takes it from the delivery.
     ///
@@ -72,6 +77,8 @@ impl FromDelivery for Delivery {
 }
 
 impl FromDelivery for Context {
+    const SINGLE: bool = false;
+
     fn from_delivery(call: &Call<'_>) -> Result<Self, BoxError> {
         // Handlers are called within the context of their delivery.
         Ok(context::current().unwrap_or_else(|| context::inside(call.event())))
@@ -79,6 +86,8 @@ impl FromDelivery for Context {
 }
 
 impl<T: Send + Sync + 'static> FromDelivery for State<T> {
+    const SINGLE: bool = false;
+
     fn from_delivery(call: &Call<'_>) -> Result<Self, BoxError> {
         Ok(call.world().state()?)
     }

@@ -7,7 +7,7 @@ use super::{
 };
 use crate::{
     delivery::{IntoOutcome, Outcome},
-    error::Result,
+    error::{Error, ErrorKind, Result},
     event::Event,
 };
 use std::future::Future;
@@ -35,6 +35,16 @@ where
     }
 }
 
+/// Refuses arguments of one event beside one of many.
+fn of_one_kind(batch: bool, single: bool) -> Result<()> {
+    if !(batch && single) {
+        return Ok(());
+    }
+    let why = "the handler takes a Batch and an argument of one event beside it";
+    Err(Error::new(ErrorKind::Config, "subscribe", why)
+        .hint("beside a Batch it takes State, Context and Bus; each item has its event"))
+}
+
 macro_rules! handlers {
     ($($arg:ident),*) => {
         impl<F, R, $($arg,)*> Handler<(IsSync, $($arg,)*)> for F
@@ -45,6 +55,7 @@ macro_rules! handlers {
         {
             const ASYNC: bool = false;
             const MANUAL: bool = false $(|| $arg::MANUAL)*;
+            const BATCH: bool = false $(|| $arg::BATCH)*;
             const REPLIES: bool = R::REPLIES;
 
             #[allow(unused_variables)]
@@ -58,7 +69,7 @@ macro_rules! handlers {
             #[allow(unused_variables)]
             fn check(world: &Ready<'_>) -> Result<()> {
                 $($arg::check(world)?;)*
-                Ok(())
+                of_one_kind(false $(|| $arg::BATCH)*, false $(|| $arg::SINGLE)*)
             }
         }
 
@@ -70,6 +81,7 @@ macro_rules! handlers {
         {
             const ASYNC: bool = true;
             const MANUAL: bool = false $(|| $arg::MANUAL)*;
+            const BATCH: bool = false $(|| $arg::BATCH)*;
             const REPLIES: bool = <Fut::Output as IntoOutcome>::REPLIES;
 
             #[allow(unused_variables)]
@@ -84,7 +96,7 @@ macro_rules! handlers {
             #[allow(unused_variables)]
             fn check(world: &Ready<'_>) -> Result<()> {
                 $($arg::check(world)?;)*
-                Ok(())
+                of_one_kind(false $(|| $arg::BATCH)*, false $(|| $arg::SINGLE)*)
             }
         }
     };

@@ -171,10 +171,14 @@ impl Scene {
                 scene.note("hand", &delivery, act > 1);
                 match act {
                     0 => drop(lease),
-                    1 => lease.nack(Nack { delay: Duration::ZERO, reason: "not now".into() }),
+                    1 => {
+                        drop(lease.nack(Nack { delay: Duration::ZERO, reason: "not now".into() }));
+                    }
                     // By another task, before or after the handler returned.
                     2 => drop(tokio::spawn(async move { lease.ack() })),
-                    _ => lease.ack(),
+                    // Waited for, while the handler still runs.
+                    3 => drop(lease.ack().await),
+                    _ => drop(lease.ack()),
                 }
             }
         })
@@ -183,7 +187,7 @@ impl Scene {
 
 async fn act(scene: &Arc<Scene>, random: &mut Random, whole: bool, context: &str) {
     let stays = ["one", "two"].map(|sub| scene.opening(0, "stays", sub));
-    scene.buses[0].open_all(stays.into()).await.unwrap();
+    scene.buses[0].open_all(stays).await.unwrap();
     scene.by_hand().await.unwrap();
     for bus in &scene.buses {
         // A bus without groups of its own does not ask whether others have some.

@@ -41,7 +41,7 @@ impl Oracle {
 
     /// Checks what the capability of memory claims.
     pub(crate) fn check(&self) {
-        let checked = rules::check(&self.0.records(), &railbus::backends::memory::CAPABILITY);
+        let checked = rules::check(&self.0, &railbus::backends::memory::CAPABILITY);
         if let Err(broken) = checked {
             panic!("{broken}");
         }

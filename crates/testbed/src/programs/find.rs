@@ -34,7 +34,7 @@ fn look(kind: &Kind) -> Result<Program> {
     }
     let mut wrong = Vec::new();
     for folder in place::path().into_iter().chain(places(kind.folders)) {
-        match Program::at(kind, &folder.join(kind.program), Vec::new()) {
+        match Program::at(kind, &folder.join(kind.program), None) {
             Some(Ok(program)) => return Ok(program),
             Some(Err(why)) => wrong.push(why),
             None => {}
@@ -44,7 +44,8 @@ fn look(kind: &Kind) -> Result<Program> {
     if let Some(program) = unpacked(kind, &root) {
         return Ok(program);
     }
-    let _lock = Lock::on(&root.with_extension("lock"))?;
+    // One at a time, whatever it is: they share what apt keeps.
+    let _lock = Lock::on(&place::kept().join("install.lock"))?;
     // Another process may have installed it meanwhile.
     if let Some(program) = unpacked(kind, &root) {
         return Ok(program);
@@ -55,54 +56,60 @@ fn look(kind: &Kind) -> Result<Program> {
     installed.map_err(|why| missing(kind, &wrong, &why))
 }
 
+/// Returns a file that ends so, of packages that hold no program; has them unpacked if it is not
+/// there yet.
+pub(crate) fn file(kind: &Kind, end: &str) -> Result<PathBuf> {
+    let root = place::kept().join(kind.program);
+    let _lock = Lock::on(&place::kept().join("install.lock"))?;
+    let look = || {
+        let folders = kind.folders.iter().map(|f| root.join(f.trim_start_matches('/')));
+        let files = folders.flat_map(|f| fs::read_dir(f).into_iter().flatten().flatten());
+        files.map(|file| file.path()).find(|path| path.to_string_lossy().ends_with(end))
+    };
+    let mut found = look();
+    if found.is_none() {
+        debian::install(kind, &root).map_err(|why| missing(kind, &[], &why))?;
+        found = look();
+    }
+    found.ok_or_else(|| missing(kind, &[], &format!("there is no file {end} in it")))
+}
+
 /// Takes the program that the variable names, or nothing.
 fn told(kind: &Kind, named: &Path) -> Result<Program> {
     let path = if named.is_dir() { named.join(kind.program) } else { named.to_owned() };
-    let found = Program::at(kind, &path, Vec::new());
+    let found = Program::at(kind, &path, None);
     let found = found.unwrap_or_else(|| Err(format!("{}: no such program", path.display())));
     found.map_err(|why| Error::new(format!("{} says {why}", kind.variable)))
 }
 
 fn missing(kind: &Kind, wrong: &[String], why: &str) -> Error {
     let wrong: String = wrong.iter().map(|why| format!("\n  {why}")).collect();
-    let least: Vec<_> = kind.version_min.iter().map(ToString::to_string).collect();
+    let least: Vec<_> = kind.version_min.iter().map(|n| n.to_string()).collect();
+    let least =
+        if least.is_empty() { String::new() } else { format!(" {} or newer", least.join(".")) };
+    let named = match kind.variable {
+        "" => String::new(),
+        name => format!(", or say where it is by {name}=/path/to/{}", kind.program),
+    };
     Error::new(format!(
-        "{} {} or newer is needed, and could not be installed: {why}\n\
-         install it by {}, or say where it is by {}=/path/to/{}{wrong}",
-        kind.name,
-        least.join("."),
-        kind.advice,
-        kind.variable,
-        kind.program,
+        "{}{least} is needed, and could not be installed: {why}\ninstall it by {}{named}{wrong}",
+        kind.name, kind.advice,
     ))
 }
 
 /// Returns what was unpacked below that folder, if it runs.
 pub(super) fn unpacked(kind: &Kind, root: &Path) -> Option<Program> {
     let below = |folder: &str| root.join(folder.trim_start_matches('/'));
-    let libraries = libraries(root);
     let usual = ["/usr/bin", "/usr/sbin"].map(below);
-    let folders = kind.folders.iter().map(|f| below(f).to_string_lossy().into_owned());
-    let folders: Vec<_> = folders.collect();
-    let folders: Vec<_> = folders.iter().map(String::as_str).collect();
-    let mut all = usual.into_iter().chain(places(&folders));
-    all.find_map(|folder| Program::at(kind, &folder.join(kind.program), libraries.clone())?.ok())
-}
-
-/// Returns the folders below `root` that hold libraries.
-pub(super) fn libraries(root: &Path) -> Vec<PathBuf> {
-    let mut found = Vec::new();
-    for folder in ["usr/lib", "lib"].map(|name| root.join(name)) {
-        let entries =
-            fs::read_dir(&folder).into_iter().flatten().filter_map(|e| Some(e.ok()?.path()));
-        let triplets = entries.filter(|path| path.to_string_lossy().ends_with("-linux-gnu"));
-        found.extend(triplets);
-    }
-    found
+    let known = kind.folders.iter().map(|f| below(f).to_string_lossy().into_owned());
+    let known: Vec<_> = known.collect();
+    let known = places(&known.iter().map(String::as_str).collect::<Vec<_>>());
+    let mut all = usual.into_iter().chain(known);
+    all.find_map(|folder| Program::at(kind, &folder.join(kind.program), Some(root))?.ok())
 }
 
 /// Returns the folders that there are, with the newest version for a `*`.
-fn places(patterns: &[&str]) -> Vec<PathBuf> {
+pub(super) fn places(patterns: &[&str]) -> Vec<PathBuf> {
     let mut found = Vec::new();
     for pattern in patterns {
         let Some((before, after)) = pattern.split_once('*') else {

@@ -15,6 +15,8 @@ pub(crate) struct Kind {
     pub(crate) folders: &'static [&'static str],
     /// Debian's packages; `*` is a version, of which the newest is taken.
     pub(crate) packages: &'static [&'static str],
+    /// What of them no server needs.
+    pub(crate) unused: &'static [&'static str],
     /// How to install it by hand.
     pub(crate) advice: &'static str,
 }
@@ -27,6 +29,7 @@ pub(crate) const REDIS: Kind = Kind {
     variable: "RAILBUS_TESTBED_REDIS",
     folders: &["/usr/local/bin", "/opt/homebrew/bin"],
     packages: &["redis-server", "redis-tools"],
+    unused: &["usr/share"],
     advice: "`apt-get install redis-server` or `brew install redis`",
 };
 
@@ -44,5 +47,49 @@ pub(crate) const POSTGRES: Kind = Kind {
         "/usr/local/opt/postgresql@*/bin",
     ],
     packages: &["postgresql-*", "postgresql-client-*"],
+    unused: &["usr/share/doc", "usr/share/locale", "usr/lib/postgresql/*/lib/bitcode"],
     advice: "`apt-get install postgresql` or `brew install postgresql`",
+};
+
+pub(crate) const PGBOUNCER: Kind = Kind {
+    name: "PgBouncer",
+    program: "pgbouncer",
+    beside: &[],
+    version_min: &[1, 12],
+    variable: "RAILBUS_TESTBED_PGBOUNCER",
+    folders: &["/usr/sbin", "/usr/local/sbin", "/usr/local/bin", "/opt/homebrew/bin"],
+    packages: &["pgbouncer"],
+    unused: &["usr/share"],
+    advice: "`apt-get install pgbouncer` or `brew install pgbouncer`",
+};
+
+pub(crate) const PYTHON: Kind = Kind {
+    name: "Python",
+    program: "python3",
+    beside: &[],
+    version_min: &[3, 10],
+    variable: "RAILBUS_TESTBED_PYTHON",
+    folders: &["/usr/bin", "/usr/local/bin", "/opt/homebrew/bin"],
+    packages: &[
+        "python3-minimal",
+        "python3.*",
+        "python3.*-minimal",
+        "libpython3.*-minimal",
+        "libpython3.*-stdlib",
+    ],
+    unused: &["usr/share"],
+    advice: "`apt-get install python3` or `brew install python`",
+};
+
+/// pip, where Python comes without: no program, but a file that Python runs.
+pub(crate) const PIP: Kind = Kind {
+    name: "pip",
+    program: "pip",
+    beside: &[],
+    version_min: &[],
+    variable: "",
+    folders: &["/usr/share/python-wheels"],
+    packages: &["python3-pip-whl"],
+    unused: &["usr/share/doc"],
+    advice: "`apt-get install python3-venv`",
 };

@@ -1,9 +1,15 @@
 //! A program that was found, and what it needs around it.
 
 use super::Kind;
-use crate::place;
+use crate::{
+    copy,
+    error::{Doing, Error},
+    folder::Folder,
+    place,
+    user::User,
+};
 use std::{
-    env,
+    env, fs,
     path::{Path, PathBuf},
     process::{Command, Stdio},
 };
@@ -14,8 +20,8 @@ pub(crate) struct Program {
     pub(crate) path: PathBuf,
     /// Such as `7.0.15`.
     pub(crate) version: String,
-    /// Where its libraries are, if they were unpacked with it.
-    pub(crate) libraries: Vec<PathBuf>,
+    /// Below which folder it was unpacked, with its libraries, if it was.
+    root: Option<PathBuf>,
 }
 
 impl Program {
@@ -23,13 +29,13 @@ impl Program {
     pub(crate) fn at(
         kind: &Kind,
         path: &Path,
-        libraries: Vec<PathBuf>,
+        root: Option<&Path>,
     ) -> Option<Result<Self, String>> {
         // A link may stand alone in its folder: what is beside it is where it leads to.
         let path = path.canonicalize().ok().filter(|path| path.is_file())?;
         let named = path.with_file_name(kind.program);
         let path = if named.is_file() { named } else { path };
-        let mut program = Self { path, version: String::new(), libraries };
+        let mut program = Self { path, version: String::new(), root: root.map(Into::into) };
         if let Some(missing) = kind.beside.iter().find(|name| !program.beside(name).is_file()) {
             return Some(Err(format!("{}: no {missing} beside it", program.path.display())));
         }
@@ -58,18 +64,53 @@ impl Program {
         self.path.with_file_name(name)
     }
 
+    /// Returns a program that the user gets to: as root, what is below one's own folders must be
+    /// copied for whoever has no rights. The copy is where the server's folder is.
+    pub(crate) fn for_user(&self, user: Option<User>, folder: &Folder) -> Result<Self, Error> {
+        let own = self.path.parent().unwrap_or(&self.path);
+        if user.is_none_or(|user| user.reaches(own)) {
+            return Ok(self.clone());
+        }
+        let below = |root: &PathBuf| self.path.strip_prefix(root).ok().map(Path::to_owned);
+        let (Some(root), Some(path)) = (&self.root, self.root.as_ref().and_then(below)) else {
+            let why = "is not to be reached by users without rights, as whom it has to run";
+            return Err(Error::new(format!("{} {why}", self.path.display())));
+        };
+        let to = folder.path().join("programs");
+        copy::folder(root, &to, user).doing(|| format!("copy {}", root.display()))?;
+        Ok(Self { path: to.join(path), version: self.version.clone(), root: Some(to) })
+    }
+
     /// Gives a command the environment that this program needs, and nothing of the test's own,
     /// which may hold settings of servers.
     pub(crate) fn surroundings(&self, command: &mut Command) {
         command.env_clear().env("LC_ALL", "C").env("TZ", "UTC");
         let path = env::join_paths(place::path()).unwrap_or_else(|_| "/usr/bin:/bin".into());
         command.env("PATH", path);
-        if let Ok(libraries) = env::join_paths(&self.libraries)
+        self.show_libraries(command);
+    }
+
+    /// Has a command find the libraries that were unpacked with this program.
+    pub(crate) fn show_libraries(&self, command: &mut Command) {
+        let root = self.root.as_deref();
+        if let Ok(libraries) = env::join_paths(root.map(libraries).unwrap_or_default())
             && !libraries.is_empty()
         {
             command.env("LD_LIBRARY_PATH", libraries);
         }
     }
+}
+
+/// Returns the folders below `root` that hold libraries.
+pub(super) fn libraries(root: &Path) -> Vec<PathBuf> {
+    let mut found = Vec::new();
+    for folder in ["usr/lib", "lib"].map(|name| root.join(name)) {
+        let entries =
+            fs::read_dir(&folder).into_iter().flatten().filter_map(|e| Some(e.ok()?.path()));
+        let triplets = entries.filter(|path| path.to_string_lossy().ends_with("-linux-gnu"));
+        found.extend(triplets);
+    }
+    found
 }
 
 /// Finds the first word that is a version: `7.0.15`, `15.18`, also in `v=7.0.15`.

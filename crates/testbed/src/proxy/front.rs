@@ -3,13 +3,14 @@
 use super::{
     fault::Fault,
     link::Link,
-    wire::{self, Shared},
+    wire::{self, Shared, State},
 };
 use crate::{
     error::{Doing, Result},
     port,
     url::with_address,
 };
+use socket2::{Domain, Socket, Type};
 use std::{
     fmt,
     net::{SocketAddr, TcpListener, TcpStream},
@@ -66,13 +67,13 @@ impl Proxy {
         let refuses = fault == Fault::Refuse;
         if refuses {
             self.reset();
-            self.knock();
         }
         self.shared.wait(PATIENCE, |state| state.is_listening != refuses);
     }
 
     /// Resets every open connection, on both sides, and returns when they are gone.
     pub fn reset(&self) {
+        self.knock();
         let last = self.shared.change(|state| {
             state.links.values().for_each(|link| link.cut());
             state.accepted
@@ -83,11 +84,13 @@ impl Proxy {
 
     /// Returns how many connections are open.
     pub fn connections(&self) -> usize {
+        self.knock();
         self.shared.state().links.len()
     }
 
     /// Returns how many connections there have been.
     pub fn accepted(&self) -> u64 {
+        self.knock();
         self.shared.state().accepted
     }
 
@@ -96,10 +99,19 @@ impl Proxy {
         self.shared.state().bytes
     }
 
-    /// Has the front look at what has changed, which otherwise waits for somebody to connect.
+    /// Returns when everyone who has connected by now was let in, or sent away: connects as one
+    /// more, who is known by his address and is no client.
     fn knock(&self) {
-        // Nobody listens any more, or hears this.
-        drop(TcpStream::connect_timeout(&self.address, PATIENCE));
+        let Ok(socket) = Socket::new(Domain::IPV4, Type::STREAM, None) else { return };
+        // These fail if nobody listens, and then there is nobody to wait for.
+        let bound = socket.bind(&port::address(0).into()).and_then(|()| socket.local_addr());
+        let Some(own) = bound.ok().and_then(|address| address.as_socket()) else { return };
+        self.shared.state().knocks.insert(own);
+        if socket.connect(&self.address.into()).is_ok() {
+            let is_heard = |state: &State| !state.knocks.contains(&own) || !state.is_listening;
+            self.shared.wait(PATIENCE, is_heard);
+        }
+        self.shared.state().knocks.remove(&own);
     }
 }
 
@@ -107,7 +119,6 @@ impl Drop for Proxy {
     fn drop(&mut self) {
         self.shared.change(|state| state.is_over = true);
         self.reset();
-        self.knock();
         if let Some(front) = self.front.take() {
             // It does not panic.
             let _ = front.join();
@@ -148,9 +159,13 @@ fn listen(
             }
             continue;
         };
-        let Ok((client, _)) = open.accept() else { continue };
-        enter(shared, client, server);
+        let Ok((client, from)) = open.accept() else { continue };
+        if !shared.change(|state| state.knocks.remove(&from)) {
+            enter(shared, client, server);
+        }
     }
+    drop(listener);
+    shared.change(|state| state.is_listening = false);
 }
 
 /// Serves a client in a thread of its own, unless nobody is to be served any more.

@@ -6,7 +6,7 @@ use super::{
     link::Link,
 };
 use std::{
-    collections::BTreeMap,
+    collections::{BTreeMap, BTreeSet},
     io::{self, ErrorKind, Read, Write},
     net::{Shutdown, SocketAddr, TcpStream},
     sync::{
@@ -39,6 +39,8 @@ pub(super) struct State {
     pub(super) fault: Fault,
     pub(super) links: BTreeMap<u64, Arc<Link>>,
     pub(super) accepted: u64,
+    /// From where the proxy itself connects, to wake up who listens.
+    pub(super) knocks: BTreeSet<SocketAddr>,
     pub(super) bytes: u64,
     pub(super) is_listening: bool,
     pub(super) is_over: bool,

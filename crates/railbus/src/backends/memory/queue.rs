@@ -127,10 +127,9 @@ impl Queue {
             self.waiting.insert((due, self.made), Again::new(event));
             return;
         }
-        match self.hold(self.made, Again::new(event)) {
-            // It says of itself whether it holds its key: all that are new and have one do.
-            Some(again) => self.new.push_back((self.made, again.event)),
-            None => {}
+        // It says of itself whether it holds its key: all that are new and have one do.
+        if let Some(again) = self.hold(self.made, Again::new(event)) {
+            self.new.push_back((self.made, again.event));
         }
     }
 
@@ -140,6 +139,19 @@ impl Queue {
         let record = Record { only: Some(subscription), ..Record::default() };
         let again = Again { record: Some(Box::new(record)), ..Again::new(event) };
         self.waiting.insert((None, self.made), again);
+    }
+
+    /// Takes out what was published under this id and is not due yet.
+    pub(super) fn withdraw(&mut self, event_id: &str, now: Instant) -> Vec<Event> {
+        let held_back = |due: &Option<Instant>, again: &Again| {
+            due.is_some_and(|due| due > now) && again.attempt == 0 && !again.holds
+        };
+        let of_id = |((due, _), again): &(&(Option<Instant>, u64), &Again)| {
+            held_back(due, again) && again.event.id() == event_id
+        };
+        let found: Vec<_> = self.waiting.iter().filter(of_id).map(|(key, _)| *key).collect();
+        let taken = found.iter().filter_map(|key| self.waiting.remove(key));
+        taken.map(|again| again.event).collect()
     }
 
     /// Leases up to `max` events that are wanted: first those that are due again, then new ones.

@@ -1,6 +1,6 @@
 //! What the backend guarantees, and what can be set for it.
 
-use super::settings::{Server, with_server};
+use super::{keys::with_server, settings::Server};
 use crate::{
     backend::{Broadcast, Capability},
     error::{Error, ErrorKind, Result},

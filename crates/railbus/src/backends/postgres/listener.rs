@@ -72,10 +72,7 @@ impl Listener {
         let stop = CancellationToken::new();
         let care = Care { server, channels: channels.to_vec(), hear };
         let stopped = stop.clone();
-        let task = tokio::spawn(async move {
-            let last = stopped.run_until_cancelled(care.keep(session)).await;
-            drop(last);
-        });
+        let task = tokio::spawn(async move { care.keep(session, stopped).await });
         Ok(Self { stop, task: Mutex::new(Some(task)) })
     }
 
@@ -149,19 +146,26 @@ struct Care {
 
 impl Care {
     /// Watches over the connection, and makes it again for as long as that can help.
-    async fn keep(self, mut session: Session) {
+    async fn keep(self, mut session: Session, stop: CancellationToken) {
         let mut pace = Pace::new();
         loop {
-            self.watch(&session).await;
+            if stop.run_until_cancelled(self.watch(&session)).await.is_none() {
+                let going = session.going();
+                // The server is told that this is the end.
+                drop(session);
+                return going.await;
+            }
             pace.ended(session.since);
             drop(session);
             tracing::warn!(
                 server = %self.server.shown,
-                "the connection that listens to PostgreSQL broke; what is notified until it is back is lost"
+                "the connection that listens to PostgreSQL broke; what is notified until it is \
+                 back is lost"
             );
-            session = match self.again(&mut pace).await {
-                Ok(session) => session,
-                Err(error) => return (self.hear)(Heard::Over(error)),
+            session = match stop.run_until_cancelled(self.again(&mut pace)).await {
+                Some(Ok(session)) => session,
+                Some(Err(error)) => return (self.hear)(Heard::Over(error)),
+                None => return,
             };
             tracing::info!(server = %self.server.shown, "listening to PostgreSQL again");
             (self.hear)(Heard::Gap);

@@ -1,11 +1,12 @@
 //! PostgreSQL: events broadcast live, by NOTIFY, to every bus that is open.
 //!
-//! Read in this order: `settings` says where the server is, `tls` how lines are encrypted, `fault`
+//! Read in this order: `keys` lists what can be set, `settings` says where the server is, `tls` how lines are encrypted, `fault`
 //! what errors mean, `identity` who answers, `session` one connection, `link` one that heals,
 //! `listener` one that listens: all that is shared with `postgres-queue`. Then the backend itself:
 //! `capability` what is guaranteed, `spill` what is too large to be notified, `publish` how events
 //! go out, `source` how they come in, `store` the whole, `look` what is told of it from outside.
 
+mod keys;
 mod tls;
 mod settings;
 mod fault;
@@ -24,14 +25,9 @@ pub use capability::{CAPABILITY, SETTINGS, check};
 pub use look::look;
 pub use store::open;
 
-// What the queue takes from here.
-#[allow(unused_imports)]
 pub(super) use fault::{closed, fault};
-#[allow(unused_imports)]
+pub(super) use keys::with_server;
 pub(super) use link::Link;
-#[allow(unused_imports)]
 pub(super) use listener::{Hear, Heard, Listener};
-#[allow(unused_imports)]
 pub(super) use session::Session;
-#[allow(unused_imports)]
-pub(super) use settings::{SERVER, Server, quote, with_server};
+pub(super) use settings::{Server, quote};

@@ -60,7 +60,9 @@ impl Session {
         operation: &'static str,
         ear: Option<Ear>,
     ) -> Result<Self> {
-        let within = timeout(server.connect_timeout, reach(server, operation, ear)).await;
+        // Large, and rare: nobody who may have to connect carries it along.
+        let reaching = Box::pin(reach(server, operation, ear));
+        let within = timeout(server.connect_timeout, reaching).await;
         within.unwrap_or_else(|_| {
             let why = "the server did not answer in time";
             Err(Error::new(ErrorKind::Unavailable, operation, why)

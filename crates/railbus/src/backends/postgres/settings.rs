@@ -3,67 +3,10 @@
 use super::tls::{Mode, Tls};
 use crate::{
     error::{Error, ErrorKind, Result},
-    options::{Options, Setting},
+    options::Options,
 };
 use std::{env, fmt, path::PathBuf, time::Duration};
 use tokio_postgres::config::{Config, SslMode, TargetSessionAttrs};
-
-/// What can be set for every backend on PostgreSQL.
-pub(in crate::backends) const SERVER: [Setting; 15] = [
-    Setting {
-        key: "host",
-        help: "a name, an address, the folder of a Unix socket, or several, joined by commas (default PGHOST, else localhost)",
-    },
-    Setting { key: "port", help: "from 1 to 65535 (default PGPORT, else 5432)" },
-    Setting { key: "user", help: "who connects (default PGUSER, else this system's user)" },
-    Setting { key: "password", help: "their password (default PGPASSWORD)" },
-    Setting { key: "database", help: "which database (default PGDATABASE, else the user's name)" },
-    Setting {
-        key: "tls",
-        help: "true: encrypted, and the server proves who it is (sslmode verify-full); false: never (sslmode disable)",
-    },
-    Setting {
-        key: "sslmode",
-        help: "disable, allow, prefer, require, verify-ca or verify-full, as psql means them (default PGSSLMODE, else verify-full where tls_ca is set, else prefer)",
-    },
-    Setting {
-        key: "tls_ca",
-        help: "a PEM file with the authorities to trust (default those of this system)",
-    },
-    Setting { key: "tls_cert", help: "a PEM file with this client's certificate" },
-    Setting { key: "tls_key", help: "a PEM file with the key of tls_cert" },
-    Setting {
-        key: "prefix",
-        help: "what its channels and tables are for: programs hear each other if they share it (default railbus)",
-    },
-    Setting { key: "schema", help: "where its tables are (default railbus)" },
-    Setting {
-        key: "application_name",
-        help: "how the server lists the connections (default railbus)",
-    },
-    Setting {
-        key: "connect_timeout",
-        help: "how long connecting may take, and how long work waits for a server that is away (default 10s)",
-    },
-    Setting {
-        key: "statement_timeout",
-        help: "how long an answer may take before the connection is given up (default 10s)",
-    },
-];
-
-/// Joins what all backends on PostgreSQL take and what one takes beside.
-pub(in crate::backends) const fn with_server<const N: usize, const ALL: usize>(
-    own: [Setting; N],
-) -> [Setting; ALL] {
-    assert!(ALL == N + SERVER.len(), "the lists must fit");
-    let mut all = [SERVER[0]; ALL];
-    let mut at = 0;
-    while at < ALL {
-        all[at] = if at < SERVER.len() { SERVER[at] } else { own[at - SERVER.len()] };
-        at += 1;
-    }
-    all
-}
 
 const OPERATION: &str = "open postgres";
 
@@ -138,47 +81,33 @@ impl Server {
         let port = text("port", "PGPORT").map(|port| port_of(&port)).transpose()?;
         let hosts = hosts(&host, port.unwrap_or(5432))?;
         let database = text("database", "PGDATABASE");
-        let connect_timeout = options.duration("connect_timeout").or_else(|error| {
-            // As psql has it: seconds, without their unit.
-            let seconds = options.text("connect_timeout").and_then(|text| text.parse().ok());
-            seconds.map(Duration::from_secs).map(Some).ok_or(error)
-        })?;
-        let connect_timeout = positive("connect_timeout", connect_timeout)?;
+        let connect_timeout = positive("connect_timeout", seconds(&options, "connect_timeout")?)?;
         let statement_timeout =
             positive("statement_timeout", options.duration("statement_timeout")?)?;
         let sslmode = options.text("sslmode").is_none().then(|| environment("PGSSLMODE")).flatten();
         let tls = tls(&options, sslmode.as_deref())?;
         let is_local = hosts.iter().all(|(host, _)| host.starts_with('/'));
-        let mut config = Config::new();
-        for (host, port) in &hosts {
-            config.host(host).port(*port);
+        let tls = if is_local { Tls { mode: Mode::Disable, ..tls } } else { tls };
+        let (user, password) = (text("user", "PGUSER"), text("password", "PGPASSWORD"));
+        let mut config = reaching(&hosts, connect_timeout, statement_timeout);
+        if let Some(user) = &user {
+            config.user(user.as_str());
         }
-        if hosts.len() > 1 {
-            // A standby takes neither NOTIFY nor rows.
-            config.target_session_attrs(TargetSessionAttrs::ReadWrite);
+        if let Some(password) = password {
+            config.password(password);
         }
-        let user = text("user", "PGUSER");
-        user.as_ref().inspect(|user| drop(config.user(user.as_str())));
-        text("password", "PGPASSWORD").inspect(|password| drop(config.password(password)));
-        database.as_ref().inspect(|name| drop(config.dbname(name.as_str())));
+        if let Some(database) = &database {
+            config.dbname(database.as_str());
+        }
         config.application_name(options.text("application_name").unwrap_or("railbus"));
-        config.ssl_mode(if is_local { SslMode::Disable } else { tls.mode.of_client() });
-        config.tcp_user_timeout(statement_timeout).connect_timeout(connect_timeout);
-        config.keepalives(true).keepalives_idle(Duration::from_secs(10));
-        config.keepalives_interval(Duration::from_secs(5)).keepalives_retries(3);
-        let shown = database.or(user).map(|name| format!("/{name}")).unwrap_or_default();
-        let places = hosts.iter().map(|(host, port)| match host.contains(':') {
-            true => format!("[{host}]:{port}"),
-            false => format!("{host}:{port}"),
-        });
         Ok(Self {
             config,
-            tls: if is_local { Tls { mode: Mode::Disable, ..tls } } else { tls },
+            tls,
             prefix: name(&options, "prefix", PREFIX_MAX)?,
             schema: name(&options, "schema", IDENTIFIER_MAX)?,
             connect_timeout,
             statement_timeout,
-            shown: format!("{}{shown}", places.collect::<Vec<_>>().join(",")),
+            shown: shown(&hosts, database.or(user).as_deref()),
         })
     }
 
@@ -188,11 +117,32 @@ impl Server {
         config.ssl_mode(mode);
         config
     }
+}
 
-    /// Tells whether the servers are on this machine, by a socket.
-    pub(super) fn is_encrypted(&self) -> bool {
-        self.config.get_ssl_mode() != SslMode::Disable
+/// Returns settings by which a server is reached, and by which it is noticed that it is not.
+fn reaching(hosts: &[(String, u16)], connecting: Duration, answering: Duration) -> Config {
+    let mut config = Config::new();
+    for (host, port) in hosts {
+        config.host(host).port(*port);
     }
+    if hosts.len() > 1 {
+        // A standby takes neither NOTIFY nor rows.
+        config.target_session_attrs(TargetSessionAttrs::ReadWrite);
+    }
+    config.tcp_user_timeout(answering).connect_timeout(connecting);
+    config.keepalives(true).keepalives_idle(Duration::from_secs(10));
+    config.keepalives_interval(Duration::from_secs(5)).keepalives_retries(3);
+    config
+}
+
+/// Shows where a database is.
+fn shown(hosts: &[(String, u16)], database: Option<&str>) -> String {
+    let places = hosts.iter().map(|(host, port)| match host.contains(':') {
+        true => format!("[{host}]:{port}"),
+        false => format!("{host}:{port}"),
+    });
+    let database = database.map(|name| format!("/{name}")).unwrap_or_default();
+    format!("{}{database}", places.collect::<Vec<_>>().join(","))
 }
 
 /// Writes a name as SQL has it, whatever is in it.
@@ -251,6 +201,12 @@ fn hosts(text: &str, port: u16) -> Result<Vec<(String, u16)>> {
         },
     };
     text.split(',').map(|host| one(host.trim())).collect()
+}
+
+/// Reads a duration, which may be seconds without their unit, as psql has it.
+fn seconds(options: &Options, key: &'static str) -> Result<Option<Duration>> {
+    let bare = options.text(key).and_then(|text| text.parse().ok()).map(Duration::from_secs);
+    bare.map_or_else(|| options.duration(key), |bare| Ok(Some(bare)))
 }
 
 fn positive(key: &'static str, given: Option<Duration>) -> Result<Duration> {
@@ -312,4 +268,96 @@ fn tls(options: &Options, environment: Option<&str>) -> Result<Tls> {
     // As psql has it: who names an authority wants it asked.
     let mode = if mode == Mode::Require && ca.is_some() { Mode::VerifyCa } else { mode };
     Ok(Tls { mode, ca, cert, key })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use tokio_postgres::config::Host;
+
+    fn read(url: &str, environment: &[(&str, &str)]) -> Result<Server> {
+        let environment = environment.to_vec();
+        Server::read_with(&Options::parse(url)?, |name| {
+            let found = environment.iter().find(|(known, _)| *known == name);
+            found.map(|(_, value)| (*value).to_owned())
+        })
+    }
+
+    fn shown(url: &str, environment: &[(&str, &str)]) -> String {
+        let server = read(url, environment).unwrap();
+        let user = server.config.get_user().unwrap_or_default().to_owned();
+        let password = server.config.get_password().unwrap_or_default();
+        format!("{user} {} {}", String::from_utf8_lossy(password), server.shown)
+    }
+
+    #[test]
+    fn what_is_set_comes_before_the_database_url_and_that_before_the_environment_of_psql() {
+        let env = [
+            ("DATABASE_URL", "postgresql+asyncpg://a:b@c:1/d?pgbouncer=true&schema=x"),
+            ("PGHOST", "h"),
+            ("PGPORT", "2"),
+            ("PGUSER", "u"),
+            ("PGPASSWORD", "p"),
+            ("PGDATABASE", "e"),
+        ];
+        assert_eq!(shown("postgres://", &env), "a b c:1/d");
+        assert_eq!(shown("postgres://me@here/mine", &env), "me p here:2/mine");
+        assert_eq!(shown("postgres-queue://", &env[1..]), "u p h:2/e");
+        assert_eq!(shown("postgres:///mine", &[]), "  localhost:5432/mine");
+        let nothing = read("postgres://", &[]).unwrap_err();
+        assert_eq!(nothing.kind(), ErrorKind::Config);
+        let foreign = read("postgres://", &[("DATABASE_URL", "redis://h")]).unwrap_err();
+        assert!(foreign.to_string().contains("DATABASE_URL"), "{foreign}");
+    }
+
+    #[test]
+    fn hosts_are_names_addresses_sockets_or_several() {
+        let shown = |url: &str| shown(url, &[]).trim().to_owned();
+        assert_eq!(shown("postgres://[::1]:7/d"), "[::1]:7/d");
+        assert_eq!(shown("postgres://a:1,b,[::1]:3/d"), "a:1,b:5432,[::1]:3/d");
+        let local = read("postgres://%2Frun%2Fpg/d", &[]).unwrap();
+        assert!(matches!(&local.config.get_hosts()[0], Host::Unix(path) if path.ends_with("pg")));
+        assert_eq!(local.tls.mode, Mode::Disable);
+        assert!(read("postgres://a,,b/d", &[]).is_err());
+        assert!(read("postgres://h/d", &[("PGPORT", "65536")]).is_err());
+    }
+
+    #[test]
+    fn encryption_is_what_psql_means_by_it() {
+        let mode = |url: &str, env: &[(&str, &str)]| read(url, env).map(|server| server.tls.mode);
+        let env = [("PGSSLMODE", "require")];
+        for (query, env, expected) in [
+            ("", &[][..], Mode::Prefer),
+            ("", &env, Mode::Require),
+            ("?tls=true", &env, Mode::VerifyFull),
+            ("?ssl=false", &env, Mode::Disable),
+            ("?sslmode=allow", &env, Mode::Allow),
+            ("?tls=true&sslmode=verify-ca", &[], Mode::VerifyCa),
+            ("?tls_ca=/ca.pem", &[], Mode::VerifyFull),
+            ("?sslmode=require&sslrootcert=/ca.pem", &[], Mode::VerifyCa),
+        ] {
+            assert_eq!(mode(&format!("postgres://h/d{query}"), env).unwrap(), expected, "{query}");
+        }
+        for wrong in ["tls=true&sslmode=disable", "sslmode=full", "tls_cert=/c.pem", "tls_key=/k"] {
+            let error = mode(&format!("postgres://h/d?{wrong}"), &[]).unwrap_err();
+            assert_eq!(error.kind(), ErrorKind::Config, "{wrong}");
+        }
+        assert!(mode("postgres://h/d", &[("PGSSLMODE", "on")]).is_err());
+    }
+
+    #[test]
+    fn times_are_durations_or_as_psql_has_them_and_never_none() {
+        let timeout = |query: &str| read(&format!("postgres://h/d?{query}"), &[]);
+        assert_eq!(timeout("connect_timeout=3").unwrap().connect_timeout.as_secs(), 3);
+        assert_eq!(timeout("connect_timeout=1m").unwrap().connect_timeout.as_secs(), 60);
+        for wrong in ["connect_timeout=0", "statement_timeout=0s", "connect_timeout=soon"] {
+            assert_eq!(timeout(wrong).unwrap_err().kind(), ErrorKind::Config, "{wrong}");
+        }
+    }
+
+    #[test]
+    fn a_password_is_never_shown() {
+        let server = read("postgres://me:hunter2@h/d", &[]).unwrap();
+        assert!(!format!("{server:?} {}", server.shown).contains("hunter2"));
+    }
 }

@@ -9,16 +9,16 @@ use super::{
     session::Session,
     settings::{Server, quote},
 };
-use crate::error::{ErrorKind, Result};
+use crate::error::{Error, ErrorKind, Result};
 use std::{
     collections::HashMap,
     sync::{
-        Arc,
+        Arc, Weak,
         atomic::{AtomicBool, Ordering},
     },
     time::Duration,
 };
-use tokio::time::sleep;
+use tokio::{sync::Notify, time::sleep};
 use tokio_postgres::types::{ToSql, Type};
 use tokio_util::sync::CancellationToken;
 
@@ -68,8 +68,9 @@ pub(super) struct Spill {
     insert: String,
     read: String,
     clean: String,
-    // Whether somebody is deleting old rows.
-    cleaning: Arc<AtomicBool>,
+    spilled: Arc<Notify>,
+    // Whether the task runs that deletes old rows.
+    cleaning: AtomicBool,
     stop: CancellationToken,
 }
 
@@ -84,12 +85,15 @@ impl Spill {
                  SELECT pg_notify($1, '{REFERENCE}' || id) FROM kept"
             ),
             read: format!("SELECT id, body FROM {table} WHERE id = ANY($1)"),
+            // Beside it: whether there is more.
             clean: format!(
-                "DELETE FROM {table} WHERE id IN (SELECT id FROM {table} \
+                "WITH gone AS (DELETE FROM {table} WHERE id IN (SELECT id FROM {table} \
                  WHERE at < now() - $1 * interval '1 second' \
-                 ORDER BY at LIMIT {DELETED_MAX} FOR UPDATE SKIP LOCKED)"
+                 ORDER BY at LIMIT {DELETED_MAX} FOR UPDATE SKIP LOCKED) RETURNING 1) \
+                 SELECT (SELECT count(*) FROM {table}) > (SELECT count(*) FROM gone)"
             ),
-            cleaning: Arc::default(),
+            spilled: Arc::default(),
+            cleaning: AtomicBool::new(false),
             stop: CancellationToken::new(),
         }
     }
@@ -121,41 +125,21 @@ impl Spill {
             .collect())
     }
 
-    /// Deletes old rows while there are any: in one task, until the bus closes.
+    /// Has old rows deleted, by one task that lives from the first that this bus spills until the bus
+    /// closes.
     fn clean_up(&self) {
+        self.spilled.notify_one();
         if self.cleaning.swap(true, Ordering::AcqRel) {
             return;
         }
-        let (link, clean, retention) =
-            (Arc::downgrade(&self.link), self.clean.clone(), self.retention);
-        let (cleaning, stop) = (Arc::clone(&self.cleaning), self.stop.clone());
-        let work = async move {
-            // What was kept just now is old after this time, and what was kept before it, too.
-            sleep(retention).await;
-            let seconds = retention.as_secs_f64();
-            while let Some(link) = link.upgrade() {
-                let deleted = async {
-                    let session = link.client("clean up").await?;
-                    let rows =
-                        format!("WITH gone AS ({clean} RETURNING 1) SELECT count(*) FROM gone");
-                    let gone =
-                        session.query("clean up", &rows, &[(&seconds, Type::FLOAT8)]).await?;
-                    Ok::<i64, crate::error::Error>(gone.first().map_or(0, |row| row.get(0)))
-                };
-                match deleted.await {
-                    Ok(deleted) if deleted >= DELETED_MAX => continue,
-                    Ok(_) => return,
-                    Err(error) => {
-                        tracing::warn!(%error, "what was too large for a notification is not deleted");
-                        return;
-                    }
-                }
-            }
-        };
-        tokio::spawn(async move {
-            stop.run_until_cancelled(work).await;
-            cleaning.store(false, Ordering::Release);
-        });
+        let work = clean(
+            Arc::downgrade(&self.link),
+            self.clean.clone(),
+            self.retention,
+            Arc::clone(&self.spilled),
+        );
+        let stop = self.stop.clone();
+        tokio::spawn(async move { stop.run_until_cancelled(work).await });
     }
 
     /// Ends what runs in the background.
@@ -167,6 +151,31 @@ impl Spill {
 impl Drop for Spill {
     fn drop(&mut self) {
         self.stop();
+    }
+}
+
+/// Deletes rows once they are old, other buses' too, and waits while there are none.
+async fn clean(link: Weak<Link>, sql: String, retention: Duration, spilled: Arc<Notify>) {
+    let seconds = retention.as_secs_f64();
+    loop {
+        spilled.notified().await;
+        loop {
+            // What was kept just now is old after this time, and what was kept before it, too.
+            sleep(retention).await;
+            let Some(link) = link.upgrade() else { return };
+            let deleted = async {
+                let session = link.client("clean up").await?;
+                let rows = session.query("clean up", &sql, &[(&seconds, Type::FLOAT8)]).await?;
+                Ok::<bool, Error>(rows.first().is_some_and(|row| row.get(0)))
+            };
+            match deleted.await {
+                Ok(true) => {}
+                Ok(false) => break,
+                Err(error) => {
+                    tracing::warn!(%error, "what was too large for a notification is not deleted");
+                }
+            }
+        }
     }
 }
 

@@ -73,8 +73,8 @@ impl Ears {
                 let text = Bytes::copy_from_slice(note.payload().as_bytes());
                 sources.for_each(|source| source.hear(&text));
             }
-            // Nothing was kept that could be caught up on: at most once. The listener has told.
-            Heard::Gap => {}
+            // Nothing was kept that could be caught up on: at most once.
+            Heard::Gap => sources.for_each(|source| source.missed()),
             Heard::Over(error) => sources.for_each(|source| source.end(error.clone())),
         }
     }

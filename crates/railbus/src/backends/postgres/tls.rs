@@ -17,7 +17,6 @@ use std::{
     path::{Path, PathBuf},
     sync::Arc,
 };
-use tokio_postgres::config::SslMode;
 use tokio_postgres_rustls::MakeRustlsConnect;
 
 const OPERATION: &str = "open postgres";
@@ -48,15 +47,6 @@ impl Mode {
         ("verify-ca", Self::VerifyCa),
         ("verify-full", Self::VerifyFull),
     ];
-
-    /// Returns the mode of the first try.
-    pub(super) fn of_client(self) -> SslMode {
-        match self {
-            Self::Disable | Self::Allow => SslMode::Disable,
-            Self::Prefer => SslMode::Prefer,
-            Self::Require | Self::VerifyCa | Self::VerifyFull => SslMode::Require,
-        }
-    }
 }
 
 /// How a connection is encrypted.

@@ -57,7 +57,7 @@ impl Entry {
                 b"topic" => entry.topic = Some(value),
                 b"event" => entry.body = Some(value),
                 b"delay" => {
-                    entry.delay = std::str::from_utf8(&value).ok().and_then(|n| n.parse().ok())
+                    entry.delay = std::str::from_utf8(&value).ok().and_then(|n| n.parse().ok());
                 }
                 _ => {
                     let foreign = entry.foreign.get_or_insert_default();
@@ -110,7 +110,7 @@ impl Entry {
     }
 
     /// Tells whether it is wanted.
-    pub(super) fn is_wanted(self, wants: &SharedFilter) -> bool {
+    pub(super) fn into_wanted(self, wants: &SharedFilter) -> bool {
         !self.is_ruled_out(wants) && self.decode(wants).1 == Fit::Wanted
     }
 

@@ -124,7 +124,7 @@ async fn count(
         let is_last = page.len() < READ_MAX;
         for entry in page.into_iter().filter_map(Entry::read) {
             from = format!("({}", entry.id);
-            found += u64::from(entry.is_wanted(wants));
+            found += u64::from(entry.into_wanted(wants));
         }
         if is_last || found >= most as u64 {
             return Ok(found);
@@ -187,7 +187,7 @@ async fn is_any_wanted(
         let (_, said) = link.ask_all("groups", &commands).await?;
         // One whose fields are kept beside the stream may be of anybody.
         let wanted = |found: Value| match list(found).pop().and_then(Entry::read) {
-            Some(entry) => entry.is_wanted(wants),
+            Some(entry) => entry.into_wanted(wants),
             None => true,
         };
         if said.into_iter().any(wanted) {

@@ -1,9 +1,9 @@
 //! Claiming: which events a member of a group gets next, leased to it.
 
 use super::{
+    super::record::{ends, lengthen},
     groups::{latest_run, newest, read_interest},
     keys::{Keys, NEVER},
-    record::{ends, lengthen},
     timeline::Timeline,
 };
 use crate::{

@@ -1,6 +1,6 @@
 //! Dead letters: listed, handed back, deleted.
 
-use super::record::{ends, outcome_of};
+use super::super::record::{ends, outcome_of};
 use crate::{
     backend::{Letter, LetterFilter, LetterId},
     clock::Timestamp,

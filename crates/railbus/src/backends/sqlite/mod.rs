@@ -23,7 +23,6 @@ mod trash;
 mod publish;
 mod writer;
 mod reader;
-mod record;
 mod claim;
 mod letters;
 mod settle;

@@ -1,11 +1,11 @@
 //! Settling: what became of leased events.
 
 use super::{
+    super::record::{ends, lengthen, outcome_of, tries_of},
     claim::Member,
     groups::latest_run,
     keys::{free, is_ordered},
     letters,
-    record::{ends, lengthen, outcome_of, tries_of},
 };
 use crate::{
     backend::{Settle, Verdict},

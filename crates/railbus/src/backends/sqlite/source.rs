@@ -20,10 +20,13 @@ use bytes::Bytes;
 use rusqlite::{Connection, params};
 use std::{
     collections::BTreeSet,
-    sync::{Arc, Mutex, PoisonError},
+    sync::{
+        Arc, Mutex, PoisonError,
+        atomic::{AtomicBool, Ordering::Relaxed},
+    },
     time::{Duration, Instant},
 };
-use tokio::sync::watch;
+use tokio::sync::{Notify, watch};
 
 /// How many events a broadcast looks at in one go.
 const LISTEN_MAX: i64 = 1024;
@@ -195,6 +198,9 @@ pub(super) struct BroadcastSource {
     pub(super) reader: Reader,
     pub(super) waiting: Waiting,
     pub(super) place: Mutex<Place>,
+    // Told when retention removed what this had not come to, and when it reads on after it could not.
+    pub(super) gap: Notify,
+    pub(super) failed: AtomicBool,
 }
 
 /// How far a broadcast has listened, and what it holds back until it is due.
@@ -209,6 +215,7 @@ struct Heard {
     leased: Vec<Leased>,
     place: Place,
     full: bool,
+    missed: bool,
 }
 
 #[async_trait]
@@ -219,11 +226,15 @@ impl Source for BroadcastSource {
             // Only this task moves the place; others only look at it.
             let place = self.place.lock().unwrap_or_else(PoisonError::into_inner).clone();
             let (wants, now) = (Arc::clone(&self.wants), self.waiting.timeline.now().as_micros());
-            let heard = self.reader.call(move |c| listen(c, place, &wants, now, max)).await?;
-            let mut heard = heard;
+            let heard = self.reader.call(move |c| listen(c, place, &wants, now, max)).await;
+            let mut heard = heard.inspect_err(|_| self.failed.store(true, Relaxed))?;
+            heard.missed |= self.failed.swap(false, Relaxed);
             heard.place.handed_out += heard.leased.len() as u64;
             let due = heard.place.held.first().map(|(due, _)| Timestamp::from_micros(*due));
             *self.place.lock().unwrap_or_else(PoisonError::into_inner) = heard.place;
+            if heard.missed {
+                self.gap.notify_one();
+            }
             if !heard.leased.is_empty() {
                 return Ok(heard.leased);
             }
@@ -236,9 +247,16 @@ impl Source for BroadcastSource {
 
     async fn handed_out(&self) -> Result<Option<u64>> {
         let newest = self.reader.call(newest).await?;
-        let place = self.place.lock().unwrap_or_else(PoisonError::into_inner);
+        let held = self.place.lock().unwrap_or_else(PoisonError::into_inner).held.clone();
+        let gone = self.reader.call(move |c| gone(c, held)).await?;
+        let mut place = self.place.lock().unwrap_or_else(PoisonError::into_inner);
+        place.held.retain(|held| !gone.contains(held));
         let all = place.seq >= newest && place.held.is_empty();
         Ok(all.then_some(place.handed_out))
+    }
+
+    async fn gap(&self) {
+        self.gap.notified().await;
     }
 
     async fn settle(&self, batch: &[Settle]) -> Vec<Result<()>> {
@@ -284,13 +302,14 @@ fn listen(
     )?;
     let mut rows = new.query(params![place.seq, LISTEN_MAX])?;
     let (mut seen, mut bytes) = (0, 0);
-    let mut full = false;
+    let (mut full, mut missed) = (false, false);
     while let Some(row) = rows.next()? {
         full = leased.len() == max || bytes >= BYTES_MAX;
         if full {
             break;
         }
         let seq: i64 = row.get(0)?;
+        missed |= seq > place.seq + 1;
         let wanted = wants.matches(row.get_ref(1)?.as_str()?, row.get_ref(2)?.as_str()?);
         if wanted && !row.get::<_, bool>(4)? {
             match row.get::<_, Option<i64>>(3)? {
@@ -308,9 +327,25 @@ fn listen(
     }
     full |= seen == LISTEN_MAX;
     if !full {
+        missed |= newest > place.seq;
         place.seq = place.seq.max(newest);
     }
-    Ok(Heard { leased, place, full })
+    Ok(Heard { leased, place, full, missed })
+}
+
+/// Returns what of this was withdrawn.
+fn gone(
+    connection: &Connection,
+    mut held: BTreeSet<(i64, i64)>,
+) -> rusqlite::Result<BTreeSet<(i64, i64)>> {
+    let mut there = connection.prepare_cached("SELECT 1 FROM events WHERE seq = ?1")?;
+    let mut there = |seq: i64| there.exists([seq]);
+    for (due, seq) in held.clone() {
+        if there(seq)? {
+            held.remove(&(due, seq));
+        }
+    }
+    Ok(held)
 }
 
 fn hear(seq: i64, body: Vec<u8>) -> Leased {

@@ -26,11 +26,11 @@ use crate::{
 use async_trait::async_trait;
 use std::{
     collections::BTreeSet,
-    sync::{Arc, Mutex, PoisonError},
+    sync::{Arc, Mutex, PoisonError, atomic::AtomicBool},
     thread::JoinHandle,
     time::{Duration, Instant},
 };
-use tokio::runtime::Handle;
+use tokio::{runtime::Handle, sync::Notify};
 
 /// Checks the settings of a store, without looking at the file.
 ///
@@ -176,7 +176,8 @@ impl Backend for Sqlite {
             None => {
                 let seq = reader.call(groups::newest).await?;
                 let place = Mutex::new(Place { seq, held: BTreeSet::new(), handed_out: 0 });
-                Arc::new(BroadcastSource { wants, reader, waiting, place })
+                let (gap, failed) = (Notify::new(), AtomicBool::new(false));
+                Arc::new(BroadcastSource { wants, reader, waiting, place, gap, failed })
             }
             Some(name) => {
                 let (group, interest) = (name.clone(), request.interest);
@@ -193,6 +194,12 @@ impl Backend for Sqlite {
         };
         self.keep(&source)?;
         Ok(source)
+    }
+
+    async fn withdraw(&self, event_id: &str) -> Result<bool> {
+        let (id, timeline) = (event_id.to_owned(), self.timeline.clone());
+        let work = move |t: &rusqlite::Transaction<'_>| publish::withdraw(t, &id, &timeline);
+        self.writer()?.call(Weight::News, work).await
     }
 
     async fn ping(&self) -> Result<()> {

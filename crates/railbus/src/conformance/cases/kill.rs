@@ -39,6 +39,7 @@ pub(super) async fn kill_9(stage: &Stage) -> Checked<Finding> {
             lease_ms: u64::try_from(lease.as_millis()).unwrap_or(u64::MAX),
             settles: stage.count(0, 2),
             max: stage.count(2, 6),
+            clock_ahead: 0,
         };
         let Some(process) = stage.start_member(&member) else {
             let why = "the target doesn't say how to start a consumer process";
@@ -58,7 +59,7 @@ pub(super) async fn kill_9(stage: &Stage) -> Checked<Finding> {
 }
 
 /// Writes down what a process says until it holds something, and kills it then.
-async fn live(
+pub(super) async fn live(
     stage: &Stage,
     process: &mut Process,
     member: &Member,
@@ -80,6 +81,7 @@ async fn live(
                     receipt,
                     attempt,
                     lease: Duration::from_millis(member.lease_ms),
+                    by_key: false,
                 });
                 stage.history.note(begun, [delivered]);
             }

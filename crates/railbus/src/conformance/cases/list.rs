@@ -1,30 +1,89 @@
-//! All cases, in the order they run.
+//! All cases, in the order they are told.
 
 use super::{
-    close, concurrent, dead, drain, kill, leases, patterns, poison, publish, resend, stale, topics,
+    batches, bounded, broken, clocks, close, concurrent, context, dead, dedup, delayed, drain,
+    groups, keys, kill, leaks, leases, many, patterns, payloads, poison, publish, redrive, resend,
+    settle, stale, stranger, topics, unclaimed,
 };
 use crate::conformance::{finding::Running, stage::Stage};
 
 /// A case: what it shows is its name.
+#[derive(Debug)]
 pub(in crate::conformance) struct Case {
     pub(in crate::conformance) name: &'static str,
-    pub(in crate::conformance) run: fn(&Stage) -> Running<'_>,
+    pub(in crate::conformance) beside: Beside,
+    pub(in crate::conformance) run: for<'a> fn(&'a Stage) -> Running<'a>,
 }
 
-pub(in crate::conformance) const CASES: &[Case] = &[
-    Case { name: "publish-subscribe", run: |s| Box::pin(publish::publish_subscribe(s)) },
-    Case { name: "concurrent", run: |s| Box::pin(concurrent::concurrent(s)) },
-    Case { name: "topics isolated", run: |s| Box::pin(topics::topics_isolated(s)) },
-    Case { name: "resend on error", run: |s| Box::pin(resend::resend_on_error(s)) },
-    Case { name: "nack delay", run: |s| Box::pin(leases::nack_delay(s)) },
-    Case { name: "lease expiry", run: |s| Box::pin(leases::lease_expiry(s)) },
-    Case { name: "extension", run: |s| Box::pin(leases::extension(s)) },
-    Case { name: "stale ack", run: |s| Box::pin(stale::stale_ack(s)) },
-    Case { name: "kill -9", run: |s| Box::pin(kill::kill_9(s)) },
-    Case { name: "dead letter", run: |s| Box::pin(dead::dead_letter(s)) },
-    Case { name: "poison", run: |s| Box::pin(poison::poison(s)) },
-    Case { name: "drain", run: |s| Box::pin(drain::drain(s)) },
-    Case { name: "close", run: |s| Box::pin(close::close(s)) },
-    Case { name: "patterns", run: |s| Box::pin(patterns::patterns(s)) },
-    Case { name: "odd topics", run: |s| Box::pin(topics::odd_topics(s)) },
-];
+/// What else may go on while a case runs.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(in crate::conformance) enum Beside {
+    /// Other cases: it mostly waits.
+    Others,
+    /// No other case: it has much to do.
+    None,
+    /// Nothing: it counts what there is in this process, or stops the server.
+    Nothing,
+}
+
+macro_rules! cases {
+    ($($name:literal $beside:ident $module:ident :: $run:ident;)*) => {
+        &[$(Case {
+            name: $name,
+            beside: Beside::$beside,
+            run: |stage| Box::pin($module::$run(stage)),
+        }),*]
+    };
+}
+
+pub(in crate::conformance) const CASES: &[Case] = cases! {
+    "publish-subscribe" Others publish::publish_subscribe;
+    "concurrent subscribers" None concurrent::subscribers;
+    "concurrent publishers" None concurrent::publishers;
+    "topics at once" None topics::at_once;
+    "topics isolated" Others topics::topics_isolated;
+    "resend on error" Others resend::resend_on_error;
+    "order by key" None keys::order_by_key;
+    "hot key" Others keys::hot_key;
+    "continue after close" Others many::continue_after_close;
+    "close at once" Others many::close_at_once;
+    "continue after nacks" None many::continue_after_nacks;
+    "context" Others context::context;
+    "cancelled" Others context::cancelled;
+    "late subscriber" Others publish::late_subscriber;
+    "two groups" Others groups::two_groups;
+    "slow consumer" Others groups::slow_consumer;
+    "bounded memory" Others bounded::bounded;
+    "exclusivity" None concurrent::exclusivity;
+    "nack delay" Others leases::nack_delay;
+    "lease expiry" Others leases::lease_expiry;
+    "extension" Others leases::extension;
+    "stale ack" Others stale::stale_ack;
+    "kill -9" Others kill::kill_9;
+    "clocks apart" Others clocks::clocks_apart;
+    "dead letter" Others dead::dead_letter;
+    "redrive" Others redrive::redrive;
+    "poison" Others poison::poison;
+    "batch publish" Others batches::batch_publish;
+    "batch receive" Others batches::batch_receive;
+    "partial settle" Others settle::partial_settle;
+    "delayed events" Others delayed::delayed_events;
+    "dedup window" Others dedup::dedup_window;
+    "metadata" Others payloads::metadata;
+    "payload sizes" None payloads::payload_sizes;
+    "drain" Others drain::drain;
+    "close" Others close::close;
+    "patterns" Others patterns::patterns;
+    "odd topics" Others topics::odd_topics;
+    "many topics" None topics::many_topics;
+    "what is not claimed" Others unclaimed::unclaimed;
+    "wrong password" Others stranger::wrong_password;
+    "reconnect" Nothing broken::reconnect;
+    "reset" Nothing broken::reset;
+    "black hole" Nothing broken::black_hole;
+    "latency" Nothing broken::latency;
+    "server restarted" Nothing broken::restarted;
+    "server killed" Nothing broken::killed;
+    "server paused" Nothing broken::paused;
+    "leaks" Nothing leaks::leaks;
+};

@@ -1,17 +1,33 @@
 //! The cases, by what they are about.
 
 mod publish;
+mod payloads;
 mod concurrent;
 mod topics;
 mod patterns;
+mod groups;
+mod keys;
 mod resend;
+mod many;
+mod context;
+mod bounded;
 mod leases;
+mod settle;
 mod stale;
 mod kill;
+mod clocks;
 mod dead;
+mod redrive;
 mod poison;
+mod batches;
+mod delayed;
+mod dedup;
 mod drain;
 mod close;
+mod unclaimed;
+mod stranger;
+mod broken;
+mod leaks;
 mod list;
 
-pub(super) use list::{CASES, Case};
+pub(super) use list::{Beside, CASES, Case};

@@ -1,11 +1,12 @@
 //! What is published arrives, unchanged.
 
 use crate::{
-    backend::{Broadcast, Replay, Start, Subscribe},
+    backend::{Broadcast, Capability, Replay, Start},
     clock::Timestamp,
     conformance::{
         finding::{Broken, Checked, Finding, ensure},
-        refusal::no_groups,
+        history::What,
+        refusal::{no_groups, refused},
         seat::{Ear, Seat},
         stage::{LONG_LEASE, Stage, literal, on_topic},
     },
@@ -13,9 +14,12 @@ use crate::{
     predicate,
 };
 use serde_json::{Value, json};
+use std::time::Duration;
 
-/// Events of every shape arrive with payload and metadata intact, at listeners and at groups; a
-/// group that is new sees what is retained.
+/// How far apart two events are for a start between them to be told.
+const APART: Duration = Duration::from_millis(50);
+
+/// Events of every shape arrive with payload and metadata intact, at listeners and at groups.
 pub(super) async fn publish_subscribe(stage: &Stage) -> Checked<Finding> {
     if stage.capability.broadcast != Broadcast::None {
         let topic = stage.topic("broadcast");
@@ -37,22 +41,72 @@ pub(super) async fn publish_subscribe(stage: &Stage) -> Checked<Finding> {
     let events = shapes(&topic);
     stage.publish(&near, &events).await?;
     arrives(&early, &events).await?;
-    if stage.capability.replay != Replay::None {
-        let request = Subscribe {
-            group: Some(stage.group("late")),
-            interest: on_topic(&topic),
-            start: Start::Oldest,
-            lease: LONG_LEASE,
-            order: Default::default(),
-        };
-        let late = stage.sit(&far, request, &topic).await?;
-        arrives(&late, &events).await.map_err(|b| b.within("a group that came late"))?;
-    }
     early.nothing_else().await?;
     Ok(Finding::Passed(None))
 }
 
-async fn arrives(seat: &Seat, events: &[Event]) -> Checked {
+/// A group that comes late sees what is retained, from where it asks to start, and again from there
+/// when it is replayed; asking for more of the past than is claimed is refused.
+pub(super) async fn late_subscriber(stage: &Stage) -> Checked<Finding> {
+    if !stage.capability.groups {
+        return no_groups(stage).await;
+    }
+    let topic = stage.topic("late");
+    let (near, far) = (stage.open().await?, stage.open().await?);
+    let before = stage.events(&topic, 3);
+    stage.publish(&near, &before).await?;
+    // The store's clock may be another one than this.
+    tokio::time::sleep(APART).await;
+    let time = Start::At(Timestamp::now());
+    tokio::time::sleep(APART).await;
+    let after = stage.events(&topic, 3);
+    stage.publish(&near, &after).await?;
+    let sit = |part: &str, start: Start| {
+        let mut request = stage.request(&stage.group(part), on_topic(&topic), LONG_LEASE);
+        request.start = start;
+        stage.sit(&far, request, &topic)
+    };
+    let newest = stage.events(&topic, 1);
+    let all: Vec<_> = before.iter().chain(&after).chain(&newest).cloned().collect();
+    let mut seats = vec![(sit("newest", Start::Newest).await?, &newest[..])];
+    if stage.capability.replay != Replay::Time {
+        let bus = stage.bus().await?;
+        let wanted = predicate::topic(&literal(&topic));
+        let opening = bus.on(wanted).group("late").from(time).run(|_: &Event| ());
+        let asked = stage.within("a refusal", opening.into_future()).await?;
+        let can = |c: &Capability| c.replay == Replay::Time;
+        refused("a start at a time", asked.err(), can, &stage.capability)?;
+    } else {
+        seats.push((sit("time", time).await?, &all[before.len()..]));
+    }
+    if stage.capability.replay != Replay::None {
+        seats.push((sit("oldest", Start::Oldest).await?, &all[..]));
+    }
+    stage.publish(&near, &newest).await?;
+    for (seat, events) in &seats {
+        arrives(seat, events).await?;
+    }
+    if stage.capability.replay == Replay::Time {
+        let group = stage.group("oldest");
+        let keeper = far.keeper().ok_or_else(|| Broken::new("it replays, and keeps no groups"))?;
+        let began = stage.history.now();
+        let count = stage.within("a replay", keeper.replay(&group, time)).await??;
+        stage.history.note(began, [What::Anew { group }]);
+        let again = &all[before.len()..];
+        ensure(count == again.len() as u64, || {
+            format!("{} events are to come again, and the replay says {count}", again.len())
+        })?;
+        if let Some((seat, _)) = seats.last() {
+            arrives(seat, again).await.map_err(|broken| broken.within("replayed"))?;
+        }
+    }
+    match stage.capability.replay {
+        Replay::None => Ok(Finding::Refused("it keeps no history, and says so".into())),
+        _ => Ok(Finding::Passed(None)),
+    }
+}
+
+pub(super) async fn arrives(seat: &Seat, events: &[Event]) -> Checked {
     for leased in seat.take(events.len()).await? {
         seat.ack(&leased).await?;
         let found = leased.event.map_err(|poison| Broken::from(poison.error))?;
@@ -92,7 +146,7 @@ fn shapes(topic: &str) -> Vec<Event> {
     events
 }
 
-fn same(sent: &Event, found: &Event) -> Checked {
+pub(super) fn same(sent: &Event, found: &Event) -> Checked {
     let (a, b) = (sent.to_map()?, found.to_map()?);
     for (key, value) in &a {
         ensure(b.get(key) == Some(value), || {

@@ -1,7 +1,8 @@
 //! Topics don't mix, whatever they are called.
 
 use crate::{
-    backend::{Backend, Broadcast, Outgoing, Start, Subscribe},
+    backend::{Backend, Broadcast, Outgoing, Patterns, Start, Subscribe},
+    bus::Bus,
     conformance::{
         census::census,
         finding::{Broken, Checked, Finding},
@@ -11,7 +12,7 @@ use crate::{
     },
     error::Result,
     event::Event,
-    predicate,
+    predicate::{self, Clause, Interest},
 };
 use std::sync::Arc;
 
@@ -41,6 +42,103 @@ pub(super) async fn topics_isolated(stage: &Stage) -> Checked<Finding> {
         gets_its_own(seat, topic, &events).await.map_err(|b| b.within("a group's two members"))?;
     }
     Ok(Finding::Passed(None))
+}
+
+/// Many topics at once, each with a member, a listener and a publisher of its own, all at work
+/// together: each gets its own and all of it.
+pub(super) async fn at_once(stage: &Stage) -> Checked<Finding> {
+    let (near, far) = stage.pair().await?;
+    let (publisher, backend) = (stage.open().await?, stage.open().await?);
+    let topics: Vec<_> = (0..stage.counts.topics).map(|n| stage.topic(&format!("t{n}"))).collect();
+    let each =
+        topics.iter().map(|topic| both_ways(stage, topic, (&near, &far), &publisher, &backend));
+    let all = futures_util::future::join_all(each).await;
+    all.into_iter().collect::<Checked>()?;
+    if !stage.capability.groups {
+        no_groups(stage).await?;
+    }
+    Ok(Finding::Passed(Some(format!("{} topics", topics.len()))))
+}
+
+async fn both_ways(
+    stage: &Stage,
+    topic: &str,
+    (near, far): (&Bus, &Bus),
+    publisher: &Arc<dyn Backend>,
+    backend: &Arc<dyn Backend>,
+) -> Checked {
+    let about = |broken: Broken| broken.within(&format!("{topic:?}"));
+    let events = stage.events(topic, stage.counts.events);
+    if stage.capability.broadcast != Broadcast::None {
+        let wanted = predicate::topic(&literal(topic));
+        let mut ear = Ear::open(far, wanted, stage.patience).await?;
+        for event in &events {
+            near.publish(event.clone()).await?;
+        }
+        let heard = ear.take(events.len()).await.map_err(about)?;
+        census(events.iter().map(Event::id), heard.iter().map(Event::id)).map_err(about)?;
+    }
+    if stage.capability.groups {
+        let (_, part) = topic.split_once(':').unwrap_or(("", topic));
+        let seat = stage.join(backend, &stage.group(part), topic, LONG_LEASE).await?;
+        let events = stage.events(topic, stage.counts.events);
+        let (published, taken) =
+            tokio::join!(stage.publish(publisher, &events), seat.take(events.len()));
+        published.map_err(about)?;
+        let taken = taken.map_err(about)?;
+        census(events.iter().map(Event::id), ids(&taken)).map_err(about)?;
+        seat.ack_together(&taken).await?;
+    }
+    Ok(())
+}
+
+/// Far more topics than a server has channels or tables to spare: one subscription over all of
+/// them hears all, and what wants one hears one.
+pub(super) async fn many_topics(stage: &Stage) -> Checked<Finding> {
+    let topics: Vec<_> =
+        (0..stage.counts.many_topics).map(|n| stage.topic(&format!("many {n}"))).collect();
+    let all = format!("{}*", literal(&stage.topic("many ")));
+    let events: Vec<_> = topics.iter().flat_map(|topic| stage.events(topic, 1)).collect();
+    let last = std::slice::from_ref(&events[events.len() - 1]);
+    let pushed = stage.capability.patterns != Patterns::None;
+    if stage.capability.broadcast != Broadcast::None {
+        let (near, far) = stage.pair().await?;
+        let wanted = predicate::topic(&literal(last[0].topic()));
+        let mut one = Ear::open(&far, wanted, stage.patience).await?;
+        let mut every = match pushed {
+            true => Some(Ear::open(&far, predicate::topic(&all), stage.patience).await?),
+            false => None,
+        };
+        let batch: Vec<Outgoing> = events.iter().cloned().map(Into::into).collect();
+        near.publish_all(&batch).await.into_iter().collect::<Result<Vec<_>>>()?;
+        if let Some(every) = &mut every {
+            let heard = every.take(events.len()).await?;
+            census(events.iter().map(Event::id), heard.iter().map(Event::id))?;
+        }
+        let heard = one.take(1).await?;
+        census(last.iter().map(Event::id), heard.iter().chain(&one.rest()).map(Event::id))?;
+    }
+    if !stage.capability.groups {
+        no_groups(stage).await?;
+        return Ok(Finding::Passed(Some(format!("{} topics", topics.len()))));
+    }
+    let backend = stage.open().await?;
+    let one =
+        stage.join(&backend, &stage.group("one of many"), last[0].topic(), LONG_LEASE).await?;
+    let interest = match pushed {
+        true => Interest(vec![Clause { event_type: None, topic: Some(all) }]),
+        false => Interest(topics.iter().flat_map(|topic| on_topic(topic).0).collect()),
+    };
+    let request = stage.request(&stage.group("all of many"), interest, LONG_LEASE);
+    let every = stage.sit(&backend, request, last[0].topic()).await?;
+    stage.publish(&backend, &events).await?;
+    let taken = every.take(events.len()).await?;
+    census(events.iter().map(Event::id), ids(&taken))?;
+    every.ack_all(&taken).await?;
+    let taken = one.take(1).await?;
+    census(last.iter().map(Event::id), ids(&taken))?;
+    one.ack_all(&taken).await?;
+    Ok(Finding::Passed(Some(format!("{} topics", topics.len()))))
 }
 
 /// Topics that are long, or differ in one odd character, never collide; nor do groups.

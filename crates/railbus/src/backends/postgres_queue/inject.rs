@@ -1,0 +1,22 @@
+//! Bytes that are no event, written into a queue past all checks, as a hand in `psql` might.
+
+use super::{
+    lines::{Lines, Value},
+    settings::Settings,
+};
+use crate::{error::Result, options::Options};
+use bytes::Bytes;
+use std::time::Duration;
+use tokio_postgres::types::Type;
+
+/// Stores bytes under the name of an event on a topic.
+pub(crate) async fn inject(options: Options, topic: String, bytes: Bytes) -> Result<()> {
+    let settings = Settings::read(&options)?;
+    let lines = Lines::new(&settings);
+    let body = &*bytes;
+    let values: [Value<'_>; 2] = [(&topic, Type::TEXT), (&body, Type::BYTEA)];
+    let publish = "SELECT @.publish('{poison}', ARRAY[$1], ARRAY[$1], NULL, NULL, ARRAY[$2], NULL)";
+    let done = lines.query("conformance", publish, &values).await;
+    lines.close(Duration::from_secs(5)).await;
+    done.map(drop)
+}

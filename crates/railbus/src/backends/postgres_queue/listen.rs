@@ -1,0 +1,194 @@
+//! A listener to every event of interest from now on.
+
+use super::{
+    super::postgres::fault,
+    claim::{BYTES_MAX, decode},
+    lines::{Lines, Value},
+    wake::Wake,
+    wants::Wants,
+};
+use crate::{
+    backend::{Leased, Receipt, Settle, Source},
+    error::Result,
+};
+use async_trait::async_trait;
+use std::{
+    collections::BTreeSet,
+    sync::{Arc, Mutex, PoisonError},
+    time::{Duration, Instant},
+};
+use tokio::sync::{Notify, watch};
+use tokio_postgres::{Row, types::Type};
+
+/// A listener to every event of interest from now on. It reads the log, so it misses nothing while
+/// the connection is away.
+#[derive(Debug)]
+pub(super) struct BroadcastSource {
+    pub(super) wants: Wants,
+    pub(super) lines: Arc<Lines>,
+    pub(super) wake: Arc<Wake>,
+    pub(super) stopped: watch::Sender<bool>,
+    pub(super) heard: Mutex<Heard>,
+    // It reads on after it could not.
+    pub(super) gap: Notify,
+}
+
+/// How far a broadcast has listened, and what it holds back until it is due.
+#[derive(Clone, Debug)]
+pub(super) struct Heard {
+    place: i64,
+    held: BTreeSet<(Instant, i64)>,
+    handed_out: u64,
+    // Whether the last look failed.
+    failed: bool,
+}
+
+impl Heard {
+    /// Begins behind a place.
+    pub(super) fn behind(place: i64) -> Self {
+        Self { place, held: BTreeSet::new(), handed_out: 0, failed: false }
+    }
+}
+
+impl BroadcastSource {
+    /// Reads what is new and wanted; tells whether there may be more.
+    async fn hear(&self, heard: &mut Heard, max: usize) -> Result<(Vec<Leased>, bool)> {
+        let most = i32::try_from(max).unwrap_or(i32::MAX);
+        let values: [Value<'_>; 5] = [
+            (&heard.place, Type::INT8),
+            (&self.wants.types, Type::TEXT_ARRAY),
+            (&self.wants.topics, Type::TEXT_ARRAY),
+            (&most, Type::INT4),
+            (&BYTES_MAX, Type::INT8),
+        ];
+        let statement = "SELECT * FROM @.hear($1, $2, $3, $4, $5)";
+        let rows = self.lines.query("fetch", statement, &values).await?;
+        read(&rows, heard).map_err(|e| fault("fetch", &self.lines.shown, e))
+    }
+
+    /// Reads what was held back and is due now.
+    async fn due(&self, heard: &mut Heard, max: usize) -> Result<Vec<Leased>> {
+        let now = Instant::now();
+        let due: Vec<_> =
+            heard.held.iter().take_while(|(at, _)| *at <= now).take(max).copied().collect();
+        if due.is_empty() {
+            return Ok(Vec::new());
+        }
+        let places: Vec<i64> = due.iter().map(|(_, place)| *place).collect();
+        let values: [Value<'_>; 1] = [(&places, Type::INT8_ARRAY)];
+        let statement = "SELECT p.place, e.body FROM unnest($1) WITH ORDINALITY AS p (place, nth) \
+                         JOIN @.events e ON e.seq = @.seq_at(p.place) ORDER BY p.nth";
+        let rows = self.lines.query("fetch", statement, &values).await?;
+        heard.held.retain(|one| !due.contains(one));
+        let one = |row: &Row| Ok(leased(row.try_get(0)?, row.try_get(1)?));
+        let read: Result<Vec<_>, tokio_postgres::Error> = rows.iter().map(one).collect();
+        read.map_err(|e| fault("fetch", &self.lines.shown, e))
+    }
+
+    /// Reads what is due, else what is new; tells whether there may be more.
+    async fn read_on(&self, heard: &mut Heard, max: usize) -> Result<(Vec<Leased>, bool)> {
+        let due = self.due(heard, max).await?;
+        match due.is_empty() {
+            true => self.hear(heard, max).await,
+            false => Ok((due, true)),
+        }
+    }
+
+    fn note_failure(&self) {
+        self.heard.lock().unwrap_or_else(PoisonError::into_inner).failed = true;
+    }
+
+    fn heard(&self) -> Heard {
+        self.heard.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    fn is_stopped(&self) -> bool {
+        *self.stopped.borrow()
+    }
+}
+
+fn read(rows: &[Row], heard: &mut Heard) -> Result<(Vec<Leased>, bool), tokio_postgres::Error> {
+    let (mut found, mut more) = (Vec::with_capacity(rows.len()), false);
+    for row in rows {
+        let (place, delay): (i64, i64) = (row.try_get(0)?, row.try_get(1)?);
+        match row.try_get::<_, Option<&[u8]>>(2)? {
+            None => (heard.place, more) = (place, delay > 0),
+            Some(body) if delay <= 0 => found.push(leased(place, body)),
+            Some(_) => {
+                let delay = Duration::from_micros(delay.cast_unsigned());
+                // One that is due later than any clock goes is never due.
+                if let Some(at) = Instant::now().checked_add(delay) {
+                    heard.held.insert((at, place));
+                }
+            }
+        }
+    }
+    Ok((found, more))
+}
+
+fn leased(place: i64, body: &[u8]) -> Leased {
+    Leased {
+        receipt: Receipt { place: place.cast_unsigned(), fence: 0, token: None },
+        event: decode(body),
+        attempt: 1,
+        lost: false,
+        finished: Vec::new(),
+        only: None,
+    }
+}
+
+#[async_trait]
+impl Source for BroadcastSource {
+    async fn fetch(&self, max: usize) -> Result<Vec<Leased>> {
+        let mut news = self.wake.news();
+        while !self.is_stopped() {
+            news.mark_unchanged();
+            // Only this task moves the place; others only look at it.
+            let mut heard = self.heard();
+            let failed = heard.failed;
+            let read = self.read_on(&mut heard, max).await;
+            let (found, more) = read.inspect_err(|_| self.note_failure())?;
+            if failed {
+                heard.failed = false;
+                self.gap.notify_one();
+            }
+            heard.handed_out += found.len() as u64;
+            let due = heard.held.first().map(|(at, _)| *at);
+            *self.heard.lock().unwrap_or_else(PoisonError::into_inner) = heard;
+            if !found.is_empty() {
+                return Ok(found);
+            }
+            if !more {
+                let until = due.map(|at| at.saturating_duration_since(Instant::now()));
+                let limit = until.map_or(self.wake.poll(), |until| until.min(self.wake.poll()));
+                Wake::wait(&mut news, &self.stopped, limit).await;
+            }
+        }
+        Ok(Vec::new())
+    }
+
+    async fn handed_out(&self) -> Result<Option<u64>> {
+        let newest: i64 = self.lines.one("fetch", "SELECT @.tick()", &[]).await?;
+        let heard = self.heard.lock().unwrap_or_else(PoisonError::into_inner);
+        let all = heard.place >= newest && heard.held.is_empty();
+        Ok(all.then_some(heard.handed_out))
+    }
+
+    async fn gap(&self) {
+        self.gap.notified().await;
+    }
+
+    async fn settle(&self, batch: &[Settle]) -> Vec<Result<()>> {
+        // At most once: there is nothing to settle.
+        vec![Ok(()); batch.len()]
+    }
+
+    fn stop(&self) {
+        self.stopped.send_replace(true);
+    }
+
+    async fn close(&self) -> Result<()> {
+        self.stop();
+        Ok(())
+    }
+}

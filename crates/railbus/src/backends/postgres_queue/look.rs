@@ -1,0 +1,110 @@
+//! Looking at a queue from outside: what `doctor` tells of it.
+
+use super::{
+    lines::{Lines, Value},
+    schema::{VERSION, version},
+    settings::Settings,
+};
+use crate::{
+    backends::checkup::{Check, Checkup},
+    error::{Error, ErrorKind, Result},
+    options::Options,
+};
+use std::thread;
+use tokio_postgres::types::Type;
+
+const OPERATION: &str = "look at postgres-queue";
+
+/// A transaction that is open for longer than this keeps the server from cleaning up.
+const LONG_SECONDS: f64 = 600.0;
+
+/// Looks at the server and the schema; nothing is created or changed. May block.
+pub fn look(options: &Options) -> Checkup {
+    let mut checkup = Checkup::default();
+    let settings = match Settings::read(options) {
+        Ok(settings) => settings,
+        Err(error) => {
+            checkup.checks.push(Check::failed("settings", &error));
+            return checkup;
+        }
+    };
+    checkup.checks.push(said(&settings));
+    // A runtime of its own: whoever asks may be in one that must not be blocked.
+    let looked = thread::scope(|scope| {
+        let looking = scope.spawn(|| {
+            let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
+            let runtime = runtime.map_err(|e| {
+                Error::new(ErrorKind::Internal, OPERATION, "cannot start a runtime").because(e)
+            })?;
+            runtime.block_on(inside(&settings, &mut checkup))
+        });
+        looking.join()
+    });
+    let died = |_| Err(Error::new(ErrorKind::Internal, OPERATION, "looking panicked"));
+    if let Err(error) = looked.unwrap_or_else(died) {
+        checkup.checks.push(Check::failed("server", &error));
+    }
+    checkup
+}
+
+fn said(settings: &Settings) -> Check {
+    let hears = match settings.poll_only {
+        true => "it looks for events, and neither listens nor notifies",
+        false => "it listens, and looks for events nobody told it of",
+    };
+    let (retention, poll) = (settings.retention, settings.poll);
+    let schema = &settings.server.schema;
+    Check::ok(
+        "settings",
+        format!("schema {schema}; retention {retention:?}; {hears} every {poll:?}"),
+    )
+}
+
+async fn inside(settings: &Settings, checkup: &mut Checkup) -> Result<()> {
+    let lines = Lines::new(settings);
+    let session = lines.first().open(OPERATION).await?;
+    let pool = if session.is_pooled { ", behind a pool" } else { "" };
+    let server = format!("{}, version {}{pool}", lines.shown, session.version / 10_000);
+    checkup.checks.push(Check::ok("server", server));
+    let found = version(&session, OPERATION, &settings.server.schema, &lines.shown).await;
+    drop(session);
+    match found {
+        Ok(found) => {
+            checkup.begins = found == 0;
+            checkup.checks.push(schema(found));
+            if found > 0 {
+                checkup.add("transactions", transactions(&lines).await);
+            }
+        }
+        Err(error) => checkup.checks.push(Check::failed("schema", &error)),
+    }
+    lines.close(settings.server.connect_timeout).await;
+    Ok(())
+}
+
+fn schema(found: i32) -> Check {
+    let advice = "the next bus that opens it brings it up to date, or `railbus migrate`";
+    match found {
+        0 => Check::warn("schema", "it is not there yet", advice),
+        VERSION => Check::ok("schema", format!("version {found}")),
+        _ => Check::warn("schema", format!("version {found}, this railbus has {VERSION}"), advice),
+    }
+}
+
+/// Looks for transactions that keep the server from cleaning up.
+async fn transactions(lines: &Lines) -> Result<Check> {
+    let values: [Value<'_>; 1] = [(&LONG_SECONDS, Type::FLOAT8)];
+    let statement = "SELECT count(*), coalesce(max(extract(epoch FROM now() - xact_start)), 0)::float8 \
+                     FROM pg_stat_activity WHERE datname = current_database() \
+                     AND extract(epoch FROM now() - xact_start) > $1";
+    let rows = lines.query(OPERATION, statement, &values).await?;
+    let count = rows.first().and_then(|row| row.try_get::<_, i64>(0).ok()).unwrap_or(0);
+    Ok(match count {
+        0 => Check::ok("transactions", "none is held open for long"),
+        count => Check::warn(
+            "transactions",
+            format!("{count} held open for more than 10 minutes"),
+            "end them: until then the tables grow with every event, though nothing gets slower",
+        ),
+    })
+}

@@ -1,0 +1,156 @@
+//! A member of a group.
+
+use super::{
+    claim::{Look, Member, Next, claim},
+    lines::Lines,
+    settle::settle,
+    wake::Wake,
+};
+use crate::{
+    backend::{Leased, Settle, Source, Verdict},
+    error::{Error, ErrorKind, Result},
+};
+use async_trait::async_trait;
+use std::{
+    sync::{Arc, Mutex, PoisonError},
+    time::{Duration, Instant},
+};
+use tokio::sync::watch;
+use tokio_postgres::types::Type;
+
+/// How often a quiet member says that it is there.
+const TOUCH_EVERY: Duration = Duration::from_secs(60);
+
+/// How often leases that ran out are looked for while there is other work.
+const LOOK_EVERY: Duration = Duration::from_millis(200);
+
+/// How often all of them are looked for.
+const LOOK_FULLY_EVERY: Duration = Duration::from_secs(10);
+
+/// A member of a group.
+#[derive(Debug)]
+pub(super) struct GroupSource {
+    pub(super) member: Member,
+    pub(super) name: String,
+    /// Whether it asked for the order of keys: what is settled may free what waits.
+    pub(super) keyed: bool,
+    pub(super) lines: Arc<Lines>,
+    pub(super) wake: Arc<Wake>,
+    pub(super) stopped: watch::Sender<bool>,
+    pub(super) times: Mutex<Times>,
+}
+
+/// When a member last did what it does now and then.
+#[derive(Debug)]
+pub(super) struct Times {
+    touched: Instant,
+    looked: Option<Instant>,
+    looked_fully: Option<Instant>,
+}
+
+impl Default for Times {
+    fn default() -> Self {
+        Self { touched: Instant::now(), looked: None, looked_fully: None }
+    }
+}
+
+impl Times {
+    /// Tells how far to look now; `idle` if there was nothing else to do.
+    fn look(&mut self, idle: bool) -> Look {
+        let over = |last: Option<Instant>, every| last.is_none_or(|at| at.elapsed() >= every);
+        let look = if over(self.looked_fully, LOOK_FULLY_EVERY) {
+            Look::Full
+        } else if idle || over(self.looked, LOOK_EVERY) {
+            Look::Lately
+        } else {
+            return Look::No;
+        };
+        let now = Some(Instant::now());
+        self.looked = now;
+        self.looked_fully = if look == Look::Full { now } else { self.looked_fully };
+        look
+    }
+}
+
+impl GroupSource {
+    /// Tells the store now and then that this member is there, so that `groups ls` does not show
+    /// a quiet group as an abandoned one.
+    async fn touch(&self) -> Result<()> {
+        {
+            let mut times = self.times.lock().unwrap_or_else(PoisonError::into_inner);
+            if times.touched.elapsed() < TOUCH_EVERY {
+                return Ok(());
+            }
+            times.touched = Instant::now();
+        }
+        let values: [super::lines::Value<'_>; 1] = [(&self.member.group, Type::INT4)];
+        let statement = "UPDATE @.groups SET seen = @.now_micros() WHERE id = $1";
+        self.lines.query("fetch", statement, &values).await.map(drop)
+    }
+
+    fn is_stopped(&self) -> bool {
+        *self.stopped.borrow()
+    }
+}
+
+#[async_trait]
+impl Source for GroupSource {
+    async fn fetch(&self, max: usize) -> Result<Vec<Leased>> {
+        let mut news = self.wake.news();
+        let mut idle = false;
+        while !self.is_stopped() {
+            news.mark_unchanged();
+            let look = self.times.lock().unwrap_or_else(PoisonError::into_inner).look(idle);
+            let claimed = claim(&self.lines, &self.member, max, look).await?;
+            if !claimed.leased.is_empty() {
+                return Ok(claimed.leased);
+            }
+            let limit = match claimed.next {
+                Next::Now => continue,
+                Next::In(wait) => wait.min(self.wake.poll()),
+                Next::OnNews if look == Look::No => LOOK_EVERY.min(self.wake.poll()),
+                Next::OnNews => self.wake.poll(),
+                Next::Gone => {
+                    let why = "the group was pruned while it was open";
+                    return Err(Error::new(ErrorKind::NotFound, "fetch", why)
+                        .with("group", &self.name)
+                        .hint("start the program again to open it anew"));
+                }
+            };
+            self.touch().await?;
+            let before = *news.borrow();
+            Wake::wait(&mut news, &self.stopped, limit).await;
+            // Told of work: that comes first.
+            idle = *news.borrow() == before;
+        }
+        Ok(Vec::new())
+    }
+
+    async fn settle(&self, batch: &[Settle]) -> Vec<Result<()>> {
+        let gives_back = batch
+            .iter()
+            .any(|s| matches!(s.verdict, Verdict::Release { .. } | Verdict::Nack { .. }));
+        let settled = settle(&self.lines, &self.member, batch).await;
+        if gives_back || self.keyed {
+            self.wake.everyone(&self.lines);
+        }
+        let told =
+            |kept: Result<bool>| kept.and_then(|kept| if kept { Ok(()) } else { Err(stale()) });
+        settled.into_iter().map(told).collect()
+    }
+
+    fn stop(&self) {
+        self.stopped.send_replace(true);
+    }
+
+    async fn close(&self) -> Result<()> {
+        self.stop();
+        // Whoever waits for this group's leases may look again.
+        self.wake.here();
+        Ok(())
+    }
+}
+
+fn stale() -> Error {
+    Error::new(ErrorKind::Stale, "settle", "the lease was lost: the event is another member's now")
+}

@@ -1,0 +1,267 @@
+-- Tells whether a name is as wanted: `=` says that it is the rest, `%` that the rest is a pattern
+-- of LIKE, `~` that it is a regular expression.
+CREATE FUNCTION @SCHEMA@.fits(name text, wanted text) RETURNS boolean
+LANGUAGE sql IMMUTABLE PARALLEL SAFE AS $$
+    SELECT CASE left(wanted, 1)
+        WHEN '=' THEN name = substr(wanted, 2)
+        WHEN '%' THEN name COLLATE "C" LIKE substr(wanted, 2)
+        ELSE name COLLATE "C" ~ substr(wanted, 2)
+    END
+$$;
+
+-- Tells whether an event is of interest to one of the pairs; no list says that all are.
+--
+-- In PL/pgSQL, as all that is called often: what is in SQL is planned anew at each call.
+CREATE FUNCTION @SCHEMA@.wants(types text[], topics text[], type text, topic text) RETURNS boolean
+LANGUAGE plpgsql IMMUTABLE PARALLEL SAFE AS $$
+BEGIN
+    IF types IS NULL THEN
+        RETURN true;
+    END IF;
+    FOR nth IN 1 .. cardinality(types) LOOP
+        IF (types[nth] IS NULL OR @SCHEMA@.fits(type, types[nth]))
+            AND (topics[nth] IS NULL OR @SCHEMA@.fits(topic, topics[nth])) THEN
+            RETURN true;
+        END IF;
+    END LOOP;
+    RETURN false;
+END $$;
+
+-- Returns the number of the event at a place; nothing if retention has removed it.
+CREATE FUNCTION @SCHEMA@.seq_at(at_place bigint) RETURNS bigint LANGUAGE plpgsql STABLE
+SET enable_seqscan = off SET enable_bitmapscan = off AS $$
+BEGIN
+    RETURN (SELECT CASE WHEN at_place < l.place + l.n THEN l.first + at_place - l.place END
+        FROM @SCHEMA@.log l WHERE l.place <= at_place ORDER BY l.place DESC LIMIT 1);
+END $$;
+
+-- Reads a list of texts, of which some may be null.
+CREATE FUNCTION @SCHEMA@.list_of(said jsonb) RETURNS text[] LANGUAGE sql IMMUTABLE AS $$
+    SELECT CASE WHEN jsonb_typeof(said) = 'array' THEN ARRAY(
+        SELECT v.value FROM jsonb_array_elements_text(said) WITH ORDINALITY AS v (value, nth)
+        ORDER BY v.nth) END
+$$;
+
+-- Adds a failed try to a history, of which the latest twenty are kept.
+CREATE FUNCTION @SCHEMA@.lengthen(history text, try text) RETURNS text
+LANGUAGE sql IMMUTABLE AS $$
+    SELECT json_agg(t.try ORDER BY t.nth)::text FROM (
+        SELECT a.try, a.nth FROM (
+            SELECT o.try, o.nth FROM json_array_elements(coalesce(history, '[]')::json)
+                WITH ORDINALITY AS o (try, nth)
+            UNION ALL SELECT try::json, 9223372036854775807
+        ) AS a ORDER BY a.nth DESC LIMIT 20
+    ) AS t
+$$;
+
+-- Builds the failed try that a lease is that ran out.
+CREATE FUNCTION @SCHEMA@.lost_try(attempt integer) RETURNS text LANGUAGE sql STABLE AS $$
+    SELECT json_build_object('attempt', attempt,
+        'at', to_char(clock_timestamp() AT TIME ZONE 'UTC', 'YYYY-MM-DD"T"HH24:MI:SS.US"Z"'),
+        'subscription', '',
+        'reason', 'the lease ran out unsettled: the process died, or hung')::text
+$$;
+
+-- Takes leases of a group that have run out, at `since` or later, apart into single deliveries.
+CREATE FUNCTION @SCHEMA@.expire(of_group integer, now bigint, since bigint) RETURNS void
+LANGUAGE plpgsql VOLATILE SET jit = off SET enable_seqscan = off SET enable_bitmapscan = off AS $$
+BEGIN
+    IF NOT EXISTS (SELECT FROM @SCHEMA@.leases l
+        WHERE l.grp = of_group AND l.until >= since AND l.until <= now) THEN
+        RETURN;
+    END IF;
+    WITH over AS MATERIALIZED (
+        SELECT l.fence, l.until FROM @SCHEMA@.leases l
+        WHERE l.grp = of_group AND l.until >= since AND l.until <= now
+        ORDER BY l.until FOR UPDATE SKIP LOCKED
+    ), gone AS (
+        DELETE FROM @SCHEMA@.leases l USING over o
+        WHERE l.fence = o.fence AND l.until = o.until AND l.grp = of_group RETURNING l.until, l.places
+    ), single AS (
+        SELECT g.until, p.place, @SCHEMA@.seq_at(p.place) AS seq
+        FROM gone g CROSS JOIN LATERAL unnest(g.places) AS span
+        CROSS JOIN LATERAL generate_series(lower(span), upper(span) - 1) AS p (place)
+    )
+    INSERT INTO @SCHEMA@.deliveries AS d (grp, place, seq, due, attempt, lost, history)
+    SELECT of_group, s.place, s.seq, s.until, 1, true, @SCHEMA@.lengthen(NULL, @SCHEMA@.lost_try(1))
+    FROM single s
+    WHERE EXISTS (SELECT FROM @SCHEMA@.events e WHERE e.seq = s.seq)
+    ON CONFLICT (grp, place) DO UPDATE SET fence = NULL, due = excluded.due, lost = true,
+        history = @SCHEMA@.lengthen(d.history, @SCHEMA@.lost_try(d.attempt));
+END $$;
+
+-- Returns the places of a group that are not settled, of those it has come to.
+CREATE FUNCTION @SCHEMA@.open_places(of_group integer) RETURNS int8multirange
+LANGUAGE plpgsql STABLE AS $$
+BEGIN
+    RETURN (SELECT coalesce(range_agg(o.place), '{}') FROM (
+        SELECT unnest(l.places) AS place FROM @SCHEMA@.leases l WHERE l.grp = of_group
+        UNION ALL SELECT int8range(d.place, d.place, '[]') FROM @SCHEMA@.deliveries d
+        WHERE d.grp = of_group AND d.open
+    ) AS o);
+END $$;
+
+-- Returns in how many microseconds something of a group will be due; nothing if nothing is held.
+CREATE FUNCTION @SCHEMA@.next_due(of_group integer, now bigint) RETURNS bigint
+LANGUAGE plpgsql STABLE SET enable_seqscan = off SET enable_bitmapscan = off AS $$
+DECLARE
+    held CONSTANT bigint := (SELECT d.due FROM @SCHEMA@.deliveries d
+        WHERE d.grp = of_group AND d.open AND d.fence IS NULL AND d.due < 9223372036854775807
+        ORDER BY d.due LIMIT 1);
+    leased CONSTANT bigint := (SELECT l.until FROM @SCHEMA@.leases l
+        WHERE l.grp = of_group AND l.until > now ORDER BY l.until LIMIT 1);
+BEGIN
+    -- What is due and was not claimed is for other members: no need to hurry.
+    RETURN least(CASE WHEN held <= now THEN 200000 ELSE held - now END, leased - now);
+END $$;
+
+-- Leases up to `most` events to a member: first those that are due again, then new ones.
+--
+-- The last row has no event: it tells how long there is nothing to claim, in microseconds; below 0
+-- that the group is gone, nothing that nobody knows.
+CREATE FUNCTION @SCHEMA@.claim(
+    of_group integer, new_fence bigint, lease bigint, types text[], topics text[],
+    most integer, most_bytes bigint, since bigint
+) RETURNS TABLE (place bigint, attempt integer, lost boolean, finished text, body bytea, wait bigint)
+LANGUAGE plpgsql VOLATILE SET jit = off SET enable_seqscan = off SET enable_bitmapscan = off AS $$
+#variable_conflict use_column
+DECLARE
+    now bigint;
+    theirs record;
+    at record;
+    newest bigint;
+    known int8multirange := '{}';
+    room integer := most;
+    got integer;
+    upto bigint;
+    scanned bigint := 0;
+BEGIN
+    PERFORM set_config('synchronous_commit', 'off', true);
+    PERFORM pg_advisory_xact_lock(@SCHEMA@.lock_class(), of_group + 16);
+    SELECT g.types, g.topics, g.keyed INTO theirs FROM @SCHEMA@.groups g WHERE g.id = of_group;
+    IF NOT FOUND THEN
+        RETURN QUERY SELECT 0::bigint, 0, false, NULL::text, NULL::bytea, -1::bigint;
+        RETURN;
+    END IF;
+    SELECT c.turn, c.place, c.furthest INTO at
+    FROM @SCHEMA@.cursors c WHERE c.grp = of_group ORDER BY c.turn DESC LIMIT 1;
+    SELECT l.place + l.n - 1 INTO newest FROM @SCHEMA@.log l ORDER BY l.place DESC LIMIT 1;
+    IF coalesce(newest, 0) - at.place < most THEN
+        newest := @SCHEMA@.tick();
+    END IF;
+    now := @SCHEMA@.now_micros();
+    IF since IS NOT NULL THEN
+        PERFORM @SCHEMA@.expire(of_group, now, since);
+    END IF;
+    IF theirs.keyed THEN
+        RETURN QUERY SELECT k.*, NULL::bigint FROM @SCHEMA@.claim_keyed(
+            of_group, new_fence, now, lease, types, topics, room, most_bytes) AS k;
+        GET DIAGNOSTICS got = ROW_COUNT;
+        room := room - got;
+    ELSIF EXISTS (SELECT FROM @SCHEMA@.deliveries d WHERE d.grp = of_group AND d.open
+        AND d.fence IS NULL AND d.due <= now) THEN
+        RETURN QUERY WITH due AS MATERIALIZED (
+            SELECT d.place, d.due, d.attempt, d.lost, d.finished, e.body,
+                sum(octet_length(e.body)) OVER (ORDER BY d.due, d.place) - octet_length(e.body) AS before
+            FROM (
+                SELECT d.place, d.due, d.attempt, d.lost, d.finished, d.seq FROM @SCHEMA@.deliveries d
+                JOIN @SCHEMA@.events e ON e.seq = d.seq
+                WHERE d.grp = of_group AND d.open AND d.fence IS NULL AND d.due <= now
+                  AND @SCHEMA@.wants(types, topics, e.type, e.topic)
+                ORDER BY d.due, d.place LIMIT most FOR UPDATE OF d SKIP LOCKED
+            ) AS d JOIN @SCHEMA@.events e ON e.seq = d.seq
+        ), taken AS MATERIALIZED (
+            SELECT * FROM due WHERE before < most_bytes
+        ), marked AS (
+            UPDATE @SCHEMA@.deliveries d SET fence = new_fence, attempt = d.attempt + 1, lost = false,
+                retried = d.retried OR d.attempt > 0
+            FROM taken t WHERE d.grp = of_group AND d.place = t.place
+        ), leased AS (
+            INSERT INTO @SCHEMA@.leases (fence, grp, until, again, places)
+            SELECT new_fence, of_group, now + lease, true, range_agg(int8range(t.place, t.place, '[]'))
+            FROM taken t HAVING count(*) > 0
+        )
+        SELECT t.place, t.attempt + 1, t.lost, t.finished, t.body, NULL::bigint
+        FROM taken t ORDER BY t.due, t.place;
+        GET DIAGNOSTICS got = ROW_COUNT;
+        room := room - got;
+    END IF;
+    IF room > 0 AND at.place < newest AND at.place < at.furthest THEN
+        known := @SCHEMA@.open_places(of_group);
+    END IF;
+    WHILE room > 0 AND at.place < newest AND scanned < 4096 LOOP
+        upto := least(newest, at.place + greatest(room, 64));
+        scanned := scanned + upto - at.place;
+        IF theirs.keyed THEN
+            PERFORM @SCHEMA@.take_in(
+                of_group, at.place, upto, now, theirs.types, theirs.topics, known);
+            DELETE FROM @SCHEMA@.cursors c WHERE c.grp = of_group AND c.turn = at.turn;
+            at.turn := at.turn + 1;
+            at.place := upto;
+            at.furthest := greatest(at.furthest, upto);
+            INSERT INTO @SCHEMA@.cursors (grp, turn, place, furthest, at)
+            VALUES (of_group, at.turn, at.place, at.furthest, now);
+            RETURN QUERY SELECT k.*, NULL::bigint FROM @SCHEMA@.claim_keyed(
+                of_group, new_fence, now, lease, types, topics, room, most_bytes) AS k;
+            GET DIAGNOSTICS got = ROW_COUNT;
+            room := room - got;
+            CONTINUE;
+        END IF;
+        RETURN QUERY WITH chunk AS MATERIALIZED (
+            SELECT l.place + e.seq - l.first AS place, e.seq, e.type, e.topic, e.rejected, e.due, e.body
+            FROM (
+                SELECT l.place, l.first, l.n FROM @SCHEMA@.log l
+                WHERE l.place <= upto AND l.place >= coalesce((
+                    SELECT b.place FROM @SCHEMA@.log b
+                    WHERE b.place <= at.place + 1 ORDER BY b.place DESC LIMIT 1), 0)
+                ORDER BY l.place
+            ) AS l CROSS JOIN LATERAL (
+                SELECT e.seq, e.type, e.topic, e.rejected, e.due, e.body FROM @SCHEMA@.events e
+                WHERE e.seq >= l.first + greatest(at.place + 1 - l.place, 0)
+                  AND e.seq < l.first + least(l.n, upto + 1 - l.place)
+                ORDER BY e.seq
+            ) AS e
+        ), kinds AS MATERIALIZED (
+            SELECT k.type, k.topic, @SCHEMA@.wants(types, topics, k.type, k.topic) AS mine,
+                @SCHEMA@.wants(theirs.types, theirs.topics, k.type, k.topic) AS theirs
+            FROM (SELECT DISTINCT c.type, c.topic FROM chunk c) AS k
+        ), marked AS MATERIALIZED (
+            SELECT c.place, c.seq, c.due, c.body,
+                k.theirs AND NOT c.rejected AND NOT c.place <@ known AS theirs,
+                k.mine AND NOT c.rejected AND NOT c.place <@ known AND coalesce(c.due, 0) <= now AS mine
+            FROM chunk c JOIN kinds k ON k.type = c.type AND k.topic = c.topic
+        ), counted AS (
+            SELECT m.place, count(*) OVER w AS nth,
+                sum(octet_length(m.body)) OVER w - octet_length(m.body) AS before
+            FROM marked m WHERE m.mine WINDOW w AS (ORDER BY m.place ROWS UNBOUNDED PRECEDING)
+        ), cut AS MATERIALIZED (
+            SELECT coalesce(min(c.place), upto + 1) AS place FROM counted c
+            WHERE c.nth > room OR c.before >= most_bytes
+        ), others AS (
+            INSERT INTO @SCHEMA@.deliveries (grp, place, seq, due)
+            SELECT of_group, m.place, m.seq, coalesce(m.due, 0) FROM marked m, cut
+            WHERE m.theirs AND NOT m.mine AND m.place < cut.place
+        ), leased AS (
+            INSERT INTO @SCHEMA@.leases (fence, grp, until, again, places)
+            SELECT new_fence, of_group, now + lease, false,
+                range_agg(int8range(m.place, m.place, '[]'))
+            FROM marked m, cut WHERE m.mine AND m.place < cut.place HAVING count(*) > 0
+        ), left_behind AS (
+            DELETE FROM @SCHEMA@.cursors c WHERE c.grp = of_group AND c.turn = at.turn
+        ), moved AS (
+            INSERT INTO @SCHEMA@.cursors (grp, turn, place, furthest, at)
+            SELECT of_group, at.turn + 1, cut.place - 1, greatest(at.furthest, cut.place - 1), now FROM cut
+        )
+        SELECT m.place, 1, false, NULL::text, m.body, NULL::bigint FROM marked m, cut
+        WHERE m.mine AND m.place < cut.place ORDER BY m.place;
+        GET DIAGNOSTICS got = ROW_COUNT;
+        room := room - got;
+        SELECT c.turn, c.place, c.furthest INTO at
+        FROM @SCHEMA@.cursors c WHERE c.grp = of_group ORDER BY c.turn DESC LIMIT 1;
+        EXIT WHEN at.place < upto;
+    END LOOP;
+    RETURN QUERY SELECT 0::bigint, 0, false, NULL::text, NULL::bytea, CASE
+        WHEN room < most OR at.place < newest THEN 0
+        WHEN since IS NULL THEN NULL
+        ELSE @SCHEMA@.next_due(of_group, now) END;
+END $$;

@@ -1,0 +1,204 @@
+//! Histories that are doctored, and beside them sound ones.
+
+use super::*;
+
+const LEASE: Duration = Duration::from_millis(100);
+
+fn capability() -> Capability {
+    let mut capability = Capability::inline("test");
+    (capability.groups, capability.counts_attempts) = (true, true);
+    (capability.fencing, capability.ordering) = (Fencing::Checked, Ordering::Total);
+    capability
+}
+
+fn at(begun: u64, ended: u64, what: What) -> Record {
+    let (begun, ended) = (Duration::from_millis(begun), Duration::from_millis(ended));
+    Record { begun, ended, what }
+}
+
+fn published(time: u64, event: &str, publisher: u64, index: usize) -> Record {
+    let event = event.into();
+    let published = Published { event, key: None, publisher, index, delayed: false };
+    at(time, time + 1, What::Published(published))
+}
+
+fn delivered(time: u64, event: &str, member: u64, attempt: u32) -> Record {
+    let place = event.bytes().fold(0, |sum, b| sum * 256 + u64::from(b));
+    let receipt = Receipt { place, fence: u64::from(attempt), token: None };
+    let (event, group) = (event.into(), Some("g".into()));
+    let what = Delivered { event, group, member, receipt, attempt, lease: LEASE, by_key: false };
+    at(time, time + 1, What::Delivered(what))
+}
+
+/// Settles what `delivered` says.
+fn settled(time: u64, delivered: &Record, verdict: Verdict) -> Record {
+    let What::Delivered(d) = &delivered.what else { panic!("{delivered:?}") };
+    let (member, receipt) = (d.member, d.receipt.clone());
+    at(time, time + 1, What::Settled { member, receipt, verdict })
+}
+
+fn history(records: &[Record]) -> History {
+    let history = History::new();
+    records.iter().for_each(|record| history.put(record.clone()));
+    history
+}
+
+fn refuses(records: &[Record], why: &str) {
+    let broken = check(&history(records), &capability()).expect_err("the history is doctored");
+    assert!(broken.to_string().contains(why), "{broken}");
+}
+
+fn passes(records: &[Record]) {
+    if let Err(broken) = check(&history(records), &capability()) {
+        panic!("the history is sound: {broken}");
+    }
+}
+
+const NACK: Verdict = Verdict::Nack { delay: Duration::ZERO };
+const RELEASE: Verdict = Verdict::Release { delay: Duration::ZERO };
+
+#[test]
+fn a_delivery_after_its_ack_is_refused() {
+    let (first, again) = (delivered(0, "a", 1, 1), delivered(200, "a", 2, 2));
+    let other = delivered(202, "b", 2, 1);
+    passes(&[first.clone(), settled(10, &first, Verdict::Ack), other]);
+    refuses(&[first.clone(), settled(10, &first, Verdict::Ack), again], "after its ack");
+}
+
+#[test]
+fn two_live_leases_are_refused() {
+    let (first, soon) = (delivered(0, "a", 1, 1), delivered(50, "a", 2, 2));
+    passes(&[first.clone(), delivered(120, "a", 2, 2)]);
+    refuses(&[first.clone(), soon.clone()], "while member 1 had it");
+    passes(&[first.clone(), settled(20, &first, NACK), soon]);
+}
+
+#[test]
+fn a_lease_given_away_although_it_was_extended_is_refused() {
+    let first = delivered(0, "a", 1, 1);
+    let extended = settled(90, &first, Verdict::Extend { tries: 0 });
+    passes(&[first.clone(), extended.clone(), delivered(191, "a", 2, 2)]);
+    refuses(&[first, extended, delivered(150, "a", 2, 2)], "while member 1 had it");
+}
+
+#[test]
+fn attempts_that_do_not_grow_by_one_are_refused() {
+    let first = delivered(0, "a", 1, 1);
+    passes(&[first.clone(), delivered(120, "a", 1, 2), delivered(240, "a", 1, 3)]);
+    refuses(&[delivered(0, "a", 1, 2)], "as attempt 2, but it is attempt 1");
+    refuses(&[first.clone(), delivered(120, "a", 1, 3)], "as attempt 3, but it is attempt 2");
+    let same = delivered(120, "a", 2, 1);
+    refuses(&[first.clone(), same.clone()], "as attempt 1, but it is attempt 2");
+    // What was released counts for nothing; tries in place count.
+    passes(&[first.clone(), settled(10, &first, RELEASE), same]);
+    let extended = settled(10, &first, Verdict::Extend { tries: 2 });
+    passes(&[first.clone(), extended.clone(), delivered(120, "a", 2, 4)]);
+    refuses(&[first, extended, delivered(120, "a", 2, 2)], "but it is attempt 4");
+}
+
+#[test]
+fn where_connections_are_cut_a_delivery_may_be_missing_but_none_too_many() {
+    let faulty = |records: &[Record]| {
+        let history = history(records);
+        history.expect_faults();
+        check(&history, &capability())
+    };
+    let (first, third) = (delivered(0, "a", 1, 1), delivered(240, "a", 1, 3));
+    assert!(faulty(&[first.clone(), third]).is_ok());
+    assert!(faulty(&[first.clone(), delivered(240, "a", 2, 1)]).is_err());
+    // Published again, since nobody knew what had become of it.
+    let doubtful = at(0, 1, What::Doubtful { event: "a".into() });
+    let (ack, again) = (settled(10, &first, Verdict::Ack), delivered(240, "a", 2, 1));
+    assert!(faulty(&[doubtful, first.clone(), ack.clone(), again.clone()]).is_ok());
+    assert!(faulty(&[first, ack, again]).is_err());
+}
+
+#[test]
+fn a_redelivery_before_its_delay_is_refused() {
+    let first = delivered(0, "a", 1, 1);
+    let nacked = settled(10, &first, Verdict::Nack { delay: Duration::from_millis(80) });
+    passes(&[first.clone(), nacked.clone(), delivered(90, "a", 1, 2)]);
+    refuses(&[first, nacked, delivered(60, "a", 1, 2)], "held back for 80ms");
+}
+
+#[test]
+fn an_order_other_than_claimed_is_refused() {
+    let both = [published(0, "a", 1, 0), published(10, "b", 2, 0)];
+    let [a, b] = both.clone();
+    passes(&[a.clone(), b.clone(), delivered(20, "a", 9, 1), delivered(22, "b", 9, 1)]);
+    let turned = [a, b, delivered(20, "b", 9, 1), delivered(22, "a", 9, 1)];
+    refuses(&turned, "a was published before b, but came after it");
+    // Two publishers have no order between them where none is claimed.
+    let claims = |ordering| {
+        let mut capability = capability();
+        capability.ordering = ordering;
+        capability
+    };
+    assert!(check(&history(&turned), &claims(Ordering::PerPublisher)).is_ok());
+    // Two members have none either.
+    let [a, b] = both;
+    passes(&[a, b, delivered(20, "b", 9, 1), delivered(22, "a", 8, 1)]);
+    let batch = [published(0, "a", 1, 0), published(0, "b", 1, 1)];
+    let [a, b] = batch;
+    let turned = [a, b, delivered(20, "b", 9, 1), delivered(22, "a", 9, 1)];
+    assert!(check(&history(&turned), &claims(Ordering::PerPublisher)).is_err());
+    assert!(check(&history(&turned), &claims(Ordering::None)).is_ok());
+}
+
+#[test]
+fn a_source_that_gives_something_after_stop_is_refused() {
+    let stop = |time| at(time, time + 1, What::Stopped { member: 1 });
+    passes(&[stop(20), delivered(19, "a", 1, 1)]);
+    refuses(&[stop(10), delivered(20, "a", 1, 1)], "stopped");
+}
+
+#[test]
+fn a_fetch_that_gives_nothing_without_stop_is_refused() {
+    let empty = at(0, 20, What::Empty { member: 1 });
+    passes(&[at(10, 11, What::Stopped { member: 1 }), empty.clone()]);
+    refuses(&[at(10, 11, What::Stopped { member: 2 }), empty], "was not stopped");
+}
+
+#[test]
+fn one_receipt_for_two_deliveries_is_refused() {
+    let (first, mut again) = (delivered(0, "a", 1, 1), delivered(200, "a", 1, 2));
+    if let (What::Delivered(first), What::Delivered(again)) = (&first.what, &mut again.what) {
+        again.receipt = first.receipt.clone();
+    }
+    refuses(&[first, again], "the same receipt");
+}
+
+#[test]
+fn a_key_whose_order_is_not_kept_is_refused() {
+    let keyed = |time, event: &str| {
+        let mut record = published(time, event, 1, 0);
+        if let What::Published(published) = &mut record.what {
+            published.key = Some("k".into());
+        }
+        record
+    };
+    let by_key = |time, event: &str, member| {
+        let mut record = delivered(time, event, member, 1);
+        if let What::Delivered(delivered) = &mut record.what {
+            delivered.by_key = true;
+        }
+        record
+    };
+    let (a, b) = (keyed(0, "a"), keyed(10, "b"));
+    let (first, second) = (by_key(20, "a", 1), by_key(40, "b", 2));
+    let acked = |of: &Record| settled(30, of, Verdict::Ack);
+    passes(&[a.clone(), b.clone(), first.clone(), acked(&first), second.clone()]);
+    let why = "b came while a of its key k was not settled";
+    refuses(&[a.clone(), b.clone(), first.clone(), second.clone()], why);
+    refuses(&[a.clone(), b.clone(), first.clone(), settled(30, &first, NACK), second], why);
+    let (second, first) = (by_key(20, "b", 1), by_key(40, "a", 2));
+    let why = "a was published before b of its key, but came after";
+    refuses(&[a, b, second.clone(), acked(&second), first], why);
+}
+
+#[test]
+fn what_comes_again_on_purpose_lives_anew() {
+    let (first, again) = (delivered(0, "a", 1, 1), delivered(200, "a", 2, 1));
+    let anew = at(100, 101, What::Anew { group: "g".into() });
+    passes(&[first.clone(), settled(10, &first, Verdict::Ack), anew, again]);
+}
