@@ -6,7 +6,10 @@ use railbus_testbed::Redis;
 use redis::{Cmd, Value, aio::MultiplexedConnection, cmd};
 use std::{
     future::Future,
-    sync::{Arc, atomic::{AtomicU64, Ordering::Relaxed}},
+    sync::{
+        Arc,
+        atomic::{AtomicU64, Ordering::Relaxed},
+    },
     time::Duration,
 };
 use tokio::runtime::{Builder, Handle, Runtime};

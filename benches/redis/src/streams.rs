@@ -171,7 +171,8 @@ pub(crate) fn ends(sheet: &mut Sheet) -> Result<()> {
     let subject = |times| {
         place.clear()?;
         place.runtime.block_on(async {
-            let (near, far) = (place.bus("redis-streams").await?, place.bus("redis-streams").await?);
+            let (near, far) =
+                (place.bus("redis-streams").await?, place.bus("redis-streams").await?);
             let arrived = count(&far).await?;
             let timed = timed(async {
                 publish_all(&near, times).await?;

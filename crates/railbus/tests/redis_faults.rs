@@ -33,7 +33,8 @@ async fn hear(bus: &Bus, group: Option<&str>) -> mpsc::UnboundedReceiver<u32> {
     if let Some(group) = group {
         on = on.group(group);
     }
-    on.run(move |event: &Event| drop(says.send(event.payload::<u32>().unwrap()))).await.unwrap();
+    let say = move |event: &Event| says.send(event.payload::<u32>().unwrap()).unwrap_or(());
+    on.run(say).await.unwrap();
     heard
 }
 

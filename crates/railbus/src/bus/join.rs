@@ -127,8 +127,7 @@ impl Bus {
         let source = self.0.backend.subscribe(request).await?;
         members.listening = Some(Arc::clone(&source));
         let (gaps, of) = (note_gaps(Arc::downgrade(&self.0), Arc::clone(&source)), &self.0);
-        let lanes = Lanes::new(Arc::downgrade(of), of.backend.capability().durable);
-        let hearing = hear(Arc::downgrade(of), source, lanes);
+        let hearing = hear(Arc::downgrade(of), source);
         of.tasks.spawn(of.bounded(async move {
             tokio::select! {
                 () = hearing => {}
@@ -212,8 +211,10 @@ async fn note_gaps(inner: Weak<Inner>, source: Arc<dyn Source>) {
     }
 }
 
-/// Hands what the backend broadcasts to the subscriptions without a group, each topic by itself.
-async fn hear(inner: Weak<Inner>, source: Arc<dyn Source>, lanes: Lanes) {
+/// Hands what the backend broadcasts to the subscriptions without a group.
+async fn hear(inner: Weak<Inner>, source: Arc<dyn Source>) {
+    let keeps = inner.upgrade().is_some_and(|of| of.backend.capability().durable);
+    let lanes = Lanes::new(inner.clone(), keeps);
     loop {
         let heard = match source.fetch(256).await {
             Ok(heard) if heard.is_empty() => return,
@@ -243,7 +244,7 @@ async fn hear(inner: Weak<Inner>, source: Arc<dyn Source>, lanes: Lanes) {
         };
         for leased in heard {
             match leased.event {
-                Ok(event) => lanes.take(event).await,
+                Ok(event) => lanes.hand_on(event).await,
                 Err(e) => {
                     tracing::warn!(error = %e.error, "a broadcast is not an event");
                     let Some(inner) = inner.upgrade() else { return };

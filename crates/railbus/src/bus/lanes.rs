@@ -2,16 +2,14 @@
 //! itself, so that a handler that takes its time holds up its own topic alone.
 
 use super::open::{Bus, Inner};
-use crate::event::Event;
+use crate::{event::Event, task::poll_once};
 use futures_util::{FutureExt, future::BoxFuture};
 use std::{
     collections::{HashMap, VecDeque},
-    future::poll_fn,
     panic::AssertUnwindSafe,
     sync::{Arc, Mutex, MutexGuard, PoisonError, Weak, atomic::Ordering::SeqCst},
-    task::Poll,
 };
-use tokio::{sync::Notify, task::coop};
+use tokio::sync::Notify;
 
 /// How many events of one topic wait for their turn, and how many of all together are under way.
 const OF_ONE: usize = 1024;
@@ -57,7 +55,7 @@ impl Lanes {
 
     /// Hands an event to the subscriptions here. Returns when they are through with it, or will
     /// be without being waited for.
-    pub(super) async fn take(&self, mut event: Event) {
+    pub(super) async fn hand_on(&self, mut event: Event) {
         let event = loop {
             let room = self.0.room.notified();
             match self.turn(event) {
@@ -69,10 +67,8 @@ impl Lanes {
         };
         let topic = event.topic().to_owned();
         let Some(mut running) = self.run(event) else { return };
-        // Mostly it is quick, and needs no task. Not at the expense of this task's budget, which
-        // would make it look as if it waited.
-        let once = poll_fn(|cx| Poll::Ready(running.as_mut().poll(cx)));
-        if coop::unconstrained(once).await.is_ready() {
+        // Mostly it is quick, and needs no task.
+        if poll_once(running.as_mut()).await.is_ready() {
             return;
         }
         let Some(inner) = self.0.inner.upgrade() else { return };

@@ -36,7 +36,8 @@ struct Ear {
     news: Notify,
     // The connection is gone, and is back after that.
     lost: Notify,
-    back: Notify,
+    // Events were missed, and are heard again.
+    gap: Notify,
 }
 
 #[derive(Debug, Default)]
@@ -122,7 +123,7 @@ impl Listener {
         drop(heard);
         if dropped > 0 {
             tracing::warn!(dropped, "broadcasts came faster than they were handled");
-            self.ear.back.notify_one();
+            self.ear.gap.notify_one();
         }
         let mut leased = Vec::with_capacity(bodies.len());
         for body in bodies {
@@ -177,7 +178,7 @@ async fn heal(ear: Arc<Ear>, link: Link, pattern: String, mut number: u64) {
             match subscribe(&link, &pattern).await {
                 Ok(new) => {
                     number = new;
-                    break ear.back.notify_one();
+                    break ear.gap.notify_one();
                 }
                 Err(_) if link.is_closed() => return,
                 Err(error) => {
@@ -241,7 +242,7 @@ impl Source for Listener {
     }
 
     async fn gap(&self) {
-        self.ear.back.notified().await;
+        self.ear.gap.notified().await;
     }
 
     fn stop(&self) {
