@@ -30,7 +30,7 @@ use std::{
     sync::{Arc, Mutex, PoisonError, Weak},
     time::Duration,
 };
-use tokio::sync::watch;
+use tokio::sync::{Notify, watch};
 use tokio_util::task::AbortOnDropHandle;
 
 /// How large one statement that publishes may be.
@@ -202,7 +202,8 @@ impl Backend for Queue {
             None => {
                 let place = lines.one("subscribe", "SELECT @.tick()", &[]).await?;
                 let heard = Mutex::new(Heard::behind(place));
-                Arc::new(BroadcastSource { wants, lines: all, wake, stopped, heard })
+                let gap = Notify::new();
+                Arc::new(BroadcastSource { wants, lines: all, wake, stopped, heard, gap })
             }
             Some(name) => {
                 let Subscribe { interest, start, order, lease, .. } = request;
