@@ -49,7 +49,7 @@ async fn order_placed(order: Event, lines: State<Lines>) {
 }
 
 /// Settles by hand; where nothing is to be said about it, a handler returns a `Result` instead.
-fn user_updated(delivery: Delivery, lease: Lease, lines: State<Lines>) -> Settling {
+async fn user_updated(delivery: Delivery, lease: Lease, lines: State<Lines>) -> Settling {
     let email = delivery.event().get::<&str>("changes.email").unwrap_or("?");
     if delivery.attempt() == 1 {
         let wait = Duration::from_millis(50);

@@ -309,12 +309,12 @@ async fn a_handler_settles_by_hand_as_on_a_bus() {
         let consumer = Consumer::open(&place.with("group=g&lease=5s")).await.unwrap();
         let attempts = Arc::<Mutex<Vec<u32>>>::default();
         let keep = Arc::clone(&attempts);
-        let settle = move |delivery: Delivery, lease: Lease| {
+        let settle = async move |delivery: Delivery, lease: Lease| {
             keep.lock().unwrap().push(delivery.attempt());
-            match delivery.attempt() {
+            drop(match delivery.attempt() {
                 1 => lease.nack(Nack { delay: Duration::ZERO, reason: "not yet".into() }),
                 _ => lease.ack(),
-            }
+            });
         };
         consumer.on("a").manual().run(settle).await.unwrap();
         consumer.start().await.unwrap();
