@@ -40,7 +40,7 @@ async fn worker() {
         for _ in 0..n % 7 {
             tokio::task::yield_now().await;
         }
-        if (n + d.attempt() as usize) % 3 == 0 {
+        if (n + d.attempt() as usize).is_multiple_of(3) {
             return Err("no luck");
         }
         write("ends");
