@@ -266,6 +266,8 @@ impl PostgresOptions {
             ("fsync", on(self.fsync)),
             ("full_page_writes", on(self.fsync)),
             ("jit", "off".into()),
+            // In files of its own folder, which go with it: others outlive a kill.
+            ("dynamic_shared_memory_type", "mmap".into()),
         ];
         if self.tls.is_on {
             certificates::make(folder, user, &self.tls.names(), cluster::OWNER)?;

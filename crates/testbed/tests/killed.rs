@@ -7,7 +7,7 @@ use railbus_testbed::{PgBouncer, Postgres, Python, Redis, Result};
 use std::{
     env, fs,
     io::{BufRead, BufReader, Write},
-    path::PathBuf,
+    path::{Path, PathBuf},
     process::{Child, Command, Stdio},
     thread,
     time::{Duration, Instant},
@@ -66,7 +66,6 @@ impl Drop for Run {
 }
 
 fn everything_goes_with_the_test_run() {
-    let segments = shared_memory();
     let mut command = Command::new(env::current_exe().unwrap());
     let mut run = Run(command.env(ROLE, "1").stdout(Stdio::piped()).spawn().unwrap());
     let lines = BufReader::new(run.0.stdout.take().unwrap()).lines().map_while(|line| line.ok());
@@ -80,6 +79,8 @@ fn everything_goes_with_the_test_run() {
         folders.extend((folder != "-").then(|| PathBuf::from(folder)));
     }
     assert!(pids.iter().all(|pid| is_there(*pid)) && folders.iter().all(|f| f.is_dir()));
+    let segments: Vec<_> = folders.iter().filter_map(|folder| segment(folder)).collect();
+    assert_eq!(segments.len(), 2, "each PostgreSQL has one");
     let children: Vec<_> = pids.iter().flat_map(|pid| children(*pid)).collect();
     assert!(children.len() >= 5, "PostgreSQL has more processes than {children:?}");
     drop(run);
@@ -92,7 +93,7 @@ fn everything_goes_with_the_test_run() {
             .filter(|folder| folder.exists())
             .collect();
         let memory: Vec<_> =
-            shared_memory().into_iter().filter(|line| !segments.contains(line)).collect();
+            shared_memory().into_iter().filter(|number| segments.contains(number)).collect();
         (pids, folders, memory)
     };
     while left() != (vec![], vec![], vec![]) {
@@ -134,6 +135,12 @@ fn processes() -> Vec<(u32, u32, String)> {
         parsed(words.next()?, words.next()?, words.next()?)
     };
     text.lines().filter_map(read).collect()
+}
+
+/// Returns the segment of shared memory that the PostgreSQL in that folder has.
+fn segment(folder: &Path) -> Option<String> {
+    let text = fs::read_to_string(folder.join("data/postmaster.pid")).ok()?;
+    text.lines().nth(6)?.split_whitespace().nth(1).map(str::to_owned)
 }
 
 /// Returns the segments of shared memory that there are, where the system shows them.

@@ -103,6 +103,8 @@ fn settings_are_as_they_were_said() -> Result<()> {
     assert_eq!(postgres.psql("postgres", "SHOW max_connections")?, "20");
     assert_eq!(postgres.psql("postgres", "SHOW fsync")?, "off");
     assert_eq!(postgres.psql("postgres", "SHOW synchronous_commit")?, "on");
+    // Else what a server that is killed had in memory would stay there for ever.
+    assert_eq!(postgres.psql("postgres", "SHOW dynamic_shared_memory_type")?, "mmap");
     let synced = Postgres::options().fsync(true).start()?;
     assert_eq!(synced.psql("postgres", "SHOW fsync")?, "on");
     Ok(())
