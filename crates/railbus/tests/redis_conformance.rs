@@ -1,6 +1,6 @@
 //! The suite on Redis: each backend passes what it claims and refuses the rest.
 #![cfg(feature = "redis")]
-#![allow(clippy::unwrap_used)]
+#![allow(clippy::unwrap_used, clippy::expect_used)]
 
 use railbus::conformance::{Certificate, Counts, Status, Suite, Target};
 use railbus_testbed::Redis;
