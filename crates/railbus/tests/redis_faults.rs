@@ -1,7 +1,7 @@
 //! Redis that is killed, hangs, is cut off, forgets or is full: what was confirmed is there, what
 //! can't be done is said, and all goes on by itself.
 #![cfg(feature = "redis")]
-#![allow(clippy::unwrap_used)]
+#![allow(clippy::unwrap_used, clippy::expect_used)]
 
 use railbus::{Bus, Error, ErrorKind, Event, Retry};
 use railbus_testbed::{Fault, Proxy, Redis};

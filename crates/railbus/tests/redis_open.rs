@@ -1,6 +1,6 @@
 //! Opening a bus on Redis: what can be set, and what is wrong is said at once.
 #![cfg(feature = "redis")]
-#![allow(clippy::unwrap_used)]
+#![allow(clippy::unwrap_used, clippy::expect_used)]
 
 use railbus::{Bus, Error, ErrorKind, Event, json, options::Options};
 use railbus_testbed::{Fault, Proxy, Redis};

@@ -1,6 +1,6 @@
 //! What redis-streams keeps, and for how long.
 #![cfg(feature = "redis")]
-#![allow(clippy::unwrap_used)]
+#![allow(clippy::unwrap_used, clippy::expect_used)]
 
 use railbus::{
     Event,

@@ -277,8 +277,13 @@ mod tests {
 
     #[test]
     fn waits_double_up_to_half_a_minute() {
-        let waits: Vec<_> = (1..=12).map(|n| pause(n).as_secs_f64().round()).collect();
-        assert_eq!(waits[..5], [0.0, 1.0, 2.0, 4.0, 8.0]);
-        assert!(waits.iter().all(|wait| *wait <= 33.0) && waits[11] >= 27.0, "{waits:?}");
+        let around = |wait: Duration, seconds: f64| {
+            let wait = wait.as_secs_f64();
+            assert!((seconds * 0.9..=seconds * 1.1).contains(&wait), "{wait} is not {seconds}");
+        };
+        for (failures, seconds) in (2..).zip([1.0, 2.0, 4.0, 8.0, 16.0, 30.0, 30.0]) {
+            around(pause(failures), seconds);
+        }
+        assert!(pause(1) < WAIT && pause(u32::MAX) >= WAIT_MAX.mul_f64(0.9));
     }
 }

@@ -8,7 +8,7 @@ use super::{
 use crate::{
     backend::{Leased, Receipt, Settle, SharedFilter, Source, Undecodable},
     codec::Format,
-    error::{Error, Result},
+    error::Result,
 };
 use async_trait::async_trait;
 use bytes::Bytes;
@@ -275,11 +275,6 @@ impl Drop for Listener {
     fn drop(&mut self) {
         self.link.close();
     }
-}
-
-/// Refuses what pub/sub can't keep.
-pub(super) fn no_groups() -> Error {
-    super::settings::CAPABILITY.refuse("subscribe", "has no groups", super::store::ABLE)
 }
 
 #[cfg(test)]

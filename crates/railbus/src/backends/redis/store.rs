@@ -2,7 +2,7 @@
 
 use super::{
     link::{Link, closed},
-    listener::{Listener, no_groups},
+    listener::Listener,
     settings::{CAPABILITY, SETTINGS, Server, prefix},
 };
 use crate::{
@@ -21,7 +21,7 @@ use std::{
 };
 
 /// The backends that have groups.
-pub(super) const ABLE: &[&str] = &["redis-streams", "postgres-queue", "sqlite", "memory"];
+const ABLE: &[&str] = &["redis-streams", "postgres-queue", "sqlite", "memory"];
 
 /// How large the requests are that publishes are put together in. With two on their way, the next is
 /// written while the server works on the one before.
@@ -170,7 +170,7 @@ impl Backend for Redis {
             return Err(closed());
         }
         if request.group.is_some() {
-            return Err(no_groups());
+            return Err(CAPABILITY.refuse("subscribe", "has no groups", ABLE));
         }
         let wants = Arc::new(request.interest.compile());
         let source =

@@ -1,7 +1,7 @@
 //! Groups: opened, widened, forgotten, replayed.
 
 use super::{
-    id::Id,
+    id::{Id, millis},
     keys::Keys,
     script::{OPEN, PRUNE, REPLAY, list, number, odd, text},
 };
@@ -106,13 +106,6 @@ fn read(said: Value, group: &str) -> Result<Known> {
         interest: read_interest(&text(next()))?,
         until: text(next()).parse().ok(),
     })
-}
-
-/// Returns a duration in the milliseconds that scripts count, rounded up.
-pub(super) fn millis(duration: Duration) -> u64 {
-    let whole = u64::try_from(duration.as_nanos().div_ceil(1_000_000)).unwrap_or(u64::MAX);
-    // What scripts count exactly, with room for the time of day.
-    whole.min(1 << 52)
 }
 
 fn write(interest: &Interest) -> String {

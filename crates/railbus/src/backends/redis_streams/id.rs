@@ -1,7 +1,7 @@
 //! An event's place in the stream: the server's milliseconds, and a number within them.
 
 use crate::{backend::Receipt, clock::Timestamp};
-use std::{fmt, str::FromStr};
+use std::{fmt, str::FromStr, time::Duration};
 
 /// The bits of a receipt's place that number the events of a millisecond.
 const SEQ_BITS: u32 = 20;
@@ -47,6 +47,13 @@ impl Id {
             seq: receipt.place & ((1 << SEQ_BITS) - 1),
         })
     }
+}
+
+/// Returns a duration in the milliseconds that scripts count, rounded up.
+pub(super) fn millis(duration: Duration) -> u64 {
+    let whole = u64::try_from(duration.as_nanos().div_ceil(1_000_000)).unwrap_or(u64::MAX);
+    // What scripts count exactly, with room for the time of day.
+    whole.min(1 << 52)
 }
 
 /// Room for an id as text.

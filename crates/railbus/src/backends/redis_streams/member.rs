@@ -3,8 +3,8 @@
 use super::{
     claim::{Again, Claimed, claim},
     entry::{Entry, Fit, leased},
-    groups::{Known, Opened, Opening, millis, open, pruned, read_interest},
-    id::Id,
+    groups::{Known, Opened, Opening, open, pruned, read_interest},
+    id::{Id, millis},
     keys::Keys,
     reader::Reader,
     script::{KNOWN, LEAVE, list, number},

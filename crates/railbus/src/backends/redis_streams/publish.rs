@@ -2,6 +2,7 @@
 
 use super::{
     entry::{DELAY, EVENT, TOPIC},
+    id::millis,
     keys::Keys,
     trim::Trimming,
 };
@@ -41,7 +42,7 @@ impl Ready {
         Ok(Self {
             topic: event.topic().into(),
             body: codec::encode(event)?,
-            delay: event.delay().map(|delay| u64::try_from(delay.as_millis()).unwrap_or(u64::MAX)),
+            delay: event.delay().map(millis),
             rejected: outgoing.rejected.as_ref().map(|why| (input.into(), why.clone())),
         })
     }

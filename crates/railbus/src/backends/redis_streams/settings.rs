@@ -27,8 +27,8 @@ pub const CAPABILITY: Capability = Capability {
     lease_min: Some(Duration::from_millis(100)),
     extends: true,
     lease_max: None,
-    delay_max: Some(DELAY_MAX),
-    publish_delay_max: Some(DELAY_MAX),
+    delay_max: Some(Duration::MAX),
+    publish_delay_max: Some(Duration::MAX),
     withdraws: false,
     delay_step: Duration::from_millis(1),
     dedup: None,
@@ -46,9 +46,6 @@ pub const CAPABILITY: Capability = Capability {
     metadata_max: usize::MAX,
     batch_max: 10_000,
 };
-
-/// A hundred years: more would not fit into the milliseconds that scripts count exactly.
-const DELAY_MAX: Duration = Duration::from_secs(100 * 365 * 24 * 60 * 60);
 
 /// What can be set in the URL, the table or the map.
 pub const SETTINGS: &[Setting] = server_settings![

@@ -1,8 +1,7 @@
 //! Settling: what became of leased events.
 
 use super::{
-    groups::millis,
-    id::{Id, Text},
+    id::{Id, Text, millis},
     keys::Keys,
     script::{SETTLE, list, number, odd, text},
 };

@@ -1,8 +1,7 @@
 //! A member as the engine sees it.
 
 use super::{
-    groups::millis,
-    id::Id,
+    id::{Id, millis},
     member::Member,
     settle::{Fate, Settled, acknowledge, is_plain, settle, stale},
 };
