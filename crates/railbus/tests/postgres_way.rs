@@ -2,6 +2,8 @@
 #![cfg(feature = "postgres")]
 #![allow(clippy::unwrap_used, clippy::expect_used)]
 
+// Each file uses a part of it.
+#[allow(dead_code)]
 #[path = "postgres_served/heard.rs"]
 mod heard;
 
@@ -88,8 +90,11 @@ async fn a_certificate_for_another_name_is_enough_unless_the_name_counts() {
 #[tokio::test]
 async fn a_server_that_asks_for_a_certificate_gets_it_or_lets_nobody_in() {
     let postgres = Postgres::options().client_certificates().start().unwrap();
-    let (ca, cert, key) =
-        (text(&postgres.ca_path()), text(&postgres.client_cert_path()), text(&postgres.client_key_path()));
+    let (ca, cert, key) = (
+        text(&postgres.ca_path()),
+        text(&postgres.client_cert_path()),
+        text(&postgres.client_key_path()),
+    );
     let mine = [("tls_ca", ca.as_str()), ("tls_cert", &cert), ("tls_key", &key)];
     let bus = open(&postgres, &mine).await.unwrap();
     works(&bus).await;

@@ -275,7 +275,7 @@ mod tests {
     /// Lets all tasks run until they wait.
     async fn settle() {
         for _ in 0..100 {
-            tokio::task::yield_now().await;
+            yield_now().await;
         }
     }
 
@@ -349,7 +349,7 @@ mod tests {
             move |items: Vec<usize>| {
                 let first = count.fetch_add(1, SeqCst) == 0;
                 async move {
-                    tokio::task::yield_now().await;
+                    yield_now().await;
                     assert!(!first, "the first request panics");
                     vec![Ok(()); items.len()]
                 }
@@ -364,7 +364,7 @@ mod tests {
     }
 
     async fn settle_once() {
-        tokio::task::yield_now().await;
+        yield_now().await;
     }
 
     #[test]
