@@ -40,6 +40,8 @@ pub(crate) enum Command {
     /// Look at a bus and say what is wrong, or may soon be
     #[command(after_help = "Exit codes: 0 if no check failed, warnings allowed; 1 if one did")]
     Doctor(Doctor),
+    /// Make the tables of a bus on PostgreSQL, or bring them up to date
+    Migrate(Migrate),
     /// List the backends and what they guarantee
     Backends,
     /// Show that a backend does what it claims
@@ -117,6 +119,9 @@ pub(crate) struct Publish {
     /// The event's id (default: a new one)
     #[arg(long, conflicts_with = "lines")]
     pub(crate) id: Option<String>,
+    /// What the event is about: groups may handle events of one key one after another
+    #[arg(long)]
+    pub(crate) key: Option<String>,
     /// Hold the event back, such as 30s
     #[arg(long, value_name = "DURATION")]
     pub(crate) delay: Option<String>,
@@ -301,12 +306,34 @@ pub(crate) struct Doctor {
 }
 
 #[derive(Debug, Args)]
+pub(crate) struct Migrate {
+    /// The bus, such as postgres-queue://OWNER@HOST/DATABASE
+    pub(crate) url: String,
+    /// Print the SQL instead, for whoever keeps the database; nothing is connected to
+    #[arg(long)]
+    pub(crate) print: bool,
+    /// With --print: the version that the tables have, 0 for none
+    #[arg(long, value_name = "VERSION", default_value_t = 0, requires = "print")]
+    pub(crate) from: i32,
+    /// Grant this role what a program needs that publishes and consumes
+    #[arg(long, value_name = "ROLE")]
+    pub(crate) role: Option<String>,
+    /// Grant this role what a program needs that publishes only
+    #[arg(long, value_name = "ROLE")]
+    pub(crate) publisher: Option<String>,
+}
+
+#[derive(Debug, Args)]
 pub(crate) struct Conformance {
     /// The bus, such as sqlite:conformance.db
     pub(crate) url: String,
-    /// A command that starts, stops, kills and pauses the server
+    /// A program that controls the server: called with start, stop, kill, pause or resume alone, it
+    /// exits with 0 when that is done
     #[arg(long, value_name = "CMD")]
-    pub(crate) control: Option<String>,
+    pub(crate) control: Option<PathBuf>,
+    /// Do much more of everything, for minutes
+    #[arg(long)]
+    pub(crate) stress: bool,
     /// Repeat a run: the number that it printed
     #[arg(long)]
     pub(crate) seed: Option<u64>,

@@ -129,6 +129,15 @@ pub trait Backend: Send + Sync + fmt::Debug + 'static {
         }
     }
 
+    /// Takes back what was published under this id and is held back still, so that nobody gets it;
+    /// tells whether there was anything. Once one group or listener may have it, it stays.
+    ///
+    /// Asked only where [`Capability::withdraws`] says so.
+    async fn withdraw(&self, event_id: &str) -> Result<bool> {
+        let error = self.capability().refuse("withdraw", "withdraws no events", &[]);
+        Err(error.with("event", event_id))
+    }
+
     /// Tells whether the backend answers, within its own timeout.
     async fn ping(&self) -> Result<()>;
 
@@ -194,8 +203,9 @@ pub trait Source: Send + Sync + 'static {
     }
 
     /// Waits until the source listens again after events may have been missed, such as by a
-    /// reconnect; one that happened while nobody waited is told at once. Asked of broadcasts only,
-    /// which miss what is published while they can't listen (default: never). Cancel safe.
+    /// reconnect, or after `fetch` has failed; one that happened while nobody waited is told at
+    /// once. Asked of broadcasts only, which miss what is published while they can't listen (default:
+    /// never). Cancel safe.
     async fn gap(&self) {
         std::future::pending::<()>().await;
     }

@@ -60,6 +60,8 @@ pub struct Capability {
     pub delay_max: Option<Duration>,
     /// The longest an event may be held back when it is published; none if not at all.
     pub publish_delay_max: Option<Duration>,
+    /// Whether an event that is held back since it was published can be withdrawn.
+    pub withdraws: bool,
     /// What delays are rounded up to.
     pub delay_step: Duration,
     /// For how long an event under the id of one that is there is confirmed, and not stored again;
@@ -110,6 +112,7 @@ impl Capability {
             lease_max: None,
             delay_max: None,
             publish_delay_max: None,
+            withdraws: false,
             delay_step: Duration::from_millis(1),
             dedup: None,
             patterns: Patterns::Client,

@@ -59,6 +59,8 @@ pub struct Broadcasts {
     pub retried: Counter,
     /// Lines of an input that never became an event.
     pub rejected: Counter,
+    /// Let go unseen, since the handlers of their topic were too slow and the backend keeps nothing.
+    pub dropped: Counter,
 }
 
 /// How many threads count at once without getting into each other's way; the rest share a cell.

@@ -2,7 +2,7 @@
 
 use crate::{
     clock::Timestamp, delivery::Try, error::Result, event::Event, predicate::Interest,
-    transfer::Start,
+    topic::Pattern, transfer::Start,
 };
 use async_trait::async_trait;
 use std::{fmt, sync::Arc};
@@ -147,4 +147,37 @@ pub struct LetterFilter {
     pub since: Option<Timestamp>,
     /// At most so many, oldest first.
     pub limit: Option<u64>,
+}
+
+impl LetterFilter {
+    /// Tells whether every part given matches; the limit is the caller's.
+    ///
+    /// # Examples
+    /// ```
+    /// use railbus::backend::{Letter, LetterFilter};
+    ///
+    /// /// What a keeper of one's own returns.
+    /// fn letters(all: &[Letter], filter: &LetterFilter) -> Vec<Letter> {
+    ///     let limit = filter.limit.and_then(|n| usize::try_from(n).ok()).unwrap_or(usize::MAX);
+    ///     all.iter().filter(|letter| filter.takes(letter)).take(limit).cloned().collect()
+    /// }
+    /// assert!(letters(&[], &LetterFilter::default()).is_empty());
+    /// ```
+    #[must_use]
+    pub fn takes(&self, letter: &Letter) -> bool {
+        let same = |wanted: &Option<String>, found: Option<&str>| {
+            wanted.is_none() || wanted.as_deref() == found
+        };
+        let matches = |pattern: &Option<String>, name: &str| {
+            pattern.as_deref().is_none_or(|text| Pattern::new(text).matches(name))
+        };
+        self.id.as_ref().is_none_or(|id| *id == letter.id)
+            && same(&self.event_id, Some(&letter.event_id))
+            && same(&self.group, letter.group.as_deref())
+            && same(&self.subscription, Some(&letter.subscription))
+            && self.reason.as_ref().is_none_or(|part| letter.reason.contains(part))
+            && self.since.is_none_or(|since| letter.at >= since)
+            && matches(&self.event_type, &letter.event_type)
+            && matches(&self.topic, &letter.topic)
+    }
 }

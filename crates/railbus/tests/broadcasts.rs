@@ -1,7 +1,9 @@
 //! Broadcasts that a backend brings: in order by topic, and no topic waits for another's handlers.
 #![allow(clippy::unwrap_used, clippy::expect_used)]
 
+#[path = "everywhere/faulty.rs"]
 mod faulty;
+#[path = "everywhere/places.rs"]
 mod places;
 
 use faulty::Faulty;

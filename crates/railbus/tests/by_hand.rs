@@ -1,6 +1,7 @@
 //! Deliveries that a handler settles by hand, and leases that are kept or lost.
 #![allow(clippy::unwrap_used, clippy::expect_used)]
 
+#[allow(dead_code)]
 #[path = "by_key/stores.rs"]
 mod stores;
 

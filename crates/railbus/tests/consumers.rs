@@ -1,7 +1,9 @@
 //! Consumers: when they fetch, how much and how often, what ends them and what does not.
 #![allow(clippy::unwrap_used, clippy::expect_used)]
 
+#[path = "everywhere/faulty.rs"]
 mod faulty;
+#[path = "everywhere/places.rs"]
 mod places;
 
 use faulty::Faulty;
@@ -32,7 +34,7 @@ async fn let_others_run() {
 
 #[railbus::test]
 async fn nothing_is_fetched_before_all_handlers_are_there() {
-    for place in places::all() {
+    for place in places::grouped() {
         let consumer = Consumer::open(&place.with("group=g")).await.unwrap();
         assert_eq!(consumer.group(), "g");
         let (created, placed) = (Recorder::new(), Recorder::new());
@@ -58,7 +60,7 @@ async fn nothing_is_fetched_before_all_handlers_are_there() {
 
 #[railbus::test]
 async fn a_handler_that_is_added_after_the_start_is_called_from_then_on() {
-    for place in places::all() {
+    for place in places::grouped() {
         let consumer = Consumer::open(&place.with("group=g")).await.unwrap();
         consumer.on("a").run(|_: &Event| {}).await.unwrap();
         consumer.start().await.unwrap();
@@ -103,7 +105,7 @@ async fn two_consumers_of_a_group_share_its_events_and_another_group_has_them_al
 
 #[railbus::test]
 async fn no_more_events_are_handled_at_once_than_there_are_workers() {
-    for place in places::all() {
+    for place in places::grouped() {
         let consumer = Consumer::open(&place.with("group=g&max_workers=3")).await.unwrap();
         let (now, most, go) =
             (Arc::new(AtomicUsize::new(0)), Arc::new(AtomicUsize::new(0)), Arc::new(Notify::new()));
@@ -263,7 +265,7 @@ async fn stopping_lets_what_runs_finish_and_gives_back_what_did_not_begin() {
 
 #[railbus::test]
 async fn a_consumer_begins_once_and_ends_once() {
-    for place in places::all() {
+    for place in places::grouped() {
         let consumer = Consumer::open(&place.with("group=g")).await.unwrap();
         let refused = consumer.start().await.unwrap_err();
         assert_eq!(refused.kind(), ErrorKind::Config, "{refused}");
@@ -284,7 +286,7 @@ async fn a_consumer_begins_once_and_ends_once() {
 
 #[railbus::test]
 async fn a_policy_that_says_stop_ends_a_consumer_that_runs_until_a_signal() {
-    for place in places::all() {
+    for place in places::grouped() {
         let consumer = Consumer::open(&place.with("group=g")).await.unwrap();
         let on = consumer.on("a").retry(Retry::attempts(1)).then(Then::Stop);
         on.run(async |_: Event| Err::<(), _>("the disk is full")).await.unwrap();
@@ -307,7 +309,7 @@ async fn a_handler_settles_by_hand_as_on_a_bus() {
         let consumer = Consumer::open(&place.with("group=g&lease=5s")).await.unwrap();
         let attempts = Arc::<Mutex<Vec<u32>>>::default();
         let keep = Arc::clone(&attempts);
-        let settle = async move |delivery: Delivery, lease: Lease| {
+        let settle = move |delivery: Delivery, lease: Lease| {
             keep.lock().unwrap().push(delivery.attempt());
             match delivery.attempt() {
                 1 => lease.nack(Nack { delay: Duration::ZERO, reason: "not yet".into() }),

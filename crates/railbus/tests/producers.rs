@@ -1,7 +1,9 @@
 //! Producers: what Ok means, what an event is given, how many are on their way, how it ends.
 #![allow(clippy::unwrap_used, clippy::expect_used)]
 
+#[path = "everywhere/faulty.rs"]
 mod faulty;
+#[path = "everywhere/places.rs"]
 mod places;
 
 use faulty::Faulty;

@@ -2,10 +2,13 @@
 #![cfg(feature = "sqlite")]
 #![allow(clippy::unwrap_used, clippy::expect_used)]
 
+use futures_util::FutureExt;
 use railbus::{
-    backend::{Outgoing, Tally},
+    backend::{Order, Outgoing, Start, Subscribe, Tally},
+    backends,
     bus::Bus,
     event::Event,
+    options::Options,
     predicate::event_type,
     retry::Retry,
 };
@@ -133,4 +136,27 @@ async fn a_held_back_event_comes_when_it_is_due_and_not_before() {
     assert_eq!(next(&mut all).await, "later");
     assert!(began.elapsed() >= delay);
     bus.close().await.unwrap();
+}
+
+#[tokio::test]
+async fn a_listener_that_comes_too_late_is_told_that_it_missed_something() {
+    let (_folder, path) = place();
+    let options = Options::parse(&format!("sqlite:{}?retention=100ms", path.display())).unwrap();
+    let store = backends::open(options).await.unwrap();
+    let (interest, start) = (event_type("*").interest(), Start::Newest);
+    let lease = Duration::from_secs(30);
+    let request = Subscribe { group: None, interest, start, lease, order: Order::Any };
+    let source = store.subscribe(request).await.unwrap();
+    let publish = async |name: &str| {
+        store.publish(&[Event::new(name).payload(0).into()]).await.remove(0).unwrap();
+    };
+    publish("heard").await;
+    assert_eq!(source.fetch(9).await.unwrap().len(), 1);
+    assert!(source.gap().now_or_never().is_none(), "nothing was missed");
+    publish("missed").await;
+    until("it is gone", || types(&path).is_empty()).await;
+    publish("heard").await;
+    assert_eq!(source.fetch(9).await.unwrap().len(), 1);
+    source.gap().await;
+    store.close(Duration::from_secs(5)).await.unwrap();
 }

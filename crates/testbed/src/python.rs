@@ -6,9 +6,10 @@ use crate::{
     folder::{self, Folder},
     lock::Lock,
     place,
+    programs::{self, Program},
 };
 use std::{
-    env, fs,
+    fs,
     io::{BufRead, BufReader, Write},
     os::unix::process::CommandExt,
     path::{Path, PathBuf},
@@ -22,9 +23,6 @@ use std::{
 pub const INTEROP: &[&str] =
     &["cloudevents==2.2.0", "dataknobs-common==1.3.8", "asyncpg==0.31.0", "redis==7.1.0"];
 
-/// The environment variable that names the Python to use.
-const VARIABLE: &str = "RAILBUS_TESTBED_PYTHON";
-
 /// How much of what a program says to stderr an error shows: its end.
 const TAIL_MAX: usize = 3000;
 
@@ -32,6 +30,7 @@ const TAIL_MAX: usize = 3000;
 #[derive(Clone, Debug)]
 pub struct Python {
     program: PathBuf,
+    base: Program,
 }
 
 impl Python {
@@ -60,7 +59,8 @@ impl Python {
         let name: String = format!("python-{}", packages.join("+"));
         let name: String = name.chars().map(|c| if c == '+' { c } else { plain(c) }).collect();
         let home = place::kept().join(&name);
-        let made = Self { program: home.join("bin/python") };
+        let base = programs::find(&programs::PYTHON)?;
+        let made = Self { program: home.join("bin/python"), base };
         let _lock = Lock::on(&place::kept().join(format!("{name}.lock")))?;
         // Written last, so that what was broken off is not taken for whole.
         let whole = home.join("whole");
@@ -78,18 +78,23 @@ impl Python {
     }
 
     fn make(&self, home: &Path, packages: &[&str]) -> Result<()> {
-        let base = env::var_os(VARIABLE).unwrap_or_else(|| "python3".into());
-        output(Command::new(&base).args(["-m", "venv"]).arg(home)).map_err(|why| {
-            Error::new(format!(
-                "Python 3 with venv is needed: install it, such as by `apt-get install \
-                 python3-venv`, or say where it is by {VARIABLE}=/path/to/python3\n{why}"
-            ))
-        })?;
+        let venv = |option: &str| {
+            let mut command = Command::new(&self.base.path);
+            self.base.show_libraries(&mut command);
+            output(command.args(["-m", "venv", option]).arg(home))
+        };
+        let mut pip = self.command();
+        // Debian's Python has no pip to put there.
+        if venv("--clear").is_ok() {
+            pip.args(["-m", "pip"]);
+        } else {
+            venv("--without-pip")?;
+            pip.arg(programs::file(&programs::PIP, ".whl")?.join("pip"));
+        }
         if packages.is_empty() {
             return Ok(());
         }
-        let mut pip = Command::new(&self.program);
-        pip.args(["-m", "pip", "install", "--quiet", "--disable-pip-version-check"]);
+        pip.args(["install", "--quiet", "--disable-pip-version-check"]);
         output(pip.args(packages)).map(drop)
     }
 
@@ -115,11 +120,12 @@ impl Python {
     ///
     /// It can't be started.
     pub fn start(&self, script: &str, args: &[&str]) -> Result<PythonProcess> {
-        PythonProcess::start(&self.program, script, args)
+        PythonProcess::start(self, script, args)
     }
 
     fn command(&self) -> Command {
         let mut command = Command::new(&self.program);
+        self.base.show_libraries(&mut command);
         command.env("PYTHONUNBUFFERED", "1").stdin(Stdio::null());
         command
     }
@@ -135,14 +141,15 @@ pub struct PythonProcess {
 }
 
 impl PythonProcess {
-    fn start(program: &Path, script: &str, args: &[&str]) -> Result<Self> {
+    fn start(python: &Python, script: &str, args: &[&str]) -> Result<Self> {
         let folder = Folder::new(None, "KILL")?;
         let script = folder.write("program.py", script, None)?;
         let log = fs::File::create(folder.path().join("log")).doing(|| "write a log".into())?;
-        let mut command = folder::guarded(&folder, program);
+        let mut command = folder::guarded(&folder, &python.program);
+        python.base.show_libraries(&mut command);
         command.arg(script).args(args).env("PYTHONUNBUFFERED", "1").process_group(0);
         command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(log);
-        let mut child = command.spawn().doing(|| format!("start {}", program.display()))?;
+        let mut child = command.spawn().doing(|| format!("start {}", python.program.display()))?;
         let (sender, lines) = channel();
         let stdin = child.stdin.take();
         if let Some(stdout) = child.stdout.take() {

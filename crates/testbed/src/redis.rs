@@ -146,10 +146,11 @@ impl RedisOptions {
         self
     }
 
-    /// Adds a setting as on the command line: `--maxmemory-policy`, `allkeys-lru`.
+    /// Adds a setting, as on the command line or as in `redis.conf`: `--maxmemory-policy`,
+    /// `allkeys-lru`.
     #[must_use]
     pub fn arg(mut self, name: &str, value: &str) -> Self {
-        self.args.push((name.into(), value.into()));
+        self.args.push((name.trim_start_matches("--").into(), value.into()));
         self
     }
 
@@ -203,9 +204,10 @@ impl RedisOptions {
                 lines.push("user default off".into());
             }
         }
+        let own = self.args.iter().map(|(name, value)| format!("{name} {value}"));
+        lines.extend(own);
         let file = folder.write("redis.conf", &(lines.join("\n") + "\n"), None)?;
-        let mut args = vec![file.into_os_string()];
-        args.extend(self.args.iter().flat_map(|(name, value)| [name.into(), value.into()]));
+        let args = vec![file.into_os_string()];
         Ok(Launch { program: program.clone(), args })
     }
 

@@ -5,10 +5,10 @@
 
 use railbus_testbed::{PgBouncer, Postgres, Python, Redis, Result};
 use std::{
-    env,
+    env, fs,
     io::{BufRead, BufReader, Write},
     path::PathBuf,
-    process::{Command, Stdio},
+    process::{Child, Command, Stdio},
     thread,
     time::{Duration, Instant},
 };
@@ -55,11 +55,21 @@ fn run_until_killed() -> Result<()> {
     })
 }
 
+/// The test run, which is killed, also if a test of it fails.
+struct Run(Child);
+
+impl Drop for Run {
+    fn drop(&mut self) {
+        self.0.kill().unwrap();
+        self.0.wait().unwrap();
+    }
+}
+
 fn everything_goes_with_the_test_run() {
     let segments = shared_memory();
     let mut command = Command::new(env::current_exe().unwrap());
-    let mut run = command.env(ROLE, "1").stdout(Stdio::piped()).spawn().unwrap();
-    let lines = BufReader::new(run.stdout.take().unwrap()).lines().map_while(|line| line.ok());
+    let mut run = Run(command.env(ROLE, "1").stdout(Stdio::piped()).spawn().unwrap());
+    let lines = BufReader::new(run.0.stdout.take().unwrap()).lines().map_while(|line| line.ok());
     let told: Vec<_> = lines.take_while(|line| line != "over").collect();
     assert_eq!(told.len(), 6, "the run did not get there: {told:?}");
     let mut pids = Vec::new();
@@ -72,8 +82,7 @@ fn everything_goes_with_the_test_run() {
     assert!(pids.iter().all(|pid| is_there(*pid)) && folders.iter().all(|f| f.is_dir()));
     let children: Vec<_> = pids.iter().flat_map(|pid| children(*pid)).collect();
     assert!(children.len() >= 5, "PostgreSQL has more processes than {children:?}");
-    run.kill().unwrap();
-    run.wait().unwrap();
+    drop(run);
     let start = Instant::now();
     let left = || {
         let pids: Vec<_> = pids.iter().chain(&children).filter(|pid| is_there(**pid)).collect();
@@ -95,28 +104,41 @@ fn everything_goes_with_the_test_run() {
 
 /// Tells whether the process is there, other than as one that nobody has waited for yet.
 fn is_there(pid: u32) -> bool {
-    let state = ps(&["-o", "stat=", "-p", &pid.to_string()]);
-    state.iter().any(|state| !state.trim().starts_with('Z'))
+    processes().iter().any(|(there, _, state)| *there == pid && !state.starts_with('Z'))
 }
 
 fn children(parent: u32) -> Vec<u32> {
-    let all = ps(&["-A", "-o", "pid=", "-o", "ppid="]);
-    let of_parent = |line: &String| {
-        let mut words = line.split_whitespace().map(|word| word.parse::<u32>().unwrap());
-        let (pid, of) = (words.next()?, words.next()?);
-        (of == parent).then_some(pid)
+    processes().iter().filter(|(_, of, _)| *of == parent).map(|(pid, ..)| *pid).collect()
+}
+
+/// Returns number, parent and state of every process there is.
+fn processes() -> Vec<(u32, u32, String)> {
+    let parsed = |pid: &str, parent: &str, state: &str| {
+        Some((pid.trim().parse().ok()?, parent.parse().ok()?, state.to_owned()))
     };
-    all.iter().filter_map(of_parent).collect()
+    if let Ok(folder) = fs::read_dir("/proc/self").and_then(|_| fs::read_dir("/proc")) {
+        let stats =
+            folder.filter_map(|entry| fs::read_to_string(entry.ok()?.path().join("stat")).ok());
+        let read = |stat: String| {
+            let ((pid, _), (_, rest)) = (stat.split_once(' ')?, stat.rsplit_once(") ")?);
+            let mut words = rest.split(' ');
+            let (state, parent) = (words.next()?, words.next()?);
+            parsed(pid, parent, state)
+        };
+        return stats.filter_map(read).collect();
+    }
+    let output = Command::new("ps").args(["-A", "-o", "pid=,ppid=,state="]).output().unwrap();
+    let text = String::from_utf8(output.stdout).unwrap();
+    let read = |line: &str| {
+        let mut words = line.split_whitespace();
+        parsed(words.next()?, words.next()?, words.next()?)
+    };
+    text.lines().filter_map(read).collect()
 }
 
 /// Returns the segments of shared memory that there are, where the system shows them.
 fn shared_memory() -> Vec<String> {
-    let text = std::fs::read_to_string("/proc/sysvipc/shm").unwrap_or_default();
+    let text = fs::read_to_string("/proc/sysvipc/shm").unwrap_or_default();
     let number = |line: &str| line.split_whitespace().nth(1).map(str::to_owned);
     text.lines().skip(1).filter_map(number).collect()
-}
-
-fn ps(args: &[&str]) -> Vec<String> {
-    let output = Command::new("ps").args(args).output().unwrap();
-    String::from_utf8(output.stdout).unwrap().lines().map(str::to_owned).collect()
 }

@@ -56,6 +56,7 @@ fn facts(row: &Row) -> Vec<Fact> {
         ("ordering", "order", ordering(c.ordering).into()),
         ("keyed", "order by key", keyed(c.keyed).into()),
         ("delay", "delay of a publish", longest(c.publish_delay_max)),
+        ("withdraws", "withdraws a delayed event", c.withdraws.into()),
         ("retry_delay", "delay of a retry", longest(c.delay_max)),
         ("lease_min_seconds", "shortest lease", shortest(c.lease_min)),
         ("extends", "leases are extended", c.extends.into()),

@@ -4,7 +4,7 @@ use super::{BROKEN, OK};
 use crate::{args::Conformance, output};
 use railbus::{
     backends,
-    conformance::{Certificate, Member, Status, Suite, Target},
+    conformance::{Certificate, Counts, Member, Status, Suite, Target},
     error::{Error, ErrorKind, Result},
     options::Options,
 };
@@ -24,16 +24,18 @@ pub(super) async fn conformance(args: Conformance, json: bool) -> Result<u8> {
         command.arg("conformance-member").env(URL, &url);
         command
     });
-    let suite = Suite::new(target);
+    let target = match &args.control {
+        Some(command) => target.control_by(command),
+        None => target,
+    };
+    let counts = if args.stress { Counts::stress() } else { Counts::short() };
+    let suite = Suite::new(target).counts(counts);
     let suite = match args.seed {
         Some(seed) => suite.seed(seed),
         None => suite,
     };
     let seed = suite.seed_used();
     output::note(&format!("seed {seed}: --seed {seed} repeats this run; it may take a minute"));
-    if args.control.is_some() {
-        output::note("no case stops, kills or pauses the server yet: --control is not used");
-    }
     let certificate = suite.run().await?;
     if json {
         output::line(&certificate.to_json().to_string())?;

@@ -1,7 +1,8 @@
 //! From the command line to its command, and from there to the exit code.
 
 use super::{
-    backends, check, completions, conformance, dlq, doctor, groups, publish, run, runs, subscribe,
+    backends, check, completions, conformance, dlq, doctor, groups, migrate, publish, run, runs,
+    subscribe,
 };
 use crate::{
     args::{Cli, Command},
@@ -28,6 +29,7 @@ pub(crate) async fn dispatch(cli: Cli) -> u8 {
         Command::Groups(args) => groups::groups(&args, json).await,
         Command::Runs(args) => runs::runs(&args, json).await,
         Command::Doctor(args) => doctor::doctor(args, json).await,
+        Command::Migrate(args) => migrate::migrate(&args, json).await,
         Command::Backends => backends::backends(json),
         Command::Conformance(args) => conformance::conformance(args, json).await,
         Command::ConformanceMember => conformance::member().await,

@@ -12,6 +12,7 @@ mod letters;
 mod report;
 mod dlq;
 mod groups;
+mod migrate;
 mod journaled;
 mod runs;
 mod payloads;

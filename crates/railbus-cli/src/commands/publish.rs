@@ -61,13 +61,16 @@ impl<'a> Form<'a> {
     }
 
     fn event(&self, payload: Payload) -> Event {
-        let Publish { topic, event_type, source, id, .. } = self.args;
+        let Publish { topic, event_type, source, id, key, .. } = self.args;
         let mut event = Event::new(event_type.as_ref().unwrap_or(topic)).topic(topic);
         if let Some(source) = source {
             event = event.source(source);
         }
         if let Some(id) = id {
             event = event.id(id);
+        }
+        if let Some(key) = key {
+            event = event.key(key);
         }
         if let Some(delay) = self.delay {
             event = event.delay(delay);

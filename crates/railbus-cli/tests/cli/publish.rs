@@ -150,6 +150,13 @@ fn lines_are_published_as_they_come() {
 }
 
 #[test]
+fn a_key_goes_with_the_event() {
+    let scene = Scene::new();
+    scene.ok(&["publish", "sqlite:a.db", "t", "--data", "1", "--key", "order-7"]);
+    assert_eq!(text(&published(&scene, 1)[0], "key"), "order-7");
+}
+
+#[test]
 fn a_delayed_event_is_held_back() {
     let scene = Scene::new();
     scene.ok(&["publish", "sqlite:a.db", "t", "--data", "\"late\"", "--delay", "1s"]);

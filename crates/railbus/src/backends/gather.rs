@@ -246,7 +246,10 @@ mod tests {
         collections::HashSet,
         sync::atomic::{AtomicUsize, Ordering::SeqCst},
     };
-    use tokio::{sync::Semaphore, task::JoinSet};
+    use tokio::{
+        sync::Semaphore,
+        task::{JoinSet, yield_now},
+    };
 
     const LIMITS: Limits = Limits { items: 10, weight: 1_000, flights: 1 };
 

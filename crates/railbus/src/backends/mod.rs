@@ -18,6 +18,10 @@ pub mod redis_streams;
 #[cfg(feature = "sqlite")]
 pub mod sqlite;
 
+mod registered;
+
+pub use registered::{all, register};
+
 use self::checkup::Checkup;
 use crate::{
     backend::{Backend, Capability},
@@ -157,11 +161,11 @@ const NAMED: &[&str] =
 /// unsupported one if there is, but not in this build.
 pub fn find(options: &Options) -> Result<&'static Row> {
     let name = options.backend();
-    TABLE.iter().find(|row| row.scheme == name).ok_or_else(|| absent(name))
+    all().find(|row| row.scheme == name).ok_or_else(|| absent(name))
 }
 
 fn absent(name: &str) -> Error {
-    let mut built: Vec<_> = TABLE.iter().map(|row| row.scheme).collect();
+    let mut built: Vec<_> = all().map(|row| row.scheme).collect();
     built.sort_unstable();
     let known = built.join(", ");
     if NAMED.contains(&name) {

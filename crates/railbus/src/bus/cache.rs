@@ -39,6 +39,8 @@ struct State<V> {
     crowd: usize,
     /// What was forgotten: dropped without the lock, since that is the user's code.
     gone: Vec<Arc<V>>,
+    /// Loads that were looked at, and may be nobody's any more by now: the same.
+    seen: Vec<Shared<Load<V>>>,
 }
 
 struct Kept<V> {
@@ -77,6 +79,7 @@ impl<V> Cache<V> {
             loads: HashMap::new(),
             crowd: CROWD,
             gone: Vec::new(),
+            seen: Vec::new(),
         };
         Self { ttl, max_size, state: Mutex::new(state) }
     }
@@ -84,7 +87,7 @@ impl<V> Cache<V> {
     fn with<R>(&self, work: impl FnOnce(&mut State<V>) -> R) -> R {
         let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
         let result = work(&mut state);
-        let gone = std::mem::take(&mut state.gone);
+        let gone = (std::mem::take(&mut state.gone), std::mem::take(&mut state.seen));
         drop(state);
         drop(gone);
         result
@@ -162,7 +165,13 @@ impl<V> State<V> {
 
     fn begin(&mut self, id: &str, load: UnderWay<V>) {
         if self.loads.len() >= self.crowd {
-            self.loads.retain(|_, load| load.shared.upgrade().is_some());
+            let seen = &mut self.seen;
+            self.loads.retain(|_, load| {
+                let shared = load.shared.upgrade();
+                let waited_for = shared.is_some();
+                seen.extend(shared);
+                waited_for
+            });
             self.crowd = CROWD.max(2 * self.loads.len());
         }
         self.loads.insert(id.into(), load);

@@ -213,7 +213,8 @@ async fn note_gaps(inner: Weak<Inner>, source: Arc<dyn Source>) {
 
 /// Hands what the backend broadcasts to the subscriptions without a group.
 async fn hear(inner: Weak<Inner>, source: Arc<dyn Source>) {
-    let lanes = Lanes::new(inner.clone());
+    let keeps = inner.upgrade().is_some_and(|of| of.backend.capability().durable);
+    let lanes = Lanes::new(inner.clone(), keeps);
     loop {
         let heard = match source.fetch(256).await {
             Ok(heard) if heard.is_empty() => return,
@@ -247,6 +248,8 @@ async fn hear(inner: Weak<Inner>, source: Arc<dyn Source>) {
                 Err(e) => {
                     tracing::warn!(error = %e.error, "a broadcast is not an event");
                     let Some(inner) = inner.upgrade() else { return };
+                    // What it would have told is not known.
+                    inner.hears_again();
                     inner.heard.fetch_add(1, SeqCst);
                 }
             }

@@ -1,4 +1,5 @@
-//! Broadcasts that a backend brought, handed on to the subscriptions here.
+//! Broadcasts as they come from a backend: those of one topic one after another, each topic by
+//! itself, so that a handler that takes its time holds up its own topic alone.
 
 use super::open::{Bus, Inner};
 use crate::{event::Event, task::poll_once};
@@ -8,81 +9,141 @@ use std::{
     panic::AssertUnwindSafe,
     sync::{Arc, Mutex, MutexGuard, PoisonError, Weak, atomic::Ordering::SeqCst},
 };
-use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+use tokio::sync::Notify;
 
-/// How many events may wait for handlers, or for those before them: then no more are fetched.
-const WAITING_MAX: usize = 1_000;
+/// How many events of one topic wait for their turn, and how many of all together are under way.
+const OF_ONE: usize = 1024;
+const OF_ALL: usize = 16_384;
 
-/// Lanes, one a topic. Events of one topic are handled one after another, as they came. A handler
-/// that waits for something holds up its own topic, and no other.
-pub(super) struct Lanes {
+/// The topics whose handlers take their time.
+#[derive(Clone)]
+pub(super) struct Lanes(Arc<Shared>);
+
+struct Shared {
+    // Weak: who listens must not keep the bus alive.
     inner: Weak<Inner>,
-    room: Arc<Semaphore>,
-    // The topics with a handler that waits, and what came behind it.
-    busy: Arc<Mutex<HashMap<String, VecDeque<Waiting>>>>,
+    // Whether the backend keeps what is not taken yet: then nothing need be dropped.
+    waits: bool,
+    state: Mutex<State>,
+    room: Notify,
 }
 
-struct Waiting {
-    event: Event,
-    _room: OwnedSemaphorePermit,
+#[derive(Default)]
+struct State {
+    busy: HashMap<String, VecDeque<Event>>,
+    under_way: usize,
+    // Since it was last told.
+    dropped: u64,
+}
+
+/// What became of an event that came to a busy topic, or did not.
+enum Turn {
+    Now(Event),
+    Waits,
+    Full(Event),
 }
 
 impl Lanes {
-    pub(super) fn new(inner: Weak<Inner>) -> Self {
-        let room = Arc::new(Semaphore::new(WAITING_MAX));
-        Self { inner, room, busy: Arc::default() }
+    pub(super) fn new(inner: Weak<Inner>, waits: bool) -> Self {
+        let state = Mutex::default();
+        Self(Arc::new(Shared { inner, waits, state, room: Notify::new() }))
     }
 
-    /// Hands an event on, and returns as soon as another one may follow.
-    pub(super) async fn hand_on(&self, event: Event) {
-        // It is never closed.
-        let Ok(room) = Arc::clone(&self.room).acquire_owned().await else { return };
-        if let Some(behind) = lock(&self.busy).get_mut(event.topic()) {
-            return behind.push_back(Waiting { event, _room: room });
-        }
+    fn lock(&self) -> MutexGuard<'_, State> {
+        self.0.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Hands an event to the subscriptions here. Returns when they are through with it, or will
+    /// be without being waited for.
+    pub(super) async fn hand_on(&self, mut event: Event) {
+        let event = loop {
+            let room = self.0.room.notified();
+            match self.turn(event) {
+                Turn::Waits => return,
+                Turn::Now(event) => break event,
+                Turn::Full(back) => event = back,
+            }
+            room.await;
+        };
         let topic = event.topic().to_owned();
-        let mut handling: BoxFuture<'static, ()> = Box::pin(handle(self.inner.clone(), event));
-        // Most handlers wait for nothing: then there is no lane to open.
-        if poll_once(handling.as_mut()).await.is_ready() {
+        let Some(mut running) = self.run(event) else { return };
+        // Mostly it is quick, and needs no task.
+        if poll_once(running.as_mut()).await.is_ready() {
             return;
         }
-        let Some(inner) = self.inner.upgrade() else { return };
-        lock(&self.busy).insert(topic.clone(), VecDeque::new());
-        let (of, busy) = (self.inner.clone(), Arc::clone(&self.busy));
-        inner.tasks.spawn(inner.bounded(async move {
-            handling.await;
-            drop(room);
-            while let Some(next) = next(&busy, &topic) {
-                handle(of.clone(), next.event).await;
+        let Some(inner) = self.0.inner.upgrade() else { return };
+        let mut state = self.lock();
+        state.busy.insert(topic.clone(), VecDeque::new());
+        state.under_way += 1;
+        drop(state);
+        let lanes = self.clone();
+        inner.tasks.spawn(inner.bounded(async move { lanes.drive(topic, running).await }));
+    }
+
+    /// Says whose turn it is.
+    fn turn(&self, event: Event) -> Turn {
+        let mut state = self.lock();
+        if state.under_way >= OF_ALL {
+            return Turn::Full(event);
+        }
+        let Some(waiting) = state.busy.get_mut(event.topic()) else { return Turn::Now(event) };
+        if waiting.len() < OF_ONE {
+            waiting.push_back(event);
+            state.under_way += 1;
+            return Turn::Waits;
+        }
+        if self.0.waits {
+            return Turn::Full(event);
+        }
+        state.dropped += 1;
+        // Told once in a while: it comes in crowds.
+        let tells = state.dropped.is_power_of_two().then_some(state.dropped);
+        drop(state);
+        if let Some(inner) = self.0.inner.upgrade() {
+            inner.counters.broadcasts.dropped.one();
+            inner.heard.fetch_add(1, SeqCst);
+        }
+        if let Some(dropped) = tells {
+            let topic = event.topic();
+            tracing::warn!(
+                topic,
+                dropped,
+                "a topic's handlers are too slow: broadcasts are dropped"
+            );
+        }
+        Turn::Waits
+    }
+
+    fn run(&self, event: Event) -> Option<BoxFuture<'static, ()>> {
+        let inner = self.0.inner.upgrade().filter(|inner| !inner.is_closed())?;
+        Some(Box::pin(async move {
+            let bus = Bus(inner);
+            let now = bus.0.table.now();
+            // Only what is dropped can still panic here; those behind must not wait for ever.
+            if AssertUnwindSafe(bus.dispatch(&now, &event)).catch_unwind().await.is_err() {
+                tracing::error!(event_id = event.id(), "a dispatch ended abnormally");
             }
-        }));
+            bus.0.heard.fetch_add(1, SeqCst);
+        }))
     }
-}
 
-type Busy = HashMap<String, VecDeque<Waiting>>;
-
-fn lock(busy: &Mutex<Busy>) -> MutexGuard<'_, Busy> {
-    busy.lock().unwrap_or_else(PoisonError::into_inner)
-}
-
-/// Takes what waits in a lane; where nothing does, the lane ends.
-fn next(busy: &Mutex<Busy>, topic: &str) -> Option<Waiting> {
-    let mut busy = lock(busy);
-    let next = busy.get_mut(topic).and_then(VecDeque::pop_front);
-    if next.is_none() {
-        busy.remove(topic);
+    /// Goes on with a topic until nothing of it waits.
+    async fn drive(self, topic: String, first: BoxFuture<'static, ()>) {
+        let mut running = Some(first);
+        while let Some(run) = running.take() {
+            run.await;
+            let next = {
+                let mut state = self.lock();
+                state.under_way -= 1;
+                let next = state.busy.get_mut(&topic).and_then(VecDeque::pop_front);
+                if next.is_none() {
+                    state.busy.remove(&topic);
+                    state.dropped = 0;
+                }
+                next
+            };
+            self.0.room.notify_waiters();
+            running = next.and_then(|event| self.run(event));
+        }
     }
-    next
-}
-
-/// Runs the subscriptions that want an event.
-async fn handle(inner: Weak<Inner>, event: Event) {
-    let Some(inner) = inner.upgrade().filter(|inner| !inner.is_closed()) else { return };
-    let bus = Bus(Arc::clone(&inner));
-    let now = inner.table.now();
-    // Only what is dropped can still panic here; those behind must not wait for it for ever.
-    if AssertUnwindSafe(bus.dispatch(&now, &event)).catch_unwind().await.is_err() {
-        tracing::error!(event_id = event.id(), "a dispatch ended abnormally");
-    }
-    inner.heard.fetch_add(1, SeqCst);
 }

@@ -2,6 +2,7 @@
 
 use super::{
     asking::Asking,
+    delayed::Delayed,
     members::Members,
     table::{Phase, Table},
 };
@@ -50,6 +51,8 @@ pub(super) struct Inner {
     pub(super) counters: Arc<Counters>,
     /// Dispatches under way and the listener to broadcasts, so that close can wait for them.
     pub(super) tasks: TaskTracker,
+    /// Broadcasts that are not due yet.
+    pub(super) delayed: Delayed,
     /// Further tries of broadcasts.
     pub(super) retries: TaskTracker,
     /// How many broadcasts the listener has handed on.
@@ -137,6 +140,7 @@ impl Bus {
             world: Mutex::default(),
             counters: Arc::default(),
             tasks,
+            delayed: Delayed::default(),
             retries: TaskTracker::new(),
             heard: AtomicU64::new(0),
             gaps: AtomicU64::new(0),
@@ -289,7 +293,7 @@ impl Drop for Inner {
 
 /// Names the backends of this build that can do something.
 pub(super) fn able(can: fn(&Capability) -> bool) -> Vec<&'static str> {
-    let rows = backends::TABLE.iter().filter(|row| can(row.capability));
+    let rows = backends::all().filter(|row| can(row.capability));
     rows.map(|row| row.scheme).collect()
 }
 

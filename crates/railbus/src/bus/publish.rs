@@ -14,6 +14,7 @@ use crate::{
     task,
 };
 use std::borrow::Borrow;
+use tokio::time::Instant;
 
 impl Bus {
     /// Publishes one event and returns when the backend has confirmed it.
@@ -94,6 +95,7 @@ impl Bus {
         for part in batch.chunks(most) {
             let made: Vec<_> = part.iter().map(|outgoing| inner.outgoing_of(outgoing)).collect();
             let out: Vec<_> = made.iter().filter_map(|made| made.as_ref().ok().cloned()).collect();
+            let began = Instant::now();
             let mut stored = inner.backend.publish(&out).await.into_iter();
             for made in made {
                 let stored = made.and_then(|outgoing| {
@@ -101,7 +103,7 @@ impl Bus {
                     stored.map(|()| outgoing)
                 });
                 results.push(match stored {
-                    Ok(outgoing) => self.published(&outgoing).await,
+                    Ok(outgoing) => self.published(&outgoing, began).await,
                     Err(e) => Err(e),
                 });
             }
@@ -131,14 +133,14 @@ impl Bus {
     /// Publishes by way of the backend.
     async fn carry(&self, event: &Event) -> Result<Report> {
         self.0.check_delay(event)?;
-        let batch = [Outgoing::from(event.clone())];
+        let (batch, began) = ([Outgoing::from(event.clone())], Instant::now());
         self.0.backend.publish(&batch).await.pop().unwrap_or_else(|| Err(lost()))?;
         let [outgoing] = batch;
-        self.published(&outgoing).await
+        self.published(&outgoing, began).await
     }
 
     /// Does what is left to do for an event that the backend has confirmed.
-    async fn published(&self, outgoing: &Outgoing) -> Result<Report> {
+    async fn published(&self, outgoing: &Outgoing, began: Instant) -> Result<Report> {
         let (inner, event) = (&*self.0, &outgoing.event);
         inner.counters.published.one();
         if let Some(reason) = &outgoing.rejected {
@@ -156,7 +158,7 @@ impl Bus {
                 report.matched += grouped;
                 return Ok(report);
             }
-            Some(delay) if inner.inline => self.dispatch_after(delay, event),
+            Some(delay) if inner.inline => self.dispatch_after(began, delay, event),
             _ => {}
         }
         let wanted = now.wanting(event).count();

@@ -2,11 +2,12 @@
 
 use super::{
     cache::{Cache, Found, Loading},
+    loader::Loader,
     open::{Bus, WeakBus},
     subscription::SubscriptionId,
 };
 use crate::{
-    error::{BoxError, Error, ErrorKind, Result},
+    error::{Error, ErrorKind, Result},
     event::{Event, Type},
     predicate::{self, Predicate},
     task::let_go,
@@ -16,7 +17,6 @@ use futures_util::{FutureExt, future::BoxFuture};
 use serde_json::{Map, Value};
 use std::{
     fmt,
-    future::Future,
     panic::AssertUnwindSafe,
     sync::{Arc, Weak},
     time::Duration,
@@ -29,37 +29,6 @@ const KEY: &str = "instance_id";
 /// How long a value is kept, and how many of them, unless it is said.
 const TTL: Duration = Duration::from_secs(300);
 const MAX_SIZE: usize = 1000;
-
-/// What loads a value by its id: an async function or closure.
-///
-/// # Examples
-/// ```
-/// use railbus::{CachedRegistry, bus::Loader};
-///
-/// async fn load(id: String) -> std::io::Result<usize> {
-///     Ok(id.len())
-/// }
-/// fn registry(loader: impl Loader<usize>) -> railbus::bus::Registering<usize> {
-///     CachedRegistry::new(loader)
-/// }
-/// let _ = registry(load);
-/// ```
-pub trait Loader<V>: Send + Sync + 'static {
-    /// Loads the value of `id`. May be called from many tasks at once, for different ids.
-    fn load(&self, id: String) -> BoxFuture<'static, Result<V, BoxError>>;
-}
-
-impl<F, Fut, V, E> Loader<V> for F
-where
-    F: FnOnce(String) -> Fut + Clone + Send + Sync + 'static,
-    Fut: Future<Output = Result<V, E>> + Send + 'static,
-    E: Into<BoxError>,
-{
-    fn load(&self, id: String) -> BoxFuture<'static, Result<V, BoxError>> {
-        let loading = self.clone()(id);
-        Box::pin(async move { loading.await.map_err(Into::into) })
-    }
-}
 
 /// Values by their ids, loaded when they are asked for and kept until an event says that they
 /// changed. Cheap to clone; clones share what they keep.

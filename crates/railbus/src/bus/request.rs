@@ -25,7 +25,8 @@ impl Bus {
     /// A handler answers by returning a [`Reply`](crate::Reply), or by [`Bus::reply`]. In a group one
     /// member does; without, every bus may, and the first reply counts. The reply belongs to the
     /// conversation of the request and names it as its cause. Replies come on one topic of this bus,
-    /// whoever asked.
+    /// whoever asked. A handler may ask, but not on its own topic where a backend brings broadcasts:
+    /// those are handled one after another, so that it would wait for itself until the timeout.
     ///
     /// # Errors
     /// Returns a timeout if no reply came in time, a handler error if the handler failed for the last

@@ -17,7 +17,7 @@ use crate::{
     task::let_go,
 };
 use futures_util::FutureExt;
-use std::{panic::AssertUnwindSafe, time::Duration};
+use std::panic::AssertUnwindSafe;
 use tokio::runtime::Handle;
 
 /// How deep publishing inside handlers may go: far more than a design needs, few enough for any
@@ -149,26 +149,6 @@ impl Bus {
             let tell = self.0.bounded(async move { bus.tell(event).await });
             self.0.retries.spawn_on(tell, &runtime);
         }
-    }
-
-    /// Hands the event to the broadcast subscriptions here once its delay has passed, unless the
-    /// bus is closed before.
-    pub(super) fn dispatch_after(&self, delay: Duration, event: &Event) {
-        // Without one it was refused.
-        let Some(runtime) = self.0.runtime() else { return };
-        let (bus, event) = (self.clone(), event.clone());
-        let waits = async move {
-            tokio::select! {
-                () = tokio::time::sleep(delay) => {
-                    bus.dispatch(&bus.0.table.now(), &event).await;
-                }
-                () = bus.0.closing.cancelled() => {
-                    context::span(&event)
-                        .in_scope(|| tracing::warn!("a delayed event ended with its bus"));
-                }
-            }
-        };
-        self.0.retries.spawn_on(self.0.bounded(waits), &runtime);
     }
 
     #[cold]

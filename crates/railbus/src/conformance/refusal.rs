@@ -6,7 +6,7 @@ use super::{
 };
 use crate::{
     backend::{Capability, Start, Subscribe},
-    backends::TABLE,
+    backends,
     error::{Error, ErrorKind},
     event::Event,
     predicate,
@@ -55,7 +55,7 @@ pub(super) fn refused(
     ensure(error.kind() == ErrorKind::Unsupported, || {
         format!("{what} must be refused as unsupported, and was refused as {error:?}")
     })?;
-    let mut able = TABLE.iter().filter(|row| can(row.capability)).map(|row| row.scheme);
+    let mut able = backends::all().filter(|row| can(row.capability)).map(|row| row.scheme);
     let hint = error.advice().unwrap_or_default();
     // A build with no backend that can has none to name.
     let none = able.clone().all(|name| name == capability.name);

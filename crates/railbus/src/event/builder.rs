@@ -15,7 +15,7 @@ use std::{borrow::Borrow, sync::Arc, time::Duration};
 ///
 /// # Examples
 /// ```
-/// use railbus::{Event, EventBuilder, payload::RawPayload};
+/// use railbus::{Event, EventBuilder, clock::Timestamp, payload::RawPayload};
 /// use std::time::Duration;
 ///
 /// let draft: EventBuilder = Event::new("order.placed")
@@ -37,6 +37,10 @@ use std::{borrow::Borrow, sync::Arc, time::Duration};
 /// assert_eq!(event.timestamp().to_string(), "2026-01-01T00:00:00.000000Z");
 /// assert_eq!(event.raw_payload().text().unwrap(), "7");
 /// assert!(event.check().is_ok());
+///
+/// let tomorrow = Timestamp::now().after(Duration::from_secs(24 * 60 * 60));
+/// let reminder = Event::new("order.due").deliver_at(tomorrow).payload(7);
+/// assert!(reminder.delay().unwrap() > Duration::from_secs(23 * 60 * 60));
 /// ```
 #[derive(Clone)]
 #[must_use = "an event in the making does nothing"]
@@ -165,9 +169,18 @@ impl EventBuilder {
         self
     }
 
-    /// Holds the event back: no group sees it before `delay` has passed.
+    /// Holds the event back: nobody sees it before `delay` has passed since it was published, and
+    /// until then it can be [withdrawn](crate::Bus::withdraw).
     pub fn delay(mut self, delay: Duration) -> Self {
         self.0.rest().delay = Some(delay);
+        self
+    }
+
+    /// Holds the event back until this time, as [`EventBuilder::delay`] does for what is left until
+    /// then now; a time in the past holds nothing back. The clock that is set later changes nothing.
+    pub fn deliver_at(mut self, time: Timestamp) -> Self {
+        let left = time.since(Timestamp::now());
+        self.0.rest().delay = (!left.is_zero()).then_some(left);
         self
     }
 

@@ -4,5 +4,6 @@
 mod broadcast;
 mod group;
 mod refused;
+#[allow(dead_code)]
 #[path = "../by_key/stores.rs"]
 mod stores;

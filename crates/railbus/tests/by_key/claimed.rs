@@ -1,6 +1,6 @@
 //! What is leased, looked at without the engine.
 
-use super::stores::Store;
+use super::{keyed, stores::Store};
 use railbus::{
     ErrorKind, Event,
     backend::{Backend, Leased, Order, Settle, Source, Start, Subscribe, Verdict},
@@ -46,7 +46,7 @@ const NOW: Verdict = Verdict::Nack { delay: Duration::ZERO };
 
 #[railbus::test]
 async fn one_event_of_each_key_is_leased_whoever_asks_and_all_without_a_key() {
-    for store in Store::all() {
+    for store in Store::that(keyed) {
         let backend = store.backend().await;
         let (one, two) =
             (member(&backend, Order::ByKey, LONG).await, member(&backend, Order::Any, LONG).await);
@@ -69,7 +69,7 @@ async fn one_event_of_each_key_is_leased_whoever_asks_and_all_without_a_key() {
 
 #[railbus::test]
 async fn a_nack_with_a_delay_holds_its_key_until_it_is_due_again() {
-    for store in Store::all() {
+    for store in Store::that(keyed) {
         let backend = store.backend().await;
         let source = member(&backend, Order::ByKey, LONG).await;
         publish(&backend, &[("1", "a"), ("2", "a"), ("3", "b")]).await;
@@ -85,7 +85,7 @@ async fn a_nack_with_a_delay_holds_its_key_until_it_is_due_again() {
 
 #[railbus::test]
 async fn a_lease_that_ran_out_holds_its_key_and_its_late_settlement_is_refused() {
-    for store in Store::all() {
+    for store in Store::that(keyed) {
         let backend = store.backend().await;
         let dies = member(&backend, Order::ByKey, Duration::from_millis(120)).await;
         publish(&backend, &[("1", "a"), ("2", "a")]).await;
@@ -106,7 +106,7 @@ async fn a_lease_that_ran_out_holds_its_key_and_its_late_settlement_is_refused()
 
 #[railbus::test]
 async fn a_group_can_ask_for_the_order_while_some_of_its_events_are_leased_and_others_wait() {
-    for store in Store::all() {
+    for store in Store::that(keyed) {
         let backend = store.backend().await;
         let before = member(&backend, Order::Any, LONG).await;
         publish(&backend, &[("1", "a"), ("2", "a"), ("3", "a"), ("4", "b"), ("5", "b")]).await;
@@ -125,7 +125,7 @@ async fn a_group_can_ask_for_the_order_while_some_of_its_events_are_leased_and_o
 
 #[railbus::test]
 async fn what_is_replayed_keeps_the_order_again() {
-    for store in Store::all() {
+    for store in Store::that(keyed) {
         let backend = store.backend().await;
         if backend.capability().replay != railbus::backend::Replay::Time {
             continue;

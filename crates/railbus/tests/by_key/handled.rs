@@ -1,6 +1,9 @@
 //! What handlers see of it.
 
-use super::stores::{Store, quick};
+use super::{
+    keyed,
+    stores::{Store, quick},
+};
 use railbus::{
     Event, Retry,
     delivery::{Delivery, Outcome, Then},
@@ -38,7 +41,7 @@ const LEASE: Duration = Duration::from_secs(1);
 
 #[railbus::test]
 async fn eight_workers_in_two_members_keep_each_key_in_order_through_random_failures() {
-    for store in Store::all() {
+    for store in Store::that(keyed) {
         let log: Arc<Mutex<Log>> = Arc::default();
         let buses = [store.bus().await, store.bus().await];
         for bus in &buses {
@@ -88,7 +91,7 @@ async fn eight_workers_in_two_members_keep_each_key_in_order_through_random_fail
 
 #[railbus::test]
 async fn a_key_that_fails_holds_itself_up_and_no_other_however_hot_it_is() {
-    for store in Store::all() {
+    for store in Store::that(keyed) {
         let (bus, received, heal) = (store.bus().await, Recorder::new(), Semaphore::new(0));
         let heal = Arc::new(heal);
         let (record, healed) = (received.clone(), Arc::clone(&heal));
@@ -124,7 +127,7 @@ async fn a_key_that_fails_holds_itself_up_and_no_other_however_hot_it_is() {
 
 #[railbus::test]
 async fn a_dead_letter_lets_its_key_go_on_and_comes_back_in_its_turn() {
-    for store in Store::all() {
+    for store in Store::that(keyed) {
         let (bus, received) = (store.bus().await, Recorder::new());
         let (record, healed) = (received.clone(), Arc::new(Semaphore::new(0)));
         let heals = Arc::clone(&healed);
@@ -154,7 +157,7 @@ async fn a_dead_letter_lets_its_key_go_on_and_comes_back_in_its_turn() {
 
 #[railbus::test]
 async fn where_a_key_must_not_go_on_the_group_stops_and_begins_again_with_what_failed() {
-    for store in Store::all() {
+    for store in Store::that(keyed) {
         let (bus, received) = (store.bus().await, Recorder::new());
         let record = received.clone();
         let fails = async move |e: Event| match e.id() {
@@ -178,7 +181,7 @@ async fn where_a_key_must_not_go_on_the_group_stops_and_begins_again_with_what_f
 
 #[railbus::test]
 async fn an_event_that_is_held_back_holds_its_key_once_it_is_due() {
-    for store in Store::all() {
+    for store in Store::that(keyed) {
         let (bus, received) = (store.bus().await, Recorder::new());
         bus.on("a").group("g").ordered_by_key().run(received.clone()).await.unwrap();
         let late = Event::new("a").id("late").key("k").delay(Duration::from_millis(200));

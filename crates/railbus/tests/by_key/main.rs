@@ -5,4 +5,12 @@
 mod stores;
 mod handled;
 mod claimed;
+mod processes;
 mod refused;
+
+use railbus::backend::{Capability, Keyed};
+
+/// Tells whether a backend keeps the order of keys over all members.
+fn keyed(capability: &Capability) -> bool {
+    capability.keyed == Keyed::Group
+}

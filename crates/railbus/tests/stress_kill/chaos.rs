@@ -13,8 +13,8 @@ const SETTLES_WITHIN: Duration = Duration::from_secs(300);
 /// A server that can be killed and paused.
 pub(crate) trait Server: Send {
     fn kill_and_start(&mut self);
-    fn pause(&mut self);
-    fn resume(&mut self);
+    fn stand_still(&mut self);
+    fn go_on(&mut self);
 }
 
 #[cfg(feature = "redis")]
@@ -23,11 +23,11 @@ impl Server for railbus_testbed::Redis {
         self.kill().unwrap();
         self.start_again().unwrap();
     }
-    fn pause(&mut self) {
-        Self::pause(self);
+    fn stand_still(&mut self) {
+        self.pause();
     }
-    fn resume(&mut self) {
-        Self::resume(self);
+    fn go_on(&mut self) {
+        self.resume();
     }
 }
 
@@ -37,11 +37,11 @@ impl Server for railbus_testbed::Postgres {
         self.kill().unwrap();
         self.start_again().unwrap();
     }
-    fn pause(&mut self) {
-        Self::pause(self);
+    fn stand_still(&mut self) {
+        self.pause();
     }
-    fn resume(&mut self) {
-        Self::resume(self);
+    fn go_on(&mut self) {
+        self.resume();
     }
 }
 
@@ -137,11 +137,11 @@ impl Chaos {
                         tokio::task::block_in_place(|| server.kill_and_start())
                     }
                     ("paused", Some(server)) => {
-                        server.pause();
+                        server.stand_still();
                         let pause = Duration::from_millis(self.random.below(2_500));
                         // sleep: a server that stands still for a while.
                         tokio::time::sleep(pause).await;
-                        server.resume();
+                        server.go_on();
                     }
                     _ => fleet.kill(name),
                 }

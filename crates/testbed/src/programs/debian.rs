@@ -33,14 +33,18 @@ fn install_by(apt: &Apt, kind: &Kind, root: &Path) -> Result<(), String> {
     apt.unpack(&packages, &fresh)?;
     for _ in 0..DEPTH_MAX {
         fetched.extend(packages.iter().cloned());
-        if lacking(kind, &fresh).is_empty() {
+        if lacking(&programs(kind, &fresh), &fresh).is_empty()
+            && lacking(&shared(&fresh), &fresh).is_empty()
+        {
             break;
         }
         packages = apt.libraries(&packages)?.into_iter().filter(|p| !fetched.contains(p)).collect();
         apt.unpack(&packages, &fresh)?;
     }
-    let lacking = lacking(kind, &fresh);
+    // What else is loaded while it runs may lack some: most of it no test needs.
+    let lacking = lacking(&programs(kind, &fresh), &fresh);
     if !lacking.is_empty() {
+        let lacking: Vec<_> = lacking.into_iter().collect();
         return Err(format!("these libraries are not there: {}", lacking.join(" ")));
     }
     for unused in kind.unused {
@@ -56,36 +60,45 @@ fn remove(folder: &Path) -> Result<(), String> {
     copy::remove(folder).map_err(|e| format!("remove {}: {e}", folder.display()))
 }
 
-/// Returns the libraries that the programs below `root` ask for and that are nowhere.
-fn lacking(kind: &Kind, root: &Path) -> Vec<String> {
+/// Returns the libraries that those files ask for and that are nowhere.
+fn lacking(files: &[PathBuf], root: &Path) -> BTreeSet<String> {
+    let folders = std::env::join_paths(libraries(root)).unwrap_or_default();
     let mut lacking = BTreeSet::new();
-    for name in kind.beside.iter().chain([&kind.program]) {
-        for program in programs(root, name) {
-            let folders = std::env::join_paths(libraries(root)).unwrap_or_default();
-            let output = Command::new("ldd").arg(&program).env("LD_LIBRARY_PATH", folders).output();
-            let text = output.map(|o| String::from_utf8_lossy(&o.stdout).into_owned());
-            let text = text.unwrap_or_default();
-            let missing = text.lines().filter(|line| line.contains("not found"));
-            lacking.extend(missing.filter_map(|l| Some(l.split_whitespace().next()?.to_owned())));
-        }
+    for file in files {
+        let output = Command::new("ldd").arg(file).env("LD_LIBRARY_PATH", &folders).output();
+        let text = output.map(|o| String::from_utf8_lossy(&o.stdout).into_owned());
+        let text = text.unwrap_or_default();
+        let missing = text.lines().filter(|line| line.contains("not found"));
+        lacking.extend(missing.filter_map(|l| Some(l.split_whitespace().next()?.to_owned())));
     }
-    lacking.into_iter().collect()
+    lacking
 }
 
-/// Returns the files of that name below the folder.
-fn programs(root: &Path, name: &str) -> Vec<PathBuf> {
+/// Returns the programs that the kind needs.
+fn programs(kind: &Kind, root: &Path) -> Vec<PathBuf> {
+    let is_program = |path: &Path| {
+        let folder = path.parent().and_then(Path::file_name);
+        let name = path.file_name().and_then(|name| name.to_str()).unwrap_or_default();
+        folder.is_some_and(|folder| folder == "bin" || folder == "sbin")
+            && (name == kind.program || kind.beside.contains(&name))
+    };
+    files(root).into_iter().filter(|path| is_program(path) && path.is_file()).collect()
+}
+
+/// Returns what programs load while they run.
+fn shared(root: &Path) -> Vec<PathBuf> {
+    let is_shared = |path: &Path| path.extension().is_some_and(|end| end == "so");
+    files(root).into_iter().filter(|path| is_shared(path)).collect()
+}
+
+/// Returns all files below the folder.
+fn files(root: &Path) -> Vec<PathBuf> {
     let mut found = Vec::new();
     let mut folders = vec![root.to_owned()];
     while let Some(folder) = folders.pop() {
         for entry in fs::read_dir(folder).into_iter().flatten().flatten() {
-            let path = entry.path();
-            if entry.file_type().is_ok_and(|kind| kind.is_dir()) {
-                folders.push(path);
-            } else if entry.file_name() == name && path.is_file() {
-                let is_program =
-                    path.components().any(|c| ["bin", "sbin"].iter().any(|b| c.as_os_str() == *b));
-                found.extend(is_program.then_some(path));
-            }
+            let is_folder = entry.file_type().is_ok_and(|kind| kind.is_dir());
+            if is_folder { &mut folders } else { &mut found }.push(entry.path());
         }
     }
     found
@@ -99,7 +112,7 @@ struct Apt {
 
 impl Apt {
     fn of_machine(root: &Path) -> Result<Self, String> {
-        let downloads = root.with_extension("apt");
+        let downloads = root.with_file_name("apt");
         for part in ["lists/partial", "cache/archives/partial"] {
             let folder = downloads.join(part);
             fs::create_dir_all(&folder).map_err(|e| format!("create {}: {e}", folder.display()))?;

@@ -44,7 +44,8 @@ fn look(kind: &Kind) -> Result<Program> {
     if let Some(program) = unpacked(kind, &root) {
         return Ok(program);
     }
-    let _lock = Lock::on(&root.with_extension("lock"))?;
+    // One at a time, whatever it is: they share what apt keeps.
+    let _lock = Lock::on(&place::kept().join("install.lock"))?;
     // Another process may have installed it meanwhile.
     if let Some(program) = unpacked(kind, &root) {
         return Ok(program);
@@ -53,6 +54,24 @@ fn look(kind: &Kind) -> Result<Program> {
         unpacked(kind, &root).ok_or_else(|| "it was unpacked and does not run".to_owned())
     });
     installed.map_err(|why| missing(kind, &wrong, &why))
+}
+
+/// Returns a file that ends so, of packages that hold no program; has them unpacked if it is not
+/// there yet.
+pub(crate) fn file(kind: &Kind, end: &str) -> Result<PathBuf> {
+    let root = place::kept().join(kind.program);
+    let _lock = Lock::on(&place::kept().join("install.lock"))?;
+    let look = || {
+        let folders = kind.folders.iter().map(|f| root.join(f.trim_start_matches('/')));
+        let files = folders.flat_map(|f| fs::read_dir(f).into_iter().flatten().flatten());
+        files.map(|file| file.path()).find(|path| path.to_string_lossy().ends_with(end))
+    };
+    let mut found = look();
+    if found.is_none() {
+        debian::install(kind, &root).map_err(|why| missing(kind, &[], &why))?;
+        found = look();
+    }
+    found.ok_or_else(|| missing(kind, &[], &format!("there is no file {end} in it")))
 }
 
 /// Takes the program that the variable names, or nothing.
@@ -65,15 +84,16 @@ fn told(kind: &Kind, named: &Path) -> Result<Program> {
 
 fn missing(kind: &Kind, wrong: &[String], why: &str) -> Error {
     let wrong: String = wrong.iter().map(|why| format!("\n  {why}")).collect();
-    let least: Vec<_> = kind.version_min.iter().map(ToString::to_string).collect();
+    let least: Vec<_> = kind.version_min.iter().map(|n| n.to_string()).collect();
+    let least =
+        if least.is_empty() { String::new() } else { format!(" {} or newer", least.join(".")) };
+    let named = match kind.variable {
+        "" => String::new(),
+        name => format!(", or say where it is by {name}=/path/to/{}", kind.program),
+    };
     Error::new(format!(
-        "{} {} or newer is needed, and could not be installed: {why}\n\
-         install it by {}, or say where it is by {}=/path/to/{}{wrong}",
-        kind.name,
-        least.join("."),
-        kind.advice,
-        kind.variable,
-        kind.program,
+        "{}{least} is needed, and could not be installed: {why}\ninstall it by {}{named}{wrong}",
+        kind.name, kind.advice,
     ))
 }
 

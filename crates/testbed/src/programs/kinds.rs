@@ -62,3 +62,34 @@ pub(crate) const PGBOUNCER: Kind = Kind {
     unused: &["usr/share"],
     advice: "`apt-get install pgbouncer` or `brew install pgbouncer`",
 };
+
+pub(crate) const PYTHON: Kind = Kind {
+    name: "Python",
+    program: "python3",
+    beside: &[],
+    version_min: &[3, 10],
+    variable: "RAILBUS_TESTBED_PYTHON",
+    folders: &["/usr/bin", "/usr/local/bin", "/opt/homebrew/bin"],
+    packages: &[
+        "python3-minimal",
+        "python3.*",
+        "python3.*-minimal",
+        "libpython3.*-minimal",
+        "libpython3.*-stdlib",
+    ],
+    unused: &["usr/share"],
+    advice: "`apt-get install python3` or `brew install python`",
+};
+
+/// pip, where Python comes without: no program, but a file that Python runs.
+pub(crate) const PIP: Kind = Kind {
+    name: "pip",
+    program: "pip",
+    beside: &[],
+    version_min: &[],
+    variable: "",
+    folders: &["/usr/share/python-wheels"],
+    packages: &["python3-pip-whl"],
+    unused: &["usr/share/doc"],
+    advice: "`apt-get install python3-venv`",
+};

@@ -5,6 +5,6 @@ mod program;
 mod debian;
 mod find;
 
-pub(crate) use find::find;
-pub(crate) use kinds::{Kind, PGBOUNCER, POSTGRES, REDIS};
+pub(crate) use find::{file, find};
+pub(crate) use kinds::{Kind, PGBOUNCER, PIP, POSTGRES, PYTHON, REDIS};
 pub(crate) use program::Program;

@@ -87,6 +87,11 @@ impl Program {
         command.env_clear().env("LC_ALL", "C").env("TZ", "UTC");
         let path = env::join_paths(place::path()).unwrap_or_else(|_| "/usr/bin:/bin".into());
         command.env("PATH", path);
+        self.show_libraries(command);
+    }
+
+    /// Has a command find the libraries that were unpacked with this program.
+    pub(crate) fn show_libraries(&self, command: &mut Command) {
         let root = self.root.as_deref();
         if let Ok(libraries) = env::join_paths(root.map(libraries).unwrap_or_default())
             && !libraries.is_empty()

@@ -209,6 +209,13 @@ impl Backend for Memory {
         self.wire() == Wire::Always
     }
 
+    async fn withdraw(&self, event_id: &str) -> Result<bool> {
+        self.check()?;
+        let withdrawn = self.store.with(|state| state.withdraw(event_id));
+        self.store.quiet.notify_waiters();
+        Ok(withdrawn)
+    }
+
     async fn ping(&self) -> Result<()> {
         self.check()
     }

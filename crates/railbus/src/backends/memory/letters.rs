@@ -3,7 +3,6 @@
 use crate::{
     backend::{Letter, LetterFilter, LetterId},
     event::Event,
-    topic::Pattern,
 };
 use std::collections::BTreeMap;
 
@@ -28,24 +27,8 @@ impl Letters {
 
     /// Returns the letters that `filter` takes, oldest first.
     pub(super) fn list(&self, filter: &LetterFilter) -> Vec<Letter> {
-        let same = |wanted: &Option<String>, found: Option<&str>| {
-            wanted.is_none() || wanted.as_deref() == found
-        };
-        let pattern = |text: &Option<String>| text.as_deref().map(Pattern::new);
-        let (types, topics) = (pattern(&filter.event_type), pattern(&filter.topic));
-        let matches = |p: &Option<Pattern>, name: &str| p.as_ref().is_none_or(|p| p.matches(name));
-        let takes = |letter: &&Letter| {
-            filter.id.as_ref().is_none_or(|id| *id == letter.id)
-                && same(&filter.event_id, Some(&letter.event_id))
-                && same(&filter.group, letter.group.as_deref())
-                && same(&filter.subscription, Some(&letter.subscription))
-                && filter.reason.as_ref().is_none_or(|part| letter.reason.contains(part))
-                && filter.since.is_none_or(|since| letter.at >= since)
-                && matches(&types, &letter.event_type)
-                && matches(&topics, &letter.topic)
-        };
         let limit = filter.limit.map_or(usize::MAX, |n| usize::try_from(n).unwrap_or(usize::MAX));
-        self.kept.values().filter(takes).take(limit).cloned().collect()
+        self.kept.values().filter(|letter| filter.takes(letter)).take(limit).cloned().collect()
     }
 
     /// Takes out a letter that can be handed back: the group, the subscription and the event.

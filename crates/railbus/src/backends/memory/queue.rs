@@ -141,6 +141,19 @@ impl Queue {
         self.waiting.insert((None, self.made), again);
     }
 
+    /// Takes out what was published under this id and is not due yet.
+    pub(super) fn withdraw(&mut self, event_id: &str, now: Instant) -> Vec<Event> {
+        let held_back = |due: &Option<Instant>, again: &Again| {
+            due.is_some_and(|due| due > now) && again.attempt == 0 && !again.holds
+        };
+        let of_id = |((due, _), again): &(&(Option<Instant>, u64), &Again)| {
+            held_back(due, again) && again.event.id() == event_id
+        };
+        let found: Vec<_> = self.waiting.iter().filter(of_id).map(|(key, _)| *key).collect();
+        let taken = found.iter().filter_map(|key| self.waiting.remove(key));
+        taken.map(|again| again.event).collect()
+    }
+
     /// Leases up to `max` events that are wanted: first those that are due again, then new ones.
     pub(super) fn claim(&mut self, wanted: &Filter, lease: Duration, max: usize) -> Vec<Leased> {
         if self.new.is_empty() && self.waiting.is_empty() && self.earliest_end.is_none() {

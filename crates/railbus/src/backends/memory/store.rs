@@ -24,7 +24,10 @@ use std::{
     },
     time::Duration,
 };
-use tokio::sync::{Notify, oneshot};
+use tokio::{
+    sync::{Notify, oneshot},
+    time::Instant,
+};
 
 /// What all connections to one memory share.
 #[derive(Debug)]
@@ -302,6 +305,17 @@ impl State {
         self.gone.letters.append(&mut self.letters.of_group(name));
         self.admit();
         true
+    }
+
+    /// Takes back what is held back still; tells whether there was anything.
+    pub(super) fn withdraw(&mut self, event_id: &str) -> bool {
+        let (now, before) = (Instant::now(), self.gone.events.len());
+        for group in self.groups.values_mut() {
+            self.gone.events.extend(group.queue.withdraw(event_id, now));
+        }
+        let any = self.gone.events.len() > before;
+        self.admit();
+        any
     }
 
     /// Deletes letters; tells how many.

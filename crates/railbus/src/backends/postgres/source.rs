@@ -51,6 +51,8 @@ struct Waiting {
     // Dropped since there was room last, and at all.
     dropping: u64,
     lost: u64,
+    // How many of these it was told of that they are missing.
+    lost_told: u64,
     handed_out: u64,
     marked: u64,
     stopped: bool,
@@ -66,6 +68,7 @@ pub(super) struct Broadcast {
     waiting: Mutex<Waiting>,
     news: Notify,
     marks: Notify,
+    gap: Notify,
     mark: Mutex<u64>,
     link: Arc<Link>,
     spill: Arc<Spill>,
@@ -88,6 +91,7 @@ impl Broadcast {
             waiting: Mutex::default(),
             news: Notify::new(),
             marks: Notify::new(),
+            gap: Notify::new(),
             mark: Mutex::new(0),
             link,
             spill,
@@ -138,6 +142,11 @@ impl Broadcast {
         self.news.notify_one();
     }
 
+    /// Notes that events were missed, and are heard again.
+    pub(super) fn missed(&self) {
+        self.gap.notify_one();
+    }
+
     /// Ends it for a reason that does not heal by itself.
     pub(super) fn end(&self, error: Error) {
         self.waiting().over = Some(error);
@@ -159,6 +168,10 @@ impl Broadcast {
                 waiting.bytes = waiting.bytes.saturating_sub(note.size());
                 taken.push(note);
             }
+        }
+        if waiting.lost_told < waiting.lost {
+            waiting.lost_told = waiting.lost;
+            self.gap.notify_one();
         }
         let has_room =
             waiting.notes.len() <= self.backlog / 2 && waiting.bytes <= BACKLOG_BYTES / 2;
@@ -192,6 +205,7 @@ impl Broadcast {
             // It heals: they are read then.
             Err(e) if e.is_retryable() => {
                 self.put_back(notes);
+                self.gap.notify_one();
                 return Err(e);
             }
             kept => kept,
@@ -297,6 +311,10 @@ impl Source for Broadcast {
             Ok(()) => Ok(Some(self.waiting().handed_out)),
             Err(_) => Ok(None),
         }
+    }
+
+    async fn gap(&self) {
+        self.gap.notified().await;
     }
 
     async fn settle(&self, batch: &[Settle]) -> Vec<Result<()>> {

@@ -80,8 +80,8 @@ impl Ears {
                 let topic = self.channels.topic_of(note.channel());
                 sources.for_each(|source| source.hear(&text, topic.as_ref()));
             }
-            // Nothing was kept that could be caught up on: at most once. The listener has told.
-            Heard::Gap => {}
+            // Nothing was kept that could be caught up on: at most once.
+            Heard::Gap => sources.for_each(|source| source.missed()),
             Heard::Over(error) => sources.for_each(|source| source.end(error.clone())),
         }
     }

@@ -17,7 +17,7 @@ use std::{
     sync::{Arc, Mutex, PoisonError},
     time::{Duration, Instant},
 };
-use tokio::sync::watch;
+use tokio::sync::{Notify, watch};
 use tokio_postgres::{Row, types::Type};
 
 /// A listener to every event of interest from now on. It reads the log, so it misses nothing while
@@ -29,6 +29,8 @@ pub(super) struct BroadcastSource {
     pub(super) wake: Arc<Wake>,
     pub(super) stopped: watch::Sender<bool>,
     pub(super) heard: Mutex<Heard>,
+    // It reads on after it could not.
+    pub(super) gap: Notify,
 }
 
 /// How far a broadcast has listened, and what it holds back until it is due.
@@ -37,12 +39,14 @@ pub(super) struct Heard {
     place: i64,
     held: BTreeSet<(Instant, i64)>,
     handed_out: u64,
+    // Whether the last look failed.
+    failed: bool,
 }
 
 impl Heard {
     /// Begins behind a place.
     pub(super) fn behind(place: i64) -> Self {
-        Self { place, held: BTreeSet::new(), handed_out: 0 }
+        Self { place, held: BTreeSet::new(), handed_out: 0, failed: false }
     }
 }
 
@@ -79,6 +83,19 @@ impl BroadcastSource {
         let one = |row: &Row| Ok(leased(row.try_get(0)?, row.try_get(1)?));
         let read: Result<Vec<_>, tokio_postgres::Error> = rows.iter().map(one).collect();
         read.map_err(|e| fault("fetch", &self.lines.shown, e))
+    }
+
+    /// Reads what is due, else what is new; tells whether there may be more.
+    async fn read_on(&self, heard: &mut Heard, max: usize) -> Result<(Vec<Leased>, bool)> {
+        let due = self.due(heard, max).await?;
+        match due.is_empty() {
+            true => self.hear(heard, max).await,
+            false => Ok((due, true)),
+        }
+    }
+
+    fn note_failure(&self) {
+        self.heard.lock().unwrap_or_else(PoisonError::into_inner).failed = true;
     }
 
     fn heard(&self) -> Heard {
@@ -128,10 +145,12 @@ impl Source for BroadcastSource {
             news.mark_unchanged();
             // Only this task moves the place; others only look at it.
             let mut heard = self.heard();
-            let mut found = self.due(&mut heard, max).await?;
-            let mut more = true;
-            if found.is_empty() {
-                (found, more) = self.hear(&mut heard, max).await?;
+            let failed = heard.failed;
+            let read = self.read_on(&mut heard, max).await;
+            let (found, more) = read.inspect_err(|_| self.note_failure())?;
+            if failed {
+                heard.failed = false;
+                self.gap.notify_one();
             }
             heard.handed_out += found.len() as u64;
             let due = heard.held.first().map(|(at, _)| *at);
@@ -153,6 +172,10 @@ impl Source for BroadcastSource {
         let heard = self.heard.lock().unwrap_or_else(PoisonError::into_inner);
         let all = heard.place >= newest && heard.held.is_empty();
         Ok(all.then_some(heard.handed_out))
+    }
+
+    async fn gap(&self) {
+        self.gap.notified().await;
     }
 
     async fn settle(&self, batch: &[Settle]) -> Vec<Result<()>> {

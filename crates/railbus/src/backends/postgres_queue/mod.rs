@@ -27,6 +27,6 @@ mod inject;
 pub(crate) use inject::inject;
 pub use look::look;
 pub use outbox::Outbox;
-pub use schema::script;
+pub use schema::{Grant, grants, script};
 pub use settings::{CAPABILITY, SETTINGS};
 pub use store::{check, migrate, open};

@@ -2,7 +2,7 @@
 
 use super::super::postgres::{fault, quote};
 use super::{
-    publish::{Columns, PUBLISH, Ready, make_ready},
+    publish::{Columns, ENLIST, Ready, make_ready},
     settings::CAPABILITY,
 };
 use crate::{
@@ -50,7 +50,7 @@ impl Outbox {
                 .hint("give what the bus has as `schema`, railbus unless set"));
         }
         Ok(Self {
-            publish: PUBLISH.replace("@.", &format!("{}.", quote(schema))),
+            publish: ENLIST.replace("@.", &format!("{}.", quote(schema))),
             notify: "SELECT pg_notify($1, '')".into(),
             channel: super::settings::channel_of(schema),
         })

@@ -9,8 +9,9 @@ use crate::{
     backend::{Advance, Outgoing},
     codec,
     error::{Error, ErrorKind, Result},
+    event::Event,
 };
-use std::sync::Arc;
+use std::{borrow::Cow, sync::Arc};
 use tokio_postgres::types::Type;
 
 /// The code of what `publish_steps` raises if an input is not where a step begins.
@@ -19,10 +20,7 @@ const MOVED: &str = "RB001";
 /// An event made ready to be stored.
 #[derive(Debug)]
 pub(super) struct Ready {
-    id: String,
-    event_type: String,
-    topic: String,
-    key: Option<String>,
+    event: Event,
     delay: Option<i64>,
     run: Option<i64>,
     // The input and the reason, if it never became an event.
@@ -39,13 +37,21 @@ impl Ready {
 
     /// Returns about how many bytes it makes a statement longer.
     pub(super) fn weight(&self) -> usize {
-        self.body.len() + self.event_type.len() + self.topic.len() + 64
+        self.body.len() + self.event.event_type().len() + self.event.topic().len() + 64
     }
 }
 
 /// Replaces what the server's texts can't have.
 pub(super) fn clean(text: &str) -> String {
     text.replace('\0', "\u{fffd}")
+}
+
+/// Returns an event's id, as the server's texts can have it.
+fn id_of(event: &Event) -> Cow<'_, str> {
+    match event.id().contains('\0') {
+        true => Cow::Owned(clean(event.id())),
+        false => Cow::Borrowed(event.id()),
+    }
 }
 
 /// Checks and encodes one event.
@@ -64,10 +70,7 @@ pub(super) fn make_ready(outgoing: &Outgoing, payload_max: usize) -> Result<Read
     let input = outgoing.position.as_ref().map_or("", |p| &*p.input);
     let rejected = outgoing.rejected.as_ref();
     Ok(Ready {
-        id: clean(event.id()),
-        event_type: event.event_type().into(),
-        topic: event.topic().into(),
-        key: event.key().map(Into::into),
+        event: event.clone(),
         delay: event.delay().map(micros),
         run: outgoing.run.map(|run| run.run),
         rejected: rejected.map(|why| (clean(input), clean(why))),
@@ -78,7 +81,7 @@ pub(super) fn make_ready(outgoing: &Outgoing, payload_max: usize) -> Result<Read
 
 /// The columns of events, as the server takes them.
 pub(super) struct Columns<'a> {
-    ids: Vec<&'a str>,
+    ids: Vec<Cow<'a, str>>,
     types: Vec<&'a str>,
     topics: Vec<&'a str>,
     keys: Option<Vec<Option<&'a str>>>,
@@ -91,11 +94,11 @@ impl<'a> Columns<'a> {
     pub(super) fn of(events: &'a [Ready]) -> Self {
         let optional = |is_set: fn(&Ready) -> bool| events.iter().any(is_set);
         Self {
-            ids: events.iter().map(|e| &*e.id).collect(),
-            types: events.iter().map(|e| &*e.event_type).collect(),
-            topics: events.iter().map(|e| &*e.topic).collect(),
-            keys: optional(|e| e.key.is_some())
-                .then(|| events.iter().map(|e| e.key.as_deref()).collect()),
+            ids: events.iter().map(|e| id_of(&e.event)).collect(),
+            types: events.iter().map(|e| e.event.event_type()).collect(),
+            topics: events.iter().map(|e| e.event.topic()).collect(),
+            keys: optional(|e| e.event.key().is_some())
+                .then(|| events.iter().map(|e| e.event.key()).collect()),
             delays: optional(|e| e.delay.is_some())
                 .then(|| events.iter().map(|e| e.delay).collect()),
             bodies: events.iter().map(|e| &*e.body).collect(),
@@ -116,8 +119,11 @@ impl<'a> Columns<'a> {
     }
 }
 
-/// The statement that stores events.
-pub(super) const PUBLISH: &str = "SELECT @.publish($1, $2, $3, $4, $5, $6, $7)";
+/// The statement that stores events in a transaction of their own.
+const PUBLISH: &str = "SELECT @.publish($1, $2, $3, $4, $5, $6, $7)";
+
+/// The statement that stores events in somebody's transaction.
+pub(super) const ENLIST: &str = "SELECT @.enlist($1, $2, $3, $4, $5, $6, $7)";
 
 /// Stores events of any number of callers, all or none; returns one result each.
 pub(super) async fn send(

@@ -4,7 +4,7 @@ use super::{
     lines::{Lines, Value},
     settings::micros,
 };
-use crate::error::Result;
+use crate::error::{ErrorKind, Result};
 use std::{sync::Weak, time::Duration};
 use tokio::time::sleep;
 use tokio_postgres::types::Type;
@@ -31,6 +31,10 @@ pub(super) async fn keep_sweeping(lines: Weak<Lines>, retention: Duration) {
             Err(e) => Err(e),
         };
         if let Err(error) = swept {
+            if error.kind() == ErrorKind::Denied {
+                tracing::debug!(%error, "settled events are left to others to remove");
+                return;
+            }
             tracing::warn!(%error, "settled events could not be removed; trying again later");
         }
     }

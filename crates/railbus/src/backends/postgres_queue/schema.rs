@@ -18,6 +18,7 @@ const MIGRATIONS: [&[&str]; VERSION as usize] = [&[
     include_str!("sql/tables.sql"),
     include_str!("sql/publish.sql"),
     include_str!("sql/log.sql"),
+    include_str!("sql/keys.sql"),
     include_str!("sql/claim.sql"),
     include_str!("sql/settle.sql"),
     include_str!("sql/listen.sql"),
@@ -33,22 +34,71 @@ const MIGRATIONS: [&[&str]; VERSION as usize] = [&[
 /// ```
 /// use railbus::backends::postgres_queue::script;
 ///
-/// let sql = script("railbus", 0);
+/// let sql = script("railbus", 0)?;
 /// assert!(sql.starts_with("BEGIN;\n") && sql.ends_with("COMMIT;\n"));
 /// assert!(sql.contains(r#"CREATE TABLE "railbus".events"#));
+/// # Ok::<(), railbus::Error>(())
 /// ```
-#[must_use]
-pub fn script(schema: &str, from: i32) -> String {
+///
+/// # Errors
+/// Returns a config error if there is no such version.
+pub fn script(schema: &str, from: i32) -> Result<String> {
+    if !(0..=VERSION).contains(&from) {
+        let why = format!("there is no version {from} of the tables");
+        return Err(Error::new(ErrorKind::Config, "migrate", why)
+            .hint(format!("allowed: 0, for none, to {VERSION}")));
+    }
     let create = match from {
-        0 => format!(
-            "CREATE SCHEMA IF NOT EXISTS {schema};\n\
-             CREATE TABLE {schema}.migrations \
-             (version integer PRIMARY KEY, at timestamptz NOT NULL DEFAULT now());\n",
-            schema = quote(schema)
-        ),
+        0 => format!("CREATE SCHEMA IF NOT EXISTS {};\n{}", quote(schema), versions(schema)),
         _ => String::new(),
     };
-    format!("BEGIN;\n{}{create}{}COMMIT;\n", lock(schema), steps(schema, from))
+    Ok(format!("BEGIN;\n{}{create}{}COMMIT;\n", lock(schema), steps(schema, from)))
+}
+
+/// What a role may do with a queue.
+#[non_exhaustive]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Grant {
+    /// Publish, consume, and all that the command line does, but for migrations.
+    All,
+    /// Publish, be it in a transaction of its own.
+    Publish,
+}
+
+/// Writes what lets a role work with a queue whose tables another has made.
+///
+/// # Examples
+/// ```
+/// use railbus::backends::postgres_queue::{Grant, grants};
+///
+/// let sql = grants("railbus", Grant::Publish, "web");
+/// assert!(sql.contains(r#"GRANT INSERT ON "railbus".events, "railbus".batches TO "web";"#));
+/// assert!(!grants("railbus", Grant::All, "worker").contains("CREATE"));
+/// ```
+#[must_use]
+pub fn grants(schema: &str, grant: Grant, role: &str) -> String {
+    let (schema, role) = (quote(schema), quote(role));
+    let of_it = match grant {
+        Grant::All => format!(
+            "GRANT SELECT, INSERT, UPDATE, DELETE ON ALL TABLES IN SCHEMA {schema} TO {role};\n\
+             REVOKE INSERT, UPDATE, DELETE ON {schema}.migrations FROM {role};\n\
+             GRANT USAGE ON ALL SEQUENCES IN SCHEMA {schema} TO {role};\n"
+        ),
+        Grant::Publish => format!(
+            "GRANT SELECT ON {schema}.migrations TO {role};\n\
+             GRANT INSERT ON {schema}.events, {schema}.batches TO {role};\n\
+             GRANT USAGE ON SEQUENCE {schema}.transactions TO {role};\n"
+        ),
+    };
+    format!("GRANT USAGE ON SCHEMA {schema} TO {role};\n{of_it}")
+}
+
+fn versions(schema: &str) -> String {
+    format!(
+        "CREATE TABLE {}.migrations \
+         (version integer PRIMARY KEY, at timestamptz NOT NULL DEFAULT now());\n",
+        quote(schema)
+    )
 }
 
 /// Lets one instance at a time bring the schema up to date.
@@ -125,11 +175,10 @@ async fn locked(
             let create = format!("CREATE SCHEMA {quoted}");
             session.timed(operation, session.batch_execute(&create)).await.map_err(refused)?;
         }
-        let table = format!(
-            "CREATE TABLE {quoted}.migrations \
-             (version integer PRIMARY KEY, at timestamptz NOT NULL DEFAULT now())"
-        );
-        session.timed(operation, session.batch_execute(&table)).await.map_err(refused)?;
+        session
+            .timed(operation, session.batch_execute(&versions(schema)))
+            .await
+            .map_err(refused)?;
     }
     session.timed(operation, session.batch_execute(&steps(schema, found))).await.map_err(refused)
 }
@@ -169,8 +218,12 @@ pub(super) async fn version(
     shown: &str,
 ) -> Result<i32> {
     let table = format!("{}.migrations", quote(schema));
-    let values: [(&(dyn ToSql + Sync), Type); 1] = [(&table, Type::TEXT)];
-    let rows = session.query(operation, "SELECT to_regclass($1) IS NOT NULL", &values).await?;
+    // Not `to_regclass`: what a session has once not found it may go on not finding while it waits
+    // for the one that makes it.
+    let values: [(&(dyn ToSql + Sync), Type); 1] = [(&schema, Type::TEXT)];
+    let there = "SELECT EXISTS (SELECT FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace \
+                 WHERE n.nspname = $1 AND c.relname = 'migrations')";
+    let rows = session.query(operation, there, &values).await?;
     if !rows.first().is_some_and(|row| row.get(0)) {
         return Ok(0);
     }

@@ -32,6 +32,8 @@ const LOOK_FULLY_EVERY: Duration = Duration::from_secs(10);
 pub(super) struct GroupSource {
     pub(super) member: Member,
     pub(super) name: String,
+    /// Whether it asked for the order of keys: what is settled may free what waits.
+    pub(super) keyed: bool,
     pub(super) lines: Arc<Lines>,
     pub(super) wake: Arc<Wake>,
     pub(super) stopped: watch::Sender<bool>,
@@ -129,7 +131,7 @@ impl Source for GroupSource {
             .iter()
             .any(|s| matches!(s.verdict, Verdict::Release { .. } | Verdict::Nack { .. }));
         let settled = settle(&self.lines, &self.member, batch).await;
-        if gives_back {
+        if gives_back || self.keyed {
             self.wake.everyone(&self.lines);
         }
         let told =

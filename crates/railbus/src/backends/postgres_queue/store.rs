@@ -8,7 +8,7 @@ use super::{
     listen::{BroadcastSource, Heard},
     publish::{self, Ready},
     retention::keep_sweeping,
-    schema,
+    schema::{self, Grant},
     settings::{CAPABILITY, Settings},
     source::{GroupSource, Times},
     wake::Wake,
@@ -16,8 +16,8 @@ use super::{
 };
 use crate::{
     backend::{
-        Accounts, Backend, Capability, GroupInfo, Keeper, Letter, LetterFilter, LetterId, Outgoing,
-        Position, RunMark, Source, Start, Subscribe, Tally,
+        Accounts, Backend, Capability, GroupInfo, Keeper, Letter, LetterFilter, LetterId, Order,
+        Outgoing, Position, RunMark, Source, Start, Subscribe, Tally,
     },
     backends::gather::{Gather, Limits},
     error::{Error, ErrorKind, Result},
@@ -67,17 +67,26 @@ pub async fn open(options: Options) -> Result<Arc<dyn Backend>> {
     Ok(Arc::new(Queue { lines, wake, open: Mutex::new(Some(open)) }))
 }
 
-/// Brings the tables of a queue up to date; returns the version that they had, 0 if there were
-/// none.
+/// Brings the tables of a queue up to date, and lets roles work with it; returns the version that
+/// they had, 0 if there were none, and the one that they have.
 ///
 /// # Errors
-/// Returns what is wrong with the options, the server or the schema.
-pub async fn migrate(options: &Options) -> Result<i32> {
+/// Returns what is wrong with the options, the server, the schema or the roles.
+pub async fn migrate(options: &Options, grants: &[(Grant, &str)]) -> Result<(i32, i32)> {
     let settings = Settings::read(options)?;
     let lines = Lines::new(&settings);
-    let found = prepare(&lines, &settings, "migrate").await;
+    let migrating = async {
+        let found = prepare(&lines, &settings, "migrate").await?;
+        let session = lines.first().client("migrate").await?;
+        for (grant, role) in grants {
+            let sql = schema::grants(&settings.server.schema, *grant, role);
+            session.timed("migrate", session.batch_execute(&sql)).await?;
+        }
+        Ok((found, schema::VERSION))
+    };
+    let migrated = migrating.await;
     lines.close(settings.server.connect_timeout).await;
-    found
+    migrated
 }
 
 async fn prepare(lines: &Lines, settings: &Settings, operation: &'static str) -> Result<i32> {
@@ -135,6 +144,16 @@ impl Queue {
     }
 }
 
+impl Drop for Queue {
+    /// A queue that was not closed lets go of its connections all the same.
+    fn drop(&mut self) {
+        let open = self.open.get_mut().unwrap_or_else(PoisonError::into_inner).take();
+        if let Some(open) = open {
+            open.sources.iter().filter_map(Weak::upgrade).for_each(|s| s.stop());
+        }
+    }
+}
+
 fn closed() -> Error {
     Error::new(ErrorKind::Closed, "postgres-queue", "the queue is closed")
 }
@@ -189,8 +208,8 @@ impl Backend for Queue {
                 let Subscribe { interest, start, order, lease, .. } = request;
                 let group = groups::open(lines, &name, &interest, start, order).await?;
                 let member = Member { group, lease, wants };
-                let times = Mutex::new(Times::default());
-                Arc::new(GroupSource { member, name, lines: all, wake, stopped, times })
+                let (keyed, times) = (order == Order::ByKey, Mutex::new(Times::default()));
+                Arc::new(GroupSource { member, name, keyed, lines: all, wake, stopped, times })
             }
         };
         self.keep(&source)?;

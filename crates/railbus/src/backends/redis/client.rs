@@ -76,15 +76,12 @@ pub(in crate::backends) async fn connect(
     // The client's own limit ends where the server takes the connection and then says nothing.
     let limit = server.connect_timeout;
     match tokio::time::timeout(limit, connecting).await {
-        Ok(connected) => connected.map_err(|e| fault("connect", server, e)),
-        Err(_) => Err(Error::new(
-            ErrorKind::Unavailable,
-            "connect",
-            "the server takes the connection and does not answer",
-        )
-        .with("server", server)
-        .with("waited", format!("{limit:?}"))
-        .hint("look whether it hangs, and whether the port takes TLS only")),
+        Ok(Ok(connected)) => Ok(connected),
+        Ok(Err(e)) if !e.is_timeout() => Err(fault("connect", server, e)),
+        _ => Err(Error::new(ErrorKind::Unavailable, "connect", "the server does not answer")
+            .with("server", server)
+            .with("waited", format!("{limit:?}"))
+            .hint("look whether it hangs, and whether the port takes TLS or not")),
     }
 }
 

@@ -23,9 +23,13 @@ pub(in crate::backends) fn fault(
 type Meaning = (ErrorKind, &'static str, &'static str);
 
 fn meaning(error: &RedisError, server: &Server) -> Meaning {
-    // As text, since the codes of a pipeline's errors are found nowhere else.
     let text = error.to_string();
-    let has = |code: &str| error.code() == Some(code) || text.contains(code);
+    // Older servers put the code of what failed inside a script into the middle of the text.
+    let is_code = |code: &str| error.code() == Some(code) || text.contains(&format!("-{code} "));
+    let has = |what: &str| match what.bytes().all(|b| b.is_ascii_uppercase()) {
+        true => is_code(what),
+        false => text.contains(what),
+    };
     if error.is_timeout() {
         return (
             ErrorKind::Timeout,
@@ -131,6 +135,13 @@ const CODES: &[(&str, ErrorKind, &str, &str)] = &[
         ErrorKind::Corrupt,
         "a key of that name holds something else",
         "choose another `prefix` or `stream`",
+    ),
+    (
+        "executing the script can't",
+        ErrorKind::Denied,
+        "the user may not do what a script does",
+        "give the user's access list the commands on streams, hashes, sets and sorted sets, and the \
+         keys and channels that begin with the stream's name in braces",
     ),
     (
         "NOPERM",

@@ -34,8 +34,10 @@ struct Ear {
     heard: Mutex<Heard>,
     // There is something to fetch.
     news: Notify,
-    // The connection is gone.
+    // The connection is gone, and is back after that.
     lost: Notify,
+    // Events were missed, and are heard again.
+    gap: Notify,
 }
 
 #[derive(Debug, Default)]
@@ -121,6 +123,7 @@ impl Listener {
         drop(heard);
         if dropped > 0 {
             tracing::warn!(dropped, "broadcasts came faster than they were handled");
+            self.ear.gap.notify_one();
         }
         let mut leased = Vec::with_capacity(bodies.len());
         for body in bodies {
@@ -173,7 +176,10 @@ async fn heal(ear: Arc<Ear>, link: Link, pattern: String, mut number: u64) {
         tracing::warn!(server = %link.server(), "broadcasts are not heard until it is connected again");
         loop {
             match subscribe(&link, &pattern).await {
-                Ok(new) => break number = new,
+                Ok(new) => {
+                    number = new;
+                    break ear.gap.notify_one();
+                }
                 Err(_) if link.is_closed() => return,
                 Err(error) => {
                     tracing::error!(%error, "broadcasts are not heard");
@@ -233,6 +239,10 @@ impl Source for Listener {
         }
         let heard = self.ear.lock();
         Ok(heard.waiting.is_empty().then_some(heard.handed_out))
+    }
+
+    async fn gap(&self) {
+        self.ear.gap.notified().await;
     }
 
     fn stop(&self) {

@@ -21,6 +21,7 @@ pub const CAPABILITY: Capability = Capability {
     lease_max: None,
     delay_max: None,
     publish_delay_max: None,
+    withdraws: false,
     delay_step: Duration::from_millis(1),
     dedup: None,
     patterns: Patterns::Client,

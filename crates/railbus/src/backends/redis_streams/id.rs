@@ -17,10 +17,10 @@ impl Id {
     /// The place before all events.
     pub(super) const FIRST: Self = Self { ms: 0, seq: 0 };
 
-    /// Returns the place right before the first event of this time or later.
+    /// Returns the place right before the first event of this time or later, in the milliseconds
+    /// that the server counts: what was published in the same one is not left out.
     pub(super) fn before(time: Timestamp) -> Self {
-        let micros = u64::try_from(time.as_micros()).unwrap_or(0);
-        match micros.div_ceil(1000) {
+        match u64::try_from(time.as_micros()).unwrap_or(0) / 1000 {
             0 => Self::FIRST,
             ms => Self { ms: ms - 1, seq: u64::MAX },
         }
@@ -49,6 +49,40 @@ impl Id {
     }
 }
 
+/// Room for an id as text.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Text([u8; 41]);
+
+impl Default for Text {
+    fn default() -> Self {
+        Self([b'-'; 41])
+    }
+}
+
+impl Id {
+    /// Writes it without asking for memory, which many at once would.
+    pub(super) fn text(self, text: &mut Text) -> &[u8] {
+        let mut at = text.0.len();
+        at = digits(&mut text.0, at, self.seq) - 1;
+        text.0[at] = b'-';
+        at = digits(&mut text.0, at, self.ms);
+        &text.0[at..]
+    }
+}
+
+/// Writes a number that ends before `end`; returns where it begins.
+fn digits(text: &mut [u8], end: usize, mut number: u64) -> usize {
+    let mut at = end;
+    loop {
+        at -= 1;
+        text[at] = b'0' + (number % 10) as u8;
+        number /= 10;
+        if number == 0 {
+            return at;
+        }
+    }
+}
+
 impl fmt::Display for Id {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{}-{}", self.ms, self.seq)
@@ -70,18 +104,25 @@ mod tests {
 
     #[test]
     fn a_receipt_leads_back_to_the_place_whatever_the_clock_did() {
-        for text in ["1732788000000-0", "1732788000000-1048575", "1732788000000-1048576", "0-1"] {
+        for text in [
+            "1732788000000-0",
+            "1732788000000-1048575",
+            "1732788000000-1048576",
+            "0-1",
+            "18446744073709551615-18446744073709551615",
+        ] {
             let id: Id = text.parse().unwrap();
             let receipt = id.receipt(7);
             assert_eq!((Id::of(&receipt), receipt.fence), (id, 7));
+            assert_eq!(id.text(&mut Text::default()), text.as_bytes());
         }
     }
 
     #[test]
-    fn a_time_between_two_milliseconds_begins_with_the_next() {
+    fn a_time_between_two_milliseconds_begins_with_the_one_it_is_in() {
         let before = |micros| Id::before(Timestamp::from_micros(micros)).to_string();
         assert_eq!(before(5_000), format!("4-{}", u64::MAX));
-        assert_eq!(before(5_001), format!("5-{}", u64::MAX));
+        assert_eq!(before(5_999), format!("4-{}", u64::MAX));
         assert_eq!(before(0), "0-0");
     }
 }

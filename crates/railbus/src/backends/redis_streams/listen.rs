@@ -21,7 +21,7 @@ use std::{
     sync::{Arc, Mutex, MutexGuard, PoisonError},
     time::{Duration, Instant},
 };
-use tokio::sync::{Mutex as AsyncMutex, watch};
+use tokio::sync::{Mutex as AsyncMutex, Notify, watch};
 
 /// How many events one read takes at most.
 const READ_MAX: usize = 1024;
@@ -39,6 +39,8 @@ pub(super) struct Listener {
     place: Mutex<Place>,
     stopped: watch::Sender<bool>,
     fetching: AsyncMutex<()>,
+    // It reads on after it could not, perhaps in another stream.
+    gap: Notify,
 }
 
 /// How far a listener has come, and what it holds back until it is due.
@@ -73,6 +75,7 @@ impl Listener {
             place: Mutex::new(place),
             stopped: watch::Sender::new(false),
             fetching: AsyncMutex::default(),
+            gap: Notify::new(),
         })
     }
 
@@ -97,6 +100,8 @@ impl Listener {
             tracing::warn!("the stream begins anew: it is listened to from its beginning");
             place.last = Id::FIRST;
         }
+        drop(place);
+        self.gap.notify_one();
         Ok(())
     }
 
@@ -224,6 +229,10 @@ impl Source for Listener {
         let place = self.place();
         let all = place.last >= newest && place.held.is_empty();
         Ok(all.then_some(place.handed_out))
+    }
+
+    async fn gap(&self) {
+        self.gap.notified().await;
     }
 
     fn stop(&self) {

@@ -1,4 +1,4 @@
-//! A member of a group: reads what is new, claims what comes again, settles.
+//! A member of a group: reads what is new, and claims what comes again.
 
 use super::{
     claim::{Again, Claimed, claim},
@@ -8,16 +8,16 @@ use super::{
     keys::Keys,
     reader::Reader,
     script::{KNOWN, LEAVE, list, number},
-    settle::{Aside, Fate, Settled, acknowledge, is_plain, settle, stale, through},
+    settle::{Aside, Fate, Settled, settle, through},
+    unwanted::{Unwanted, What},
 };
 use crate::{
-    backend::{Leased, Settle, SharedFilter, Source, Start, Undecodable, Verdict},
+    backend::{Leased, SharedFilter, Start},
     backends::redis::link::Link,
     error::{Error, ErrorKind, Result},
-    event::Event,
     predicate::{Filter, Interest},
 };
-use async_trait::async_trait;
+use foldhash::fast::RandomState;
 use redis::Value;
 use std::{
     collections::HashMap,
@@ -30,11 +30,11 @@ use tokio::sync::{Mutex as AsyncMutex, watch};
 const LOOK_MIN: Duration = Duration::from_millis(50);
 const LOOK_MAX: Duration = Duration::from_secs(1);
 
+/// The fewest events that are worth a read of their own, if there is room for more.
+const HALF_MIN: usize = 32;
+
 /// How many events are asked for that may have been read by a read that was cut off.
 const SUSPECTS_MAX: usize = 1000;
-
-/// How long letting go of a group may take.
-const LEAVE_WITHIN: Duration = Duration::from_secs(2);
 
 /// A member of a group.
 #[derive(Debug)]
@@ -56,11 +56,13 @@ pub(super) struct Member {
 /// What a member knows.
 #[derive(Debug)]
 pub(super) struct State {
-    known: Known,
+    pub(super) known: Known,
     union: Arc<Filter>,
     /// The events that were read and not touched since, and when their leases began.
-    held: HashMap<Id, Instant>,
+    pub(super) held: HashMap<Id, Instant, RandomState>,
     look_at: Instant,
+    /// The most that was asked for at once.
+    most: usize,
     /// Whether a read was cut off, and something may have been read that nobody knows of.
     suspects: bool,
 }
@@ -68,69 +70,32 @@ pub(super) struct State {
 impl State {
     pub(super) fn new(known: Known) -> Self {
         let union = Arc::new(known.interest.compile());
-        Self { known, union, held: HashMap::new(), look_at: Instant::now(), suspects: false }
-    }
-}
-
-/// An event that was read and is not handed out.
-struct Unwanted {
-    id: Id,
-    fence: u64,
-    what: What,
-}
-
-/// What is known of an event that is not handed out.
-enum What {
-    /// It was not decoded, since its topic ruled it out.
-    Entry(Entry),
-    /// Its type and topic.
-    Event(String, String),
-    /// It is no event.
-    Poison,
-}
-
-impl Unwanted {
-    fn new(id: Id, fence: u64, event: Result<Event, Undecodable>) -> Self {
-        let what = event.map_or(What::Poison, |event| {
-            What::Event(event.event_type().into(), event.topic().into())
-        });
-        Self { id, fence, what }
-    }
-
-    /// Says what becomes of it where all members together want this.
-    fn fate(&mut self, union: &SharedFilter) -> Fate {
-        if let What::Entry(entry) = &self.what {
-            if entry.is_ruled_out(union) {
-                return Fate::aside(self.id, self.fence, Aside::Dropped);
-            }
-            self.what = match entry.names() {
-                Some((event_type, topic)) => What::Event(event_type, topic),
-                None => What::Poison,
-            };
+        Self {
+            known,
+            union,
+            held: HashMap::default(),
+            look_at: Instant::now(),
+            most: 1,
+            suspects: false,
         }
-        let left = match &self.what {
-            What::Event(event_type, topic) => union.matches(event_type, topic),
-            What::Entry(_) | What::Poison => true,
-        };
-        Fate::aside(self.id, self.fence, if left { Aside::Left } else { Aside::Dropped })
     }
 }
 
 impl Member {
-    fn state(&self) -> MutexGuard<'_, State> {
+    pub(super) fn state(&self) -> MutexGuard<'_, State> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    fn me(&self) -> (&str, &str) {
+    pub(super) fn me(&self) -> (&str, &str) {
         (&self.group, &self.name)
     }
 
-    fn is_stopped(&self) -> bool {
+    pub(super) fn is_stopped(&self) -> bool {
         *self.stopped.borrow()
     }
 
     /// Looks for what comes again, if it is time to.
-    async fn again(&self, max: usize) -> Result<Vec<Leased>> {
+    pub(super) async fn again(&self, max: usize) -> Result<Vec<Leased>> {
         if self.state().look_at > Instant::now() {
             return Ok(Vec::new());
         }
@@ -201,11 +166,14 @@ impl Member {
     }
 
     /// Waits for what is new, until it is time to look for what comes again.
-    async fn read(&self, max: usize) -> Result<Vec<Leased>> {
-        let (native, wait, suspects) = {
+    pub(super) async fn read(&self, max: usize) -> Result<Vec<Leased>> {
+        let (native, wait, suspects, max) = {
             let mut state = self.state();
+            state.most = state.most.max(max);
+            // Half of what there is room for, so that one half is read while the other is handled.
+            let max = max.min(state.most.div_ceil(2).max(HALF_MIN));
             let wait = state.look_at.saturating_duration_since(Instant::now());
-            (state.known.native.clone(), wait, std::mem::take(&mut state.suspects))
+            (state.known.native.clone(), wait, std::mem::take(&mut state.suspects), max)
         };
         // What a lost answer may have held is asked for whole.
         let count = if suspects { max.max(SUSPECTS_MAX) } else { max };
@@ -333,129 +301,13 @@ impl Member {
         }
     }
 
-    /// Tells which settlements are acknowledgements of events that were not touched since they were
-    /// read, under leases that can't have run out.
-    fn plain(&self, batch: &[Settle]) -> Vec<bool> {
-        let mut state = self.state();
-        let (fresh, now) = (state.known.fresh(), Instant::now());
-        let is_safe = |since: Instant| now.duration_since(since) < self.lease / 4 * 3;
-        let mut of = |settle: &Settle| {
-            let renews = matches!(settle.verdict, Verdict::Extend { tries: 0 });
-            let id = Id::of(&settle.receipt);
-            let since = match renews {
-                true => state.held.get(&id).copied(),
-                false => state.held.remove(&id),
-            };
-            settle.receipt.fence == fresh && is_plain(settle) && since.is_some_and(is_safe)
-        };
-        batch.iter().map(&mut of).collect()
-    }
-
-    async fn settle_plain(&self, ids: Vec<Id>) -> Result<Option<bool>> {
-        if ids.is_empty() {
-            return Ok(Some(true));
-        }
-        let generation = self.state().known.generation;
-        let mut all = true;
-        for part in ids.chunks(1024) {
-            let group = (&*self.group, generation);
-            match acknowledge(&self.link, &self.keys, group, part).await? {
-                None => return Ok(None),
-                Some(count) => all &= count == part.len(),
-            }
-        }
-        Ok(Some(all))
-    }
-
-    /// Settles all that must be looked at one by one.
-    async fn settle_each(&self, batch: &[&Settle]) -> Result<Vec<bool>> {
-        if batch.is_empty() {
-            return Ok(Vec::new());
-        }
-        let fates: Vec<_> = batch.iter().map(|settle| Fate::of(settle)).collect();
-        let now = Instant::now();
-        let lease = millis(self.lease);
-        let settled = settle(&self.link, &self.keys, self.me(), lease, "", &fates).await?;
-        let Settled::Each(kept) = settled else { return Ok(vec![false; batch.len()]) };
-        let mut state = self.state();
-        for (settle, kept) in batch.iter().zip(&kept) {
-            if let (true, Verdict::Extend { tries: 0 }) = (*kept, &settle.verdict)
-                && let Some(since) = state.held.get_mut(&Id::of(&settle.receipt))
-            {
-                *since = now;
-            }
-        }
-        Ok(kept)
-    }
-
-    async fn leave(&self) -> Result<()> {
+    pub(super) async fn leave(&self) -> Result<()> {
         // Whoever is fetching gives back what it reads while it is cut short.
         let _fetching = self.fetching.lock().await;
         let leaving = LEAVE.run(&self.link, &self.keys, "close", |command| {
             command.arg(&self.group).arg(&self.name);
         });
         leaving.await.map(drop)
-    }
-}
-
-#[async_trait]
-impl Source for Member {
-    async fn fetch(&self, max: usize) -> Result<Vec<Leased>> {
-        let _fetching = self.fetching.lock().await;
-        while !self.is_stopped() {
-            let again = self.again(max).await?;
-            if !again.is_empty() {
-                return Ok(again);
-            }
-            let new = self.read(max).await;
-            if self.is_stopped() {
-                break;
-            }
-            let new = new?;
-            if !new.is_empty() {
-                return Ok(new);
-            }
-        }
-        Ok(Vec::new())
-    }
-
-    async fn settle(&self, batch: &[Settle]) -> Vec<Result<()>> {
-        let is_plain = self.plain(batch);
-        let ids = batch.iter().zip(&is_plain).filter(|(_, plain)| **plain);
-        let ids: Vec<_> = ids.map(|(settle, _)| Id::of(&settle.receipt)).collect();
-        let rest = batch.iter().zip(&is_plain).filter(|(_, plain)| !**plain);
-        let mut rest: Vec<_> = rest.map(|(settle, _)| settle).collect();
-        let mut plain = self.settle_plain(ids).await;
-        if let Ok(None) = plain {
-            // The group was replayed: each has a place of its own now.
-            rest = batch.iter().collect();
-        }
-        let mut each = self.settle_each(&rest).await.map(Vec::into_iter);
-        if rest.len() == batch.len() {
-            plain = Ok(None);
-        }
-        let one = |kept: bool| if kept { Ok(()) } else { Err(stale()) };
-        let mut result = |is_plain: bool| match &plain {
-            Ok(Some(kept)) if is_plain => one(*kept),
-            Err(e) if is_plain => Err(e.clone()),
-            _ => match &mut each {
-                Ok(each) => one(each.next().unwrap_or(false)),
-                Err(e) => Err(e.clone()),
-            },
-        };
-        is_plain.into_iter().map(&mut result).collect()
-    }
-
-    fn stop(&self) {
-        self.stopped.send_replace(true);
-    }
-
-    async fn close(&self) -> Result<()> {
-        self.stop();
-        // A member that can't say so is forgotten after a day.
-        let _ = tokio::time::timeout(LEAVE_WITHIN, self.leave()).await;
-        self.reader.close();
-        Ok(())
     }
 }
 

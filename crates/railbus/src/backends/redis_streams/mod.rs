@@ -2,8 +2,9 @@
 //!
 //! Read in this order: `keys` says what lies where, `settings` what can be set and what is
 //! guaranteed, `id` how an event's place is written, `script` what runs in the server, in one step each;
-//! `entry` what is stored of an event. Then the parts of the work, a file each: `publish`, `groups`,
-//! `claim`, `settle`, `reader`, `member`, `listen`, `letters`, `lag`; `store` is the backend.
+//! `entry` what is stored of an event. Then the parts of the work, a file each: `trim`,
+//! `publish`, `groups`, `claim`, `settle`, `unwanted`, `reader`, `member`, `source`, `listen`, `letters`, `lag`,
+//! `poison`; `store` is the backend.
 
 mod keys;
 mod settings;
@@ -15,8 +16,10 @@ mod publish;
 mod groups;
 mod claim;
 mod settle;
+mod unwanted;
 mod reader;
 mod member;
+mod source;
 mod listen;
 mod letters;
 mod lag;

@@ -25,7 +25,6 @@ macro_rules! scripts {
 scripts! {
     OPEN: "lua/open.lua",
     CLAIM: "lua/claim.lua",
-    ACK: "lua/ack.lua",
     SETTLE: "lua/settle.lua",
     LEAVE: "lua/leave.lua",
     KNOWN: "lua/known.lua",

@@ -29,6 +29,7 @@ pub const CAPABILITY: Capability = Capability {
     lease_max: None,
     delay_max: Some(DELAY_MAX),
     publish_delay_max: Some(DELAY_MAX),
+    withdraws: false,
     delay_step: Duration::from_millis(1),
     dedup: None,
     patterns: Patterns::Client,

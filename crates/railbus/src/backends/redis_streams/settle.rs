@@ -2,9 +2,9 @@
 
 use super::{
     groups::millis,
-    id::Id,
+    id::{Id, Text},
     keys::Keys,
-    script::{ACK, SETTLE, list, number, odd, text},
+    script::{SETTLE, list, number, odd, text},
 };
 use crate::{
     backend::{Settle, Verdict},
@@ -137,24 +137,25 @@ pub(super) async fn settle(
     Ok(Settled::Each(kept))
 }
 
-/// Acknowledges events that were read and not touched since; tells how many were, or none if the
-/// generation of the group is another.
+/// Acknowledges events that were read and not touched since; tells how many were. None are in a
+/// consumer group of an older generation: it is gone.
 ///
 /// # Errors
 /// Returns what the server says.
 pub(super) async fn acknowledge(
     link: &Link,
     keys: &Keys,
-    (group, generation): (&str, u64),
+    native: &str,
     ids: &[Id],
-) -> Result<Option<usize>> {
-    let said = ACK.run(link, keys, "settle", |command| {
-        command.arg(group).arg(generation);
-        for id in ids {
-            command.arg(id.to_string());
-        }
-    });
-    Ok(number(&said.await?).and_then(|count| usize::try_from(count).ok()))
+) -> Result<usize> {
+    let mut command = Cmd::with_capacity(ids.len() + 3, ids.len() * 16 + 64);
+    command.arg("XACK").arg(&keys.stream).arg(native);
+    let mut text = Text::default();
+    for id in ids {
+        command.arg(id.text(&mut text));
+    }
+    let said = link.ask::<Value>("settle", &command).await?;
+    Ok(number(&said).and_then(|count| usize::try_from(count).ok()).unwrap_or(0))
 }
 
 /// Tells whether nothing of a settlement is worth keeping: through, without failure.

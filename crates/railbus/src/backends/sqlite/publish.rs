@@ -153,6 +153,26 @@ fn reject(transaction: &Transaction<'_>, ready: &Ready) -> rusqlite::Result<()> 
     Ok(())
 }
 
+/// Removes what was published under this id and is not due yet; tells whether there was anything.
+pub(super) fn withdraw(
+    transaction: &Transaction<'_>,
+    event_id: &str,
+    timeline: &Timeline,
+) -> rusqlite::Result<bool> {
+    let mut held_back = transaction
+        .prepare_cached("SELECT seq FROM events WHERE id = ?1 AND due IS NOT NULL AND due > ?2")?;
+    let rows =
+        held_back.query_map(params![event_id, timeline.now().as_micros()], |row| row.get(0))?;
+    let found: Vec<i64> = rows.collect::<rusqlite::Result<_>>()?;
+    for seq in &found {
+        // Groups that have passed it hold it back as well.
+        let rows = "DELETE FROM deliveries WHERE seq = ?1 AND grp IN (SELECT id FROM groups)";
+        transaction.prepare_cached(rows)?.execute([seq])?;
+        transaction.prepare_cached("DELETE FROM events WHERE seq = ?1")?.execute([seq])?;
+    }
+    Ok(!found.is_empty())
+}
+
 /// Reads how far an input was stored.
 pub(super) fn position(
     connection: &rusqlite::Connection,

@@ -151,11 +151,12 @@ CREATE TABLE journal_trash (run INTEGER PRIMARY KEY);
 
 /// In a group that is `keyed`, `deliveries` have the `key` of their event; those that wait for another
 /// of their key are due at no time (see `keys`). Elsewhere they have none, so that the index stays
-/// empty.
+/// empty. What is held back is found by its id.
 const V5: &str = "
 ALTER TABLE events ADD COLUMN key TEXT;
 ALTER TABLE groups ADD COLUMN keyed INTEGER NOT NULL DEFAULT 0;
 ALTER TABLE deliveries ADD COLUMN key TEXT;
 CREATE INDEX deliveries_keys ON deliveries (grp, key, due, seq)
     WHERE state = 0 AND key IS NOT NULL;
+CREATE INDEX events_delayed ON events (id) WHERE due IS NOT NULL;
 ";

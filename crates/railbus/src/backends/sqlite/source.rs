@@ -20,7 +20,10 @@ use bytes::Bytes;
 use rusqlite::{Connection, params};
 use std::{
     collections::BTreeSet,
-    sync::{Arc, Mutex, PoisonError},
+    sync::{
+        Arc, Mutex, PoisonError,
+        atomic::{AtomicBool, Ordering::Relaxed},
+    },
     time::{Duration, Instant},
 };
 use tokio::sync::{Notify, watch};
@@ -195,8 +198,9 @@ pub(super) struct BroadcastSource {
     pub(super) reader: Reader,
     pub(super) waiting: Waiting,
     pub(super) place: Mutex<Place>,
-    // Told when retention removed what this had not come to.
+    // Told when retention removed what this had not come to, and when it reads on after it could not.
     pub(super) gap: Notify,
+    pub(super) failed: AtomicBool,
 }
 
 /// How far a broadcast has listened, and what it holds back until it is due.
@@ -222,8 +226,9 @@ impl Source for BroadcastSource {
             // Only this task moves the place; others only look at it.
             let place = self.place.lock().unwrap_or_else(PoisonError::into_inner).clone();
             let (wants, now) = (Arc::clone(&self.wants), self.waiting.timeline.now().as_micros());
-            let heard = self.reader.call(move |c| listen(c, place, &wants, now, max)).await?;
-            let mut heard = heard;
+            let heard = self.reader.call(move |c| listen(c, place, &wants, now, max)).await;
+            let mut heard = heard.inspect_err(|_| self.failed.store(true, Relaxed))?;
+            heard.missed |= self.failed.swap(false, Relaxed);
             heard.place.handed_out += heard.leased.len() as u64;
             let due = heard.place.held.first().map(|(due, _)| Timestamp::from_micros(*due));
             *self.place.lock().unwrap_or_else(PoisonError::into_inner) = heard.place;
@@ -242,7 +247,10 @@ impl Source for BroadcastSource {
 
     async fn handed_out(&self) -> Result<Option<u64>> {
         let newest = self.reader.call(newest).await?;
-        let place = self.place.lock().unwrap_or_else(PoisonError::into_inner);
+        let held = self.place.lock().unwrap_or_else(PoisonError::into_inner).held.clone();
+        let gone = self.reader.call(move |c| gone(c, held)).await?;
+        let mut place = self.place.lock().unwrap_or_else(PoisonError::into_inner);
+        place.held.retain(|held| !gone.contains(held));
         let all = place.seq >= newest && place.held.is_empty();
         Ok(all.then_some(place.handed_out))
     }
@@ -323,6 +331,21 @@ fn listen(
         place.seq = place.seq.max(newest);
     }
     Ok(Heard { leased, place, full, missed })
+}
+
+/// Returns what of this was withdrawn.
+fn gone(
+    connection: &Connection,
+    mut held: BTreeSet<(i64, i64)>,
+) -> rusqlite::Result<BTreeSet<(i64, i64)>> {
+    let mut there = connection.prepare_cached("SELECT 1 FROM events WHERE seq = ?1")?;
+    let mut there = |seq: i64| there.exists([seq]);
+    for (due, seq) in held.clone() {
+        if there(seq)? {
+            held.remove(&(due, seq));
+        }
+    }
+    Ok(held)
 }
 
 fn hear(seq: i64, body: Vec<u8>) -> Leased {

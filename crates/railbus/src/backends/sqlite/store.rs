@@ -26,7 +26,7 @@ use crate::{
 use async_trait::async_trait;
 use std::{
     collections::BTreeSet,
-    sync::{Arc, Mutex, PoisonError},
+    sync::{Arc, Mutex, PoisonError, atomic::AtomicBool},
     thread::JoinHandle,
     time::{Duration, Instant},
 };
@@ -176,8 +176,8 @@ impl Backend for Sqlite {
             None => {
                 let seq = reader.call(groups::newest).await?;
                 let place = Mutex::new(Place { seq, held: BTreeSet::new(), handed_out: 0 });
-                let gap = Notify::new();
-                Arc::new(BroadcastSource { wants, reader, waiting, place, gap })
+                let (gap, failed) = (Notify::new(), AtomicBool::new(false));
+                Arc::new(BroadcastSource { wants, reader, waiting, place, gap, failed })
             }
             Some(name) => {
                 let (group, interest) = (name.clone(), request.interest);
@@ -194,6 +194,12 @@ impl Backend for Sqlite {
         };
         self.keep(&source)?;
         Ok(source)
+    }
+
+    async fn withdraw(&self, event_id: &str) -> Result<bool> {
+        let (id, timeline) = (event_id.to_owned(), self.timeline.clone());
+        let work = move |t: &rusqlite::Transaction<'_>| publish::withdraw(t, &id, &timeline);
+        self.writer()?.call(Weight::News, work).await
     }
 
     async fn ping(&self) -> Result<()> {

@@ -51,10 +51,11 @@ pub(super) async fn order_by_key(stage: &Stage) -> Checked<Finding> {
     let (topic, group) = (stage.topic("workers"), stage.group("workers"));
     let near = stage.open().await?;
     let (says, mut said) = mpsc::unbounded_channel();
-    for bus in [stage.bus().await?, stage.bus().await?] {
+    let buses = [stage.bus().await?, stage.bus().await?];
+    for bus in &buses {
         let says = says.clone();
         let salt = stage.count(0, 1 << 20);
-        by_key(&bus, &group, &topic, WORKERS / 2)
+        by_key(bus, &group, &topic, WORKERS / 2)
             .retry(
                 Retry::attempts(10)
                     .backoff_factor(Duration::from_millis(1))
@@ -80,6 +81,10 @@ pub(super) async fn order_by_key(stage: &Stage) -> Checked<Finding> {
         let told = stage.within(&what, said.recv()).await?;
         let (key, id) = told.ok_or_else(|| Broken::new("the workers ended"))?;
         handled.entry(key).or_default().push(id);
+    }
+    // What is settled is told by then.
+    for bus in &buses {
+        stage.within("close", bus.close_within(stage.patience)).await??;
     }
     for (name, handled) in &handled {
         let of_key = events.iter().filter(|event| key(event) == *name);
@@ -190,5 +195,6 @@ pub(super) async fn hot_key(stage: &Stage) -> Checked<Finding> {
     wait_for(&cold, "beside a hot key").await?;
     gate.add_permits(Semaphore::MAX_PERMITS);
     wait_for(&hot, "of the hot key").await?;
+    stage.within("close", bus.close_within(stage.patience)).await??;
     Ok(Finding::Passed(Some(format!("{} events wait of one key", hot.len()))))
 }

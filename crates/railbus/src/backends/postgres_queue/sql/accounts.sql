@@ -104,24 +104,44 @@ END $$;
 
 -- Tells whether a group has an unsettled event that a program wants.
 CREATE FUNCTION @SCHEMA@.is_busy(of_name text, of_types text[], of_topics text[]) RETURNS boolean
-LANGUAGE sql STABLE SET jit = off AS $$
-    SELECT EXISTS (
-        SELECT FROM @SCHEMA@.groups g CROSS JOIN LATERAL (
-            SELECT c.place FROM @SCHEMA@.cursors c WHERE c.grp = g.id ORDER BY c.turn DESC LIMIT 1
-        ) AS c
-        WHERE g.name = of_name AND (
-            EXISTS (SELECT FROM @SCHEMA@.deliveries d JOIN @SCHEMA@.events e ON e.seq = d.seq
-                WHERE d.grp = g.id AND d.open
-                  AND @SCHEMA@.wants(of_types, of_topics, e.type, e.topic))
-            OR EXISTS (SELECT FROM @SCHEMA@.leases l CROSS JOIN LATERAL unnest(l.places) AS span
-                CROSS JOIN LATERAL generate_series(lower(span), upper(span) - 1) AS p (place)
-                JOIN @SCHEMA@.events e ON e.seq = @SCHEMA@.seq_at(p.place)
-                WHERE l.grp = g.id AND NOT l.again
-                  AND @SCHEMA@.wants(of_types, of_topics, e.type, e.topic))
-            OR EXISTS (SELECT FROM @SCHEMA@.events_behind(c.place) AS e
-                WHERE NOT e.rejected AND @SCHEMA@.wants(of_types, of_topics, e.type, e.topic))
-        ))
-$$;
+LANGUAGE plpgsql STABLE SET jit = off SET enable_seqscan = off SET enable_bitmapscan = off AS $$
+DECLARE
+    the record;
+    batch record;
+BEGIN
+    SELECT g.id, c.place INTO the FROM @SCHEMA@.groups g CROSS JOIN LATERAL (
+        SELECT c.place FROM @SCHEMA@.cursors c WHERE c.grp = g.id ORDER BY c.turn DESC LIMIT 1
+    ) AS c WHERE g.name = of_name;
+    IF NOT FOUND THEN
+        RETURN false;
+    END IF;
+    IF EXISTS (SELECT FROM @SCHEMA@.deliveries d JOIN @SCHEMA@.events e ON e.seq = d.seq
+            WHERE d.grp = the.id AND d.open
+              AND @SCHEMA@.wants(of_types, of_topics, e.type, e.topic))
+        OR EXISTS (SELECT FROM @SCHEMA@.leases l CROSS JOIN LATERAL unnest(l.places) AS span
+            CROSS JOIN LATERAL generate_series(lower(span), upper(span) - 1) AS p (place)
+            JOIN @SCHEMA@.events e ON e.seq = @SCHEMA@.seq_at(p.place)
+            WHERE l.grp = the.id AND NOT l.again
+              AND @SCHEMA@.wants(of_types, of_topics, e.type, e.topic)) THEN
+        RETURN true;
+    END IF;
+    -- One batch after another, so that the first that is wanted is found at once.
+    FOR batch IN
+        SELECT l.place, l.first, l.n FROM @SCHEMA@.log l
+        WHERE l.place + l.n - 1 > the.place AND l.place >= coalesce((
+            SELECT b.place FROM @SCHEMA@.log b
+            WHERE b.place <= the.place + 1 ORDER BY b.place DESC LIMIT 1), 0)
+        ORDER BY l.place
+    LOOP
+        IF EXISTS (SELECT FROM @SCHEMA@.events e
+            WHERE e.seq >= batch.first + greatest(the.place + 1 - batch.place, 0)
+              AND e.seq < batch.first + batch.n AND NOT e.rejected
+              AND @SCHEMA@.wants(of_types, of_topics, e.type, e.topic)) THEN
+            RETURN true;
+        END IF;
+    END LOOP;
+    RETURN false;
+END $$;
 
 -- As `is_busy`, for any of the groups `[{"name": .., "types": .., "topics": ..}]`, in one look.
 CREATE FUNCTION @SCHEMA@.are_busy(of_groups jsonb) RETURNS boolean LANGUAGE plpgsql VOLATILE AS $$

@@ -10,20 +10,30 @@ LANGUAGE sql IMMUTABLE PARALLEL SAFE AS $$
 $$;
 
 -- Tells whether an event is of interest to one of the pairs; no list says that all are.
+--
+-- In PL/pgSQL, as all that is called often: what is in SQL is planned anew at each call.
 CREATE FUNCTION @SCHEMA@.wants(types text[], topics text[], type text, topic text) RETURNS boolean
-LANGUAGE sql IMMUTABLE PARALLEL SAFE AS $$
-    SELECT types IS NULL OR EXISTS (
-        SELECT FROM unnest(types, topics) AS pair (of_type, of_topic)
-        WHERE (of_type IS NULL OR @SCHEMA@.fits(type, of_type))
-          AND (of_topic IS NULL OR @SCHEMA@.fits(topic, of_topic)))
-$$;
+LANGUAGE plpgsql IMMUTABLE PARALLEL SAFE AS $$
+BEGIN
+    IF types IS NULL THEN
+        RETURN true;
+    END IF;
+    FOR nth IN 1 .. cardinality(types) LOOP
+        IF (types[nth] IS NULL OR @SCHEMA@.fits(type, types[nth]))
+            AND (topics[nth] IS NULL OR @SCHEMA@.fits(topic, topics[nth])) THEN
+            RETURN true;
+        END IF;
+    END LOOP;
+    RETURN false;
+END $$;
 
 -- Returns the number of the event at a place; nothing if retention has removed it.
-CREATE FUNCTION @SCHEMA@.seq_at(at_place bigint) RETURNS bigint LANGUAGE sql STABLE
+CREATE FUNCTION @SCHEMA@.seq_at(at_place bigint) RETURNS bigint LANGUAGE plpgsql STABLE
 SET enable_seqscan = off SET enable_bitmapscan = off AS $$
-    SELECT CASE WHEN at_place < l.place + l.n THEN l.first + at_place - l.place END
-    FROM @SCHEMA@.log l WHERE l.place <= at_place ORDER BY l.place DESC LIMIT 1
-$$;
+BEGIN
+    RETURN (SELECT CASE WHEN at_place < l.place + l.n THEN l.first + at_place - l.place END
+        FROM @SCHEMA@.log l WHERE l.place <= at_place ORDER BY l.place DESC LIMIT 1);
+END $$;
 
 -- Reads a list of texts, of which some may be null.
 CREATE FUNCTION @SCHEMA@.list_of(said jsonb) RETURNS text[] LANGUAGE sql IMMUTABLE AS $$
@@ -54,7 +64,12 @@ $$;
 
 -- Takes leases of a group that have run out, at `since` or later, apart into single deliveries.
 CREATE FUNCTION @SCHEMA@.expire(of_group integer, now bigint, since bigint) RETURNS void
-LANGUAGE sql VOLATILE SET jit = off SET enable_seqscan = off SET enable_bitmapscan = off AS $$
+LANGUAGE plpgsql VOLATILE SET jit = off SET enable_seqscan = off SET enable_bitmapscan = off AS $$
+BEGIN
+    IF NOT EXISTS (SELECT FROM @SCHEMA@.leases l
+        WHERE l.grp = of_group AND l.until >= since AND l.until <= now) THEN
+        RETURN;
+    END IF;
     WITH over AS MATERIALIZED (
         SELECT l.fence, l.until FROM @SCHEMA@.leases l
         WHERE l.grp = of_group AND l.until >= since AND l.until <= now
@@ -72,117 +87,33 @@ LANGUAGE sql VOLATILE SET jit = off SET enable_seqscan = off SET enable_bitmapsc
     FROM single s
     WHERE EXISTS (SELECT FROM @SCHEMA@.events e WHERE e.seq = s.seq)
     ON CONFLICT (grp, place) DO UPDATE SET fence = NULL, due = excluded.due, lost = true,
-        history = @SCHEMA@.lengthen(d.history, @SCHEMA@.lost_try(d.attempt))
-$$;
+        history = @SCHEMA@.lengthen(d.history, @SCHEMA@.lost_try(d.attempt));
+END $$;
 
 -- Returns the places of a group that are not settled, of those it has come to.
 CREATE FUNCTION @SCHEMA@.open_places(of_group integer) RETURNS int8multirange
-LANGUAGE sql STABLE AS $$
-    SELECT coalesce(range_agg(o.place), '{}') FROM (
+LANGUAGE plpgsql STABLE AS $$
+BEGIN
+    RETURN (SELECT coalesce(range_agg(o.place), '{}') FROM (
         SELECT unnest(l.places) AS place FROM @SCHEMA@.leases l WHERE l.grp = of_group
         UNION ALL SELECT int8range(d.place, d.place, '[]') FROM @SCHEMA@.deliveries d
         WHERE d.grp = of_group AND d.open
-    ) AS o
-$$;
+    ) AS o);
+END $$;
 
 -- Returns in how many microseconds something of a group will be due; nothing if nothing is held.
 CREATE FUNCTION @SCHEMA@.next_due(of_group integer, now bigint) RETURNS bigint
-LANGUAGE sql STABLE SET enable_seqscan = off SET enable_bitmapscan = off AS $$
-    SELECT greatest(least(
-        (SELECT d.due FROM @SCHEMA@.deliveries d WHERE d.grp = of_group AND d.open AND d.fence IS NULL
-            ORDER BY d.due LIMIT 1),
-        (SELECT l.until FROM @SCHEMA@.leases l WHERE l.grp = of_group AND l.until > now
-            ORDER BY l.until LIMIT 1)), now + 1) - now
-    WHERE EXISTS (SELECT FROM @SCHEMA@.deliveries d WHERE d.grp = of_group AND d.open AND d.fence IS NULL)
-       OR EXISTS (SELECT FROM @SCHEMA@.leases l WHERE l.grp = of_group AND l.until > now)
-$$;
-
-CREATE FUNCTION @SCHEMA@.claim_due(
-    of_group integer, new_fence bigint, now bigint, lease bigint, types text[], topics text[],
-    most integer, most_bytes bigint
-) RETURNS TABLE (place bigint, attempt integer, lost boolean, finished text, body bytea, wait bigint)
-LANGUAGE sql VOLATILE AS $$
-    WITH due AS MATERIALIZED (
-        SELECT d.place, d.due, d.attempt, d.lost, d.finished, e.body,
-            sum(octet_length(e.body)) OVER (ORDER BY d.due, d.place) - octet_length(e.body) AS before
-        FROM (
-            SELECT d.place, d.due, d.attempt, d.lost, d.finished, d.seq FROM @SCHEMA@.deliveries d
-            JOIN @SCHEMA@.events e ON e.seq = d.seq
-            WHERE d.grp = of_group AND d.open AND d.fence IS NULL AND d.due <= now
-              AND @SCHEMA@.wants(types, topics, e.type, e.topic)
-            ORDER BY d.due, d.place LIMIT most FOR UPDATE OF d SKIP LOCKED
-        ) AS d JOIN @SCHEMA@.events e ON e.seq = d.seq
-    ), taken AS MATERIALIZED (
-        SELECT * FROM due WHERE before < most_bytes
-    ), marked AS (
-        UPDATE @SCHEMA@.deliveries d SET fence = new_fence, attempt = d.attempt + 1, lost = false,
-            retried = d.retried OR d.attempt > 0
-        FROM taken t WHERE d.grp = of_group AND d.place = t.place
-    ), leased AS (
-        INSERT INTO @SCHEMA@.leases (fence, grp, until, again, places)
-        SELECT new_fence, of_group, now + lease, true, range_agg(int8range(t.place, t.place, '[]'))
-        FROM taken t HAVING count(*) > 0
-    )
-    SELECT t.place, t.attempt + 1, t.lost, t.finished, t.body, NULL::bigint
-    FROM taken t ORDER BY t.due, t.place
-$$;
-
--- Moves a group's cursor over new events up to a place: leases what the member wants, and leaves
--- what others want for them.
-CREATE FUNCTION @SCHEMA@.claim_new(
-    of_group integer, new_fence bigint, now bigint, lease bigint, types text[], topics text[],
-    their_types text[], their_topics text[], turn bigint, behind bigint, furthest bigint,
-    upto bigint, known int8multirange, most integer, most_bytes bigint
-) RETURNS TABLE (place bigint, attempt integer, lost boolean, finished text, body bytea)
-LANGUAGE sql VOLATILE AS $$
-    WITH chunk AS MATERIALIZED (
-        SELECT l.place + e.seq - l.first AS place, e.seq, e.type, e.topic, e.rejected, e.due, e.body
-        FROM (
-            SELECT l.place, l.first, l.n FROM @SCHEMA@.log l
-            WHERE l.place <= upto AND l.place >= coalesce((
-                SELECT b.place FROM @SCHEMA@.log b
-                WHERE b.place <= behind + 1 ORDER BY b.place DESC LIMIT 1), 0)
-            ORDER BY l.place
-        ) AS l CROSS JOIN LATERAL (
-            SELECT e.seq, e.type, e.topic, e.rejected, e.due, e.body FROM @SCHEMA@.events e
-            WHERE e.seq >= l.first + greatest(behind + 1 - l.place, 0)
-              AND e.seq < l.first + least(l.n, upto + 1 - l.place)
-            ORDER BY e.seq
-        ) AS e
-    ), kinds AS MATERIALIZED (
-        SELECT k.type, k.topic, @SCHEMA@.wants(types, topics, k.type, k.topic) AS mine,
-            @SCHEMA@.wants(their_types, their_topics, k.type, k.topic) AS theirs
-        FROM (SELECT DISTINCT c.type, c.topic FROM chunk c) AS k
-    ), marked AS MATERIALIZED (
-        SELECT c.place, c.seq, c.due, c.body,
-            k.theirs AND NOT c.rejected AND NOT c.place <@ known AS theirs,
-            k.mine AND NOT c.rejected AND NOT c.place <@ known AND coalesce(c.due, 0) <= now AS mine
-        FROM chunk c JOIN kinds k ON k.type = c.type AND k.topic = c.topic
-    ), counted AS (
-        SELECT m.place, count(*) OVER w AS nth,
-            sum(octet_length(m.body)) OVER w - octet_length(m.body) AS before
-        FROM marked m WHERE m.mine WINDOW w AS (ORDER BY m.place ROWS UNBOUNDED PRECEDING)
-    ), cut AS MATERIALIZED (
-        SELECT coalesce(min(c.place), upto + 1) AS place FROM counted c
-        WHERE c.nth > most OR c.before >= most_bytes
-    ), others AS (
-        INSERT INTO @SCHEMA@.deliveries (grp, place, seq, due)
-        SELECT of_group, m.place, m.seq, coalesce(m.due, 0) FROM marked m, cut
-        WHERE m.theirs AND NOT m.mine AND m.place < cut.place
-    ), leased AS (
-        INSERT INTO @SCHEMA@.leases (fence, grp, until, again, places)
-        SELECT new_fence, of_group, now + lease, false,
-            range_agg(int8range(m.place, m.place, '[]'))
-        FROM marked m, cut WHERE m.mine AND m.place < cut.place HAVING count(*) > 0
-    ), left_behind AS (
-        DELETE FROM @SCHEMA@.cursors c WHERE c.grp = of_group AND c.turn = claim_new.turn
-    ), moved AS (
-        INSERT INTO @SCHEMA@.cursors (grp, turn, place, furthest, at)
-        SELECT of_group, turn + 1, cut.place - 1, greatest(furthest, cut.place - 1), now FROM cut
-    )
-    SELECT m.place, 1, false, NULL::text, m.body FROM marked m, cut
-    WHERE m.mine AND m.place < cut.place ORDER BY m.place
-$$;
+LANGUAGE plpgsql STABLE SET enable_seqscan = off SET enable_bitmapscan = off AS $$
+DECLARE
+    held CONSTANT bigint := (SELECT d.due FROM @SCHEMA@.deliveries d
+        WHERE d.grp = of_group AND d.open AND d.fence IS NULL AND d.due < 9223372036854775807
+        ORDER BY d.due LIMIT 1);
+    leased CONSTANT bigint := (SELECT l.until FROM @SCHEMA@.leases l
+        WHERE l.grp = of_group AND l.until > now ORDER BY l.until LIMIT 1);
+BEGIN
+    -- What is due and was not claimed is for other members: no need to hurry.
+    RETURN least(CASE WHEN held <= now THEN 200000 ELSE held - now END, leased - now);
+END $$;
 
 -- Leases up to `most` events to a member: first those that are due again, then new ones.
 --
@@ -207,7 +138,7 @@ DECLARE
 BEGIN
     PERFORM set_config('synchronous_commit', 'off', true);
     PERFORM pg_advisory_xact_lock(@SCHEMA@.lock_class(), of_group + 16);
-    SELECT g.types, g.topics INTO theirs FROM @SCHEMA@.groups g WHERE g.id = of_group;
+    SELECT g.types, g.topics, g.keyed INTO theirs FROM @SCHEMA@.groups g WHERE g.id = of_group;
     IF NOT FOUND THEN
         RETURN QUERY SELECT 0::bigint, 0, false, NULL::text, NULL::bytea, -1::bigint;
         RETURN;
@@ -222,19 +153,107 @@ BEGIN
     IF since IS NOT NULL THEN
         PERFORM @SCHEMA@.expire(of_group, now, since);
     END IF;
-    RETURN QUERY SELECT d.* FROM @SCHEMA@.claim_due(
-        of_group, new_fence, now, lease, types, topics, most, most_bytes) AS d;
-    GET DIAGNOSTICS got = ROW_COUNT;
-    room := room - got;
+    IF theirs.keyed THEN
+        RETURN QUERY SELECT k.*, NULL::bigint FROM @SCHEMA@.claim_keyed(
+            of_group, new_fence, now, lease, types, topics, room, most_bytes) AS k;
+        GET DIAGNOSTICS got = ROW_COUNT;
+        room := room - got;
+    ELSIF EXISTS (SELECT FROM @SCHEMA@.deliveries d WHERE d.grp = of_group AND d.open
+        AND d.fence IS NULL AND d.due <= now) THEN
+        RETURN QUERY WITH due AS MATERIALIZED (
+            SELECT d.place, d.due, d.attempt, d.lost, d.finished, e.body,
+                sum(octet_length(e.body)) OVER (ORDER BY d.due, d.place) - octet_length(e.body) AS before
+            FROM (
+                SELECT d.place, d.due, d.attempt, d.lost, d.finished, d.seq FROM @SCHEMA@.deliveries d
+                JOIN @SCHEMA@.events e ON e.seq = d.seq
+                WHERE d.grp = of_group AND d.open AND d.fence IS NULL AND d.due <= now
+                  AND @SCHEMA@.wants(types, topics, e.type, e.topic)
+                ORDER BY d.due, d.place LIMIT most FOR UPDATE OF d SKIP LOCKED
+            ) AS d JOIN @SCHEMA@.events e ON e.seq = d.seq
+        ), taken AS MATERIALIZED (
+            SELECT * FROM due WHERE before < most_bytes
+        ), marked AS (
+            UPDATE @SCHEMA@.deliveries d SET fence = new_fence, attempt = d.attempt + 1, lost = false,
+                retried = d.retried OR d.attempt > 0
+            FROM taken t WHERE d.grp = of_group AND d.place = t.place
+        ), leased AS (
+            INSERT INTO @SCHEMA@.leases (fence, grp, until, again, places)
+            SELECT new_fence, of_group, now + lease, true, range_agg(int8range(t.place, t.place, '[]'))
+            FROM taken t HAVING count(*) > 0
+        )
+        SELECT t.place, t.attempt + 1, t.lost, t.finished, t.body, NULL::bigint
+        FROM taken t ORDER BY t.due, t.place;
+        GET DIAGNOSTICS got = ROW_COUNT;
+        room := room - got;
+    END IF;
     IF room > 0 AND at.place < newest AND at.place < at.furthest THEN
         known := @SCHEMA@.open_places(of_group);
     END IF;
     WHILE room > 0 AND at.place < newest AND scanned < 4096 LOOP
         upto := least(newest, at.place + greatest(room, 64));
         scanned := scanned + upto - at.place;
-        RETURN QUERY SELECT n.*, NULL::bigint FROM @SCHEMA@.claim_new(of_group, new_fence, now, lease,
-            types, topics, theirs.types, theirs.topics, at.turn, at.place, at.furthest, upto, known,
-            room, most_bytes) AS n;
+        IF theirs.keyed THEN
+            PERFORM @SCHEMA@.take_in(
+                of_group, at.place, upto, now, theirs.types, theirs.topics, known);
+            DELETE FROM @SCHEMA@.cursors c WHERE c.grp = of_group AND c.turn = at.turn;
+            at.turn := at.turn + 1;
+            at.place := upto;
+            at.furthest := greatest(at.furthest, upto);
+            INSERT INTO @SCHEMA@.cursors (grp, turn, place, furthest, at)
+            VALUES (of_group, at.turn, at.place, at.furthest, now);
+            RETURN QUERY SELECT k.*, NULL::bigint FROM @SCHEMA@.claim_keyed(
+                of_group, new_fence, now, lease, types, topics, room, most_bytes) AS k;
+            GET DIAGNOSTICS got = ROW_COUNT;
+            room := room - got;
+            CONTINUE;
+        END IF;
+        RETURN QUERY WITH chunk AS MATERIALIZED (
+            SELECT l.place + e.seq - l.first AS place, e.seq, e.type, e.topic, e.rejected, e.due, e.body
+            FROM (
+                SELECT l.place, l.first, l.n FROM @SCHEMA@.log l
+                WHERE l.place <= upto AND l.place >= coalesce((
+                    SELECT b.place FROM @SCHEMA@.log b
+                    WHERE b.place <= at.place + 1 ORDER BY b.place DESC LIMIT 1), 0)
+                ORDER BY l.place
+            ) AS l CROSS JOIN LATERAL (
+                SELECT e.seq, e.type, e.topic, e.rejected, e.due, e.body FROM @SCHEMA@.events e
+                WHERE e.seq >= l.first + greatest(at.place + 1 - l.place, 0)
+                  AND e.seq < l.first + least(l.n, upto + 1 - l.place)
+                ORDER BY e.seq
+            ) AS e
+        ), kinds AS MATERIALIZED (
+            SELECT k.type, k.topic, @SCHEMA@.wants(types, topics, k.type, k.topic) AS mine,
+                @SCHEMA@.wants(theirs.types, theirs.topics, k.type, k.topic) AS theirs
+            FROM (SELECT DISTINCT c.type, c.topic FROM chunk c) AS k
+        ), marked AS MATERIALIZED (
+            SELECT c.place, c.seq, c.due, c.body,
+                k.theirs AND NOT c.rejected AND NOT c.place <@ known AS theirs,
+                k.mine AND NOT c.rejected AND NOT c.place <@ known AND coalesce(c.due, 0) <= now AS mine
+            FROM chunk c JOIN kinds k ON k.type = c.type AND k.topic = c.topic
+        ), counted AS (
+            SELECT m.place, count(*) OVER w AS nth,
+                sum(octet_length(m.body)) OVER w - octet_length(m.body) AS before
+            FROM marked m WHERE m.mine WINDOW w AS (ORDER BY m.place ROWS UNBOUNDED PRECEDING)
+        ), cut AS MATERIALIZED (
+            SELECT coalesce(min(c.place), upto + 1) AS place FROM counted c
+            WHERE c.nth > room OR c.before >= most_bytes
+        ), others AS (
+            INSERT INTO @SCHEMA@.deliveries (grp, place, seq, due)
+            SELECT of_group, m.place, m.seq, coalesce(m.due, 0) FROM marked m, cut
+            WHERE m.theirs AND NOT m.mine AND m.place < cut.place
+        ), leased AS (
+            INSERT INTO @SCHEMA@.leases (fence, grp, until, again, places)
+            SELECT new_fence, of_group, now + lease, false,
+                range_agg(int8range(m.place, m.place, '[]'))
+            FROM marked m, cut WHERE m.mine AND m.place < cut.place HAVING count(*) > 0
+        ), left_behind AS (
+            DELETE FROM @SCHEMA@.cursors c WHERE c.grp = of_group AND c.turn = at.turn
+        ), moved AS (
+            INSERT INTO @SCHEMA@.cursors (grp, turn, place, furthest, at)
+            SELECT of_group, at.turn + 1, cut.place - 1, greatest(at.furthest, cut.place - 1), now FROM cut
+        )
+        SELECT m.place, 1, false, NULL::text, m.body, NULL::bigint FROM marked m, cut
+        WHERE m.mine AND m.place < cut.place ORDER BY m.place;
         GET DIAGNOSTICS got = ROW_COUNT;
         room := room - got;
         SELECT c.turn, c.place, c.furthest INTO at

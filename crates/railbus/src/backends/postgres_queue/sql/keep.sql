@@ -23,13 +23,16 @@ BEGIN
         ON CONFLICT (name) DO NOTHING RETURNING id INTO opened;
         INSERT INTO @SCHEMA@.cursors (grp, turn, place, furthest, at)
         SELECT opened, 0, @SCHEMA@.before(what, at_time, newest), 0, now WHERE opened IS NOT NULL;
-    ELSIF thought = wanted AND NOT by_key THEN
+    ELSIF thought = wanted THEN
         SELECT g.id INTO opened FROM @SCHEMA@.groups g
         WHERE g.name = of_name AND g.interest = thought;
     ELSE
         UPDATE @SCHEMA@.groups g SET interest = wanted, types = of_types, topics = of_topics,
-            keyed = g.keyed OR by_key, seen = now
+            seen = now
         WHERE g.name = of_name AND g.interest = thought RETURNING g.id INTO opened;
+    END IF;
+    IF by_key AND EXISTS (SELECT FROM @SCHEMA@.groups g WHERE g.id = opened AND NOT g.keyed) THEN
+        PERFORM @SCHEMA@.keep_order(opened);
     END IF;
     RETURN opened;
 END $$;

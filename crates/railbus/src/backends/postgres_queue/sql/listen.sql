@@ -1,8 +1,22 @@
-CREATE FUNCTION @SCHEMA@.hear_upto(
-    behind bigint, upto bigint, newest bigint, now bigint, types text[], topics text[],
-    most integer, most_bytes bigint
-) RETURNS TABLE (place bigint, delay bigint, body bytea) LANGUAGE sql STABLE AS $$
-    WITH chunk AS MATERIALIZED (
+-- Reads events behind a place that one of the pairs wants, whatever groups have come to. `delay`
+-- says in how many microseconds one that is held back is due. The last row is no event: it has the
+-- place up to which this looked, and as `delay` 1 if there is more.
+CREATE FUNCTION @SCHEMA@.hear(
+    behind bigint, types text[], topics text[], most integer, most_bytes bigint
+) RETURNS TABLE (place bigint, delay bigint, body bytea) LANGUAGE plpgsql VOLATILE
+SET jit = off SET enable_seqscan = off SET enable_bitmapscan = off AS $$
+#variable_conflict use_column
+DECLARE
+    now CONSTANT bigint := @SCHEMA@.now_micros();
+    newest bigint;
+    upto bigint;
+BEGIN
+    SELECT l.place + l.n - 1 INTO newest FROM @SCHEMA@.log l ORDER BY l.place DESC LIMIT 1;
+    IF coalesce(newest, 0) - behind < most THEN
+        newest := @SCHEMA@.tick();
+    END IF;
+    upto := least(newest, behind + 1024);
+    RETURN QUERY WITH chunk AS MATERIALIZED (
         SELECT l.place + e.seq - l.first AS place, e.type, e.topic, e.due, e.body
         FROM (
             SELECT l.place, l.first, l.n FROM @SCHEMA@.log l
@@ -31,25 +45,5 @@ CREATE FUNCTION @SCHEMA@.hear_upto(
     (SELECT c.place, greatest(coalesce(c.due, 0) - now, 0), c.body FROM counted c, cut
         WHERE c.place < cut.place ORDER BY c.place)
     UNION ALL
-    SELECT greatest(cut.place - 1, behind), (cut.place - 1 < newest)::integer::bigint, NULL FROM cut
-$$;
-
--- Reads events behind a place that one of the pairs wants, whatever groups have come to. `delay`
--- says in how many microseconds one that is held back is due. The last row is no event: it has the
--- place up to which this looked, and as `delay` 1 if there is more.
-CREATE FUNCTION @SCHEMA@.hear(
-    behind bigint, types text[], topics text[], most integer, most_bytes bigint
-) RETURNS TABLE (place bigint, delay bigint, body bytea) LANGUAGE plpgsql VOLATILE
-SET jit = off SET enable_seqscan = off SET enable_bitmapscan = off AS $$
-#variable_conflict use_column
-DECLARE
-    now CONSTANT bigint := @SCHEMA@.now_micros();
-    newest bigint;
-BEGIN
-    SELECT l.place + l.n - 1 INTO newest FROM @SCHEMA@.log l ORDER BY l.place DESC LIMIT 1;
-    IF coalesce(newest, 0) - behind < most THEN
-        newest := @SCHEMA@.tick();
-    END IF;
-    RETURN QUERY SELECT * FROM @SCHEMA@.hear_upto(
-        behind, least(newest, behind + 1024), newest, now, types, topics, most, most_bytes);
+    SELECT greatest(cut.place - 1, behind), (cut.place - 1 < newest)::integer::bigint, NULL FROM cut;
 END $$;

@@ -27,30 +27,52 @@ BEGIN
     RETURN number;
 END $$;
 
--- Stores events, in the transaction that it is called in; returns the first one's number.
+-- Stores events, numbered from `first_seq` on.
+CREATE FUNCTION @SCHEMA@.insert_events(
+    first_seq bigint, ids text[], types text[], topics text[], keys text[], delays bigint[],
+    bodies bytea[], of_runs bigint[]
+) RETURNS void LANGUAGE plpgsql VOLATILE AS $$
+DECLARE
+    n CONSTANT bigint := cardinality(bodies);
+    at CONSTANT bigint := @SCHEMA@.now_micros();
+BEGIN
+    -- Lists side by side are faster than one joined with its ordinals.
+    IF keys IS NULL AND delays IS NULL AND of_runs IS NULL THEN
+        INSERT INTO @SCHEMA@.events (seq, id, type, topic, body)
+        SELECT generate_series(first_seq, first_seq + n - 1), unnest(ids), unnest(types),
+            unnest(topics), unnest(bodies);
+    ELSE
+        INSERT INTO @SCHEMA@.events (seq, id, type, topic, key, due, run, body)
+        SELECT generate_series(first_seq, first_seq + n - 1), unnest(ids), unnest(types),
+            unnest(topics), unnest(keys), at + unnest(delays), unnest(of_runs), unnest(bodies);
+    END IF;
+    INSERT INTO @SCHEMA@.batches (first, n, at) VALUES (first_seq, n, at);
+END $$;
+
+-- Stores events in a transaction of their own.
 CREATE FUNCTION @SCHEMA@.publish(
     ids text[], types text[], topics text[], keys text[], delays bigint[], bodies bytea[],
     of_runs bigint[]
 ) RETURNS bigint LANGUAGE plpgsql VOLATILE AS $$
 DECLARE
-    first_seq CONSTANT bigint := @SCHEMA@.draw(cardinality(bodies));
-    at CONSTANT bigint := @SCHEMA@.now_micros();
+    -- The transaction's id first, as `draw` has it.
+    first_seq CONSTANT bigint := CASE WHEN pg_current_xact_id() IS NOT NULL
+        THEN nextval('@SCHEMA@.transactions'::regclass) << 20 END;
 BEGIN
-    IF keys IS NULL AND delays IS NULL AND of_runs IS NULL THEN
-        INSERT INTO @SCHEMA@.events (seq, id, type, topic, body)
-        SELECT first_seq + row.nth - 1, row.id, row.type, row.topic, row.body
-        FROM unnest(ids, types, topics, bodies)
-            WITH ORDINALITY AS row (id, type, topic, body, nth);
-    ELSE
-        INSERT INTO @SCHEMA@.events (seq, id, type, topic, key, due, run, body)
-        SELECT first_seq + row.nth - 1, row.id, row.type, row.topic, row.key, at + row.delay, row.run,
-            row.body
-        FROM unnest(ids, types, topics, keys, delays, of_runs, bodies)
-            WITH ORDINALITY AS row (id, type, topic, key, delay, run, body, nth);
-    END IF;
-    INSERT INTO @SCHEMA@.batches (first, n, at) VALUES (first_seq, cardinality(bodies), at);
+    PERFORM @SCHEMA@.insert_events(
+        first_seq, ids, types, topics, keys, delays, bodies, of_runs);
     RETURN first_seq;
 END $$;
+
+-- Stores events in the transaction that it is called in, whatever else that does. All calls of one
+-- share the transaction's number.
+CREATE FUNCTION @SCHEMA@.enlist(
+    ids text[], types text[], topics text[], keys text[], delays bigint[], bodies bytea[],
+    of_runs bigint[]
+) RETURNS void LANGUAGE sql VOLATILE AS $$
+    SELECT @SCHEMA@.insert_events(
+        @SCHEMA@.draw(cardinality(bodies)), ids, types, topics, keys, delays, bodies, of_runs)
+$$;
 
 -- Moves an input from one offset to the next; false if it is not there.
 CREATE FUNCTION @SCHEMA@.advance(

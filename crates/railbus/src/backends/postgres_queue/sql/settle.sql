@@ -1,6 +1,6 @@
 -- Tells whether a run counts what becomes of events.
-CREATE FUNCTION @SCHEMA@.is_counted() RETURNS boolean LANGUAGE sql VOLATILE AS
-$$ SELECT EXISTS (SELECT FROM @SCHEMA@.runs r WHERE NOT r.ended) $$;
+CREATE FUNCTION @SCHEMA@.is_counted() RETURNS boolean LANGUAGE plpgsql VOLATILE AS
+$$ BEGIN RETURN EXISTS (SELECT FROM @SCHEMA@.runs r WHERE NOT r.ended); END $$;
 
 -- Takes places out of the leases of a fence that a group still has; returns those that were there.
 CREATE FUNCTION @SCHEMA@.release(of_group integer, of_fence bigint, span int8multirange)
@@ -27,9 +27,12 @@ END $$;
 CREATE FUNCTION @SCHEMA@.close(
     of_group integer, closed int8multirange, with_outcome smallint, with_retried boolean,
     counted boolean
-) RETURNS void LANGUAGE sql VOLATILE SET enable_seqscan = off SET enable_bitmapscan = off AS $$
+) RETURNS void LANGUAGE plpgsql VOLATILE SET enable_seqscan = off SET enable_bitmapscan = off AS $$
+DECLARE
+    keys text[];
+BEGIN
     WITH ended AS MATERIALIZED (
-        SELECT d.place, greatest(d.outcome, with_outcome) AS outcome,
+        SELECT d.place, d.key, greatest(d.outcome, with_outcome) AS outcome,
             d.retried OR with_retried OR d.attempt > 1 AS retried,
             EXISTS (SELECT FROM @SCHEMA@.letters l WHERE l.seq = d.seq AND l.grp = of_group) AS stays
         FROM unnest(closed) AS span JOIN @SCHEMA@.deliveries d
@@ -40,11 +43,18 @@ CREATE FUNCTION @SCHEMA@.close(
     ), gone AS (
         DELETE FROM @SCHEMA@.deliveries d USING ended e
         WHERE NOT e.stays AND d.grp = of_group AND d.place = e.place
+    ), counted_too AS (
+        INSERT INTO @SCHEMA@.settled (grp, places, outcome, retried)
+        SELECT of_group, range_agg(int8range(e.place, e.place, '[]')), e.outcome, e.retried
+        FROM ended e WHERE counted GROUP BY e.outcome, e.retried
     )
-    INSERT INTO @SCHEMA@.settled (grp, places, outcome, retried)
-    SELECT of_group, range_agg(int8range(e.place, e.place, '[]')), e.outcome, e.retried
-    FROM ended e WHERE counted GROUP BY e.outcome, e.retried
-$$;
+    SELECT array_agg(DISTINCT e.key) INTO keys FROM ended e WHERE e.key IS NOT NULL;
+    IF keys IS NOT NULL THEN
+        -- After a claim that has just set something aside for one of them.
+        PERFORM pg_advisory_xact_lock(@SCHEMA@.lock_class(), of_group + 16);
+        PERFORM @SCHEMA@.free_keys(of_group, keys);
+    END IF;
+END $$;
 
 -- Settles places with nothing to be told but the outcome. Returns, for each of the lists, the
 -- places that were held still.

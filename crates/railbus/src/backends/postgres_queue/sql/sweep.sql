@@ -17,6 +17,8 @@ BEGIN
     END IF;
     PERFORM set_config('synchronous_commit', 'off', true);
     IF from_place = 0 THEN
+        -- Nobody may consume.
+        PERFORM @SCHEMA@.tick();
         PERFORM @SCHEMA@.mark(now, retention);
     END IF;
     SELECT min(l.place) AS low, max(l.place + l.n) AS following, count(*) AS n INTO looked FROM (

@@ -11,7 +11,7 @@ end
 -- An event that was read, and whose reader's lease ran out.
 local function expire(id, idle)
   call('XACK', stream, g.native, id)
-  if call('HEXISTS', g.kept, id) == 1 then return end
+  if is_known(g, id) then return end
   local fields = fields_of(g, id)
   if not fields then
     gone = gone + 1

@@ -9,6 +9,7 @@
 --           once the stream has lost them
 --   t:name  the same ids by the time at which they can be fetched again: of a leased one, its end
 --   i:name  the same ids in order, but those whose fields are kept in d:name
+--   r:name  what was not settled when it was replayed, and so is not seen again
 --   l:name  of events with dead letters: how many, and who is through with them
 -- An event that was read and not touched since is in the consumer group's pending list alone: it is
 -- leased from when it was read, for as long as its consumer's leases are.
@@ -50,6 +51,7 @@ local function group(name)
     kept = base .. 'd:' .. name,
     due = base .. 't:' .. name,
     order = base .. 'i:' .. name,
+    replayed = base .. 'r:' .. name,
     letters = base .. 'l:' .. name,
   }
 end
@@ -94,6 +96,11 @@ local function lengthen(g, id, lines)
   local _, count = string.gsub(text, '\n', '')
   for _ = 21, count do text = string.match(text, '^[^\n]*\n(.*)$') end
   call('HSET', g.kept, id .. ':h', text)
+end
+
+-- Tells of an event that was read after a replay, once, whether it was not settled before.
+local function is_known(g, id)
+  return call('SREM', g.replayed, id) == 1 or call('HEXISTS', g.kept, id) == 1
 end
 
 -- The last place that a consumer group has read.

@@ -3,8 +3,8 @@
 local g = group(ARGV[1])
 local known = {}
 for i = 2, #ARGV do
-  local is = g and call('HEXISTS', g.kept, ARGV[i]) or 0
-  if is == 1 then call('XACK', stream, g.native, ARGV[i]) end
-  known[#known + 1] = is
+  local is = g and is_known(g, ARGV[i])
+  if is then call('XACK', stream, g.native, ARGV[i]) end
+  known[#known + 1] = is and 1 or 0
 end
 return known

@@ -17,6 +17,15 @@ while true do
   end
   if #out < 512 then break end
 end
+call('DEL', g.replayed)
+from = 0
+while true do
+  local kept = call('ZRANGE', g.due, from, from + 511)
+  for i, padded in ipairs(kept) do kept[i] = plain(padded) end
+  if #kept > 0 then call('SADD', g.replayed, unpack(kept)) end
+  from = from + 512
+  if #kept < 512 then break end
+end
 local start = ARGV[2]
 if start == '$' or pad(start) > pad(last) then start = last end
 local before = call('HGET', g.meta, 'until')

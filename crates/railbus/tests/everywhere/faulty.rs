@@ -29,6 +29,8 @@ pub(crate) struct Faults {
     /// How many of the next publishes fail for now, and of the next fetches.
     pub(crate) publishes: AtomicU32,
     pub(crate) fetches: AtomicU32,
+    /// How many of the next subscriptions fail for now.
+    pub(crate) subscribes: AtomicU32,
     /// How many of the next settlements fail for now.
     pub(crate) settlements: AtomicU32,
     /// How many events were on their way at once, now and at most.
@@ -47,6 +49,7 @@ impl Default for Faults {
             room: Semaphore::new(Semaphore::MAX_PERMITS),
             publishes: AtomicU32::new(0),
             fetches: AtomicU32::new(0),
+            subscribes: AtomicU32::new(0),
             settlements: AtomicU32::new(0),
             now: AtomicUsize::new(0),
             most: AtomicUsize::new(0),
@@ -154,6 +157,7 @@ impl Backend for Faulty {
     }
 
     async fn subscribe(&self, request: Subscribe) -> Result<Arc<dyn Source>> {
+        fails(&self.faults.subscribes)?;
         if request.group.is_none() {
             let ear = Arc::new(Ear::new(&request));
             self.faults.ears.lock().unwrap().push(Arc::downgrade(&ear));

@@ -1,0 +1,141 @@
+//! Events that are held back: when they come, and how they are withdrawn.
+#![allow(clippy::unwrap_used, clippy::expect_used)]
+
+#[allow(dead_code)]
+#[path = "by_key/stores.rs"]
+mod stores;
+
+use railbus::{
+    Bus, ErrorKind, Event,
+    backend::{Backend, Capability, Outgoing, Source, Subscribe},
+    clock::Timestamp,
+    testing::Recorder,
+};
+use std::{sync::Arc, time::Duration};
+use stores::{Store, quick};
+
+const HOUR: Duration = Duration::from_secs(3600);
+
+async fn lag(bus: &Bus) -> u64 {
+    bus.keeper().unwrap().groups().await.unwrap().iter().map(|group| group.lag).sum()
+}
+
+#[railbus::test]
+async fn what_is_withdrawn_comes_to_nobody() {
+    for store in Store::that(|c| c.withdraws) {
+        let (bus, other) = (store.bus().await, store.bus().await);
+        let received = Recorder::new();
+        for group in ["g", "h"] {
+            bus.on("a").group(group).run(received.clone()).await.unwrap();
+        }
+        bus.on("a").run(received.clone()).await.unwrap();
+        bus.publish(Event::new("a").id("late").delay(HOUR).payload(1)).await.unwrap();
+        bus.publish(Event::new("a").id("later").delay(HOUR).payload(2)).await.unwrap();
+        let soon = Event::new("a").id("soon").delay(Duration::from_millis(100)).payload(3);
+        bus.publish(soon).await.unwrap();
+        // Whether or not the groups have looked at it by now.
+        received.wait_for(3).await;
+        assert!(bus.withdraw("late").await.unwrap(), "{store}");
+        assert!(!bus.withdraw("late").await.unwrap(), "{store}");
+        // By another bus on the store, which may hold back broadcasts of its own only.
+        assert!(other.withdraw("later").await.unwrap(), "{store}");
+        bus.withdraw("later").await.unwrap();
+        bus.idle().await.unwrap();
+        let ids: Vec<_> = received.events().iter().map(|e| e.id().to_owned()).collect();
+        assert_eq!((ids, lag(&bus).await), (vec!["soon".to_owned(); 3], 0), "{store}");
+    }
+}
+
+#[railbus::test]
+async fn what_is_due_or_tried_again_is_not_withdrawn() {
+    for store in Store::that(|c| c.withdraws) {
+        let (bus, received) = (store.bus().await, Recorder::new());
+        let record = received.clone();
+        let handler = async move |e: Event| {
+            railbus::SyncHandler::handle(&record, &e)?;
+            if record.len() == 1 { Err("not yet".into()) } else { railbus::done() }
+        };
+        let wait = Duration::from_millis(300);
+        let on = bus.on("a").group("g").lease(wait).retry(quick(2).backoff_factor(wait));
+        on.run(handler).await.unwrap();
+        bus.publish(Event::new("a").id("now").payload(1)).await.unwrap();
+        received.wait_for(1).await;
+        // It is held back, but as one that was delivered.
+        assert!(!bus.withdraw("now").await.unwrap(), "{store}");
+        assert!(!bus.withdraw("never").await.unwrap(), "{store}");
+        bus.idle().await.unwrap();
+        assert_eq!(received.len(), 2, "{store}");
+    }
+}
+
+#[railbus::test]
+async fn many_that_are_withdrawn_while_they_become_due_come_whole_or_not_at_all() {
+    for store in Store::that(|c| c.withdraws) {
+        let (bus, received) = (store.bus().await, Recorder::new());
+        bus.on("a").group("g").run(received.clone()).await.unwrap();
+        let id = |n: u64| format!("e-{n}");
+        for n in 0..100 {
+            let delay = Duration::from_micros(1000 + n * 300);
+            bus.publish(Event::new("a").id(id(n)).delay(delay).payload(n)).await.unwrap();
+        }
+        let mut left = 100;
+        for n in (0..100).rev() {
+            left -= usize::from(bus.withdraw(&id(n)).await.unwrap());
+        }
+        bus.idle().await.unwrap();
+        assert_eq!((received.len(), lag(&bus).await), (left, 0), "{store}");
+    }
+}
+
+#[railbus::test]
+async fn an_event_for_a_time_comes_then_and_one_for_the_past_at_once() {
+    for store in Store::that(|c| c.publish_delay_max.is_some()) {
+        let (bus, received) = (store.bus().await, Recorder::new());
+        bus.on("a").group("g").run(received.clone()).await.unwrap();
+        let then = Timestamp::now().after(Duration::from_millis(200));
+        bus.publish(Event::new("a").id("then").deliver_at(then).payload(1)).await.unwrap();
+        let past = Timestamp::now().before(HOUR);
+        bus.publish(Event::new("a").id("past").deliver_at(past).payload(2)).await.unwrap();
+        bus.idle().await.unwrap();
+        assert!(Timestamp::now() >= then, "{store}");
+        let ids: Vec<_> = received.events().iter().map(|e| e.id().to_owned()).collect();
+        assert_eq!(ids, ["past", "then"], "{store}");
+    }
+}
+
+/// A queue that gives back nothing.
+#[derive(Debug)]
+struct Queue(Capability);
+
+#[async_trait::async_trait]
+impl Backend for Queue {
+    fn capability(&self) -> &Capability {
+        &self.0
+    }
+
+    async fn publish(&self, batch: &[Outgoing]) -> Vec<railbus::Result<()>> {
+        batch.iter().map(|_| Ok(())).collect()
+    }
+
+    async fn subscribe(&self, _: Subscribe) -> railbus::Result<Arc<dyn Source>> {
+        panic!("nobody subscribes")
+    }
+
+    async fn ping(&self) -> railbus::Result<()> {
+        Ok(())
+    }
+
+    async fn close(&self, _: Duration) -> railbus::Result<()> {
+        Ok(())
+    }
+}
+
+#[railbus::test]
+async fn a_backend_that_withdraws_nothing_says_who_does() {
+    let mut capability = Capability::inline("queue");
+    capability.broadcast = railbus::backend::Broadcast::Live;
+    let error = Bus::over(Arc::new(Queue(capability))).withdraw("e-1").await.unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::Unsupported);
+    assert!(error.to_string().contains("queue withdraws no events"), "{error}");
+    assert!(error.advice().unwrap().contains("memory"), "{:?}", error.advice());
+}
