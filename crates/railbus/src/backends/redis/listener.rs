@@ -7,7 +7,7 @@ use super::{
 };
 use crate::{
     backend::{Leased, Receipt, Settle, SharedFilter, Source, Undecodable},
-    codec,
+    codec::Format,
     error::{Error, Result},
 };
 use async_trait::async_trait;
@@ -42,11 +42,18 @@ struct Ear {
 
 #[derive(Debug, Default)]
 struct Heard {
-    waiting: VecDeque<Vec<u8>>,
+    waiting: VecDeque<Said>,
     bytes: usize,
     handed_out: u64,
     // Since it was last told.
     dropped: u64,
+}
+
+/// What was published, and where.
+#[derive(Debug, Default)]
+struct Said {
+    channel: Vec<u8>,
+    body: Vec<u8>,
 }
 
 impl Ear {
@@ -59,21 +66,22 @@ impl Ear {
             PushKind::PMessage => {
                 let mut data = info.data;
                 let Some(Value::BulkString(body)) = data.pop() else { return };
-                self.take(body);
+                let Some(Value::BulkString(channel)) = data.pop() else { return };
+                self.take(Said { channel, body });
             }
             PushKind::Disconnection => self.lost.notify_one(),
             _ => {}
         }
     }
 
-    fn take(&self, body: Vec<u8>) {
+    fn take(&self, said: Said) {
         let mut heard = self.lock();
-        if heard.waiting.len() >= WAITING_MAX || heard.bytes + body.len() > BYTES_MAX {
+        if heard.waiting.len() >= WAITING_MAX || heard.bytes + said.body.len() > BYTES_MAX {
             heard.dropped += 1;
             return;
         }
-        heard.bytes += body.len();
-        heard.waiting.push_back(body);
+        heard.bytes += said.body.len();
+        heard.waiting.push_back(said);
         let first = heard.waiting.len() == 1;
         drop(heard);
         if first {
@@ -88,6 +96,9 @@ pub(super) struct Listener {
     ear: Arc<Ear>,
     link: Link,
     wants: SharedFilter,
+    format: Format,
+    // How much of a channel's name is not the topic's.
+    prefix: usize,
     stopped: watch::Sender<bool>,
     // Heals the connection; ends with the listener.
     _healing: AbortOnDropHandle<()>,
@@ -102,6 +113,7 @@ impl Listener {
         server: &Arc<Server>,
         prefix: &str,
         wants: SharedFilter,
+        format: Format,
     ) -> Result<Self> {
         let ear = Arc::<Ear>::default();
         let of = Arc::clone(&ear);
@@ -111,23 +123,24 @@ impl Listener {
         let number = subscribe(&link, &pattern).await?;
         let healing = tokio::spawn(heal(Arc::clone(&ear), link.clone(), pattern, number));
         let (stopped, _healing) = (watch::Sender::new(false), AbortOnDropHandle::new(healing));
-        Ok(Self { ear, link, wants, stopped, _healing })
+        let prefix = prefix.len() + 1;
+        Ok(Self { ear, link, wants, format, prefix, stopped, _healing })
     }
 
     fn take(&self, max: usize) -> Vec<Leased> {
         let mut heard = self.ear.lock();
         let count = heard.waiting.len().min(max);
-        let bodies: Vec<_> = heard.waiting.drain(..count).collect();
-        heard.bytes -= bodies.iter().map(Vec::len).sum::<usize>();
+        let taken: Vec<_> = heard.waiting.drain(..count).collect();
+        heard.bytes -= taken.iter().map(|said| said.body.len()).sum::<usize>();
         let (place, dropped) = (heard.handed_out, std::mem::take(&mut heard.dropped));
         drop(heard);
         if dropped > 0 {
             tracing::warn!(dropped, "broadcasts came faster than they were handled");
             self.ear.gap.notify_one();
         }
-        let mut leased = Vec::with_capacity(bodies.len());
-        for body in bodies {
-            let one = hear(place + leased.len() as u64, body);
+        let mut leased = Vec::with_capacity(taken.len());
+        for said in taken {
+            let one = self.hear(place + leased.len() as u64, said);
             let wanted = one
                 .event
                 .as_ref()
@@ -139,17 +152,19 @@ impl Listener {
         self.ear.lock().handed_out += leased.len() as u64;
         leased
     }
-}
 
-fn hear(place: u64, body: Vec<u8>) -> Leased {
-    let raw = Bytes::from(body);
-    Leased {
-        receipt: Receipt { place, fence: 0, token: None },
-        event: codec::decode(&raw).map_err(|error| Undecodable { raw, error }),
-        attempt: 1,
-        lost: false,
-        finished: Vec::new(),
-        only: None,
+    fn hear(&self, place: u64, said: Said) -> Leased {
+        let topic = said.channel.get(self.prefix..).unwrap_or_default();
+        let (topic, raw) = (String::from_utf8_lossy(topic), Bytes::from(said.body));
+        let event = self.format.decode(&topic, &raw);
+        Leased {
+            receipt: Receipt { place, fence: 0, token: None },
+            event: event.map_err(|error| Undecodable { raw, error }),
+            attempt: 1,
+            lost: false,
+            finished: Vec::new(),
+            only: None,
+        }
     }
 }
 
@@ -274,12 +289,13 @@ mod tests {
     #[test]
     fn what_does_not_fit_is_counted() {
         let ear = Ear::default();
-        (0..WAITING_MAX + 3).for_each(|_| ear.take(vec![0; 8]));
+        let said = |size| Said { body: vec![0; size], ..Said::default() };
+        (0..WAITING_MAX + 3).for_each(|_| ear.take(said(8)));
         let heard = ear.lock();
         assert_eq!((heard.waiting.len(), heard.dropped), (WAITING_MAX, 3));
         drop(heard);
         let ear = Ear::default();
-        (0..5).for_each(|_| ear.take(vec![0; BYTES_MAX / 4]));
+        (0..5).for_each(|_| ear.take(said(BYTES_MAX / 4)));
         assert_eq!((ear.lock().waiting.len(), ear.lock().dropped), (4, 1));
     }
 }

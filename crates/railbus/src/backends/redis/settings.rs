@@ -2,6 +2,7 @@
 
 use crate::{
     backend::{Batch, Broadcast, Capability, Fencing, Keyed, Ordering, Patterns, Release, Replay},
+    codec::Format,
     error::{Error, ErrorKind, Result},
     options::{Options, Setting},
 };
@@ -61,10 +62,10 @@ macro_rules! server_settings {
 pub(in crate::backends) use server_settings;
 
 /// What can be set in the URL, the table or the map.
-pub const SETTINGS: &[Setting] = server_settings![Setting {
-    key: "prefix",
-    help: "what channels begin with, `prefix:topic` (default events)",
-}];
+pub const SETTINGS: &[Setting] = server_settings![
+    Setting { key: "prefix", help: "what channels begin with, `prefix:topic` (default events)" },
+    Format::SETTING
+];
 
 /// The prefix of channels, and the name of the stream, unless another is set.
 pub(in crate::backends) const PREFIX: &str = "events";

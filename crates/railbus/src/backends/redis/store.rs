@@ -8,7 +8,7 @@ use super::{
 use crate::{
     backend::{Backend, Capability, Outgoing, Source, Subscribe},
     backends::gather::{Gather, Limits},
-    codec,
+    codec::Format,
     error::{Error, ErrorKind, Result},
     options::Options,
     task,
@@ -35,9 +35,9 @@ pub fn check(options: &Options) -> Result<()> {
     read(options).map(drop)
 }
 
-fn read(options: &Options) -> Result<(Server, String)> {
+fn read(options: &Options) -> Result<(Server, String, Format)> {
     options.check(SETTINGS)?;
-    Ok((Server::read(options)?, prefix(options)?))
+    Ok((Server::read(options)?, prefix(options)?, Format::of(options)?))
 }
 
 /// Connects to a server.
@@ -45,7 +45,7 @@ fn read(options: &Options) -> Result<(Server, String)> {
 /// # Errors
 /// Returns what is wrong with the options or the server: nothing is tried again.
 pub async fn open(options: Options) -> Result<Arc<dyn Backend>> {
-    let (server, prefix) = read(&options)?;
+    let (server, prefix, format) = read(&options)?;
     task::runtime("open redis")?;
     let server = Arc::new(server);
     let link = Link::open(&server).await?;
@@ -53,13 +53,14 @@ pub async fn open(options: Options) -> Result<Arc<dyn Backend>> {
     let send = move |items| send(sending.clone(), items);
     let gather = Gather::new(LIMITS, Message::weight, send);
     let sources = Mutex::new(Some(Vec::new()));
-    Ok(Arc::new(Redis { server, prefix, link, gather, sources }))
+    Ok(Arc::new(Redis { server, prefix, format, link, gather, sources }))
 }
 
 #[derive(Debug)]
 struct Redis {
     server: Arc<Server>,
     prefix: String,
+    format: Format,
     link: Link,
     gather: Gather<Message>,
     // None once closed.
@@ -114,7 +115,7 @@ impl Redis {
         event.check()?;
         check_size(outgoing, CAPABILITY.payload_max)?;
         let channel = format!("{}:{}", self.prefix, event.topic());
-        Ok(Some(Message { channel, body: codec::encode(event)? }))
+        Ok(Some(Message { channel, body: self.format.encode(event)? }))
     }
 
     fn keep(&self, source: &Arc<Listener>) -> Result<()> {
@@ -172,7 +173,8 @@ impl Backend for Redis {
             return Err(no_groups());
         }
         let wants = Arc::new(request.interest.compile());
-        let source = Arc::new(Listener::open(&self.server, &self.prefix, wants).await?);
+        let source =
+            Arc::new(Listener::open(&self.server, &self.prefix, wants, self.format).await?);
         self.keep(&source)?;
         Ok(source)
     }
