@@ -2,6 +2,8 @@
 #![cfg(feature = "postgres")]
 #![allow(clippy::unwrap_used, clippy::expect_used)]
 
+// Each file uses a part of it.
+#[allow(dead_code)]
 #[path = "postgres_served/heard.rs"]
 mod heard;
 

@@ -1,8 +1,9 @@
 //! What the backend guarantees, and what can be set for it.
 
-use super::{keys::with_server, settings::Server};
+use super::{channels::Channels, keys::with_server, settings::Server};
 use crate::{
     backend::{Broadcast, Capability},
+    codec::Format,
     error::{Error, ErrorKind, Result},
     options::{Options, Setting},
 };
@@ -20,7 +21,12 @@ pub const CAPABILITY: Capability = {
 /// What can be set in the URL, the table or the map.
 pub const SETTINGS: &[Setting] = &ALL;
 
-const ALL: [Setting; 17] = with_server([
+const ALL: [Setting; 19] = with_server([
+    Format::SETTING,
+    Setting {
+        key: "topics",
+        help: "with format=plain or dataknobs: the topics that are listened to, joined by commas",
+    },
     Setting {
         key: "backlog",
         help: "how many events a bus that is slower than its publishers keeps in memory before it drops new ones (default 65536)",
@@ -40,6 +46,8 @@ const SPILL_RETENTION: Duration = Duration::from_secs(10 * 60);
 #[derive(Clone, Debug)]
 pub(super) struct Settings {
     pub(super) server: Server,
+    pub(super) format: Format,
+    pub(super) channels: Channels,
     pub(super) backlog: usize,
     pub(super) spill_retention: Duration,
 }
@@ -55,8 +63,11 @@ impl Settings {
                     .hint("allowed: a whole number from 1 on")
             })
         });
+        let (server, format) = (Server::read(options)?, Format::of(options)?);
         Ok(Self {
-            server: Server::read(options)?,
+            channels: Channels::read(options, format, &server.prefix)?,
+            server,
+            format,
             backlog: backlog.transpose()?.unwrap_or(65_536),
             spill_retention: options.duration("spill_retention")?.unwrap_or(SPILL_RETENTION),
         })

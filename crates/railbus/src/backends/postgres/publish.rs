@@ -1,20 +1,16 @@
 //! Events on their way out: written, bundled, notified.
-//!
-//! All events of a prefix go to one channel, which bears the prefix's name, and bring their topic
-//! along. A channel a topic could not be listened to by a pattern, would have to mangle or hash names
-//! (63 bytes, and `a:b` beside `a.b`), and would cost a statement a topic after every reconnect; a
-//! bus listens to everything and asks its own table anyway.
 
 use super::{
     super::gather::{Gather, Limits},
     capability::CAPABILITY,
+    channels::Channels,
     link::Link,
     session::Session,
     spill::{NOTE_MAX, Spill},
 };
 use crate::{
     backend::Outgoing,
-    codec,
+    codec::Format,
     error::{Error, ErrorKind, Result},
 };
 use std::{collections::HashSet, sync::Arc};
@@ -28,6 +24,11 @@ const ONE: &str = "SELECT pg_notify($1, $2), set_config('synchronous_commit', 'o
 const MANY: &str = "SELECT count(pg_notify($1, note)), set_config('synchronous_commit', 'off', true) \
                     FROM unnest($2) note";
 
+/// As [`MANY`], each on a channel of its own.
+const MANY_NAMED: &str = "SELECT count(pg_notify(channel, note)), \
+                          set_config('synchronous_commit', 'off', true) \
+                          FROM unnest($1, $2) AS notes (channel, note)";
+
 /// How many bytes go in one statement.
 const STATEMENT_BYTES: usize = 1 << 20;
 
@@ -35,6 +36,8 @@ const STATEMENT_BYTES: usize = 1 << 20;
 pub(super) struct Ready {
     text: String,
     id: String,
+    // Where it goes, unless all go to one channel.
+    channel: Option<String>,
 }
 
 /// How much goes in one statement, and how many statements are on their way at once: the server
@@ -59,11 +62,16 @@ pub(super) fn gather(publisher: Publisher) -> Gather<Ready> {
 pub(super) struct Publisher {
     pub(super) link: Arc<Link>,
     pub(super) spill: Arc<Spill>,
+    /// The channel of what names none.
     pub(super) channel: String,
 }
 
 /// Writes an event; none if there is nothing to notify of it.
-pub(super) fn write(outgoing: &Outgoing) -> Result<Option<Ready>> {
+pub(super) fn write(
+    outgoing: &Outgoing,
+    format: Format,
+    channels: &Channels,
+) -> Result<Option<Ready>> {
     if outgoing.rejected.is_some() {
         return Ok(None);
     }
@@ -76,10 +84,20 @@ pub(super) fn write(outgoing: &Outgoing) -> Result<Option<Ready>> {
             .with("event", event.id())
             .hint("keep the data elsewhere and publish where it is"));
     }
-    let text = String::from_utf8(codec::encode(event)?).map_err(|e| {
+    let text = String::from_utf8(format.encode(event)?).map_err(|e| {
         Error::new(ErrorKind::Encode, "publish", "the event is not UTF-8").because(e)
     })?;
-    Ok(Some(Ready { text, id: event.id().into() }))
+    let channel = match channels {
+        Channels::One(_) => None,
+        named => Some(named.of(event.topic())?),
+    };
+    if channel.is_some() && text.len() > NOTE_MAX {
+        let why = format!("the event has {} bytes; at most {NOTE_MAX} are allowed", text.len());
+        return Err(Error::new(ErrorKind::TooLarge, "publish", why)
+            .with("event", event.id())
+            .hint("programs of others can't fetch what is larger: use format=cloudevents"));
+    }
+    Ok(Some(Ready { text, id: event.id().into(), channel }))
 }
 
 impl Publisher {
@@ -108,10 +126,7 @@ impl Publisher {
         if let [ready] = part {
             return results.push(self.send_one(&session, ready).await);
         }
-        let (channel, notes) = (&*self.channel, part.iter().map(|r| &*r.text).collect::<Vec<_>>());
-        let values: [(&(dyn ToSql + Sync), Type); 2] =
-            [(&channel, Type::TEXT), (&notes, Type::TEXT_ARRAY)];
-        match session.query("publish", MANY, &values).await {
+        match self.send_together(&session, part).await {
             Ok(_) => results.extend(part.iter().map(|_| Ok(()))),
             // None of them was notified. One of them may be what the server minds.
             Err(e) if !e.is_retryable() && !session.has_ended() => {
@@ -123,11 +138,25 @@ impl Publisher {
         }
     }
 
+    async fn send_together(&self, session: &Session, part: &[Ready]) -> Result<()> {
+        let notes: Vec<_> = part.iter().map(|ready| &*ready.text).collect();
+        let (channel, named): (_, Vec<_>) =
+            (&*self.channel, part.iter().filter_map(|ready| ready.channel.as_deref()).collect());
+        let notes = (&notes as &(dyn ToSql + Sync), Type::TEXT_ARRAY);
+        let sent = match named.is_empty() {
+            true => session.query("publish", MANY, &[(&channel, Type::TEXT), notes]).await,
+            false => {
+                session.query("publish", MANY_NAMED, &[(&named, Type::TEXT_ARRAY), notes]).await
+            }
+        };
+        sent.map(drop)
+    }
+
     async fn send_one(&self, session: &Session, ready: &Ready) -> Result<()> {
         if ready.text.len() > NOTE_MAX {
             return self.spill.publish(&self.channel, ready.text.as_bytes()).await;
         }
-        let (channel, text) = (&*self.channel, &*ready.text);
+        let (channel, text) = (ready.channel.as_deref().unwrap_or(&self.channel), &*ready.text);
         let values: [(&(dyn ToSql + Sync), Type); 2] =
             [(&channel, Type::TEXT), (&text, Type::TEXT)];
         session.query("publish", ONE, &values).await.map(drop)
@@ -192,7 +221,7 @@ mod tests {
     use super::*;
 
     fn ready(id: &str, text: &str) -> Ready {
-        Ready { id: id.into(), text: text.into() }
+        Ready { id: id.into(), text: text.into(), channel: None }
     }
 
     #[test]

@@ -1,13 +1,13 @@
 //! What was heard and waits to be handled: bounded, and what is dropped is told.
 
 use super::{
-    capability::BACKLOG_BYTES,
+    capability::{BACKLOG_BYTES, Settings},
     link::Link,
     spill::{Spill, reference},
 };
 use crate::{
     backend::{Leased, Receipt, Settle, SharedFilter, Source, Undecodable},
-    codec,
+    codec::{self, Format},
     error::{Error, ErrorKind, Result},
 };
 use async_trait::async_trait;
@@ -29,7 +29,8 @@ const MARK_WITHIN: Duration = Duration::from_millis(500);
 /// Something heard.
 #[derive(Debug)]
 enum Note {
-    Text(Bytes),
+    /// With the topic that its channel stands for, if it does.
+    Text(Bytes, Option<Arc<str>>),
     Spilled(i64),
     /// Comes round by way of the server, behind all that was published before it.
     Mark(u64),
@@ -38,7 +39,7 @@ enum Note {
 impl Note {
     fn size(&self) -> usize {
         // With what the queue itself takes.
-        size_of::<Self>() + if let Self::Text(text) = self { text.len() } else { 0 }
+        size_of::<Self>() + if let Self::Text(text, _) = self { text.len() } else { 0 }
     }
 }
 
@@ -62,6 +63,7 @@ struct Waiting {
 #[derive(Debug)]
 pub(super) struct Broadcast {
     wants: SharedFilter,
+    format: Format,
     backlog: usize,
     waiting: Mutex<Waiting>,
     news: Notify,
@@ -77,14 +79,15 @@ pub(super) struct Broadcast {
 impl Broadcast {
     pub(super) fn new(
         wants: SharedFilter,
-        backlog: usize,
+        settings: &Settings,
         link: Arc<Link>,
         spill: Arc<Spill>,
         own: String,
     ) -> Self {
         Self {
             wants,
-            backlog,
+            format: settings.format,
+            backlog: settings.backlog,
             waiting: Mutex::default(),
             news: Notify::new(),
             marks: Notify::new(),
@@ -101,9 +104,13 @@ impl Broadcast {
     }
 
     /// Takes in what was notified.
-    pub(super) fn hear(&self, text: &Bytes) {
+    pub(super) fn hear(&self, text: &Bytes, topic: Option<&Arc<str>>) {
         let spilled = std::str::from_utf8(text).ok().and_then(reference);
-        self.take(spilled.map_or_else(|| Note::Text(text.clone()), Note::Spilled));
+        // What another's channel brings is never a reference.
+        self.take(match spilled.filter(|_| topic.is_none()) {
+            Some(row) => Note::Spilled(row),
+            None => Note::Text(text.clone(), topic.cloned()),
+        });
     }
 
     /// Takes in a mark that came round.
@@ -207,7 +214,8 @@ impl Broadcast {
         let mut marked = None;
         for note in notes {
             let (raw, event) = match note {
-                Note::Text(text) => (text.clone(), codec::decode(&text)),
+                Note::Text(text, None) => (text.clone(), codec::decode(&text)),
+                Note::Text(text, Some(topic)) => (text.clone(), self.format.decode(&topic, &text)),
                 Note::Spilled(id) => {
                     let body = match &kept {
                         Ok(kept) => kept.get(&id).cloned().map(Bytes::from).ok_or_else(|| gone(id)),

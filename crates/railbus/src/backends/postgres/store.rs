@@ -3,6 +3,7 @@
 use super::{
     super::gather::Gather,
     capability::{CAPABILITY, Settings},
+    channels::Channels,
     fault::closed,
     link::Link,
     listener::{Heard, Listener},
@@ -43,7 +44,11 @@ pub async fn open(options: Options) -> Result<Arc<dyn Backend>> {
         spill: Arc::clone(&spill),
         channel: settings.server.prefix.clone(),
     };
-    let ears = Arc::new(Ears { own: format!("railbus_mark_{}", new_id()), all: Mutex::default() });
+    let ears = Arc::new(Ears {
+        own: format!("railbus_mark_{}", new_id()),
+        channels: settings.channels.clone(),
+        all: Mutex::default(),
+    });
     let line = gather(publisher);
     Ok(Arc::new(Postgres { settings, link, spill, line, ears, listening: Default::default() }))
 }
@@ -53,6 +58,7 @@ pub async fn open(options: Options) -> Result<Arc<dyn Backend>> {
 struct Ears {
     /// The channel on which the bus hears what it tells itself.
     own: String,
+    channels: Channels,
     all: Mutex<Vec<Weak<Broadcast>>>,
 }
 
@@ -71,7 +77,8 @@ impl Ears {
             }
             Heard::Note(note) => {
                 let text = Bytes::copy_from_slice(note.payload().as_bytes());
-                sources.for_each(|source| source.hear(&text));
+                let topic = self.channels.topic_of(note.channel());
+                sources.for_each(|source| source.hear(&text, topic.as_ref()));
             }
             // Nothing was kept that could be caught up on: at most once.
             Heard::Gap => sources.for_each(|source| source.missed()),
@@ -106,7 +113,7 @@ impl Backend for Postgres {
         let written: Vec<_> = batch
             .iter()
             .map(|outgoing| {
-                let written = write(outgoing)?;
+                let written = write(outgoing, self.settings.format, &self.settings.channels)?;
                 Ok(written.map(|one| ready.push(one)).is_some())
             })
             .collect();
@@ -127,14 +134,15 @@ impl Backend for Postgres {
         self.link.client("subscribe").await?;
         let source = Arc::new(Broadcast::new(
             Arc::new(request.interest.compile()),
-            self.settings.backlog,
+            &self.settings,
             Arc::clone(&self.link),
             Arc::clone(&self.spill),
             self.ears.own.clone(),
         ));
         self.ears.all().push(Arc::downgrade(&source));
         if listening.as_ref().is_none_or(Listener::is_over) {
-            let channels = [self.settings.server.prefix.clone(), self.ears.own.clone()];
+            let mut channels = self.settings.channels.all()?;
+            channels.push(self.ears.own.clone());
             let ears = Arc::clone(&self.ears);
             let hear = Arc::new(move |heard| ears.hear(heard));
             *listening = Some(Listener::start(&self.link, &channels, hear).await?);
