@@ -1,4 +1,4 @@
-//! The project's own tasks: `cargo xtask test`, `ci`, `servers`, `stress`, `loom`, `leaks`, `bench`,
+//! The project's own tasks: `cargo xtask test`, `ci`, `servers`, `stress`, `certify`, `loom`, `leaks`, `bench`,
 //! `counts` and `fuzz`.
 
 mod bench;
@@ -27,6 +27,8 @@ Usage: cargo xtask TASK
                   else, and shown with their versions
   stress [ARGS]   the stress tests in full, in release, one after another, with their output;
                   ARGS go to the tests
+  certify         run the conformance suite on every backend, and keep what it shows in
+                  docs/certificates, of which README and `railbus backends` tell
   loom [ARGS]     what threads share, in every order of their steps; ARGS go to `cargo test`
   leaks [ARGS]    the stress test of the bus under valgrind's memcheck; ARGS go to the tests
   bench [ROW..] [ARGS]
@@ -49,6 +51,7 @@ fn main() -> ExitCode {
         },
         "servers" => servers(),
         "stress" => stress(rest),
+        "certify" => certify(),
         "loom" => threads::loom(rest),
         "leaks" => threads::leaks(rest),
         "fuzz" => fuzz::run(rest),
@@ -107,4 +110,12 @@ fn stress(args: &[String]) -> Outcome {
     let mut command = cargo::command(&test);
     command.args(["--", "--nocapture", "--test-threads=1"]).args(args);
     cargo::done(command.env("RAILBUS_STRESS", "1"))
+}
+
+/// Writes the certificates anew: the tests of the suite do, when they are told to.
+fn certify() -> Outcome {
+    let test = ["test", "-p", "railbus", "--all-features", "--test", "conformance"];
+    let mut command = cargo::command(&test);
+    command.args(["--test", "conformance_servers"]);
+    cargo::done(command.env("RAILBUS_CERTIFY", "1"))
 }

@@ -1,7 +1,10 @@
 //! The suite on the backends of this crate: each passes what it claims and refuses the rest.
 #![allow(clippy::unwrap_used, clippy::expect_used)]
 
+mod certified;
+
 use async_trait::async_trait;
+use certified::certified;
 use railbus::{
     Error, ErrorKind, Result,
     backend::{Backend, Capability, Outgoing, Source, Subscribe},
@@ -59,6 +62,7 @@ async fn memory_passes_all_that_one_process_can_show() {
     let certificate = Suite::new(target).counts(counts()).run().await.unwrap();
     // Its events end with the process, and nobody can write bytes into it that are no event.
     check(&certificate, &["late subscriber"], &["kill -9", "clocks apart", "poison"]);
+    certified(&certificate);
 }
 
 /// A backend that delivers inside publish and keeps nothing.
@@ -150,6 +154,7 @@ async fn sqlite_passes_all() {
     });
     let certificate = Suite::new(target).counts(counts()).run().await.unwrap();
     check(&certificate, &[], &[]);
+    certified(&certificate);
     let bus = railbus::bus::Bus::open(&url).await.unwrap();
     let groups = bus.keeper().unwrap().groups().await.unwrap();
     assert!(groups.is_empty(), "left behind: {groups:?}");
@@ -179,4 +184,19 @@ async fn a_store_that_cannot_be_reached_is_an_error() {
         Box::pin(backends::open(options))
     });
     assert!(Suite::new(target).run().await.is_err());
+}
+
+#[test]
+fn everything_that_must_be_shown_has_a_case_and_every_case_is_told() {
+    // Asked for as it runs: clones that share a target folder may share this test's binary.
+    let krate = std::path::PathBuf::from(std::env::var_os("CARGO_MANIFEST_DIR").unwrap());
+    let text = std::fs::read_to_string(krate.join("../../docs/conformance.md")).unwrap();
+    let rows = text.lines().skip_while(|line| *line != "|---|---|").skip(1);
+    let rows: Vec<_> = rows.take_while(|line| line.starts_with('|')).collect();
+    assert_eq!(rows.len(), 53, "16 of Watermill's, and those beyond them");
+    let cells = rows.iter().filter_map(|row| row.trim_matches('|').split('|').nth(1));
+    let told: std::collections::BTreeSet<_> =
+        cells.flat_map(|c| c.split(',').map(str::trim)).collect();
+    let cases: std::collections::BTreeSet<_> = Suite::names().into_iter().collect();
+    assert_eq!(told, cases);
 }

@@ -3,6 +3,9 @@
 #![cfg(all(feature = "sqlite", feature = "app"))]
 #![allow(clippy::unwrap_used)]
 
+mod certified;
+
+use certified::kept;
 use railbus::{
     app::AppSpec,
     backend::{Broadcast, Capability, Ordering},
@@ -25,11 +28,20 @@ fn yes(claimed: bool) -> &'static str {
     if claimed { "yes" } else { "no" }
 }
 
+/// Says what the suite has shown, as its certificate has it.
+fn shown(name: &str) -> String {
+    let certificate = kept(name);
+    let cases = certificate["cases"].as_array().into_iter().flatten();
+    let all: Vec<_> = cases.collect();
+    let passed = all.iter().filter(|case| case["status"] == "passed").count();
+    format!("{passed} of {}", all.len())
+}
+
 /// Writes the table of backends.
 fn table() -> String {
     let mut table = String::from(
-        "| address | broadcast | groups | order | dead letters | survives the process | payload at most |\n\
-         |---|---|---|---|---|---|---|\n",
+        "| address | broadcast | groups | order | dead letters | survives the process | payload at most | the suite |\n\
+         |---|---|---|---|---|---|---|---|\n",
     );
     for row in TABLE {
         let capability: &Capability = row.capability;
@@ -49,11 +61,12 @@ fn table() -> String {
             bytes => format!("{} MiB", bytes >> 20),
         };
         table.push_str(&format!(
-            "| `{}` | {broadcast} | {} | {order} | {} | {} | {payload} |\n",
+            "| `{}` | {broadcast} | {} | {order} | {} | {} | {payload} | {} |\n",
             row.example,
             yes(capability.groups),
             yes(capability.dead_letters),
             yes(capability.durable),
+            shown(row.scheme),
         ));
     }
     table

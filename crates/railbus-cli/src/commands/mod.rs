@@ -3,6 +3,7 @@
 mod signals;
 mod store;
 
+mod certificates;
 mod backends;
 mod check;
 mod completions;

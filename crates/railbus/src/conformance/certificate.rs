@@ -1,6 +1,8 @@
 //! The result of a run: what a backend has shown, case by case.
 
-use serde_json::{Value, json};
+use super::fact::facts;
+use crate::backend::Capability;
+use serde_json::{Map, Value, json};
 use std::{fmt, time::Duration};
 
 /// What a run of the suite has shown of a backend.
@@ -8,6 +10,8 @@ use std::{fmt, time::Duration};
 pub struct Certificate {
     /// The backend's name.
     pub backend: String,
+    /// What it claims.
+    pub capability: Capability,
     /// The seed; a run with the same one does the same.
     pub seed: u64,
     /// The cases, in the order they ran.
@@ -88,6 +92,20 @@ impl Certificate {
         json!({ "cases": self.cases.iter().map(case).collect::<Vec<_>>() })
     }
 
+    /// Returns what of the certificate stays the same from run to run, to be kept: `backend`, what it
+    /// claims (`capability`, as [`facts`]), and `cases`, each with its name and status.
+    #[must_use]
+    pub fn to_record(&self) -> Value {
+        let case = |c: &CaseReport| json!({ "name": c.name, "status": c.status.name() });
+        let told = facts(&self.capability).into_iter();
+        let capability: Map<_, _> = told.map(|fact| (fact.key.into(), fact.value)).collect();
+        json!({
+            "backend": self.backend,
+            "capability": capability,
+            "cases": self.cases.iter().map(case).collect::<Vec<_>>(),
+        })
+    }
+
     /// Returns the certificate as a Markdown section with a table.
     #[must_use]
     pub fn to_markdown(&self) -> String {
@@ -122,7 +140,8 @@ mod tests {
             elapsed: Duration::ZERO,
         };
         let cases = statuses.iter().map(case).collect();
-        Certificate { backend: "sqlite".into(), seed: 7, cases }
+        let capability = Capability::inline("sqlite");
+        Certificate { backend: "sqlite".into(), capability, seed: 7, cases }
     }
 
     #[test]
@@ -145,6 +164,14 @@ mod tests {
                 { "name": "close", "status": "failed", "why": "a | b\nc" },
             ] })
         );
+    }
+
+    #[test]
+    fn a_record_has_what_does_not_change_from_run_to_run() {
+        let record = certificate(&[Status::Passed]).to_record();
+        assert_eq!(record["backend"], "sqlite");
+        assert_eq!(record["capability"]["groups"], false);
+        assert_eq!(record["cases"], json!([{ "name": "close", "status": "passed" }]));
     }
 
     #[test]

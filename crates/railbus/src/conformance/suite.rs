@@ -160,7 +160,8 @@ impl Suite {
         }
         cases.sort_by_key(|(place, _)| *place);
         let cases = cases.into_iter().map(|(_, report)| report).collect();
-        Ok(Certificate { backend: capability.name.into(), seed: self.seed, cases })
+        let backend = capability.name.into();
+        Ok(Certificate { backend, capability, seed: self.seed, cases })
     }
 
     fn chosen(&self) -> Result<Vec<&'static Case>> {

@@ -107,7 +107,7 @@ async fn of_source(stage: &Stage) -> Checked {
         let part = if whole { "source" } else { "source alone" };
         let (topic, group) = (stage.topic(part), stage.group(part));
         let backend = stage.open().await?;
-        let seat = stage.join(&backend, &group, &topic, LONG_LEASE).await?;
+        let seat = stage.join(&backend, &group, &topic, stage.lease()).await?;
         stage.publish(&backend, &stage.events(&topic, 2)).await?;
         let leased = seat.next().await?;
         seat.ack(&seat.next().await?).await?;
@@ -134,6 +134,11 @@ async fn of_source(stage: &Stage) -> Checked {
             closed("settle", settled)?;
         }
         stage.within("close", seat.source.close()).await??;
+        // What was leased is nobody's when its lease has run out.
+        let next = stage.join(&stage.open().await?, &group, &topic, stage.lease()).await?;
+        let again = next.next().await.map_err(|broken| broken.within("what it held"))?;
+        ensure(id(&again) == id(&leased), || format!("{} came instead", id(&again)))?;
+        next.ack(&again).await?;
     }
     Ok(())
 }

@@ -10,6 +10,7 @@ use crate::{
         seat::{Ear, id, ids},
         stage::{LONG_LEASE, Stage, literal},
     },
+    error::{Error, ErrorKind},
     event::Event,
     predicate,
 };
@@ -98,6 +99,13 @@ async fn refuses(stage: &Stage, delay: Duration) -> Checked<String> {
         asked?;
         return Ok("nothing is stored, and the bus itself waits".into());
     }
-    let can = |c: &Capability| c.publish_delay_max.is_some_and(|most| most == Duration::MAX);
+    if stage.capability.publish_delay_max.is_some() {
+        let kind = asked.as_ref().err().map(Error::kind);
+        ensure(kind == Some(ErrorKind::Unsupported), || {
+            format!("a delay of {delay:?} must be refused as unsupported, and gave {asked:?}")
+        })?;
+        return Ok(String::new());
+    }
+    let can = |c: &Capability| c.publish_delay_max.is_some();
     refused("a delayed event", asked.err(), can, &stage.capability)
 }
