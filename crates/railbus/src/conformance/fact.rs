@@ -56,6 +56,7 @@ pub fn facts(c: &Capability) -> Vec<Fact> {
         fact("delay", "delay of a publish", longest(c.publish_delay_max)),
         fact("retry_delay", "delay of a retry", longest(c.delay_max)),
         fact("lease_min_seconds", "shortest lease", shortest(c.lease_min)),
+        fact("withdraws", "withdraws a delayed event", c.withdraws.into()),
         fact("extends", "leases are extended", c.extends.into()),
         fact("lease_max_seconds", "longest lease", longest(c.lease_min.map(|_| most(c.lease_max)))),
         fact("fencing", "lost leases are", fencing(c.fencing).into()),

@@ -33,9 +33,12 @@ async fn letters(bus: &Bus) -> Vec<Letter> {
     bus.keeper().unwrap().letters(&Default::default()).await.unwrap()
 }
 
+/// What one call of the handler was given.
+type Calls = Vec<(u32, u32)>;
+
 /// The batches that came: of each item its number and its try.
 #[derive(Clone, Default)]
-struct Seen(Arc<Mutex<Vec<Vec<(u32, u32)>>>>);
+struct Seen(Arc<Mutex<Vec<Calls>>>);
 
 impl Seen {
     fn add(&self, batch: &Batch<u32>) {
