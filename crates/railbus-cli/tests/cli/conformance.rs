@@ -44,7 +44,8 @@ fn memory_shows_what_one_process_can_in_one_document() {
     assert_eq!(cases.len(), CASES);
     for case in cases {
         let name = text(case, "name");
-        let not_run = ["kill -9", "clocks apart", "poison"].contains(&name) || SERVER.contains(&name);
+        let not_run =
+            ["kill -9", "clocks apart", "poison"].contains(&name) || SERVER.contains(&name);
         let passed = if name == "late subscriber" { "refused" } else { "passed" };
         assert_eq!(text(case, "status"), if not_run { "not_run" } else { passed }, "{case}");
         assert!(!not_run || case["why"].is_string(), "{case}");
