@@ -78,13 +78,12 @@ impl Source for Member {
             if !again.is_empty() {
                 return Ok(again);
             }
-            let new = self.read(max).await;
-            if self.is_stopped() {
-                break;
-            }
-            let new = new?;
-            if !new.is_empty() {
-                return Ok(new);
+            match self.read(max).await {
+                // Also if it was stopped meanwhile: they are this member's, and given back by
+                // whoever stopped it.
+                Ok(new) if !new.is_empty() => return Ok(new),
+                Err(error) if !self.is_stopped() => return Err(error),
+                _ => {}
             }
         }
         Ok(Vec::new())
