@@ -202,7 +202,14 @@ impl Backend for Queue {
             None => {
                 let place = lines.one("subscribe", "SELECT @.tick()", &[]).await?;
                 let heard = Mutex::new(Heard::behind(place));
-                Arc::new(BroadcastSource { wants, lines: all, wake, stopped, heard })
+                Arc::new(BroadcastSource {
+                    wants,
+                    lines: all,
+                    wake,
+                    stopped,
+                    heard,
+                    gap: Default::default(),
+                })
             }
             Some(name) => {
                 let Subscribe { interest, start, order, lease, .. } = request;
