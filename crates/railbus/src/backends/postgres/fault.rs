@@ -18,7 +18,7 @@ type Found = (ErrorKind, &'static str, &'static str);
 
 /// Sorts what the server answered.
 fn of_server(code: &SqlState, message: &str) -> Found {
-    use ErrorKind::{Config, Denied, Full, Internal, NotFound, TooLarge, Unavailable};
+    use ErrorKind::{Denied, NotFound, Unavailable};
     match code {
         &SqlState::INVALID_PASSWORD => {
             (Denied, "the password is wrong", "set `password` or PGPASSWORD")
@@ -49,6 +49,14 @@ fn of_server(code: &SqlState, message: &str) -> Found {
         &SqlState::CANNOT_CONNECT_NOW | &SqlState::ADMIN_SHUTDOWN | &SqlState::CRASH_SHUTDOWN => {
             (Unavailable, "the server is starting or stopping", "")
         }
+        code => of_statement(code, message),
+    }
+}
+
+/// Sorts what the server answered to a statement.
+fn of_statement(code: &SqlState, message: &str) -> Found {
+    use ErrorKind::{Config, Full, Internal, NotFound, TooLarge, Unavailable};
+    match code {
         &SqlState::READ_ONLY_SQL_TRANSACTION => (
             Unavailable,
             "the server is a standby",

@@ -7,14 +7,14 @@
 //! is too large to be notified, `publish` how events go out, `source` how they come in, `store` the
 //! whole, `look` what is told of it from outside.
 
-mod keys;
+pub(super) mod keys;
 mod tls;
-mod settings;
-mod fault;
+pub(super) mod settings;
+pub(super) mod fault;
 mod identity;
-mod session;
-mod link;
-mod listener;
+pub(super) mod session;
+pub(super) mod link;
+pub(super) mod listener;
 mod channels;
 mod capability;
 mod spill;

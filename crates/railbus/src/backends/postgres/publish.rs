@@ -1,7 +1,6 @@
 //! Events on their way out: written, bundled, notified.
 
 use super::{
-    super::gather::{Gather, Limits},
     capability::CAPABILITY,
     channels::Channels,
     link::Link,
@@ -10,6 +9,7 @@ use super::{
 };
 use crate::{
     backend::Outgoing,
+    backends::gather::{Gather, Limits},
     codec::Format,
     error::{Error, ErrorKind, Result},
 };

@@ -1,7 +1,6 @@
 //! An open bus on PostgreSQL: the contract of a backend, handed to the publisher and the listener.
 
 use super::{
-    super::gather::Gather,
     capability::{CAPABILITY, Settings},
     channels::Channels,
     fault::closed,
@@ -13,6 +12,7 @@ use super::{
 };
 use crate::{
     backend::{Backend, Capability, Outgoing, Source, Subscribe},
+    backends::gather::Gather,
     error::Result,
     id::new_id,
     options::Options,
