@@ -102,7 +102,8 @@ async fn a_letter_that_is_handed_back_counts_by_how_it_ends_then() {
     publish(&bus, "fails", run).await;
     bus.idle().await.unwrap();
     failing.cancel();
-    let dead = Tally { published: 1, delivered: 1, dead_lettered: 1, retried: 1, ..Tally::default() };
+    let dead =
+        Tally { published: 1, delivered: 1, dead_lettered: 1, retried: 1, ..Tally::default() };
     assert_eq!(accounts.tally(run).await.unwrap(), dead);
     on().run(|_: &Event| ()).await.unwrap();
     let letters = bus.keeper().unwrap().letters(&LetterFilter::default()).await.unwrap();

@@ -6,7 +6,10 @@ use railbus::{Bus, Error, ErrorKind, Event, error::Result};
 use railbus_testbed::{Fault, Postgres, Proxy};
 use std::{
     collections::HashMap,
-    sync::{Arc, Mutex, atomic::{AtomicBool, AtomicU64, Ordering::SeqCst}},
+    sync::{
+        Arc, Mutex,
+        atomic::{AtomicBool, AtomicU64, Ordering::SeqCst},
+    },
     time::Duration,
 };
 use tokio::time::timeout;

@@ -20,7 +20,12 @@ async fn connect(database: &Database<'_>) -> Client {
 /// Subscribes a group that tells the ids of what it gets.
 async fn ids(bus: &Bus, group: &str) -> mpsc::UnboundedReceiver<String> {
     let (seen, all) = mpsc::unbounded_channel();
-    bus.on("t").group(group).limit(1).run(move |e: &Event| seen.send(e.id().to_owned()).unwrap()).await.unwrap();
+    bus.on("t")
+        .group(group)
+        .limit(1)
+        .run(move |e: &Event| seen.send(e.id().to_owned()).unwrap())
+        .await
+        .unwrap();
     all
 }
 
@@ -30,7 +35,7 @@ async fn next(all: &mut mpsc::UnboundedReceiver<String>) -> String {
 }
 
 fn event(id: impl Into<String>) -> Event {
-    Event::new("t").id(id.into()).payload(1).into()
+    Event::new("t").id(id.into()).payload(1)
 }
 
 fn count(database: &Database<'_>, what: &str) -> u64 {
@@ -103,7 +108,11 @@ async fn of_many_transactions_at_once_exactly_what_is_committed_arrives_in_each_
     // Two members of one group, so that claims of both meet.
     for bus in [&bus, &second] {
         let seen = seen.clone();
-        bus.on("t").group("g").run(move |e: &Event| seen.send(e.id().to_owned()).unwrap()).await.unwrap();
+        bus.on("t")
+            .group("g")
+            .run(move |e: &Event| seen.send(e.id().to_owned()).unwrap())
+            .await
+            .unwrap();
     }
     let mut alone = ids(&bus, "alone").await;
     let mut tasks = Vec::new();

@@ -32,7 +32,7 @@ async fn ids(bus: &Bus) -> mpsc::UnboundedReceiver<String> {
 }
 
 fn placed(id: &str) -> Event {
-    Event::new("order.placed").id(id).payload(1).into()
+    Event::new("order.placed").id(id).payload(1)
 }
 
 #[tokio::test]
@@ -71,7 +71,7 @@ async fn an_event_that_is_not_valid_leaves_the_transaction_as_it_was() {
     let mut client = connect(&database.url("postgres")).await;
     let outbox = Outbox::new("railbus").unwrap();
     let transaction = client.transaction().await.unwrap();
-    let events = [placed("fine"), Event::new("").payload(1).into()];
+    let events = [placed("fine"), Event::new("").payload(1)];
     let error = outbox.publish_all(&transaction, events).await.unwrap_err();
     assert_eq!(error.kind(), ErrorKind::InvalidEvent);
     outbox.publish(&transaction, placed("alone")).await.unwrap();

@@ -1,7 +1,8 @@
 //! From the command line to its command, and from there to the exit code.
 
 use super::{
-    backends, check, completions, conformance, dlq, doctor, groups, migrate, publish, run, runs, subscribe,
+    backends, check, completions, conformance, dlq, doctor, groups, migrate, publish, run, runs,
+    subscribe,
 };
 use crate::{
     args::{Cli, Command},

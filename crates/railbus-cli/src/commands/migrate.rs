@@ -13,8 +13,9 @@ pub(super) async fn migrate(args: &Migrate, json: bool) -> Result<u8> {
     let options = Options::parse(&args.url)?;
     if options.backend() != "postgres-queue" {
         let why = format!("`{}` has no tables to make", options.backend());
-        return Err(Error::new(ErrorKind::Unsupported, "migrate", why)
-            .hint("give the URL of a postgres-queue; sqlite brings its file up to date by itself"));
+        return Err(Error::new(ErrorKind::Unsupported, "migrate", why).hint(
+            "give the URL of a postgres-queue; sqlite brings its file up to date by itself",
+        ));
     }
     let mut grants = Vec::new();
     grants.extend(args.role.as_deref().map(|role| (Grant::All, role)));

@@ -175,7 +175,10 @@ async fn locked(
             let create = format!("CREATE SCHEMA {quoted}");
             session.timed(operation, session.batch_execute(&create)).await.map_err(refused)?;
         }
-        session.timed(operation, session.batch_execute(&versions(schema))).await.map_err(refused)?;
+        session
+            .timed(operation, session.batch_execute(&versions(schema)))
+            .await
+            .map_err(refused)?;
     }
     session.timed(operation, session.batch_execute(&steps(schema, found))).await.map_err(refused)
 }
