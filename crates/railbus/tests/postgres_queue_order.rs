@@ -35,7 +35,7 @@ async fn next(all: &mut mpsc::UnboundedReceiver<String>) -> String {
 }
 
 fn event(id: impl Into<String>) -> Event {
-    Event::new("t").id(id.into()).payload(1).into()
+    Event::new("t").id(id.into()).payload(1)
 }
 
 fn count(database: &Database<'_>, what: &str) -> u64 {

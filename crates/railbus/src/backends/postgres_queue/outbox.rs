@@ -1,7 +1,7 @@
 //! Publishing in a transaction of one's own.
 
-use super::super::postgres::{fault, quote};
 use super::{
+    super::postgres::{fault, quote},
     publish::{Columns, ENLIST, Ready, make_ready},
     settings::CAPABILITY,
 };

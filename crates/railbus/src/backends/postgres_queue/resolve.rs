@@ -5,11 +5,10 @@ use super::{
     lines::{Lines, Value},
     publish::clean,
     settings::micros,
-    settle::rank,
 };
 use crate::{
     backend::{Settle, Verdict},
-    backends::record::{ends, lengthen, tries_of},
+    backends::record::{ends, lengthen, outcome_of, tries_of},
     clock::Timestamp,
     delivery::End,
     error::Result,
@@ -17,6 +16,11 @@ use crate::{
 use futures_util::FutureExt;
 use std::sync::Arc;
 use tokio_postgres::{Row, types::Type};
+
+/// Ranks how a subscription got through, as the server keeps it.
+pub(super) fn rank(end: &End) -> i16 {
+    i16::try_from(outcome_of(end)).unwrap_or(i16::MAX)
+}
 
 /// Settles single events, all in one transaction; false for each whose lease was lost.
 pub(super) async fn resolve(

@@ -20,13 +20,12 @@ const STEP_EVERY: Duration = Duration::from_millis(5);
 pub(super) async fn keep_sweeping(lines: Weak<Lines>, retention: Duration) {
     let [soon, later] = SWEEP_EVERY;
     let every = (retention / 2).clamp(soon, later);
-    // Behind what was removed: what is dead, and can't go while a transaction is held open, is not
-    // looked at again.
-    let mut first = 0_i64;
+    // What is removed, and stays as dead rows while a transaction is held open, is not looked at again.
+    let (mut low, mut first) = (0_i64, 0_i64);
     loop {
         sleep(every).await;
         let Some(lines) = lines.upgrade() else { return };
-        let swept = match round(&lines, retention).await {
+        let swept = match round(&lines, retention, &mut low).await {
             Ok(()) => tidy(&lines, first).await.map(|next| first = next),
             Err(e) => Err(e),
         };
@@ -40,14 +39,21 @@ pub(super) async fn keep_sweeping(lines: Weak<Lines>, retention: Duration) {
     }
 }
 
-async fn round(lines: &Lines, retention: Duration) -> Result<()> {
-    let (retention, mut place) = (micros(retention), 0_i64);
+/// Goes once over all that is old enough, from `low` on, and moves that to the lowest there is.
+async fn round(lines: &Lines, retention: Duration, low: &mut i64) -> Result<()> {
+    let (retention, mut place, mut begins) = (micros(retention), *low, true);
     loop {
-        let values: [Value<'_>; 2] = [(&retention, Type::INT8), (&place, Type::INT8)];
-        let next: Option<i64> = lines.one("retention", "SELECT @.sweep($1, $2)", &values).await?;
-        match next {
-            Some(next) => place = next,
-            None => return Ok(()),
+        let values: [Value<'_>; 3] =
+            [(&retention, Type::INT8), (&place, Type::INT8), (&begins, Type::BOOL)];
+        let sweep = "SELECT low, following FROM @.sweep($1, $2, $3)";
+        let rows = lines.query("retention", sweep, &values).await?;
+        let Some(row) = rows.first() else { return Ok(()) };
+        if begins && let Ok(Some(lowest)) = row.try_get::<_, Option<i64>>(0) {
+            *low = lowest;
+        }
+        match row.try_get::<_, Option<i64>>(1) {
+            Ok(Some(following)) => (place, begins) = (following, false),
+            _ => return Ok(()),
         }
         sleep(STEP_EVERY).await;
     }

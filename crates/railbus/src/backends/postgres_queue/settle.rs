@@ -3,12 +3,11 @@
 use super::{
     claim::Member,
     lines::{Lines, Value},
-    resolve::resolve,
+    resolve::{rank, resolve},
     settings::micros,
 };
 use crate::{
     backend::{Settle, Verdict},
-    backends::record::outcome_of,
     delivery::End,
     error::Result,
 };
@@ -67,11 +66,6 @@ fn plain(settle: &Settle) -> Option<Plain> {
         (Verdict::Extend { tries: 0 }, [], []) => Some(Plain::Renewal),
         _ => None,
     }
-}
-
-/// Ranks how a subscription got through, as the server keeps it.
-pub(super) fn rank(end: &End) -> i16 {
-    i16::try_from(outcome_of(end)).unwrap_or(i16::MAX)
 }
 
 /// One of a batch.

@@ -70,6 +70,17 @@ pub async fn open(options: Options) -> Result<Arc<dyn Backend>> {
 /// Brings the tables of a queue up to date, and lets roles work with it; returns the version that
 /// they had, 0 if there were none, and the one that they have.
 ///
+/// # Examples
+/// ```no_run
+/// use railbus::{backends::postgres_queue::{Grant, migrate}, options::Options};
+///
+/// # async fn deploy() -> railbus::Result<()> {
+/// let options = Options::parse("postgres-queue://owner@db.internal/shop")?;
+/// let (found, now) = migrate(&options, &[(Grant::All, "worker")]).await?;
+/// println!("brought the tables from version {found} to {now}");
+/// # Ok(()) }
+/// ```
+///
 /// # Errors
 /// Returns what is wrong with the options, the server, the schema or the roles.
 pub async fn migrate(options: &Options, grants: &[(Grant, &str)]) -> Result<(i32, i32)> {

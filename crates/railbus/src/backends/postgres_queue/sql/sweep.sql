@@ -1,37 +1,41 @@
--- Removes some of what retention lets go among the batches from place `from_place` on, and returns
--- the place to go on from; nothing at the end of what is old enough, or if another session is at it.
+-- Removes some of what retention lets go among the batches from place `from_place` on. Returns the
+-- lowest place that it found, below which nothing is left, and the place to go on from; that is nothing at
+-- the end of what is old enough, or if another session is at it.
 --
 -- An event goes once it was published longer ago than that and all groups that want it had settled
 -- it then. Kept are those with dead letters, and those that are held back still.
-CREATE FUNCTION @SCHEMA@.sweep(retention bigint, from_place bigint) RETURNS bigint
-LANGUAGE plpgsql VOLATILE SET jit = off SET enable_seqscan = off SET enable_bitmapscan = off AS $$
+CREATE FUNCTION @SCHEMA@.sweep(
+    retention bigint, from_place bigint, begins boolean, OUT low bigint, OUT following bigint
+) LANGUAGE plpgsql VOLATILE SET jit = off SET enable_seqscan = off SET enable_bitmapscan = off AS $$
 DECLARE
     now CONSTANT bigint := @SCHEMA@.now_micros();
     cutoff CONSTANT bigint := now - retention;
     looked record;
     doomed bigint[];
-    following bigint;
 BEGIN
     IF NOT pg_try_advisory_xact_lock(@SCHEMA@.lock_class(), 2) THEN
-        RETURN NULL;
+        RETURN;
     END IF;
     PERFORM set_config('synchronous_commit', 'off', true);
-    IF from_place = 0 THEN
+    IF begins THEN
         -- Nobody may consume.
         PERFORM @SCHEMA@.tick();
         PERFORM @SCHEMA@.mark(now, retention);
     END IF;
-    SELECT min(l.place) AS low, max(l.place + l.n) AS following, count(*) AS n INTO looked FROM (
-        SELECT l.place, l.n, l.at FROM @SCHEMA@.log l
+    SELECT min(l.place) AS low, max(l.place + l.n) FILTER (WHERE l.is_old) AS upto,
+        count(*) FILTER (WHERE l.is_old) AS n INTO looked
+    FROM (
+        SELECT l.place, l.n, l.at < cutoff OR l.at > now AS is_old FROM @SCHEMA@.log l
         WHERE l.place >= from_place ORDER BY l.place LIMIT 200
-    ) AS l WHERE l.at < cutoff OR l.at > now;
+    ) AS l;
+    low := looked.low;
     IF looked.n = 0 THEN
-        RETURN NULL;
+        RETURN;
     END IF;
     SELECT array_agg(e.seq) INTO doomed FROM (
         SELECT l.place + e.seq - l.first AS place, e.* FROM (
             SELECT l.place, l.first, l.n FROM @SCHEMA@.log l
-            WHERE l.place >= looked.low AND l.place < looked.following AND l.at < cutoff ORDER BY l.place
+            WHERE l.place >= looked.low AND l.place < looked.upto AND l.at < cutoff ORDER BY l.place
         ) AS l CROSS JOIN LATERAL (
             SELECT e.seq, e.type, e.topic, e.due, e.rejected FROM @SCHEMA@.events e
             WHERE e.seq >= l.first AND e.seq < l.first + l.n
@@ -47,20 +51,19 @@ BEGIN
           ) AS c
           WHERE NOT e.rejected AND (
               (c.place < e.place AND @SCHEMA@.wants(g.types, g.topics, e.type, e.topic))
-              OR (@SCHEMA@.wants(g.types, g.topics, e.type, e.topic) AND NOT EXISTS (
-                  SELECT FROM @SCHEMA@.marks m WHERE m.grp = g.id AND m.at <= cutoff
-                    AND m.place >= e.place AND NOT m.open @> e.place))
+              OR (@SCHEMA@.wants(g.types, g.topics, e.type, e.topic) AND NOT coalesce((
+                  SELECT m.place >= e.place AND NOT m.open @> e.place FROM @SCHEMA@.marks m
+                  WHERE m.grp = g.id AND m.at <= cutoff ORDER BY m.at DESC LIMIT 1), false))
               OR EXISTS (SELECT FROM @SCHEMA@.leases l WHERE l.grp = g.id AND l.places @> e.place)));
     IF doomed IS NOT NULL THEN
         PERFORM @SCHEMA@.remove(doomed);
     END IF;
     -- What nothing is left of, but for the newest, which says where to look on.
-    DELETE FROM @SCHEMA@.log l WHERE l.place >= looked.low AND l.place < looked.following AND l.at < cutoff
+    DELETE FROM @SCHEMA@.log l WHERE l.place >= looked.low AND l.place < looked.upto AND l.at < cutoff
         AND l.place < (SELECT m.place FROM @SCHEMA@.log m ORDER BY m.place DESC LIMIT 1)
         AND NOT EXISTS (SELECT FROM @SCHEMA@.events e WHERE e.seq >= l.first AND e.seq < l.first + l.n);
-    SELECT l.place INTO following FROM @SCHEMA@.log l WHERE l.place >= looked.following
+    SELECT l.place INTO following FROM @SCHEMA@.log l WHERE l.place >= looked.upto
     ORDER BY l.place LIMIT 1;
-    RETURN following;
 END $$;
 
 -- Notes what groups have settled by now, and forgets older notes but for the newest that counts.

@@ -62,7 +62,8 @@ CREATE TABLE @SCHEMA@.leases (
     places int8multirange NOT NULL
 );
 CREATE INDEX leases_fence ON @SCHEMA@.leases (fence);
-CREATE INDEX leases_until ON @SCHEMA@.leases (grp, until);
+-- Not by group first: without statistics, which a queue never has, a lease would be looked for there.
+CREATE INDEX leases_until ON @SCHEMA@.leases (until, grp);
 -- What is to be told of single events: held back, to be delivered again, or, once `open` is
 -- false, in dead letters. While `fence` is set the event is in the lease of that number.
 CREATE TABLE @SCHEMA@.deliveries (
