@@ -172,6 +172,8 @@ impl<T: Send + 'static> Seat<T> {
                 // Nobody may wait any more.
                 let _ = reply.send(results.by_ref().take(count).collect());
             }
+            // Who was answered may have more to send: together, and not each with a request.
+            yield_now().await;
             // Whoever was told may have more at once: it goes together, not each in its turn.
             yield_now().await;
         }
@@ -246,10 +248,7 @@ mod tests {
         collections::HashSet,
         sync::atomic::{AtomicUsize, Ordering::SeqCst},
     };
-    use tokio::{
-        sync::Semaphore,
-        task::{JoinSet, yield_now},
-    };
+    use tokio::{sync::Semaphore, task::JoinSet};
 
     const LIMITS: Limits = Limits { items: 10, weight: 1_000, flights: 1 };
 

@@ -175,7 +175,7 @@ impl Scene {
                         drop(lease.nack(Nack { delay: Duration::ZERO, reason: "not now".into() }));
                     }
                     // By another task, before or after the handler returned.
-                    2 => drop(tokio::spawn(async move { lease.ack() })),
+                    2 => drop(tokio::spawn(async move { drop(lease.ack()) })),
                     // Waited for, while the handler still runs.
                     3 => drop(lease.ack().await),
                     _ => drop(lease.ack()),

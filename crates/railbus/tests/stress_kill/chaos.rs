@@ -24,10 +24,10 @@ impl Server for railbus_testbed::Redis {
         self.start_again().unwrap();
     }
     fn stand_still(&mut self) {
-        self.pause();
+        self.pause().unwrap();
     }
     fn go_on(&mut self) {
-        self.resume();
+        self.resume().unwrap();
     }
 }
 
@@ -38,10 +38,10 @@ impl Server for railbus_testbed::Postgres {
         self.start_again().unwrap();
     }
     fn stand_still(&mut self) {
-        self.pause();
+        self.pause().unwrap();
     }
     fn go_on(&mut self) {
-        self.resume();
+        self.resume().unwrap();
     }
 }
 
@@ -134,7 +134,7 @@ impl Chaos {
                 *self.killed.entry(name).or_default() += 1;
                 match (name, &mut self.server) {
                     ("server", Some(server)) => {
-                        tokio::task::block_in_place(|| server.kill_and_start())
+                        tokio::task::block_in_place(|| server.kill_and_start());
                     }
                     ("paused", Some(server)) => {
                         server.stand_still();
