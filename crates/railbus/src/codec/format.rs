@@ -40,6 +40,15 @@ pub enum Format {
 
 impl Format {
     /// The setting by which a bus is told.
+    ///
+    /// # Examples
+    /// ```
+    /// use railbus::{codec::Format, options::Options};
+    ///
+    /// let options = Options::parse("redis://localhost?format=plain")?;
+    /// assert_eq!((Format::SETTING.key, Format::of(&options)?), ("format", Format::Plain));
+    /// # Ok::<(), railbus::Error>(())
+    /// ```
     pub const SETTING: Setting = Setting {
         key: "format",
         help: "how events are written: cloudevents (default), plain (the payload alone) or dataknobs",
