@@ -67,7 +67,7 @@ async fn the_last_events_cost_what_the_first_did_while_a_transaction_is_held_ope
     let server = Postgres::options().setting("autovacuum", "off").start().unwrap();
     let database = server.database().unwrap();
     let _held = hold(&database).await;
-    let url = format!("{}?retention=100ms", database.url("postgres-queue"));
+    let url = format!("{}?retention=4s", database.url("postgres-queue"));
     let backend = backends::open(Options::parse(&url).unwrap()).await.unwrap();
     let source = member(&backend).await;
     // What is prepared once a connection, and the first pages.

@@ -1,13 +1,13 @@
 //! Accounts: what became of a run's events, counted from what is stored.
 
 use super::{
-    super::postgres::fault,
     lines::{Lines, Value},
     publish::clean,
     wants::Wants,
 };
 use crate::{
     backend::{Position, RunMark, Tally},
+    backends::postgres::fault,
     error::Result,
     predicate::Interest,
 };

@@ -1,9 +1,9 @@
 //! Claiming: which events a member of a group gets next, leased to it.
 
-use super::{super::postgres::fault, lines::Lines, settings::micros, wants::Wants};
+use super::{lines::Lines, settings::micros, wants::Wants};
 use crate::{
     backend::{Leased, Receipt, Undecodable},
-    backends::record::ends,
+    backends::{postgres::fault, record::ends},
     clock::Timestamp,
     codec,
     error::Result,

@@ -1,12 +1,12 @@
 //! Groups: what they want, how far they are, and what is left of them.
 
 use super::{
-    super::postgres::fault,
     lines::{Lines, Value},
     wants::Wants,
 };
 use crate::{
     backend::{GroupInfo, Order, Start},
+    backends::postgres::fault,
     clock::Timestamp,
     error::{Error, ErrorKind, Result},
     predicate::Interest,

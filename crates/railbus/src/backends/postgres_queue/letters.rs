@@ -1,12 +1,12 @@
 //! Dead letters: listed, handed back, deleted.
 
 use super::{
-    super::postgres::fault,
     lines::{Lines, Value},
     publish::clean,
 };
 use crate::{
     backend::{Letter, LetterFilter, LetterId},
+    backends::postgres::fault,
     clock::Timestamp,
     codec,
     error::Result,

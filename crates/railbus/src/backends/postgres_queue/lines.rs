@@ -3,11 +3,11 @@
 //! Statements on one connection are worked on one after another, and a commit waits for the disk; so
 //! what is published, claimed and settled at the same time goes on several.
 
-use super::{
-    super::postgres::{Link, Session, closed, quote},
-    settings::Settings,
+use super::settings::Settings;
+use crate::{
+    backends::postgres::{Link, Session, closed, fault, quote},
+    error::{Error, Result, causes},
 };
-use crate::error::{Error, Result, causes};
 use futures_util::future::{BoxFuture, join_all};
 use std::{
     sync::{
@@ -120,7 +120,7 @@ impl Lines {
     {
         let rows = self.query(operation, statement, values).await?;
         let row = rows.first().ok_or_else(|| no_row(operation))?;
-        row.try_get(0).map_err(|e| super::super::postgres::fault(operation, &self.shown, e))
+        row.try_get(0).map_err(|e| fault(operation, &self.shown, e))
     }
 
     /// Runs `work` in a transaction.

@@ -1,7 +1,6 @@
 //! A listener to every event of interest from now on.
 
 use super::{
-    super::postgres::fault,
     claim::{BYTES_MAX, decode},
     lines::{Lines, Value},
     wake::Wake,
@@ -9,6 +8,7 @@ use super::{
 };
 use crate::{
     backend::{Leased, Receipt, Settle, Source},
+    backends::postgres::fault,
     error::Result,
 };
 use async_trait::async_trait;

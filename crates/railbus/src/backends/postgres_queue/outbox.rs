@@ -1,12 +1,12 @@
 //! Publishing in a transaction of one's own.
 
 use super::{
-    super::postgres::{fault, quote},
     publish::{Columns, ENLIST, Ready, make_ready},
     settings::CAPABILITY,
 };
 use crate::{
     backend::Outgoing,
+    backends::postgres::{fault, quote},
     error::{Error, ErrorKind, Result},
     event::Event,
 };
@@ -27,7 +27,9 @@ use tokio_postgres::{GenericClient, types::Type};
 /// let transaction = client.transaction().await?;
 /// transaction.execute("INSERT INTO orders (total) VALUES (42)", &[]).await?;
 /// outbox.publish(&transaction, Event::new("order.placed").payload(42)).await?;
-/// transaction.commit().await?; // both, or neither
+/// let told = ["ada", "bob"].map(|name| Event::new("told").payload(name));
+/// outbox.publish_all(&transaction, told).await?;
+/// transaction.commit().await?; // all, or nothing
 /// # Ok(()) }
 /// ```
 #[derive(Clone, Debug)]

@@ -8,7 +8,10 @@ use super::{
 };
 use crate::{
     backend::{Settle, Verdict},
-    backends::record::{ends, lengthen, outcome_of, tries_of},
+    backends::{
+        postgres::fault,
+        record::{ends, lengthen, outcome_of, tries_of},
+    },
     clock::Timestamp,
     delivery::End,
     error::Result,
@@ -47,7 +50,7 @@ pub(super) async fn resolve(
                 let (mut kept, mut told) = (vec![false; settles.len()], Told::default());
                 for row in &rows {
                     let held = Held::read(row)
-                        .map_err(|e| super::super::postgres::fault(operation, &lines.shown, e))?;
+                        .map_err(|e| fault(operation, &lines.shown, e))?;
                     let Some(settle) = settles.get(held.nth) else { continue };
                     // A lease that was renewed in part has two rows.
                     if !std::mem::replace(&mut kept[held.nth], true) {

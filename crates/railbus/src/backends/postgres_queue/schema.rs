@@ -1,7 +1,9 @@
 //! What is stored, and how an older schema is brought up to date.
 
-use super::super::postgres::{Session, fault, quote};
-use crate::error::{Error, ErrorKind, Result, causes};
+use crate::{
+    backends::postgres::{Session, fault, quote},
+    error::{Error, ErrorKind, Result, causes},
+};
 use tokio_postgres::{
     error::SqlState,
     types::{ToSql, Type},

@@ -1,8 +1,8 @@
 //! What can be set for a queue, and what it guarantees.
 
-use super::super::postgres::{Server, with_server};
 use crate::{
     backend::{Batch, Broadcast, Capability, Fencing, Keyed, Ordering, Patterns, Release, Replay},
+    backends::postgres::{Server, with_server},
     error::{Error, ErrorKind, Result},
     options::{Options, Setting},
 };

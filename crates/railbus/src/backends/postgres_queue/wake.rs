@@ -4,12 +4,11 @@
 //! Commits that notify stand in line on the server, over all its databases. So what publishes does not
 //! notify: once it has committed, another statement does, at most every [`RING_EVERY`].
 
-use super::{
-    super::postgres::{Hear, Heard, Listener},
-    lines::Lines,
-    settings::Settings,
+use super::{lines::Lines, settings::Settings};
+use crate::{
+    backends::postgres::{Hear, Heard, Listener},
+    error::Result,
 };
-use crate::error::Result;
 use std::{
     sync::{
         Arc,

@@ -1,13 +1,13 @@
 //! Claiming: which events a member of a group gets next, leased to it.
 
 use super::{
-    super::record::{ends, lengthen},
     groups::{latest_run, newest, read_interest},
     keys::{Keys, NEVER},
     timeline::Timeline,
 };
 use crate::{
     backend::{Leased, Receipt, SharedFilter, Undecodable},
+    backends::record::{ends, lengthen},
     clock::Timestamp,
     codec,
     delivery::Try,

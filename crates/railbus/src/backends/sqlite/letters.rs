@@ -1,8 +1,8 @@
 //! Dead letters: listed, handed back, deleted.
 
-use super::super::record::{ends, outcome_of};
 use crate::{
     backend::{Letter, LetterFilter, LetterId},
+    backends::record::{ends, outcome_of},
     clock::Timestamp,
     codec,
     topic::Pattern,

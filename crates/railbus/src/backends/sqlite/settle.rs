@@ -1,7 +1,6 @@
 //! Settling: what became of leased events.
 
 use super::{
-    super::record::{ends, lengthen, outcome_of, tries_of},
     claim::Member,
     groups::latest_run,
     keys::{free, is_ordered},
@@ -9,6 +8,7 @@ use super::{
 };
 use crate::{
     backend::{Settle, Verdict},
+    backends::record::{ends, lengthen, outcome_of, tries_of},
     clock::Timestamp,
     delivery::End,
 };

@@ -54,7 +54,8 @@ BEGIN
               OR (@SCHEMA@.wants(g.types, g.topics, e.type, e.topic) AND NOT coalesce((
                   SELECT m.place >= e.place AND NOT m.open @> e.place FROM @SCHEMA@.marks m
                   WHERE m.grp = g.id AND m.at <= cutoff ORDER BY m.at DESC LIMIT 1), false))
-              OR EXISTS (SELECT FROM @SCHEMA@.leases l WHERE l.grp = g.id AND l.places @> e.place)));
+              OR coalesce((SELECT m.open @> e.place FROM @SCHEMA@.marks m
+                  WHERE m.grp = g.id ORDER BY m.at DESC LIMIT 1), false)));
     IF doomed IS NOT NULL THEN
         PERFORM @SCHEMA@.remove(doomed);
     END IF;
