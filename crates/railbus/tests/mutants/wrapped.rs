@@ -1,6 +1,6 @@
 //! A backend around another one, which does one thing wrong.
 
-use super::Mutant;
+use super::mutant::Mutant;
 use async_trait::async_trait;
 use railbus::{
     Event,
