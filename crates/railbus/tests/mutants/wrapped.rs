@@ -24,11 +24,14 @@ const GLANCE: Duration = Duration::from_millis(100);
 /// The bit that marks the fence of a lease that the other backend knows nothing of.
 const GHOST: u64 = 1 << 40;
 
+/// An event that is leased, and the member that has it.
+type Ghost = (usize, Receipt, Event);
+
 /// What all connections of a mutant share.
 #[derive(Debug, Default)]
 pub(crate) struct Shared {
     // By group: events that are leased, to be leased once more, and by whom they are.
-    ghosts: Mutex<HashMap<String, Vec<(usize, Receipt, Event)>>>,
+    ghosts: Mutex<HashMap<String, Vec<Ghost>>>,
     // The groups that somebody has joined.
     joined: Mutex<HashSet<String>>,
     members: Mutex<usize>,
