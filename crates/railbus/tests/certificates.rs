@@ -1,5 +1,5 @@
 //! Every backend of the table has a certificate, and it is of the suite and the claims of today.
-#![allow(clippy::unwrap_used, clippy::expect_used)]
+#![allow(clippy::unwrap_used)]
 
 mod certified;
 

@@ -8,8 +8,11 @@ fn the_backends_are_listed_with_what_they_guarantee() {
     let scene = Scene::new();
     let backends = scene.json(&["backends"]);
     let schemes: Vec<_> = backends.iter().map(|backend| text(backend, "scheme")).collect();
-    assert_eq!(schemes, ["memory", "sqlite"]);
-    let [memory, sqlite] = &backends[..] else { panic!("{backends:?}") };
+    let all = ["memory", "postgres", "postgres-queue", "redis", "redis-streams", "sqlite"];
+    assert!(all.iter().all(|name| schemes.contains(name)), "{schemes:?}");
+    let of = |name: &str| backends.iter().find(|backend| text(backend, "scheme") == name).unwrap();
+    let (memory, sqlite) = (of("memory"), of("sqlite"));
+    assert!(backends.iter().all(|one| text(one, "conformance").contains("passed")), "{backends:?}");
     assert_eq!((&memory["groups"], &sqlite["groups"]), (&json!(true), &json!(true)));
     assert_eq!(sqlite["payload_max_bytes"], 16 << 20);
     assert_eq!((&memory["durable"], &sqlite["durable"]), (&json!(false), &json!(true)));

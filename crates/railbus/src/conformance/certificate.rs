@@ -94,6 +94,14 @@ impl Certificate {
 
     /// Returns what of the certificate stays the same from run to run, to be kept: `backend`, what it
     /// claims (`capability`, as [`facts`]), and `cases`, each with its name and status.
+    ///
+    /// # Examples
+    /// ```no_run
+    /// # async fn keep(suite: railbus::conformance::Suite) -> railbus::Result<()> {
+    /// println!("{:#}", suite.run().await?.to_record());
+    /// # Ok(())
+    /// # }
+    /// ```
     #[must_use]
     pub fn to_record(&self) -> Value {
         let case = |c: &CaseReport| json!({ "name": c.name, "status": c.status.name() });

@@ -16,6 +16,8 @@ mod certificate;
 mod census;
 mod history;
 mod rules;
+#[cfg(test)]
+mod doctored;
 mod recorder;
 #[cfg(feature = "sqlite")]
 mod poison;

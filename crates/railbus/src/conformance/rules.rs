@@ -297,7 +297,3 @@ fn keys_in_order(records: &[Record], published: &HashMap<&str, Place<'_>>) -> Ch
     }
     Ok(())
 }
-
-#[cfg(test)]
-#[path = "rules/tests.rs"]
-mod tests;

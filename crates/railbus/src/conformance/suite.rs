@@ -62,6 +62,7 @@ const SCALES: [u32; 3] = [1, 4, 16];
 /// assert!(certificate.is_conformant() && certificate.count(Status::Failed) == 0);
 /// assert!(certificate.case(case.name).is_some() && certificate.to_json()["cases"].is_array());
 /// println!("{}", certificate.to_markdown());
+/// assert_eq!(certificate.to_record()["capability"]["groups"], true);
 /// # Ok::<(), railbus::Error>(()) }).unwrap();
 /// ```
 #[derive(Clone, Debug)]

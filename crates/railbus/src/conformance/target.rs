@@ -39,6 +39,14 @@ use std::{
 ///     Ok(())
 /// }));
 /// let suite = Suite::new(target);
+///
+/// // A store on a server of one's own: how to reach it by another way, and who is not let in.
+/// # use railbus::{Error, ErrorKind};
+/// # let open = |_: &str| -> railbus::backends::Opening { Box::pin(async { Ok(Arc::new(Memory::default()) as Arc<dyn Backend>) }) };
+/// let target = Target::new(move || open("the server"))
+///     .server("localhost:7000", move |address| open(&format!("{address}")))
+///     .stranger(|| Box::pin(async { Err(Error::new(ErrorKind::Denied, "open", "no entry")) }))
+///     .control_by("./control.sh");
 /// # Ok::<(), railbus::Error>(())
 /// ```
 #[derive(Clone)]

@@ -1,6 +1,6 @@
 //! A backend around another one, which does one thing wrong.
 
-use super::Mutant;
+use super::mutant::Mutant;
 use async_trait::async_trait;
 use railbus::{
     Event,
@@ -24,7 +24,7 @@ const GLANCE: Duration = Duration::from_millis(100);
 /// The bit that marks the fence of a lease that the other backend knows nothing of.
 const GHOST: u64 = 1 << 40;
 
-/// A lease that the other backend knows nothing of: whose, and of what.
+/// An event that is leased, and the member that has it.
 type Ghost = (usize, Receipt, Event);
 
 /// What all connections of a mutant share.

@@ -1,6 +1,11 @@
 //! Histories that are doctored, and beside them sound ones.
 
-use super::*;
+use super::{
+    history::{Delivered, History, Published, Record, What},
+    rules::check,
+};
+use crate::backend::{Capability, Fencing, Ordering, Receipt, Verdict};
+use std::time::Duration;
 
 const LEASE: Duration = Duration::from_millis(100);
 
