@@ -7,8 +7,15 @@ use crate::{
 };
 use std::{path::PathBuf, process::Command};
 
-/// The programs that measure times, by the letter their rows begin with.
-const PROGRAMS: [(char, &str); 3] = [('I', "inprocess"), ('P', "pipelines"), ('S', "sqlite")];
+/// The programs that measure times, and how their rows begin.
+const PROGRAMS: [(&[&str], &str); 6] = [
+    (&["I"], "inprocess"),
+    (&["P"], "pipelines"),
+    (&["S"], "sqlite"),
+    (&["R"], "redis"),
+    (&["G1", "G2", "G3"], "postgres"),
+    (&["G4", "G5", "G6"], "postgres_queue"),
+];
 
 /// The row that counts instructions instead.
 const COUNTED: &str = "I9";
@@ -21,12 +28,12 @@ const BESIDE: [(&str, u64); 3] =
 /// Measures the rows named, else all.
 pub(crate) fn run(args: &[String]) -> Outcome {
     let (rows, flags) = split(args);
-    let begin = |letter: char| rows.iter().filter(move |row| row.starts_with(letter));
-    if let Some(row) = rows.iter().find(|row| !PROGRAMS.iter().any(|(l, _)| row.starts_with(*l))) {
-        return Err(format!("no row `{row}`: there are I1 to I9, P1 to P7 and S1 to S4"));
+    if let Some(row) = rows.iter().find(|row| !PROGRAMS.iter().any(|(own, _)| is_of(own, row))) {
+        let all = "I1 to I9, P1 to P7, S1 to S4, R1 to R7 and G1 to G6";
+        return Err(format!("no row `{row}`: there are {all}"));
     }
-    for (letter, program) in PROGRAMS {
-        let named: Vec<_> = begin(letter).filter(|row| *row != COUNTED).collect();
+    for (own, program) in PROGRAMS {
+        let named: Vec<_> = rows.iter().filter(|row| is_of(own, row) && *row != COUNTED).collect();
         if rows.is_empty() || !named.is_empty() {
             cargo::done(Command::new(build(program)?).args(named).args(flags))?;
         }
@@ -35,6 +42,11 @@ pub(crate) fn run(args: &[String]) -> Outcome {
         beside(flags.iter().any(|flag| flag == "--json"))?;
     }
     Ok(())
+}
+
+/// Tells whether a row, or one of those that a letter names, is of the program with these rows.
+fn is_of(own: &[&str], row: &str) -> bool {
+    own.iter().any(|begins| row.starts_with(begins) || begins.starts_with(row))
 }
 
 /// Returns the rows, which come first, in capitals, and the rest.
@@ -49,7 +61,8 @@ fn split(args: &[String]) -> (Vec<String>, &[String]) {
 fn build(program: &str) -> Result<PathBuf, String> {
     let manifest = cargo::root().join("benches/Cargo.toml");
     let target = cargo::root().join("target/benches");
-    let mut build = cargo::command(&["build", "--release", "--locked", "--package", program]);
+    // By their binaries: a package can't be called what one that it depends on is.
+    let mut build = cargo::command(&["build", "--release", "--locked", "--bin", program]);
     build.arg("--manifest-path").arg(manifest).env("CARGO_TARGET_DIR", &target);
     cargo::done(&mut build)?;
     Ok(target.join("release").join(program))
@@ -58,7 +71,7 @@ fn build(program: &str) -> Result<PathBuf, String> {
 /// Row I9: instructions of one event beside RustStream's.
 fn beside(json: bool) -> Outcome {
     let valgrind = Valgrind::find()?;
-    let (ours, theirs) = (counts::build()?, build("inprocess")?.with_file_name("counted"));
+    let (ours, theirs) = (counts::build()?, build("counted")?);
     let theirs = counts::instructions(&valgrind, &theirs, &[])?;
     if !json {
         println!("I9  instructions from publish to the handler of a typed event");
@@ -84,7 +97,18 @@ fn beside(json: bool) -> Outcome {
 
 #[cfg(test)]
 mod tests {
-    use super::split;
+    use super::{PROGRAMS, is_of, split};
+
+    #[test]
+    fn a_row_is_of_one_program_and_a_letter_of_all_that_have_it() {
+        let of = |row: &str| -> Vec<_> {
+            PROGRAMS.iter().filter(|(own, _)| is_of(own, row)).map(|(_, name)| *name).collect()
+        };
+        assert_eq!(of("G4"), ["postgres_queue"]);
+        assert_eq!(of("G"), ["postgres", "postgres_queue"]);
+        assert_eq!(of("R10"), ["redis"]);
+        assert!(of("X").is_empty());
+    }
 
     #[test]
     fn rows_come_before_flags() {

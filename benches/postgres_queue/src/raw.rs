@@ -35,8 +35,7 @@ impl Raw {
                  RETURNING seq, body",
             )
             .await?;
-        let delete =
-            client.prepare("DELETE FROM raw WHERE seq = ANY ($1) AND owner = $2").await?;
+        let delete = client.prepare("DELETE FROM raw WHERE seq = ANY ($1) AND owner = $2").await?;
         Ok(Self { client, insert, claim, delete })
     }
 

@@ -9,7 +9,8 @@ use harness::{Contender, Failed, Goal, Result, Row, Sheet, Timed};
 
 pub(crate) fn measure(sheet: &mut Sheet) -> Result<()> {
     let runtime = runtime()?;
-    let (raw, bus) = runtime.block_on(async { Ok::<_, Failed>((Raw::open().await?, bus().await?)) })?;
+    let (raw, bus) =
+        runtime.block_on(async { Ok::<_, Failed>((Raw::open().await?, bus().await?)) })?;
     let notify = |times: u64| -> Result<Timed> {
         harness::timed(|| {
             runtime.block_on(async {
