@@ -13,7 +13,7 @@ use tokio::sync::Notify;
 
 /// How many events of one topic wait for their turn, and how many of all together are under way.
 const OF_ONE: usize = 1024;
-const OF_ALL: usize = 16_384;
+const OF_ALL: usize = 4_096;
 
 /// The topics whose handlers take their time.
 #[derive(Clone)]

@@ -43,7 +43,7 @@ pub(crate) const HUNTED: &[Hunted] = &[
         ..hunted(Mutant::SwappedOrder, "concurrent subscribers", "but came after it")
     },
     hunted(Mutant::ForgottenDelay, "nack delay", "after it was to be held back for"),
-    hunted(Mutant::DoubleLease, "exclusivity", "had it until"),
+    hunted(Mutant::DoubleLease, "exclusivity", "were held twice at a time"),
     hunted(Mutant::ForgottenExtension, "extension", "had it until"),
     hunted(Mutant::ForgottenTries, "extension", "tried three times more"),
     hunted(Mutant::IgnoredFence, "stale ack", "must be refused as stale"),

@@ -291,6 +291,7 @@ mod tests {
         drop(heard);
         let ear = Ear::default();
         (0..5).for_each(|_| ear.take(said(BYTES_MAX / 4)));
-        assert_eq!((ear.lock().waiting.len(), ear.lock().dropped), (4, 1));
+        let heard = ear.lock();
+        assert_eq!((heard.waiting.len(), heard.dropped), (4, 1));
     }
 }
