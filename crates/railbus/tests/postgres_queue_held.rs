@@ -15,9 +15,9 @@ use railbus_testbed::{Database, Postgres};
 use std::{sync::Arc, time::Duration};
 use tokio_postgres::{Client, NoTls};
 
-/// In how many parts events go through, half of them each time, and of how many each is.
-const PARTS: u64 = 12;
-const PART: usize = 2_000;
+/// How often something is published, claimed and settled in each half: enough for what grows with
+/// each to show.
+const TIMES: usize = 3_000;
 
 async fn hold(database: &Database<'_>) -> Client {
     let url = database.url("postgres");
@@ -39,13 +39,13 @@ async fn member(backend: &Arc<dyn Backend>) -> Arc<dyn Source> {
         .unwrap()
 }
 
-/// Publishes, claims and settles one part, in small steps.
-async fn part(backend: &Arc<dyn Backend>, source: &Arc<dyn Source>) {
-    for _ in 0..PART / 20 {
-        let events: Vec<Outgoing> = (0..20).map(|n| Event::new("t").payload(n).into()).collect();
+/// Publishes, claims and settles so many events together, so often.
+async fn turn(backend: &Arc<dyn Backend>, source: &Arc<dyn Source>, events: usize, times: usize) {
+    let events: Vec<Outgoing> = (0..events).map(|n| Event::new("t").payload(n).into()).collect();
+    for _ in 0..times {
         assert!(backend.publish(&events).await.iter().all(Result::is_ok));
         let leased = source.fetch(100).await.unwrap();
-        assert_eq!(leased.len(), 20);
+        assert_eq!(leased.len(), events.len());
         let acks: Vec<_> =
             leased.into_iter().map(|l| Settle::new(l.receipt, Verdict::Ack)).collect();
         assert!(source.settle(&acks).await.iter().all(Result::is_ok));
@@ -60,14 +60,12 @@ fn pages(database: &Database<'_>) -> u64 {
     database.psql(all).unwrap().trim().parse().unwrap()
 }
 
-/// Lets half of the parts through; returns how many pages that took.
+/// Lets half of the events through; returns how many pages that took.
 async fn half(database: &Database<'_>, url: &str) -> u64 {
     let before = pages(database);
     let backend = backends::open(Options::parse(url).unwrap()).await.unwrap();
     let source = member(&backend).await;
-    for _ in 0..PARTS / 2 {
-        part(&backend, &source).await;
-    }
+    turn(&backend, &source, 1, TIMES).await;
     // Sessions report what they did when they end.
     backend.close(Duration::from_secs(5)).await.unwrap();
     let open = "SELECT count(*) FROM pg_stat_activity WHERE application_name = 'railbus'";
@@ -96,7 +94,7 @@ async fn what_is_settled_is_removed_by_and_by() {
     let url = format!("{}?retention=200ms", database.url("postgres-queue"));
     let backend = backends::open(Options::parse(&url).unwrap()).await.unwrap();
     let source = member(&backend).await;
-    part(&backend, &source).await;
+    turn(&backend, &source, 20, 100).await;
     let left = || {
         let of = |table: &str| {
             let count = format!("SELECT count(*) FROM railbus.{table}");
@@ -115,6 +113,6 @@ async fn what_is_settled_is_removed_by_and_by() {
     assert!(gone.is_ok(), "events, batches, log, leases, deliveries, cursors: {:?}", left());
     assert_eq!((left().3, left().4, left().5), (0, 0, 1));
     // It goes on as before.
-    part(&backend, &source).await;
+    turn(&backend, &source, 20, 100).await;
     backend.close(Duration::from_secs(5)).await.unwrap();
 }
