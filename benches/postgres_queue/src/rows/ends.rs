@@ -93,7 +93,8 @@ fn sloped(sheet: &mut Sheet, id: &'static str, work: &'static str, holds: bool) 
     let database = server.database()?;
     let parts = runtime()?.block_on(async {
         let held = if holds { Some(hold(&database).await?) } else { None };
-        let bus = bus(&database.url("postgres-queue?retention=1s")).await?;
+        let url = format!("{}?retention=1s", database.url("postgres-queue"));
+        let bus = bus(&url).await?;
         let arrived = count(&bus).await?;
         let mut parts = Vec::new();
         for done in 1..=PARTS {
