@@ -18,7 +18,7 @@ use smallvec::smallvec;
 use std::{panic::AssertUnwindSafe, sync::Arc, time::Duration};
 use tokio::{
     sync::{Mutex, OwnedSemaphorePermit, Semaphore, watch},
-    task::{JoinHandle, coop},
+    task::JoinHandle,
     time::timeout,
 };
 use tokio_util::task::AbortOnDropHandle;
@@ -225,16 +225,9 @@ impl Fetching {
             self.shared.spawn(async move { drop(shared.settler.settle(release).await) });
         }
         if shared.pace.is_quick() {
-            let here = leased.len() == 1 || shared.pace.is_at_once();
             let batch = Arc::new(Batch::new(shared, leased, permit));
             self.watch.add(&batch);
-            let mut running = Box::pin(batch.run());
-            // One that is alone, and what is done at once, is through here before a task of its own
-            // would have begun.
-            if here && coop::unconstrained(&mut running).now_or_never().is_some() {
-                return;
-            }
-            return shared.spawn(running);
+            return shared.spawn(batch.run());
         }
         // Held from here on: what waits for its turn is renewed, and given back if all is aborted.
         let held = leased

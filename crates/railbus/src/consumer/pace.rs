@@ -9,18 +9,15 @@ use std::{
 /// What counts as quick: a task of its own, which another thread could take, costs a part of this.
 const QUICK: Duration = Duration::from_micros(50);
 
-/// What is done before another thread could have been woken for it.
-const AT_ONCE: Duration = Duration::from_micros(5);
-
 /// How many deliveries in a row must have been quick.
 const PROVEN: u32 = 16;
 
-/// Counts how many deliveries in a row were quick, and how many were done at once.
+/// Counts how many deliveries in a row were quick.
 ///
 /// Quick ones run one after another where they were fetched; others in tasks of their own, so that
 /// none of them holds up the rest.
 #[derive(Debug, Default)]
-pub(super) struct Pace(AtomicU32, AtomicU32);
+pub(super) struct Pace(AtomicU32);
 
 impl Pace {
     /// Tells whether handlers have proved quick.
@@ -28,28 +25,20 @@ impl Pace {
         self.0.load(Relaxed) >= PROVEN
     }
 
-    /// Tells whether handlers have proved to be done at once: a task for them would cost more.
-    pub(super) fn is_at_once(&self) -> bool {
-        self.1.load(Relaxed) >= PROVEN
-    }
-
     /// Takes note of how long a number of deliveries took; tells whether they were quick.
     pub(super) fn note(&self, took: Duration, deliveries: u32) -> bool {
-        // What is lost between two threads is noted the next time.
-        let count = |row: &AtomicU32, goes_on: bool| match goes_on {
-            true => row.store(row.load(Relaxed).saturating_add(deliveries), Relaxed),
-            false => row.store(0, Relaxed),
-        };
         let quick = took <= QUICK * deliveries;
-        count(&self.0, quick);
-        count(&self.1, took <= AT_ONCE * deliveries);
+        match quick {
+            // What is lost between two threads is noted the next time.
+            true => self.0.store(self.0.load(Relaxed).saturating_add(deliveries), Relaxed),
+            false => self.0.store(0, Relaxed),
+        }
         quick
     }
 
     /// Takes note that a delivery waits for something.
     pub(super) fn waits(&self) {
         self.0.store(0, Relaxed);
-        self.1.store(0, Relaxed);
     }
 
     /// Awaits one delivery and takes note of how long it took.

@@ -43,7 +43,7 @@ pub(crate) const HUNTED: &[Hunted] = &[
         ..hunted(Mutant::SwappedOrder, "concurrent subscribers", "but came after it")
     },
     hunted(Mutant::ForgottenDelay, "nack delay", "after it was to be held back for"),
-    hunted(Mutant::DoubleLease, "exclusivity", "were held twice at a time"),
+    hunted(Mutant::DoubleLease, "exclusivity", "had it until|were held twice at a time"),
     hunted(Mutant::ForgottenExtension, "extension", "had it until"),
     hunted(Mutant::ForgottenTries, "extension", "tried three times more"),
     hunted(Mutant::IgnoredFence, "stale ack", "must be refused as stale"),
@@ -109,7 +109,8 @@ where
             let certificate = suite.patience(PATIENCE).run().await.unwrap();
             let [report] = certificate.cases.as_slice() else { panic!("{certificate:?}") };
             let why = report.why.as_deref().unwrap_or_default();
-            let caught = report.status == Status::Failed && why.contains(hunted.says);
+            let caught = report.status == Status::Failed
+                && hunted.says.split('|').any(|says| why.contains(says));
             (!caught).then(|| format!("{:?} by {report:?}", hunted.mutant))
         }
     });

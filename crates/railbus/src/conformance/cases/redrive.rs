@@ -69,10 +69,11 @@ pub(super) async fn redrive(stage: &Stage) -> Checked<Finding> {
     heals.store(true, SeqCst);
     let began = stage.history.now();
     let ids = [found.id.clone()];
+    // Before it is asked for: it may come again before that returns.
+    stage.history.note(began, [What::Anew { group: group.clone() }]);
     let (one, other) = stage
         .within("redriving", async { tokio::join!(keeper.redrive(&ids), keeper.redrive(&ids)) })
         .await?;
-    stage.history.note(began, [What::Anew { group: group.clone() }]);
     let redriven = one? + other?;
     ensure(redriven == 1, || format!("one letter was redriven {redriven} times"))?;
     let again = keeper.redrive(&ids).await?;
