@@ -151,9 +151,13 @@ fn what_is_wrong_with_a_file_fails_and_the_file_stays_as_it_is() {
 fn damage_within_a_store_is_found() {
     let scene = Scene::with_events(&["t"; 40]);
     let mut bytes = fs::read(scene.path("a.db")).unwrap();
-    // The pages of the second half: the first ones say what is in the store.
-    let half = bytes.len() / 2 / 4096 * 4096;
-    bytes[half..].iter_mut().step_by(7).for_each(|byte| *byte = !*byte);
+    // Not the pages that say what is in the store: the one where the events begin.
+    let store = rusqlite::Connection::open(scene.path("a.db")).unwrap();
+    let root = "SELECT rootpage FROM sqlite_schema WHERE name = 'events'";
+    let root: i64 = store.query_row(root, [], |row| row.get(0)).unwrap();
+    drop(store);
+    let at = (usize::try_from(root).unwrap() - 1) * 4096;
+    bytes[at..at + 4096].iter_mut().step_by(7).for_each(|byte| *byte = !*byte);
     scene.write("a.db", &bytes);
     let (code, document) = doctor(&scene, URL);
     assert_eq!(code, 1, "{document}");
