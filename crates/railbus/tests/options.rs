@@ -259,7 +259,7 @@ async fn a_value_of_the_wrong_type_is_told_with_its_key_and_what_is_allowed() {
 
 #[tokio::test]
 async fn a_backend_that_is_not_there_is_told_apart_from_a_slip() {
-    let mut built: Vec<_> = railbus::backends::TABLE.iter().map(|row| row.scheme).collect();
+    let mut built: Vec<_> = backends::TABLE.iter().map(|row| row.scheme).collect();
     built.sort_unstable();
     let has = format!("this version does not have it yet; this build has: {}", built.join(", "));
     for name in ["nats", "sqs"] {
