@@ -34,8 +34,9 @@ pub(crate) fn measure(sheet: &mut Sheet) -> Result<()> {
         });
         let (publishing, ear) = (bus().await?, bus().await?);
         let (tell, mut handled) = unbounded_channel();
-        let handler =
-            move |order: Payload<Order>| tell.send(clock().saturating_sub(order.number)).is_ok();
+        let handler = move |order: Payload<Order>| {
+            let _ = tell.send(clock().saturating_sub(order.number));
+        };
         ear.on(TYPE).run(handler).await?;
         for _ in 0..rounds {
             let notify = || {
