@@ -38,6 +38,31 @@ impl Sheet {
         self.settings
     }
 
+    /// Prints a row that was measured elsewhere, a line for each of what was looked at.
+    pub fn tell(
+        &mut self,
+        id: &str,
+        work: &str,
+        goal: &str,
+        lines: &[(&str, String)],
+        verdict: &str,
+    ) {
+        if self.json {
+            for (who, came) in lines {
+                let line = json!({
+                    "row": id, "work": work, "goal": goal, "who": who, "came": came, "verdict": verdict,
+                });
+                println!("{line}");
+            }
+            return;
+        }
+        println!("{id}  {work}; goal: {goal}   {verdict}");
+        for (who, came) in lines {
+            println!("    {who:<28}{came}");
+        }
+        println!();
+    }
+
     /// Measures a row: everybody once in each round, and prints it.
     ///
     /// # Errors
