@@ -115,7 +115,7 @@ impl Redis {
         event.check()?;
         check_size(outgoing, CAPABILITY.payload_max)?;
         let channel = format!("{}:{}", self.prefix, event.topic());
-        Ok(Some(Message { channel, body: self.format.encode(event)? }))
+        Ok(Some(Message { channel, body: self.format.encode_with_topic(event)? }))
     }
 
     fn keep(&self, source: &Arc<Listener>) -> Result<()> {
