@@ -19,8 +19,9 @@ const BYTES_MAX: usize = 8 << 20;
 pub(super) enum Claimed {
     /// The group is not there.
     Gone,
-    /// The events, and how soon there may be more.
-    Some(Vec<Again>, Option<Duration>),
+    /// The events, how soon there may be more, and where the order of keys is kept up to where all
+    /// was taken in.
+    Some(Vec<Again>, Option<Duration>, Option<Id>),
 }
 
 /// An event that is delivered again, or that was held back.
@@ -61,7 +62,8 @@ pub(super) async fn claim(
         );
     }
     let found: Option<Vec<_>> = list(next()).into_iter().map(read).collect();
-    Ok(Claimed::Some(found.ok_or_else(|| odd("fetch"))?, soon))
+    let taken_in = text(next()).parse().ok();
+    Ok(Claimed::Some(found.ok_or_else(|| odd("fetch"))?, soon, taken_in))
 }
 
 fn read(value: Value) -> Option<Again> {

@@ -13,10 +13,11 @@ use crate::{
 use bytes::Bytes;
 use redis::Value;
 
-/// The fields of an entry: where it was published, the event as one CloudEvent in JSON, and for how
-/// many milliseconds it is held back, if it is.
+/// The fields of an entry: where it was published, the event as one CloudEvent in JSON, its key, if it
+/// has one, and for how many milliseconds it is held back, if it is.
 pub(super) const TOPIC: &str = "topic";
 pub(super) const EVENT: &str = "event";
+pub(super) const KEY: &str = "key";
 pub(super) const DELAY: &str = "delay";
 
 /// An entry of the stream.
@@ -56,6 +57,8 @@ impl Entry {
             match &*name {
                 b"topic" => entry.topic = Some(value),
                 b"event" => entry.body = Some(value),
+                // Scripts read it; here it is the event's.
+                b"key" => {}
                 b"delay" => {
                     entry.delay = std::str::from_utf8(&value).ok().and_then(|n| n.parse().ok());
                 }

@@ -1,7 +1,7 @@
 //! Publishing: events to the stream's end, those of many callers in one request.
 
 use super::{
-    entry::{DELAY, EVENT, TOPIC},
+    entry::{DELAY, EVENT, KEY, TOPIC},
     id::millis,
     keys::Keys,
     trim::Trimming,
@@ -27,6 +27,7 @@ const LIMITS: Limits = Limits { items: 512, weight: 1 << 20, flights: 2 };
 pub(super) struct Ready {
     topic: String,
     body: Vec<u8>,
+    key: Option<String>,
     delay: Option<u64>,
     // The input and the reason, if it never became an event.
     rejected: Option<(String, String)>,
@@ -42,6 +43,7 @@ impl Ready {
         Ok(Self {
             topic: event.topic().into(),
             body: codec::encode(event)?,
+            key: event.key().map(str::to_owned),
             delay: event.delay().map(millis),
             rejected: outgoing.rejected.as_ref().map(|why| (input.into(), why.clone())),
         })
@@ -52,7 +54,7 @@ impl Ready {
     }
 
     fn command(&self, keys: &Keys) -> Cmd {
-        let mut command = Cmd::with_capacity(9, self.weight() + keys.stream.len());
+        let mut command = Cmd::with_capacity(11, self.weight() + keys.stream.len());
         if let Some((input, reason)) = &self.rejected {
             command.arg("XADD").arg(&keys.dead).arg("*");
             command.arg("subscription").arg(input).arg("reason").arg(reason).arg("attempt").arg(0);
@@ -61,6 +63,9 @@ impl Ready {
         }
         command.arg("XADD").arg(&keys.stream).arg("*");
         command.arg(TOPIC).arg(&self.topic).arg(EVENT).arg(self.body.as_slice());
+        if let Some(key) = &self.key {
+            command.arg(KEY).arg(key);
+        }
         if let Some(delay) = self.delay {
             command.arg(DELAY).arg(delay);
         }

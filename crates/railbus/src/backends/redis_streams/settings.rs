@@ -21,7 +21,7 @@ pub const CAPABILITY: Capability = Capability {
     broadcast: Broadcast::Live,
     groups: true,
     ordering: Ordering::Total,
-    keyed: Keyed::None,
+    keyed: Keyed::Group,
     counts_attempts: true,
     fencing: Fencing::Checked,
     lease_min: Some(Duration::from_millis(100)),

@@ -13,8 +13,8 @@ use super::{
 };
 use crate::{
     backend::{
-        Backend, Capability, GroupInfo, Keeper, Letter, LetterFilter, LetterId, Outgoing, Source,
-        Start, Subscribe,
+        Backend, Capability, GroupInfo, Keeper, Letter, LetterFilter, LetterId, Order, Outgoing,
+        Source, Start, Subscribe,
     },
     backends::{
         gather::Gather,
@@ -101,11 +101,18 @@ impl Streams {
 
     async fn join(&self, group: String, request: Subscribe) -> Result<Member> {
         let name = new_id();
-        let Subscribe { interest, start, lease, .. } = request;
+        let Subscribe { interest, start, lease, order, .. } = request;
         let reader = self.reader(Some(&group))?;
         reader.prepare().await?;
-        let opening =
-            Opening { group: &group, member: &name, lease, interest: &interest, start, anew: true };
+        let opening = Opening {
+            group: &group,
+            member: &name,
+            lease,
+            interest: &interest,
+            start,
+            anew: true,
+            keyed: order == Order::ByKey,
+        };
         let known = groups::open(&self.link, &self.keys, &opening).await?;
         if known.state == groups::Opened::Lost {
             tracing::warn!(group, "the stream was deleted: the group begins at the oldest event");
@@ -116,6 +123,7 @@ impl Streams {
             name,
             lease,
             interest,
+            order,
             link: self.link.clone(),
             keys: Arc::clone(&self.keys),
             reader,

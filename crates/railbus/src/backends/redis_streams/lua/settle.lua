@@ -53,7 +53,7 @@ while ARGV[at] do
       if call('HEXISTS', g.letters, id .. ':n') == 1 then
         call('HSET', g.letters, id, call('HGET', g.kept, id .. ':f') or '', id .. ':c', fence)
       end
-      drop(g, id)
+      wakes = drop(g, id) or wakes
     elseif verb == 'x' then
       park(g, id, attempt + number, fence, 1, 0, t + lease)
     elseif verb == 'n' then
