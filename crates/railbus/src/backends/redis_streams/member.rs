@@ -207,7 +207,7 @@ impl Member {
             }
             Ok(said) => said,
         };
-        let mut entries = entries(said);
+        let mut entries = entries(said, &self.keys);
         if suspects {
             let state = self.state();
             entries.retain(|entry| !state.held.contains_key(&entry.id));
@@ -236,7 +236,7 @@ impl Member {
         command.arg("XREAD").arg("COUNT").arg(1).arg("BLOCK").arg(self.reader.block(wait));
         command.arg("STREAMS").arg(&self.keys.stream).arg(taken_in.to_string());
         let said = self.reader.read(&command, self.interrupted(wait)).await?;
-        if !entries(said).is_empty() {
+        if !entries(said, &self.keys).is_empty() {
             self.state().look_at = Instant::now();
         }
         Ok(())
@@ -343,13 +343,13 @@ impl Member {
 }
 
 /// Reads what a read of streams answers; nothing if it waited in vain.
-pub(super) fn entries(said: Value) -> Vec<Entry> {
+pub(super) fn entries(said: Value, keys: &Keys) -> Vec<Entry> {
     let streams: Vec<Value> = match said {
         Value::Map(streams) => streams.into_iter().map(|(_, entries)| entries).collect(),
         Value::Array(streams) => streams.into_iter().filter_map(|s| list(s).pop()).collect(),
         _ => return Vec::new(),
     };
-    streams.into_iter().flat_map(list).filter_map(Entry::read).collect()
+    streams.into_iter().flat_map(list).filter_map(|one| Entry::read(one, keys)).collect()
 }
 
 /// Tells whether the server says that the group is not there, or went while it was waited for.

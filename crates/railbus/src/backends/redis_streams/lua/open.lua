@@ -37,6 +37,7 @@ if not g then
   call('SADD', base .. 'groups', name)
   if keyed == '1' then call('HSET', base .. 'g:' .. name, 'keyed', 1) end
   g, state = group(name), 'new'
+  call('HSET', g.meta, 'start', read_until(g))
 else
   -- Who deleted the stream, or the consumer group, has left what is beside it.
   local made = redis.pcall('XGROUP', 'CREATE', stream, g.native, '0', 'MKSTREAM')
