@@ -130,7 +130,8 @@ fn steps(schema: &str, from: i32) -> String {
     sql
 }
 
-/// Brings the schema to this version, whoever else is at it; returns the version that was found.
+/// Brings the schema to this version, whoever else is at it; returns the version that was found, by
+/// whoever was not first the one that the first has left.
 pub(super) async fn migrate(
     session: &Session,
     operation: &'static str,
@@ -157,9 +158,8 @@ pub(super) async fn migrate(
     let done = locked(session, operation, schema, shown).await;
     let end = if done.is_ok() { "COMMIT" } else { "ROLLBACK" };
     let ended = session.timed(operation, session.batch_execute(end)).await;
-    done?;
-    ended?;
-    Ok(found)
+    let found = done?;
+    ended.map(|()| found)
 }
 
 async fn locked(
@@ -167,12 +167,12 @@ async fn locked(
     operation: &'static str,
     schema: &str,
     shown: &str,
-) -> Result<()> {
+) -> Result<i32> {
     session.timed(operation, session.batch_execute(&lock(schema))).await?;
     // Another instance may have been faster.
     let found = version(session, operation, schema, shown).await?;
     if found == VERSION {
-        return Ok(());
+        return Ok(found);
     }
     let quoted = quote(schema);
     if found == 0 {
@@ -189,7 +189,8 @@ async fn locked(
             .await
             .map_err(refused)?;
     }
-    session.timed(operation, session.batch_execute(&steps(schema, found))).await.map_err(refused)
+    let done = session.timed(operation, session.batch_execute(&steps(schema, found))).await;
+    done.map_err(refused).map(|()| found)
 }
 
 /// Says what a user can do about a schema that can't be made.
