@@ -10,24 +10,27 @@ use tokio_postgres::{
 };
 
 /// The version of the schema below.
-pub(super) const VERSION: i32 = 1;
+pub(super) const VERSION: i32 = 2;
 
 /// The oldest server that has what the schema is made of: multiranges.
 const OLDEST: i32 = 140_000;
 
 /// Takes a schema from version N to N + 1, at index N; a new one goes through all of them.
-const MIGRATIONS: [&[&str]; VERSION as usize] = [&[
-    include_str!("sql/tables.sql"),
-    include_str!("sql/publish.sql"),
-    include_str!("sql/log.sql"),
-    include_str!("sql/keys.sql"),
-    include_str!("sql/claim.sql"),
-    include_str!("sql/settle.sql"),
-    include_str!("sql/listen.sql"),
-    include_str!("sql/keep.sql"),
-    include_str!("sql/accounts.sql"),
-    include_str!("sql/sweep.sql"),
-]];
+const MIGRATIONS: [&[&str]; VERSION as usize] = [
+    &[
+        include_str!("sql/tables.sql"),
+        include_str!("sql/publish.sql"),
+        include_str!("sql/log.sql"),
+        include_str!("sql/keys.sql"),
+        include_str!("sql/claim.sql"),
+        include_str!("sql/settle.sql"),
+        include_str!("sql/listen.sql"),
+        include_str!("sql/keep.sql"),
+        include_str!("sql/accounts.sql"),
+        include_str!("sql/sweep.sql"),
+    ],
+    &[include_str!("sql/journal.sql")],
+];
 
 /// Writes what takes a schema from version `from` to this one, 0 for one that is not there yet, as
 /// a script for `psql`.
