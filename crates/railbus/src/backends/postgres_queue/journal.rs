@@ -23,10 +23,7 @@ use crate::{
 use async_trait::async_trait;
 use std::{
     future::pending,
-    sync::{
-        Arc, Weak,
-        atomic::Ordering::Relaxed,
-    },
+    sync::{Arc, Weak, atomic::Ordering::Relaxed},
     time::Duration,
 };
 use tokio::time::{Instant, sleep};
