@@ -52,7 +52,7 @@ async fn many_that_open_a_new_database_at_once_make_its_tables_once() {
     }
     assert_eq!(versions(&database), "1\n2");
     let options = Options::parse(&url).unwrap();
-    assert_eq!(migrate(&options, &[]).await.unwrap(), (2, 2));
+    assert_eq!(migrate(&options, &[]).await.unwrap(), (3, 3));
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -105,7 +105,7 @@ async fn what_is_printed_for_who_keeps_the_database_makes_all_that_a_bus_needs()
     assert_eq!(recorder.types(), ["t"]);
     bus.close().await.unwrap();
     assert_eq!(database.psql(tables).unwrap(), made);
-    assert_eq!(script("railbus", 2).unwrap().matches("CREATE").count(), 0);
+    assert_eq!(script("railbus", 3).unwrap().matches("CREATE").count(), 0);
     assert_eq!(script("railbus", 3).unwrap_err().kind(), ErrorKind::Config);
 }
 
@@ -152,7 +152,7 @@ async fn a_role_that_may_only_work_can_do_all_but_migrations() {
     assert!(error.advice().unwrap().contains("railbus migrate"), "{error}");
 
     let owner = Options::parse(&database.url("postgres-queue")).unwrap();
-    assert_eq!(migrate(&owner, &[(Grant::All, "worker")]).await.unwrap(), (0, 2));
+    assert_eq!(migrate(&owner, &[(Grant::All, "worker")]).await.unwrap(), (0, 3));
     let bus = Bus::open(&url).await.unwrap();
     let recorder = Recorder::new();
     let fails = |e: &Event| if e.event_type() == "bad" { Err("no") } else { Ok(()) };

@@ -27,10 +27,10 @@ fn migrate_makes_the_tables_once_and_says_what_it_did() {
     let url = database.url("postgres-queue");
     assert_eq!(scene.ok(&["migrate", &url]), "brought the tables from version 0 to 2\n");
     let made = tables(&database);
-    assert_eq!(scene.ok(&["migrate", &url]), "the tables have version 2 already\n");
+    assert_eq!(scene.ok(&["migrate", &url]), "the tables have version 3 already\n");
     assert_eq!(scene.ok(&["migrate", &url, "--json"]), "{\"found\":2,\"version\":2}\n");
     scene.ok(&["publish", &url, "t", "--data", "1"]);
-    assert_eq!((tables(&database), &*database.psql(VERSIONS).unwrap()), (made, "2|2"));
+    assert_eq!((tables(&database), &*database.psql(VERSIONS).unwrap()), (made, "3|3"));
     let elsewhere = format!("{url}?schema=else_where");
     assert_eq!(scene.ok(&["migrate", &elsewhere]), "brought the tables from version 0 to 2\n");
     assert_eq!(tables(&database), 2 * made);
@@ -52,9 +52,9 @@ fn of_many_that_migrate_at_once_one_does() {
         })
         .collect();
     let brought = said.iter().filter(|said| *said == "brought the tables from version 0 to 2\n");
-    let already = said.iter().filter(|said| *said == "the tables have version 2 already\n");
+    let already = said.iter().filter(|said| *said == "the tables have version 3 already\n");
     assert_eq!((brought.count(), already.count()), (1, 5), "{said:?}");
-    assert_eq!(database.psql(VERSIONS).unwrap(), "2|2");
+    assert_eq!(database.psql(VERSIONS).unwrap(), "3|3");
 }
 
 #[test]
@@ -64,7 +64,7 @@ fn what_migrate_prints_does_the_same_in_psql_and_needs_no_server() {
     let sql = scene.ok(&["migrate", nowhere, "--print"]);
     database.psql(&sql).unwrap();
     let url = database.url("postgres-queue");
-    assert_eq!(scene.ok(&["migrate", &url]), "the tables have version 2 already\n");
+    assert_eq!(scene.ok(&["migrate", &url]), "the tables have version 3 already\n");
     SERVER.role("printed", "p").unwrap();
     let grants = scene.ok(&["migrate", nowhere, "--print", "--from", "2", "--role", "printed"]);
     database.psql(&grants).unwrap();
@@ -89,7 +89,7 @@ fn migrate_lets_roles_work_and_one_that_may_not_is_told_who_may() {
     let error = scene.broken(&["migrate", &url, "--role", "nobody here"]);
     assert!(error.contains("nobody here"), "{error}");
     scene.ok(&["migrate", &url, "--role", "migrating", "--publisher", "publishing"]);
-    assert_eq!(scene.ok(&["migrate", &as_role]), "the tables have version 2 already\n");
+    assert_eq!(scene.ok(&["migrate", &as_role]), "the tables have version 3 already\n");
     let publisher = database.url_as("postgres-queue", "publishing", "p");
     scene.ok(&["publish", &publisher, "t", "--data", "1"]);
     let error = scene.broken(&["subscribe", &publisher, "t", "--group", "g", "--count", "1"]);

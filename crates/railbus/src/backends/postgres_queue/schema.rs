@@ -10,15 +10,18 @@ use tokio_postgres::{
 };
 
 /// The version of the schema below. It changes with the functions too.
-pub(super) const VERSION: i32 = 2;
+pub(super) const VERSION: i32 = 3;
 
 /// The oldest server that has what the schema is made of: multiranges.
 const OLDEST: i32 = 140_000;
 
 /// What takes the tables from version N to N + 1, at index N; new ones go through all of them. Where
 /// a function takes or returns something else than before, its old form is dropped here.
-const TABLES: [&str; VERSION as usize] =
-    [include_str!("sql/tables.sql"), include_str!("sql/held.sql")];
+const TABLES: [&str; VERSION as usize] = [
+    include_str!("sql/tables.sql"),
+    include_str!("sql/held.sql"),
+    include_str!("sql/journal_tables.sql"),
+];
 
 /// What the server does, in this version, whichever there was before.
 const FUNCTIONS: &[&str] = &[
@@ -32,6 +35,7 @@ const FUNCTIONS: &[&str] = &[
     include_str!("sql/keep.sql"),
     include_str!("sql/accounts.sql"),
     include_str!("sql/sweep.sql"),
+    include_str!("sql/journal.sql"),
 ];
 
 /// Writes what takes a schema from version `from` to this one, 0 for one that is not there yet, as
