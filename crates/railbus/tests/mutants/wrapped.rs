@@ -163,6 +163,10 @@ impl Backend for Wrapped {
         self.inner.settled(groups).await
     }
 
+    async fn withdraw(&self, event_id: &str) -> Result<bool> {
+        self.inner.withdraw(event_id).await
+    }
+
     async fn ping(&self) -> Result<()> {
         self.inner.ping().await
     }
