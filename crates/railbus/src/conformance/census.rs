@@ -21,10 +21,10 @@ pub(super) fn census<'a>(
         odd.first().map(|(id, _)| (odd.len(), id.to_string()))
     };
     if let Some((count, id)) = some(&|expected, seen| seen < expected) {
-        return Err(Broken::new(format!("{count} events were lost, such as {id}")));
+        return Err(Broken::firm(format!("{count} events were lost, such as {id}")));
     }
     if let Some((count, id)) = some(&|expected, seen| expected == 0 && seen > 0) {
-        return Err(Broken::new(format!("{count} events were invented, such as {id}")));
+        return Err(Broken::firm(format!("{count} events were invented, such as {id}")));
     }
     Ok(counts.values().map(|(expected, seen)| seen - expected).sum())
 }

@@ -15,7 +15,11 @@ pub(super) enum Finding {
 
 /// Why a case fails.
 #[derive(Clone, Debug)]
-pub(super) struct Broken(String);
+pub(super) struct Broken {
+    why: String,
+    /// No slowness excuses it: what was confirmed is lost, or something was invented.
+    firm: bool,
+}
 
 /// The result of every check within a case.
 pub(super) type Checked<T = ()> = Result<T, Broken>;
@@ -25,29 +29,44 @@ pub(super) type Running<'a> = Pin<Box<dyn Future<Output = Checked<Finding>> + Se
 
 impl Broken {
     pub(super) fn new(why: impl Into<String>) -> Self {
-        Self(why.into())
+        Self { why: why.into(), firm: false }
+    }
+
+    /// Says what no slowness excuses.
+    pub(super) fn firm(why: impl Into<String>) -> Self {
+        Self { why: why.into(), firm: true }
+    }
+
+    pub(super) fn is_firm(&self) -> bool {
+        self.firm
     }
 
     /// Says what was being done.
     pub(super) fn within(self, what: &str) -> Self {
-        Self(format!("{what}: {}", self.0))
+        Self { why: format!("{what}: {}", self.why), ..self }
+    }
+
+    /// Says what it came from.
+    pub(super) fn follows(self, rule: Self) -> Self {
+        let why = format!("{}; so that: {}", rule.why, self.why);
+        Self { why, firm: self.firm || rule.firm }
     }
 }
 
 impl fmt::Display for Broken {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(&self.0)
+        f.write_str(&self.why)
     }
 }
 
 impl From<Error> for Broken {
     fn from(error: Error) -> Self {
         let said = chain(&error);
-        Self(error.advice().map_or(said.clone(), |hint| format!("{said} ({hint})")))
+        Self::new(error.advice().map_or(said.clone(), |hint| format!("{said} ({hint})")))
     }
 }
 
 /// Fails with what `why` says unless `holds`.
 pub(super) fn ensure(holds: bool, why: impl FnOnce() -> String) -> Checked {
-    if holds { Ok(()) } else { Err(Broken(why())) }
+    if holds { Ok(()) } else { Err(Broken::new(why())) }
 }

@@ -238,8 +238,9 @@ fn in_order(
     let mut latest: HashMap<(u64, u64), Place<'_>> = HashMap::new();
     for record in records {
         let What::Delivered(delivered) = &record.what else { continue };
-        let Some(group) = delivered.group.as_deref() else { continue };
         let Some(place) = published.get(delivered.event.as_str()) else { continue };
+        // A group's events come once, a broadcast's once to each who listens.
+        let group = delivered.group.as_deref().map_or(Err(delivered.member), Ok);
         // Where keys are kept in order, one may hold up what was published before others.
         if !seen.insert((group, place.event)) || delivered.by_key {
             continue;

@@ -104,6 +104,7 @@ impl Source for Heard {
 
     async fn gap(&self) {
         self.inner.gap().await;
+        self.deaf.store(true, SeqCst);
     }
 
     fn stop(&self) {

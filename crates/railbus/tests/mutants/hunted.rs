@@ -110,6 +110,7 @@ pub(crate) const HUNTED: &[Hunted] = &[
     any(Mutant::LeftOpen, "leaks", "opened and closed"),
     any(Mutant::VagueRefusal, "wrong password", "must be a denied error").needs(Needs::Password),
     live(Mutant::HeardTwice, "concurrent subscribers", "broadcast: "),
+    live(Mutant::SwappedBroadcasts, "concurrent subscribers", "but came after it"),
     live(Mutant::LostSpill, "publish-subscribe", "for a broadcast"),
     live(Mutant::DeafAfterCut, "reconnect", "publishing and receiving to go on")
         .needs(Needs::Server),

@@ -16,7 +16,10 @@ use crate::{
 };
 use std::time::{Duration, Instant};
 
-/// A delayed event comes, not before its time, whoever is open then; one that is not delayed does
+/// How late an event may come, beside what its backend counts delays in.
+const LATEST: Duration = Duration::from_secs(2);
+
+/// A delayed event comes, soon after its time and not before its time, whoever is open then; one that is not delayed does
 /// not wait for it. A delay that is longer than claimed is refused.
 pub(super) async fn delayed_events(stage: &Stage) -> Checked<Finding> {
     let Some(most) = stage.capability.publish_delay_max else {
@@ -51,6 +54,8 @@ pub(super) async fn delayed_events(stage: &Stage) -> Checked<Finding> {
     ensure(id(&come[0]) == events[2].id(), || {
         format!("{} came before the event without a delay", id(&come[0]))
     })?;
+    let longest = LATEST + stage.capability.delay_step;
+    ensure(late <= longest, || format!("an event came {late:?} late, of {longest:?} at most"))?;
     Ok(Finding::Passed(Some(format!("at most {} ms late", late.as_millis()))))
 }
 

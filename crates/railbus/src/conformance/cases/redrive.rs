@@ -84,6 +84,7 @@ pub(super) async fn redrive(stage: &Stage) -> Checked<Finding> {
         format!("redriven, {expected:?} is to be told, and it is {told:?}")
     })?;
     stage.within("the event to be settled", bus.idle()).await??;
+    nobody_else(&mut said)?;
     let filter = LetterFilter { group: Some(group.clone()), ..LetterFilter::default() };
     let left = keeper.letters(&filter).await?;
     ensure(left.is_empty(), || format!("it is handled, and still there is {left:?}"))?;
@@ -130,5 +131,23 @@ async fn purged(
     ensure(left.is_empty(), || format!("purged, and still there is {left:?}"))?;
     // The last that was said is of the try before it became a letter.
     while said.try_recv().is_ok() {}
+    heals.store(true, SeqCst);
+    let after = stage.events(topic, 1);
+    stage.publish(&near, &after).await?;
+    for name in ["failing", "sound"] {
+        let told = stage.within("a later event to come", said.recv()).await?;
+        let expected = (name, after[0].id().to_owned(), 1);
+        ensure(told.as_ref() == Some(&expected), || {
+            format!("after a purge, {expected:?} is to be told, and it is {told:?}")
+        })?;
+    }
+    stage.within("the event to be settled", bus.idle()).await??;
+    nobody_else(said)?;
     Ok(Finding::Passed(None))
+}
+
+/// Checks that nothing was told beside what was awaited.
+fn nobody_else(said: &mut mpsc::UnboundedReceiver<(&'static str, String, u32)>) -> Checked {
+    let more = said.try_recv().ok();
+    ensure(more.is_none(), || format!("nothing else is to be told, and it is {more:?}"))
 }
