@@ -4,9 +4,9 @@
 
 mod mutants;
 
-use mutants::{HUNTED, Mutant, all_are_caught, the_sane_one};
+use mutants::{HUNTED, Mutant, all_are_caught, dedup_window, the_sane_one};
 use railbus::conformance::{CaseReport, Status, Suite, Target};
-use std::collections::HashSet;
+use std::{collections::HashSet, time::Duration};
 
 #[test]
 fn there_are_more_than_forty_mutants_and_none_is_sane() {
@@ -41,7 +41,20 @@ fn passed(reports: &[CaseReport], refused: &[&str], not_run: &[&str]) {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_wrapper_of_memory_that_changes_nothing_passes() {
     let reports = the_sane_one(Target::url("memory:").unwrap(), true).await;
-    passed(&reports, &["late subscriber"], &["poison"]);
+    passed(&reports, &["late subscriber", "positions"], &["poison"]);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_window_that_is_forgotten_or_never_ends_is_caught() {
+    for (kept, expected, says) in [
+        (200, Status::Passed, "and not after"),
+        (0, Status::Failed, "to be stored 1 times, and it came 2 times"),
+        (600_000, Status::Failed, "after the window's end: waited"),
+    ] {
+        let report = dedup_window(Duration::from_millis(kept)).await;
+        assert_eq!(report.status, expected, "{report:?}");
+        assert!(report.why.as_ref().is_some_and(|why| why.contains(says)), "{report:?}");
+    }
 }
 
 #[cfg(feature = "sqlite")]

@@ -71,6 +71,13 @@ fn a_delivery_after_its_ack_is_refused() {
 }
 
 #[test]
+fn a_delivery_of_what_was_withdrawn_is_refused() {
+    let withdrawn = at(5, 6, What::Withdrawn { event: "a".into() });
+    passes(&[withdrawn.clone(), delivered(10, "b", 1, 1)]);
+    refuses(&[withdrawn, delivered(10, "a", 1, 1)], "a was withdrawn, and came");
+}
+
+#[test]
 fn two_live_leases_are_refused() {
     let (first, soon) = (delivered(0, "a", 1, 1), delivered(50, "a", 2, 2));
     passes(&[first.clone(), delivered(120, "a", 2, 2)]);

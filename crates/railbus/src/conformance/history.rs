@@ -41,6 +41,8 @@ pub(super) enum What {
     Delivered(Delivered),
     /// A settlement was confirmed.
     Settled { member: u64, receipt: Receipt, verdict: Verdict },
+    /// An event that was held back was taken back.
+    Withdrawn { event: String },
     /// What the group had settled comes again, on purpose.
     Anew { group: String },
     /// A fetch returned without events.

@@ -4,12 +4,11 @@ use super::history::{Delivered, History, Published, What};
 use crate::{
     accounts::Accounts,
     backend::{
-        Backend, Capability, Keeper, Leased, Order, Outgoing, Receipt, Settle, Source, Subscribe,
+        Backend, Capability, Journal, Keeper, Leased, Order, Outgoing, Receipt, Settle, Source, Subscribe,
         Verdict,
     },
     error::Result,
     event::Event,
-    journal::Journal,
     predicate::Interest,
 };
 use async_trait::async_trait;
@@ -104,7 +103,12 @@ impl Backend for Recorded {
     }
 
     async fn withdraw(&self, event_id: &str) -> Result<bool> {
-        self.inner.withdraw(event_id).await
+        let begun = self.history.now();
+        let withdrawn = self.inner.withdraw(event_id).await?;
+        if withdrawn {
+            self.history.note(begun, [What::Withdrawn { event: event_id.into() }]);
+        }
+        Ok(withdrawn)
     }
 
     async fn ping(&self) -> Result<()> {

@@ -32,6 +32,7 @@ pub(super) fn check(history: &History, capability: &Capability) -> Checked {
         }
     }
     stopped_sources_are_silent(records)?;
+    withdrawn_events_stay_away(records)?;
     // What a cut connection took with it comes again, out of its order.
     if faulty {
         return Ok(());
@@ -244,6 +245,22 @@ fn stopped_sources_are_silent(records: &[Record]) -> Checked {
                 };
                 ensure(records.iter().any(stops), || {
                     "a fetch returned nothing although its source was not stopped".into()
+                })?;
+            }
+            _ => {}
+        }
+    }
+    Ok(())
+}
+
+fn withdrawn_events_stay_away(records: &[Record]) -> Checked {
+    let mut withdrawn = HashSet::new();
+    for Record { what, .. } in records {
+        match what {
+            What::Withdrawn { event } => drop(withdrawn.insert(event.as_str())),
+            What::Delivered(Delivered { event, .. }) => {
+                ensure(!withdrawn.contains(event.as_str()), || {
+                    format!("{event} was withdrawn, and came")
                 })?;
             }
             _ => {}

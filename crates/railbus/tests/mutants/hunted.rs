@@ -95,9 +95,17 @@ pub(crate) const HUNTED: &[Hunted] = &[
         .only(|c| !matches!(c.keyed, Keyed::None)),
     kept(Mutant::IgnoredInterest, "topics isolated", "events were lost"),
     kept(Mutant::AlikeInBatch, "partial settle", "events came"),
+    kept(Mutant::EarlyAck, "gathered batches", "each item: waited"),
+    kept(Mutant::ForgottenFinished, "outcomes", "one was through")
+        .only(|c| c.groups && c.keeps_finished),
+    kept(Mutant::ForgottenPosition, "positions", "the input was read to Some")
+        .only(|c| c.positions),
+    kept(Mutant::Unwithdrawn, "withdrawal", "was withdrawn, and came").only(|c| c.withdraws),
+    kept(Mutant::WithdrawnTwice, "withdrawal", "must say false, and said true")
+        .only(|c| c.withdraws),
     kept(Mutant::ForgottenPublishDelay, "delayed events", "was to come after")
         .only(|c| c.groups && c.publish_delay_max.is_some()),
-    kept(Mutant::BadConfirmed, "batch publish", "whose third event has no type"),
+    any(Mutant::BadConfirmed, "batch publish", "whose third event has no type"),
     kept(Mutant::LostPoison, "poison", "bytes that are no event").needs(Needs::Bytes),
     kept(Mutant::FailsByPoison, "poison", "bytes that are no event").needs(Needs::Bytes),
     kept(Mutant::ConfirmedUnsent, "reset", "confirmed events to be handled").needs(Needs::Server),
@@ -109,6 +117,7 @@ pub(crate) const HUNTED: &[Hunted] = &[
         .only(|c| c.payload_max <= TRIED_MAX),
     any(Mutant::LeftOpen, "leaks", "opened and closed"),
     any(Mutant::VagueRefusal, "wrong password", "must be a denied error").needs(Needs::Password),
+    live(Mutant::HeardTwice, "topics at once", "broadcast: |heard twice|were lost"),
     live(Mutant::HeardTwice, "concurrent subscribers", "broadcast: "),
     live(Mutant::SwappedBroadcasts, "concurrent subscribers", "but came after it"),
     live(Mutant::LostSpill, "publish-subscribe", "for a broadcast"),

@@ -2,6 +2,7 @@
 // Each file that hunts needs its part of it.
 #![allow(dead_code, unused_imports)]
 
+mod dedup;
 mod mutant;
 mod sent;
 mod heard;
@@ -9,6 +10,7 @@ mod wrapped;
 mod hunted;
 mod hunt;
 
+pub(crate) use dedup::dedup_window;
 pub(crate) use hunt::{all_are_caught, sane_passes, the_sane_one};
 pub(crate) use hunted::{HUNTED, Hunted, Needs};
 pub(crate) use mutant::Mutant;

@@ -3,7 +3,7 @@
 use crate::{
     backend::{Broadcast, Capability},
     conformance::{
-        census::census,
+        census::{census, once},
         finding::{Checked, Finding, ensure},
         refusal::{no_groups, refused},
         rules::SLACK,
@@ -89,7 +89,7 @@ async fn heard(stage: &Stage) -> Checked {
         heard.push(ear.next().await?);
         not_early(&events, heard[heard.len() - 1].id(), began.elapsed())?;
     }
-    census(events.iter().map(Event::id), heard.iter().map(Event::id)).map(drop)
+    once(events.iter().map(Event::id), heard.iter().map(Event::id))
 }
 
 /// Publishes with a delay that is not claimed; returns the hint of the refusal.

@@ -3,7 +3,7 @@
 use crate::{
     backend::{Broadcast, Capability, Patterns, Start, Subscribe},
     conformance::{
-        census::census,
+        census::{census, once},
         finding::{Broken, Checked, Finding, ensure},
         refusal::{no_groups, refused},
         seat::{Ear, ids},
@@ -176,9 +176,10 @@ async fn heard(stage: &Stage, patterns: &BTreeSet<&str>) -> Checked {
     for (text, mut ear) in ears {
         let pattern = Pattern::new(*text);
         let expected: Vec<_> = events.iter().filter(|e| pattern.matches(e.event_type())).collect();
-        let heard = ear.take(expected.len() + 1).await?;
+        let mut heard = ear.take(expected.len() + 1).await?;
+        heard.extend(ear.rest());
         let expected = expected.into_iter().chain([&end]).map(Event::id);
-        census(expected, heard.iter().map(Event::id))
+        once(expected, heard.iter().map(Event::id))
             .map_err(|b| b.within(&format!("{text:?}")))?;
     }
     Ok(())
