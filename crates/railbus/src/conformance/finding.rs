@@ -17,8 +17,18 @@ pub(super) enum Finding {
 #[derive(Clone, Debug)]
 pub(super) struct Broken {
     why: String,
-    /// No slowness excuses it: what was confirmed is lost, or something was invented.
-    firm: bool,
+    excuse: Excuse,
+}
+
+/// What a failure may come from that is no fault of the backend; the later, the less.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) enum Excuse {
+    /// A lease that ran out, as a call of its own or this process took too long.
+    Slow,
+    /// This process stood still: what did not come in all that time is not excused by a slow call.
+    Still,
+    /// None: what was confirmed is lost, or something was invented.
+    None,
 }
 
 /// The result of every check within a case.
@@ -29,16 +39,21 @@ pub(super) type Running<'a> = Pin<Box<dyn Future<Output = Checked<Finding>> + Se
 
 impl Broken {
     pub(super) fn new(why: impl Into<String>) -> Self {
-        Self { why: why.into(), firm: false }
+        Self { why: why.into(), excuse: Excuse::Slow }
+    }
+
+    /// Says what did not come, however long it was waited for.
+    pub(super) fn late(why: impl Into<String>) -> Self {
+        Self { why: why.into(), excuse: Excuse::Still }
     }
 
     /// Says what no slowness excuses.
     pub(super) fn firm(why: impl Into<String>) -> Self {
-        Self { why: why.into(), firm: true }
+        Self { why: why.into(), excuse: Excuse::None }
     }
 
-    pub(super) fn is_firm(&self) -> bool {
-        self.firm
+    pub(super) fn excuse(&self) -> Excuse {
+        self.excuse
     }
 
     /// Says what was being done.
@@ -49,7 +64,9 @@ impl Broken {
     /// Says what it came from.
     pub(super) fn follows(self, rule: Self) -> Self {
         let why = format!("{}; so that: {}", rule.why, self.why);
-        Self { why, firm: self.firm || rule.firm }
+        // What was only waited for is what the rule says came before it.
+        let excuse = if self.excuse == Excuse::None { self.excuse } else { rule.excuse };
+        Self { why, excuse }
     }
 }
 
@@ -64,6 +81,11 @@ impl From<Error> for Broken {
         let said = chain(&error);
         Self::new(error.advice().map_or(said.clone(), |hint| format!("{said} ({hint})")))
     }
+}
+
+/// As [`ensure`], with what no slowness excuses.
+pub(super) fn ensure_firmly(holds: bool, why: impl FnOnce() -> String) -> Checked {
+    if holds { Ok(()) } else { Err(Broken::firm(why())) }
 }
 
 /// Fails with what `why` says unless `holds`.

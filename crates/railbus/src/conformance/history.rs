@@ -112,7 +112,12 @@ impl History {
     /// calls take long, and are no excuse.
     pub(super) fn slowest(&self) -> Duration {
         let calls = if self.is_faulty() { 0 } else { self.slowest.load(Relaxed) };
-        Duration::from_micros(calls.max(self.stalled.load(Relaxed)))
+        Duration::from_micros(calls).max(self.stillest())
+    }
+
+    /// The longest that this process stood still.
+    pub(super) fn stillest(&self) -> Duration {
+        Duration::from_micros(self.stalled.load(Relaxed))
     }
 
     /// Says that connections are cut from now on: what came of a call may not be known to its caller.

@@ -204,7 +204,7 @@ impl Suite {
             let stage = Stage::new(target, capability, self.counts, self.patience, random, scale);
             let found = watch(&stage, play(case, &stage)).await;
             stage.strike().await;
-            let slow = found.as_ref().is_err_and(|b| !b.is_firm()) && stage.was_slow();
+            let slow = found.as_ref().is_err_and(|broken| stage.excuses(broken.excuse()));
             (status, why) = match found {
                 Ok(Finding::Passed(note)) => (Status::Passed, note),
                 Ok(Finding::Refused(how)) => (Status::Refused, Some(how)),

@@ -16,8 +16,8 @@ use crate::{
 use serde_json::{Value, json};
 use std::time::Duration;
 
-/// How far apart two events are for a start between them to be told.
-const APART: Duration = Duration::from_millis(50);
+/// How far a start between two events is from each: as much as a server's clock may be off by.
+const APART: Duration = Duration::from_millis(200);
 
 /// Events of every shape arrive with payload and metadata intact, at listeners and at groups.
 pub(super) async fn publish_subscribe(stage: &Stage) -> Checked<Finding> {

@@ -122,6 +122,10 @@ async fn purged(
     let keeper = bus.keeper()?;
     let group = filter.group.as_deref().unwrap_or_default();
     let found = letter(stage, keeper, group).await?;
+    // The last that was said is of the try before it became a letter. If it came again, it would
+    // be handled.
+    while said.try_recv().is_ok() {}
+    heals.store(true, SeqCst);
     let ids = [found.id, LetterId::new("no such letter")];
     let count = keeper.purge(&ids).await?;
     ensure(count == 1, || format!("one letter was purged as {count}"))?;
@@ -129,9 +133,6 @@ async fn purged(
     ensure(gone == (0, 0), || format!("purged, and then purged and redriven as {gone:?}"))?;
     let left = keeper.letters(filter).await?;
     ensure(left.is_empty(), || format!("purged, and still there is {left:?}"))?;
-    // The last that was said is of the try before it became a letter.
-    while said.try_recv().is_ok() {}
-    heals.store(true, SeqCst);
     let after = stage.events(topic, 1);
     stage.publish(&near, &after).await?;
     for name in ["failing", "sound"] {

@@ -205,6 +205,9 @@ pub(super) async fn odd_topics(stage: &Stage) -> Checked<Finding> {
     let mut topics: Vec<_> = odd.iter().map(|part| stage.topic(part)).collect();
     topics.push(stage.topic(&format!("{long}y")));
     topics.push(stage.topic(&format!("{long}z")));
+    // What has to be quoted can't be asked for where there are no patterns.
+    let pushed = stage.capability.patterns != Patterns::None;
+    topics.retain(|topic| pushed || literal(topic) == *topic);
     apart(stage, &topics, 2).await?;
     if !stage.capability.groups {
         no_groups(stage).await?;
