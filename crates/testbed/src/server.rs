@@ -169,8 +169,7 @@ impl Server {
     pub fn kill(&self) -> Result<()> {
         let mut running = self.child();
         let child = running.as_mut().ok_or_else(|| self.is_down())?;
-        self.tell_docker(&["kill"]);
-        family::kill(child.id());
+        self.end(child);
         child.wait().doing(|| format!("wait for the end of {}", self.name))?;
         self.reaped(&mut running);
         Ok(())
@@ -254,6 +253,14 @@ impl Server {
     fn tell_docker(&self, order: &[&str]) {
         if let Some(container) = self.container() {
             programs::tell(&self.launch.program, order, &container);
+        }
+    }
+
+    /// Kills the server. Docker's own program is left to end with its container, as it does.
+    fn end(&self, child: &mut Child) {
+        self.tell_docker(&["kill"]);
+        if self.container().is_none() || ends(child, PATIENCE / 6).is_none() {
+            family::kill(child.id());
         }
     }
 
@@ -351,8 +358,7 @@ impl fmt::Debug for Server {
 impl Drop for Server {
     fn drop(&mut self) {
         if let Some(mut child) = self.child().take() {
-            self.tell_docker(&["kill"]);
-            family::kill(child.id());
+            self.end(&mut child);
             // Reaped before the guard looks, to whom a process that was not is one that lives.
             let _ = child.wait();
             let _ = fs::remove_file(self.folder().join("pid"));
