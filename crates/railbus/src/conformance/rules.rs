@@ -299,7 +299,7 @@ fn published(records: &[Record]) -> HashMap<&str, Place<'_>> {
         };
         let (publisher, index, key) = (*publisher, *index, key.as_deref());
         let place = Place { event, key, publisher, begun: *begun, ended: *ended, index };
-        // The first time: what comes first is compared.
+        // What is published again is where it was published first.
         published.entry(event).or_insert(place);
     }
     published
@@ -325,7 +325,8 @@ fn in_order(
             continue;
         }
         let publisher = match claimed {
-            Ordering::Total => 0,
+            // The suite's members want the same.
+            Ordering::Total | Ordering::Alike => 0,
             Ordering::PerPublisher => place.publisher,
             // None, or among events of one key.
             _ => return Ok(()),

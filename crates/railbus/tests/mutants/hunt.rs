@@ -3,6 +3,7 @@
 use super::{
     hunted::{HUNTED, Hunted, Needs},
     mutant::Mutant,
+    spoilt::{self, Spoilt},
     wrapped::{Shared, Wrapped},
 };
 use futures_util::{StreamExt, stream};
@@ -26,9 +27,10 @@ const ALONE: &str = "leaks";
 
 /// Puts a wrapper that is or is not sane around a store.
 fn target(store: Target, mutant: Mutant) -> Target {
-    let shared = Arc::<Shared>::default();
+    let (shared, edges) = (Arc::<Shared>::default(), Arc::<spoilt::Shared>::default());
     let target = store.around(move |inner| {
-        Arc::new(Wrapped::new(inner, mutant, Arc::clone(&shared))) as Arc<dyn Backend>
+        let inside = Arc::new(Wrapped::new(inner, mutant, Arc::clone(&shared)));
+        Arc::new(Spoilt::new(inside, mutant, Arc::clone(&edges))) as Arc<dyn Backend>
     });
     if mutant != Mutant::VagueRefusal {
         return target;
@@ -85,6 +87,19 @@ pub(crate) async fn the_sane_one(store: Target, whole: bool) -> Vec<CaseReport> 
     let cases: BTreeSet<_> = HUNTED.iter().map(|hunted| hunted.case).collect();
     let suite = if whole { suite } else { suite.only(cases) };
     suite.run().await.unwrap().cases
+}
+
+/// Runs cases on a store that claims less than it could; all pass but those that must be refused.
+pub(crate) async fn less_is_enough(store: Target, less: Mutant, cases: &[&str], refused: &[&str]) {
+    let suite = Suite::new(target(store, less));
+    let suite = if cases.is_empty() { suite } else { suite.only(cases.iter().copied()) };
+    for report in suite.run().await.unwrap().cases {
+        let expected = match refused.contains(&report.name) {
+            true => [Status::Refused; 2],
+            false => [Status::Passed, Status::NotRun],
+        };
+        assert!(expected.contains(&report.status), "{less:?}: {report:?}");
+    }
 }
 
 /// Checks that nothing is wrong with the wrapper that changes nothing, by the cases that tell the

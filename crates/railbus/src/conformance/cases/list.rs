@@ -2,7 +2,7 @@
 
 use super::{
     batches, bounded, broken, clocks, close, concurrent, context, dead, dedup, delayed, drain,
-    gathered, groups, keys, kill, leaks, leases, many, outcomes, patterns, payloads, poison,
+    gathered, groups, idle, keeper, keys, kill, leaks, leases, many, outcomes, patterns, payloads, poison,
     positions, publish, redrive, resend, settle, stale, stranger, topics, unclaimed, withdraw,
 };
 use crate::conformance::{finding::Running, stage::Stage};
@@ -65,6 +65,7 @@ pub(in crate::conformance) const CASES: &[Case] = cases! {
     "clocks apart" Others clocks::clocks_apart;
     "dead letter" Others dead::dead_letter;
     "redrive" Others redrive::redrive;
+    "keeper" Others keeper::keeper;
     "poison" Others poison::poison;
     "batch publish" Others batches::batch_publish;
     "batch receive" Others batches::batch_receive;
@@ -77,6 +78,7 @@ pub(in crate::conformance) const CASES: &[Case] = cases! {
     "positions" Others positions::positions;
     "metadata" Others payloads::metadata;
     "payload sizes" None payloads::payload_sizes;
+    "idle" Others idle::idle;
     "drain" Others drain::drain;
     "close" Others close::close;
     "patterns" Others patterns::patterns;
