@@ -230,7 +230,11 @@ impl Server {
     /// It does not run.
     pub fn pause(&self) -> Result<()> {
         self.tell_docker(&["pause"]);
-        let signal = |pid| if self.container().is_none() { family::pause(pid) };
+        let signal = |pid| {
+            if self.container().is_none() {
+                family::pause(pid);
+            }
+        };
         self.pid().map(signal).ok_or_else(|| self.is_down())
     }
 
@@ -292,7 +296,8 @@ impl Server {
         if let Some(container) = self.container() {
             command.env("RAILBUS_CONTAINER", container);
             // For the guard, who ends it by name.
-            self.folder.write("docker", &format!("{}\n", programs::path_of_docker()), None)
+            self.folder
+                .write("docker", &format!("{}\n", programs::path_of_docker()), None)
                 .map_err(Failed::For)?;
         }
         let child = command.spawn().doing(|| format!("start {}", self.name));

@@ -118,7 +118,8 @@ fn a_server_is_run_and_told_what_to_do_by_a_stand_in_for_docker() {
     for part in ["run --rm --network host --label railbus-testbed", "--entrypoint redis-server"] {
         assert!(asked.contains(part), "{part} in {asked}");
     }
-    for order in ["pause railbus-", "unpause railbus-", "kill railbus-", "kill --signal TERM railbus-"]
+    for order in
+        ["pause railbus-", "unpause railbus-", "kill railbus-", "kill --signal TERM railbus-"]
     {
         assert!(asked.lines().any(|line| line.starts_with(order)), "{order} in {asked}");
     }
@@ -174,7 +175,9 @@ fn where_there_is_no_program_no_package_and_no_docker_it_says_what_to_install() 
     fs::remove_dir_all(&empty).unwrap();
     let said = String::from_utf8(ran.stderr).unwrap();
     assert!(!ran.status.success());
-    for part in ["Redis 7.0 or newer is needed", "docker: ", "apt-get install redis-server", "Docker"] {
+    for part in
+        ["Redis 7.0 or newer is needed", "docker: ", "apt-get install redis-server", "Docker"]
+    {
         assert!(said.contains(part), "no {part} in {said}");
     }
 }

@@ -55,7 +55,11 @@ fn a_server_is_paused_by_the_command_and_a_command_that_fails_is_a_case_that_fai
     let paused = ["--case", "server paused"];
     let without = scene.run(&[&["conformance", &url][..], &paused[..]].concat());
     assert_eq!(without.code, 0, "{}", without.err);
-    assert!(without.out.contains("not run") && without.out.contains("--control"), "{}", without.out);
+    assert!(
+        without.out.contains("not run") && without.out.contains("--control"),
+        "{}",
+        without.out
+    );
     let run = |cases: &[&str]| {
         let control = ["--control", "./control.sh"];
         scene.run(&[&["conformance", &url][..], &control[..], cases].concat())

@@ -130,8 +130,7 @@ pub(crate) const HUNTED: &[Hunted] = &[
         .needs(Needs::Server)
         .only(|c| c.broadcast == Broadcast::Live && !c.groups),
     live(Mutant::DeafAfterCut, "reset", "broadcasts to be heard again").needs(Needs::Server),
-    kept(Mutant::LyingNow, "resend on error", "for try")
-        .only(|c| c.broadcast == Broadcast::Inline),
+    kept(Mutant::LyingNow, "resend on error", "for try").only(|c| c.broadcast == Broadcast::Inline),
     any(Mutant::BadConfirmed, "batch publish", "whose third event has no type"),
     kept(Mutant::LostPoison, "poison", "bytes that are no event").needs(Needs::Bytes),
     kept(Mutant::FailsByPoison, "poison", "bytes that are no event").needs(Needs::Bytes),
@@ -145,7 +144,7 @@ pub(crate) const HUNTED: &[Hunted] = &[
     any(Mutant::VagueRefusal, "wrong password", "must be a denied error").needs(Needs::Password),
     live(Mutant::HeardTwice, "topics at once", "broadcast: |heard twice|were lost"),
     live(Mutant::HeardTwice, "concurrent subscribers", "broadcast: "),
-    live(Mutant::LeftOpen, "leaks", "opened and closed"),
+    live(Mutant::LeftOpen, "leaks", "opened and closed|for close"),
     live(Mutant::SwappedBroadcasts, "concurrent subscribers", "but came after it"),
     live(Mutant::LostSpill, "publish-subscribe", "for a broadcast"),
     live(Mutant::DeafAfterCut, "reconnect", "publishing and receiving to go on")

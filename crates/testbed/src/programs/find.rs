@@ -38,7 +38,8 @@ fn look(kind: &Kind) -> Result<Program> {
             unpacked(kind, &dockers).ok_or_else(|| "its image does not run by Docker".to_owned())
         })
     };
-    if env::var_os(docker::WANTED).is_some_and(|value| !value.is_empty()) && !kind.image.is_empty() {
+    if env::var_os(docker::WANTED).is_some_and(|value| !value.is_empty()) && !kind.image.is_empty()
+    {
         return by_docker().map_err(|why| missing(kind, &[], &why));
     }
     let mut wrong = Vec::new();
@@ -62,7 +63,8 @@ fn look(kind: &Kind) -> Result<Program> {
     let installed = debian::install(kind, &root).and_then(|()| {
         unpacked(kind, &root).ok_or_else(|| "it was unpacked and does not run".to_owned())
     });
-    let installed = installed.or_else(|why| by_docker().map_err(|docker| format!("{why}; {docker}")));
+    let installed =
+        installed.or_else(|why| by_docker().map_err(|docker| format!("{why}; {docker}")));
     installed.map_err(|why| missing(kind, &wrong, &why))
 }
 
