@@ -52,6 +52,11 @@ impl Broken {
         Self { why: why.into(), excuse: Excuse::None }
     }
 
+    /// Says that no slowness excuses it here.
+    pub(super) fn firmly(self) -> Self {
+        Self { excuse: Excuse::None, ..self }
+    }
+
     pub(super) fn excuse(&self) -> Excuse {
         self.excuse
     }

@@ -300,7 +300,8 @@ fn published(records: &[Record]) -> HashMap<&str, Place<'_>> {
         };
         let (publisher, index, key) = (*publisher, *index, key.as_deref());
         let place = Place { event, key, publisher, begun: *begun, ended: *ended, index };
-        published.insert(event, place);
+        // What is published again is where it was published first.
+        published.entry(event).or_insert(place);
     }
     published
 }

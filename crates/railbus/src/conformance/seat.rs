@@ -189,15 +189,23 @@ impl Ear {
 
     /// Waits for the event with that id, passing by others; false if it does not come `within`.
     pub(super) async fn hears(&mut self, id: &str, within: Duration) -> bool {
+        self.until(id, within).await.last().is_some_and(|last| last == id)
+    }
+
+    /// As [`Ear::hears`]; returns the ids of all that came.
+    pub(super) async fn until(&mut self, id: &str, within: Duration) -> Vec<String> {
+        let mut heard = Vec::new();
         let hearing = async {
             while let Some(event) = self.heard.recv().await {
+                heard.push(event.id().to_owned());
                 if event.id() == id {
-                    return true;
+                    return;
                 }
             }
-            false
         };
-        tokio::time::timeout(within, hearing).await.unwrap_or(false)
+        // Whether it came is in what was heard.
+        let _ = tokio::time::timeout(within, hearing).await;
+        heard
     }
 
     /// Returns what has come by now.
