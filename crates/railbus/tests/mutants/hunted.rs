@@ -129,8 +129,7 @@ pub(crate) const HUNTED: &[Hunted] = &[
         .needs(Needs::Server)
         .only(|c| c.broadcast == Broadcast::Live && !c.groups),
     live(Mutant::DeafAfterCut, "reset", "broadcasts to be heard again").needs(Needs::Server),
-    kept(Mutant::LyingNow, "resend on error", "for try")
-        .only(|c| c.broadcast == Broadcast::Inline),
+    kept(Mutant::LyingNow, "resend on error", "for try").only(|c| c.broadcast == Broadcast::Inline),
     any(Mutant::BadConfirmed, "batch publish", "whose third event has no type"),
     kept(Mutant::LostPoison, "poison", "bytes that are no event").needs(Needs::Bytes),
     kept(Mutant::FailsByPoison, "poison", "bytes that are no event").needs(Needs::Bytes),

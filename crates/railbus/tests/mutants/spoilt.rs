@@ -236,7 +236,8 @@ impl Source for SpoiltSource {
     async fn settle(&self, batch: &[Settle]) -> Vec<Result<()>> {
         let extends = |settle: &Settle| matches!(settle.verdict, Verdict::Extend { .. });
         if self.mutant == Mutant::NoExtension && batch.iter().any(extends) {
-            let error = self.capability.refuse("settle", "extends no leases", &["sqlite", "memory"]);
+            let error =
+                self.capability.refuse("settle", "extends no leases", &["sqlite", "memory"]);
             return vec![Err(error); batch.len()];
         }
         self.inner.settle(batch).await

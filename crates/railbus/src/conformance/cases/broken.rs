@@ -19,10 +19,7 @@ use futures_util::FutureExt;
 use std::{
     collections::HashSet,
     panic::AssertUnwindSafe,
-    sync::{
-        Arc,
-        atomic::Ordering::SeqCst,
-    },
+    sync::{Arc, atomic::Ordering::SeqCst},
     time::Duration,
 };
 use tokio::{sync::mpsc, task::JoinSet};

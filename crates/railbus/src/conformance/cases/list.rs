@@ -2,8 +2,9 @@
 
 use super::{
     batches, bounded, broken, clocks, close, concurrent, context, dead, dedup, delayed, drain,
-    gathered, groups, idle, keeper, keys, kill, leaks, leases, many, outcomes, patterns, payloads, poison,
-    positions, publish, redrive, resend, settle, stale, stranger, topics, unclaimed, withdraw,
+    gathered, groups, idle, keeper, keys, kill, leaks, leases, many, outcomes, patterns, payloads,
+    poison, positions, publish, redrive, resend, settle, stale, stranger, topics, unclaimed,
+    withdraw,
 };
 use crate::conformance::{finding::Running, stage::Stage};
 

@@ -21,7 +21,9 @@ const MORE: usize = 4;
 pub(super) const AGAIN_AFTER: Duration = Duration::from_millis(20);
 
 /// Repeats what fails with an error that may pass.
-pub(super) async fn again_and_again<T, F: Future<Output = Result<T>>>(publish: impl Fn() -> F) -> Checked {
+pub(super) async fn again_and_again<T, F: Future<Output = Result<T>>>(
+    publish: impl Fn() -> F,
+) -> Checked {
     loop {
         match publish().await {
             Ok(_) => return Ok(()),
