@@ -2,6 +2,7 @@
 
 use crate::{
     error::{Doing, Error, Result},
+    place,
     port::random,
     user::User,
 };
@@ -39,7 +40,7 @@ impl Folder {
         // Before there is a folder, so that there is never one without a guard.
         let mut guard = Command::new("/bin/sh");
         guard.args(["-c", GUARD, "railbus-testbed-guard"]).arg(&path).arg(signal);
-        guard.env_clear().env("PATH", "/usr/bin:/bin:/usr/sbin:/sbin");
+        guard.env_clear().env("PATH", "/usr/bin:/bin:/usr/sbin:/sbin").envs(place::of_docker());
         // In a group of its own, so that Ctrl-C does not reach it.
         guard.current_dir("/").process_group(0);
         guard.stdin(Stdio::piped()).stdout(Stdio::null()).stderr(Stdio::null());

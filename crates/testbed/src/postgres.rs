@@ -104,6 +104,7 @@ impl Postgres {
         let program = self.program();
         let mut command = Command::new(program.beside("psql"));
         program.surroundings(&mut command);
+        program.within(&mut command, None, self.folder());
         command.args(["-X", "-A", "-t", "-q", "-v", "ON_ERROR_STOP=1", "-d", url, "-c", sql]);
         let output = command.stdin(Stdio::null()).output().doing(|| "start psql".into())?;
         if !output.status.success() {

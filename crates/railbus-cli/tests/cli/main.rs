@@ -2,6 +2,7 @@
 #![allow(clippy::unwrap_used, clippy::expect_used)]
 
 mod conformance;
+mod conformance_servers;
 mod dlq;
 mod doctor;
 mod files;

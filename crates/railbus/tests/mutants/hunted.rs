@@ -100,7 +100,8 @@ pub(crate) const HUNTED: &[Hunted] = &[
         .only(|c| c.groups && c.keeps_finished),
     kept(Mutant::ForgottenPosition, "positions", "the input was read to Some")
         .only(|c| c.positions),
-    kept(Mutant::Unwithdrawn, "withdrawal", "was withdrawn, and came").only(|c| c.withdraws),
+    kept(Mutant::Unwithdrawn, "withdrawal", "was withdrawn, and came|must say false")
+        .only(|c| c.withdraws),
     kept(Mutant::WithdrawnTwice, "withdrawal", "must say false, and said true")
         .only(|c| c.withdraws),
     kept(Mutant::ForgottenPublishDelay, "delayed events", "was to come after")
@@ -140,11 +141,10 @@ pub(crate) const HUNTED: &[Hunted] = &[
     any(Mutant::BlurredChannel, "odd topics", "a.b"),
     any(Mutant::TooLargeConfirmed, "payload sizes", "more than is claimed was confirmed")
         .only(|c| c.payload_max <= TRIED_MAX),
-    // In a process there is nothing to be left open.
-    live(Mutant::LeftOpen, "leaks", "opened and closed"),
     any(Mutant::VagueRefusal, "wrong password", "must be a denied error").needs(Needs::Password),
     live(Mutant::HeardTwice, "topics at once", "broadcast: |heard twice|were lost"),
     live(Mutant::HeardTwice, "concurrent subscribers", "broadcast: "),
+    live(Mutant::LeftOpen, "leaks", "opened and closed|for close"),
     live(Mutant::SwappedBroadcasts, "concurrent subscribers", "but came after it"),
     live(Mutant::LostSpill, "publish-subscribe", "for a broadcast"),
     live(Mutant::DeafAfterCut, "reconnect", "publishing and receiving to go on")

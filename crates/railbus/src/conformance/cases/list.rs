@@ -23,6 +23,8 @@ pub(in crate::conformance) enum Beside {
     Others,
     /// No other case: it has much to do.
     None,
+    /// Others of this kind: what fails is its own way to the server, and it waits for what follows.
+    CutOff,
     /// Nothing: it counts what there is in this process, or stops the server.
     Nothing,
 }
@@ -85,10 +87,10 @@ pub(in crate::conformance) const CASES: &[Case] = cases! {
     "many topics" None topics::many_topics;
     "what is not claimed" Others unclaimed::unclaimed;
     "wrong password" Others stranger::wrong_password;
-    "reconnect" Nothing broken::reconnect;
-    "reset" Nothing broken::reset;
-    "black hole" Nothing broken::black_hole;
-    "latency" Nothing broken::latency;
+    "reconnect" CutOff broken::reconnect;
+    "reset" CutOff broken::reset;
+    "black hole" CutOff broken::black_hole;
+    "latency" CutOff broken::latency;
     "server restarted" Nothing broken::restarted;
     "server killed" Nothing broken::killed;
     "server paused" Nothing broken::paused;
