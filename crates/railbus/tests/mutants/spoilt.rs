@@ -88,6 +88,7 @@ impl Backend for Spoilt {
         match self.mutant {
             Mutant::HangingPublish => pending().await,
             Mutant::LostOnce if batch.len() > 1 && !self.shared.lost.swap(true, SeqCst) => {
+                // sleep: a slow machine, which the loss must not be blamed on.
                 sleep(SLOW).await;
                 let mut results = self.inner.publish(&batch[1..]).await;
                 results.insert(0, Ok(()));
@@ -150,6 +151,7 @@ impl Backend for Spoilt {
 
     async fn close(&self, deadline: Duration) -> Result<()> {
         if self.mutant == Mutant::LateClose && self.used.load(SeqCst) {
+            // sleep: it is what is wrong with it.
             sleep(LATE_CLOSE).await;
         }
         self.inner.close(deadline).await
@@ -223,6 +225,7 @@ impl Source for SpoiltSource {
         match self.mutant {
             Mutant::ForgottenOnly => leased.iter_mut().for_each(|l| l.only = None),
             Mutant::NoOrder => leased.reverse(),
+            // sleep: it is what is wrong with it.
             Mutant::LateFetch if !leased.is_empty() => sleep(LATE).await,
             Mutant::ReplayTakes => {
                 let of = |l: &Leased| (Arc::clone(&self.inner), l.receipt.clone());
