@@ -34,9 +34,9 @@ async fn many_that_open_a_new_database_at_once_make_its_tables_once() {
     for opened in opening {
         opened.await.unwrap().unwrap().close().await.unwrap();
     }
-    assert_eq!(versions(&database), "1");
+    assert_eq!(versions(&database), "1\n2");
     let options = Options::parse(&url).unwrap();
-    assert_eq!(migrate(&options, &[]).await.unwrap(), (1, 1));
+    assert_eq!(migrate(&options, &[]).await.unwrap(), (2, 2));
 }
 
 #[tokio::test]
@@ -53,8 +53,8 @@ async fn what_is_printed_for_who_keeps_the_database_makes_all_that_a_bus_needs()
     assert_eq!(recorder.types(), ["t"]);
     bus.close().await.unwrap();
     assert_eq!(database.psql(tables).unwrap(), made);
-    assert_eq!(script("railbus", 1).unwrap().matches("CREATE").count(), 0);
-    assert_eq!(script("railbus", 2).unwrap_err().kind(), ErrorKind::Config);
+    assert_eq!(script("railbus", 2).unwrap().matches("CREATE").count(), 0);
+    assert_eq!(script("railbus", 3).unwrap_err().kind(), ErrorKind::Config);
 }
 
 #[tokio::test]
@@ -65,7 +65,7 @@ async fn newer_tables_are_refused_and_stay_as_they_are() {
     database.psql("INSERT INTO railbus.migrations VALUES (99)").unwrap();
     let error = Bus::open(&url).await.unwrap_err();
     assert_eq!(error.kind(), ErrorKind::Version, "{error}");
-    assert_eq!(versions(&database), "1\n99");
+    assert_eq!(versions(&database), "1\n2\n99");
 }
 
 #[tokio::test]
@@ -100,7 +100,7 @@ async fn a_role_that_may_only_work_can_do_all_but_migrations() {
     assert!(error.advice().unwrap().contains("railbus migrate"), "{error}");
 
     let owner = Options::parse(&database.url("postgres-queue")).unwrap();
-    assert_eq!(migrate(&owner, &[(Grant::All, "worker")]).await.unwrap(), (0, 1));
+    assert_eq!(migrate(&owner, &[(Grant::All, "worker")]).await.unwrap(), (0, 2));
     let bus = Bus::open(&url).await.unwrap();
     let recorder = Recorder::new();
     let fails = |e: &Event| if e.event_type() == "bad" { Err("no") } else { Ok(()) };

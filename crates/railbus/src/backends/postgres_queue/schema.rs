@@ -29,7 +29,7 @@ const MIGRATIONS: [&[&str]; VERSION as usize] = [
         include_str!("sql/accounts.sql"),
         include_str!("sql/sweep.sql"),
     ],
-    &[include_str!("sql/journal.sql")],
+    &[include_str!("sql/journal_tables.sql"), include_str!("sql/journal.sql")],
 ];
 
 /// Writes what takes a schema from version `from` to this one, 0 for one that is not there yet, as
