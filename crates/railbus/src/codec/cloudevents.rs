@@ -71,6 +71,16 @@ const NO_SOURCE: &str = "urn:railbus:nobody";
 /// # Errors
 /// Returns an encode error if the payload can't be encoded.
 pub fn encode(event: &Event) -> Result<Vec<u8>> {
+    let own_topic = event.topic() == event.event_type();
+    write(event, (!own_topic).then(|| event.topic()))
+}
+
+/// Writes `event` with its topic, even if that is its type.
+pub(super) fn encode_with_topic(event: &Event) -> Result<Vec<u8>> {
+    write(event, Some(event.topic()))
+}
+
+fn write(event: &Event, topic: Option<&str>) -> Result<Vec<u8>> {
     let failed = |e: serde_json::Error| {
         let failed = Error::new(ErrorKind::Encode, "encode", "the event is not encodable");
         failed.with("event", event.id()).because(e)
@@ -78,7 +88,6 @@ pub fn encode(event: &Event) -> Result<Vec<u8>> {
     let data = serde_json::from_slice::<&RawValue>(event.text()?).map_err(failed)?;
     let source = if event.source().is_empty() { NO_SOURCE } else { event.source() };
     let own_correlation = event.correlation_id() == event.id();
-    let own_topic = event.topic() == event.event_type();
     let traced = |key: &str| event.metadata().get(key).map(String::as_str);
     let metadata: BTreeMap<_, _> =
         event.metadata().iter().filter(|(key, _)| !TRACE.contains(&key.as_str())).collect();
@@ -88,7 +97,7 @@ pub fn encode(event: &Event) -> Result<Vec<u8>> {
         event_type: event.event_type(),
         source,
         time: event.timestamp().to_string(),
-        topic: (!own_topic).then(|| event.topic()),
+        topic,
         correlationid: (!own_correlation).then(|| event.correlation_id()),
         causationid: event.causation_id(),
         partitionkey: event.key(),

@@ -22,7 +22,7 @@ pub const CAPABILITY: Capability = Capability {
     lease_max: None,
     delay_max: Some(Duration::MAX),
     publish_delay_max: Some(Duration::MAX),
-    withdraws: false,
+    withdraws: true,
     delay_step: Duration::from_millis(1),
     dedup: None,
     patterns: Patterns::Store,

@@ -233,6 +233,15 @@ impl Backend for Queue {
         Ok(source)
     }
 
+    async fn withdraw(&self, event_id: &str) -> Result<bool> {
+        let withdrawn = publish::withdraw(self.lines()?, event_id).await?;
+        if withdrawn {
+            // Whoever waits for it to be settled may look again.
+            self.wake.everyone(&self.lines);
+        }
+        Ok(withdrawn)
+    }
+
     async fn ping(&self) -> Result<()> {
         self.lines()?.query("ping", "SELECT 1", &[]).await.map(drop)
     }

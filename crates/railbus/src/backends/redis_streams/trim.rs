@@ -2,13 +2,13 @@
 
 use super::{
     keys::Keys,
-    script::{Script, TRIM},
+    script::{Script, TRIM, number},
     settings::Trim,
 };
 use crate::backends::redis::link::Link;
 use redis::Cmd;
 use std::{
-    sync::{Mutex, PoisonError},
+    sync::{Arc, Mutex, PoisonError},
     time::{Duration, Instant},
 };
 
@@ -18,6 +18,9 @@ const EVENTS: u64 = 2048;
 
 /// After how long it is looked at, if anything was published since.
 const EVERY: Duration = Duration::from_secs(5);
+
+/// How many are removed at once where there are more: the script ends at 10,000.
+const MANY: i64 = 5_000;
 
 /// When it was last looked at.
 #[derive(Debug)]
@@ -38,7 +41,7 @@ impl Trimming {
     }
 
     /// Notes that so many are published; tells whether it is time to look.
-    pub(super) fn is_due(&self, published: usize) -> bool {
+    fn is_due(&self, published: usize) -> bool {
         let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
         state.published += published as u64;
         let many = match self.what.max_len {
@@ -58,11 +61,28 @@ impl Trimming {
         command.arg(most).arg(age.min(1 << 50)).arg(u8::from(self.what.hard));
     }
 
+    /// Notes that so many are published, and looks in a task of its own if it is time to: nobody who
+    /// publishes waits for it.
+    pub(super) fn note(self: &Arc<Self>, published: usize, link: &Link, keys: &Arc<Keys>) {
+        if self.is_due(published) {
+            let (own, link, keys) = (Arc::clone(self), link.clone(), Arc::clone(keys));
+            tokio::spawn(async move { own.run(&link, &keys).await });
+        }
+    }
+
     /// Looks, and removes what is not needed any more.
-    pub(super) async fn run(&self, link: &Link, keys: &Keys) {
+    async fn run(&self, link: &Link, keys: &Keys) {
         let script: &Script = &TRIM;
-        if let Err(error) = script.run(link, keys, "trim", |c| self.arguments(c)).await {
-            tracing::warn!(%error, stream = keys.stream, "the stream could not be trimmed");
+        loop {
+            match script.run(link, keys, "trim", |c| self.arguments(c)).await {
+                // More is old than goes at once, which others should not wait for.
+                Ok(trimmed) if number(&trimmed).is_some_and(|trimmed| trimmed >= MANY) => {}
+                Ok(_) => return,
+                Err(error) => {
+                    tracing::warn!(%error, stream = keys.stream, "the stream could not be trimmed");
+                    return;
+                }
+            }
         }
     }
 }
