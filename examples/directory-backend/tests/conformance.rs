@@ -20,8 +20,7 @@ const SERVER: [&str; 8] = [
 ];
 
 /// What it does not claim, and refuses.
-const REFUSED: [&str; 5] =
-    ["order by key", "hot key", "delayed events", "withdrawal", "positions"];
+const REFUSED: [&str; 5] = ["order by key", "hot key", "delayed events", "withdrawal", "positions"];
 
 fn check(certificate: &Certificate) {
     println!("{}", certificate.to_markdown());

@@ -162,9 +162,10 @@ fn no_two_live_leases(life: &Life<'_>, stored: Stored) -> Checked {
 /// it. As known at `now`, which an extension in between is.
 fn leased_since(life: &Life<'_>, n: usize, stored: Stored, now: Duration) -> Duration {
     let turn = &life[n];
-    let renewed = turn.settled.iter().filter(|(_, ended, verdict)| {
-        matches!(verdict, Verdict::Extend { .. }) && *ended <= now
-    });
+    let renewed = turn
+        .settled
+        .iter()
+        .filter(|(_, ended, verdict)| matches!(verdict, Verdict::Extend { .. }) && *ended <= now);
     let renewed = renewed.map(|(begun, _, _)| *begun).max();
     let before = n.checked_sub(1).filter(|_| stored.copies == 1).map(|before| &life[before]);
     let given_back = before.into_iter().flat_map(|turn| &turn.settled).filter_map(|settled| {
