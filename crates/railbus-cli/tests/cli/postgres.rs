@@ -25,14 +25,14 @@ fn tables(database: &Database<'_>) -> u32 {
 fn migrate_makes_the_tables_once_and_says_what_it_did() {
     let (scene, database) = (Scene::new(), SERVER.database().unwrap());
     let url = database.url("postgres-queue");
-    assert_eq!(scene.ok(&["migrate", &url]), "brought the tables from version 0 to 2\n");
+    assert_eq!(scene.ok(&["migrate", &url]), "brought the tables from version 0 to 3\n");
     let made = tables(&database);
     assert_eq!(scene.ok(&["migrate", &url]), "the tables have version 3 already\n");
-    assert_eq!(scene.ok(&["migrate", &url, "--json"]), "{\"found\":2,\"version\":2}\n");
+    assert_eq!(scene.ok(&["migrate", &url, "--json"]), "{\"found\":3,\"version\":3}\n");
     scene.ok(&["publish", &url, "t", "--data", "1"]);
     assert_eq!((tables(&database), &*database.psql(VERSIONS).unwrap()), (made, "3|3"));
     let elsewhere = format!("{url}?schema=else_where");
-    assert_eq!(scene.ok(&["migrate", &elsewhere]), "brought the tables from version 0 to 2\n");
+    assert_eq!(scene.ok(&["migrate", &elsewhere]), "brought the tables from version 0 to 3\n");
     assert_eq!(tables(&database), 2 * made);
 }
 
@@ -51,7 +51,7 @@ fn of_many_that_migrate_at_once_one_does() {
             String::from_utf8(out.stdout).unwrap()
         })
         .collect();
-    let brought = said.iter().filter(|said| *said == "brought the tables from version 0 to 2\n");
+    let brought = said.iter().filter(|said| *said == "brought the tables from version 0 to 3\n");
     let already = said.iter().filter(|said| *said == "the tables have version 3 already\n");
     assert_eq!((brought.count(), already.count()), (1, 5), "{said:?}");
     assert_eq!(database.psql(VERSIONS).unwrap(), "3|3");
@@ -66,7 +66,7 @@ fn what_migrate_prints_does_the_same_in_psql_and_needs_no_server() {
     let url = database.url("postgres-queue");
     assert_eq!(scene.ok(&["migrate", &url]), "the tables have version 3 already\n");
     SERVER.role("printed", "p").unwrap();
-    let grants = scene.ok(&["migrate", nowhere, "--print", "--from", "2", "--role", "printed"]);
+    let grants = scene.ok(&["migrate", nowhere, "--print", "--from", "3", "--role", "printed"]);
     database.psql(&grants).unwrap();
     let as_role = database.url_as("postgres-queue", "printed", "p");
     scene.ok(&["publish", &as_role, "t", "--data", "1"]);
@@ -168,7 +168,7 @@ fn the_doctor_looks_at_a_queue_and_changes_nothing() {
     ];
     assert_eq!(names(&document), all);
     finds(&document, "server", "ok", &["127.0.0.1", "version 1"]);
-    finds(&document, "schema", "ok", &["version 2"]);
+    finds(&document, "schema", "ok", &["version 3"]);
     finds(&document, "groups", "ok", &["1 group, 1 event behind"]);
     assert!(!text(&document, "url").contains("secret"), "{document}");
 }
