@@ -103,6 +103,11 @@ pub(crate) fn with_disk(
     program: &Path,
 ) -> Result<Command> {
     fs::create_dir_all(at).doing(|| format!("create {}", at.display()))?;
+    let mut may = Command::new("unshare");
+    may.args(["--mount", "true"]).stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null());
+    if !may.status().is_ok_and(|status| status.success()) {
+        return Err(Error::new("only root, where it may mount, can have a disk of its own"));
+    }
     let mut command = guarded(folder, Path::new("unshare"));
     command.args(["--mount", "--propagation", "private", "/bin/sh", "-c", OWN_DISK]).arg(at);
     command.args([user.uid.to_string(), user.gid.to_string(), bytes.to_string()]).arg(program);

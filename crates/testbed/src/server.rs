@@ -273,7 +273,7 @@ impl Server {
                 (own.map_err(Failed::For)?, None)
             }
             (Some(_), None) => {
-                let why = "only root can have a disk of its own";
+                let why = "only root, where it may mount, can have a disk of its own";
                 return Err(Failed::For(Error::new(why)));
             }
         };
