@@ -39,6 +39,7 @@ mod resp;
 mod redis;
 mod cluster;
 mod postgres;
+mod standby;
 mod pgbouncer;
 mod python;
 mod install;

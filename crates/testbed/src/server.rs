@@ -38,6 +38,15 @@ const PORTS_MAX: usize = 10;
 pub(crate) struct Launch {
     pub(crate) program: Program,
     pub(crate) args: Vec<OsString>,
+    /// What it has for a disk of its own.
+    pub(crate) disk: Option<Disk>,
+}
+
+/// A disk in memory that only its server sees, and that goes with it.
+#[derive(Debug)]
+pub(crate) struct Disk {
+    pub(crate) at: PathBuf,
+    pub(crate) bytes: u64,
 }
 
 /// Tells whether the server answers by now.
@@ -288,11 +297,23 @@ impl Server {
         let log = OpenOptions::new().create(true).append(true).open(&log);
         let log = log.and_then(|log| Ok((log.try_clone()?, log)));
         let (out, err) = log.doing(|| format!("open {}'s log", self.name)).map_err(Failed::For)?;
-        let mut command = folder::guarded(&self.folder, &self.launch.program.path);
+        let program = &self.launch.program.path;
+        let (mut command, user) = match (&self.launch.disk, self.user) {
+            (None, user) => (folder::guarded(&self.folder, program), user),
+            // It gives up its rights once it has the disk.
+            (Some(disk), Some(user)) => {
+                let own = folder::with_disk(&self.folder, &disk.at, disk.bytes, user, program);
+                (own.map_err(Failed::For)?, None)
+            }
+            (Some(_), None) => {
+                let why = "only root, where it may mount, can have a disk of its own";
+                return Err(Failed::For(Error::new(why)));
+            }
+        };
         command.args(&self.launch.args);
         self.launch.program.surroundings(&mut command);
         command.stdin(Stdio::null()).stdout(out).stderr(err).process_group(0).current_dir("/");
-        self.launch.program.within(&mut command, self.user, self.folder());
+        self.launch.program.within(&mut command, user, self.folder());
         if let Some(container) = self.container() {
             command.env("RAILBUS_CONTAINER", container);
             // For the guard, who ends it by name.

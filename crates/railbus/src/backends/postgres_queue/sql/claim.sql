@@ -42,12 +42,20 @@ CREATE FUNCTION @SCHEMA@.list_of(said jsonb) RETURNS text[] LANGUAGE sql IMMUTAB
         ORDER BY v.nth) END
 $$;
 
+-- Reads what should be a list, and is none where somebody has edited it.
+CREATE FUNCTION @SCHEMA@.list_in(said text) RETURNS json LANGUAGE plpgsql IMMUTABLE AS $$
+BEGIN
+    RETURN CASE WHEN json_typeof(said::json) = 'array' THEN said::json ELSE '[]'::json END;
+EXCEPTION WHEN invalid_text_representation THEN
+    RETURN '[]';
+END $$;
+
 -- Adds a failed try to a history, of which the latest twenty are kept.
 CREATE FUNCTION @SCHEMA@.lengthen(history text, try text) RETURNS text
 LANGUAGE sql IMMUTABLE AS $$
     SELECT json_agg(t.try ORDER BY t.nth)::text FROM (
         SELECT a.try, a.nth FROM (
-            SELECT o.try, o.nth FROM json_array_elements(coalesce(history, '[]')::json)
+            SELECT o.try, o.nth FROM json_array_elements(@SCHEMA@.list_in(history))
                 WITH ORDINALITY AS o (try, nth)
             UNION ALL SELECT try::json, 9223372036854775807
         ) AS a ORDER BY a.nth DESC LIMIT 20

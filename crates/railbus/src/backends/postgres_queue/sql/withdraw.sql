@@ -24,6 +24,8 @@ BEGIN
         SELECT e.seq, e.due FROM @SCHEMA@.events e WHERE e.id = of_id AND e.due IS NOT NULL
         ORDER BY e.seq FOR UPDATE
     LOOP
+        -- Who settles one that has become due meanwhile may wait for a group that is held here.
+        CONTINUE WHEN held.due <= @SCHEMA@.now_micros();
         PERFORM FROM @SCHEMA@.deliveries d WHERE d.seq = held.seq ORDER BY d.grp FOR UPDATE;
         -- Looked at only now that nobody can have it any more who has it not.
         CONTINUE WHEN held.due <= @SCHEMA@.now_micros() OR EXISTS (
