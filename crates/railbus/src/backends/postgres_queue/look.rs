@@ -52,11 +52,15 @@ fn said(settings: &Settings) -> Check {
         true => "it looks for events, and neither listens nor notifies",
         false => "it listens, and looks for events nobody told it of",
     };
-    let (retention, poll) = (settings.retention, settings.poll);
+    let poll = settings.poll;
+    let retention = match settings.retention {
+        Some(retention) => format!("{retention:?}"),
+        None => "as was set last, else 24h".into(),
+    };
     let schema = &settings.server.schema;
     Check::ok(
         "settings",
-        format!("schema {schema}; retention {retention:?}; {hears} every {poll:?}"),
+        format!("schema {schema}; retention {retention}; {hears} every {poll:?}"),
     )
 }
 

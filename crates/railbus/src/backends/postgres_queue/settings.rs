@@ -46,7 +46,7 @@ pub const SETTINGS: &[Setting] = &with_server::<5, 20>([
         key: "connections",
         help: "how many connections a bus makes at most for its statements (default 4); one more listens, and one is for what fails",
     },
-    Setting { key: "retention", help: "how long settled events are kept (default 24h)" },
+    Setting { key: "retention", help: "how long settled events are kept, by all that have the queue open (default what was set last, else 24h)" },
     Setting {
         key: "journal_retention",
         help: "how long runs of pipelines are kept that have ended (default 720h); as long, their ids aren't run again",
@@ -74,7 +74,8 @@ const OPERATION: &str = "open postgres-queue";
 #[derive(Clone, Debug)]
 pub(super) struct Settings {
     pub(super) server: Arc<Server>,
-    pub(super) retention: Duration,
+    /// None: as all that have the queue open share it.
+    pub(super) retention: Option<Duration>,
     pub(super) journal_retention: Duration,
     pub(super) poll: Duration,
     pub(super) poll_only: bool,
@@ -103,7 +104,7 @@ impl Settings {
         }
         Ok(Self {
             server: Arc::new(server),
-            retention: options.duration("retention")?.unwrap_or(Duration::from_secs(24 * 60 * 60)),
+            retention: options.duration("retention")?,
             journal_retention: options.duration("journal_retention")?.unwrap_or(JOURNAL_RETENTION),
             poll: poll.unwrap_or(Duration::from_millis(if poll_only { 100 } else { 1000 })),
             poll_only,

@@ -32,7 +32,7 @@ const LOOK_FULLY_EVERY: Duration = Duration::from_secs(10);
 pub(super) struct GroupSource {
     pub(super) member: Member,
     pub(super) name: String,
-    /// Whether it asked for the order of keys: what is settled may free what waits.
+    /// Whether its group keeps the order of keys: what is settled may free what waits.
     pub(super) keyed: bool,
     pub(super) lines: Arc<Lines>,
     pub(super) wake: Arc<Wake>,

@@ -62,14 +62,11 @@ impl Wake {
     /// Starts listening, once.
     pub(super) async fn listen(self: &Arc<Self>, lines: &Lines) -> Result<()> {
         let mut listener = self.listener.lock().await;
-        if listener.is_some() || !self.tells {
+        if listener.as_ref().is_some_and(|listener| !listener.is_over()) || !self.tells {
             return Ok(());
         }
         let bell = Arc::downgrade(self);
         let hear: Hear = Arc::new(move |heard| {
-            if let Heard::Over(error) = &heard {
-                tracing::warn!(%error, "nobody tells of new events any more; looking for them now and then");
-            }
             let Some(bell) = bell.upgrade() else { return };
             match heard {
                 Heard::Note(note) if note.channel() == bell.run_channel => {

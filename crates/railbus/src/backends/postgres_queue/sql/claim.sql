@@ -123,7 +123,9 @@ CREATE FUNCTION @SCHEMA@.claim(
     of_group integer, new_fence bigint, lease bigint, types text[], topics text[],
     most integer, most_bytes bigint, since bigint
 ) RETURNS TABLE (place bigint, attempt integer, lost boolean, finished text, body bytea, wait bigint)
-LANGUAGE plpgsql VOLATILE SET jit = off SET enable_seqscan = off SET enable_bitmapscan = off AS $$
+LANGUAGE plpgsql VOLATILE
+SET search_path = pg_catalog, pg_temp
+SET jit = off SET enable_seqscan = off SET enable_bitmapscan = off AS $$
 #variable_conflict use_column
 DECLARE
     now bigint;
@@ -138,16 +140,17 @@ DECLARE
 BEGIN
     PERFORM set_config('synchronous_commit', 'off', true);
     PERFORM pg_advisory_xact_lock(@SCHEMA@.lock_class(), of_group + 16);
-    SELECT g.types, g.topics, g.keyed INTO theirs FROM @SCHEMA@.groups g WHERE g.id = of_group;
-    IF NOT FOUND THEN
-        RETURN QUERY SELECT 0::bigint, 0, false, NULL::text, NULL::bytea, -1::bigint;
-        RETURN;
-    END IF;
     SELECT c.turn, c.place, c.furthest INTO at
     FROM @SCHEMA@.cursors c WHERE c.grp = of_group ORDER BY c.turn DESC LIMIT 1;
     SELECT l.place + l.n - 1 INTO newest FROM @SCHEMA@.log l ORDER BY l.place DESC LIMIT 1;
     IF coalesce(newest, 0) - at.place < most THEN
         newest := @SCHEMA@.tick();
+    END IF;
+    -- Only now: what was published once the group wanted it may be in the log by now.
+    SELECT g.types, g.topics, g.keyed INTO theirs FROM @SCHEMA@.groups g WHERE g.id = of_group;
+    IF NOT FOUND THEN
+        RETURN QUERY SELECT 0::bigint, 0, false, NULL::text, NULL::bytea, -1::bigint;
+        RETURN;
     END IF;
     now := @SCHEMA@.now_micros();
     IF since IS NOT NULL THEN
@@ -173,8 +176,8 @@ BEGIN
         ), taken AS MATERIALIZED (
             SELECT * FROM due WHERE before < most_bytes
         ), marked AS (
-            UPDATE @SCHEMA@.deliveries d SET fence = new_fence, attempt = d.attempt + 1, lost = false,
-                retried = d.retried OR d.attempt > 0
+            UPDATE @SCHEMA@.deliveries d SET fence = new_fence, attempt = d.attempt + 1, begun = true,
+                lost = false, retried = d.retried OR d.attempt > 0
             FROM taken t WHERE d.grp = of_group AND d.place = t.place
         ), leased AS (
             INSERT INTO @SCHEMA@.leases (fence, grp, until, again, places)
@@ -187,10 +190,11 @@ BEGIN
         room := room - got;
     END IF;
     IF room > 0 AND at.place < newest AND at.place < at.furthest THEN
-        known := @SCHEMA@.open_places(of_group);
+        known := (SELECT g.passed FROM @SCHEMA@.groups g WHERE g.id = of_group);
     END IF;
     WHILE room > 0 AND at.place < newest AND scanned < 4096 LOOP
-        upto := least(newest, at.place + greatest(room, 64));
+        -- Never more than 8192 places in one lease: as far do those reach that are settled together.
+        upto := least(newest, at.place + least(greatest(room, 64), 4096));
         scanned := scanned + upto - at.place;
         IF theirs.keyed THEN
             PERFORM @SCHEMA@.take_in(
@@ -244,9 +248,10 @@ BEGIN
             SELECT coalesce(min(c.place), upto + 1) AS place FROM counted c
             WHERE c.nth > room OR c.before >= most_bytes
         ), others AS (
-            INSERT INTO @SCHEMA@.deliveries (grp, place, seq, due)
-            SELECT of_group, m.place, m.seq, coalesce(m.due, 0) FROM marked m, cut
+            INSERT INTO @SCHEMA@.deliveries (grp, place, seq, due, begun)
+            SELECT of_group, m.place, m.seq, coalesce(m.due, 0), false FROM marked m, cut
             WHERE m.theirs AND NOT m.mine AND m.place < cut.place
+            ON CONFLICT (grp, place) DO NOTHING
         ), leased AS (
             INSERT INTO @SCHEMA@.leases (fence, grp, until, again, places)
             SELECT new_fence, of_group, now + lease, false,

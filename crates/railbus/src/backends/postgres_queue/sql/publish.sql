@@ -53,7 +53,9 @@ END $$;
 CREATE FUNCTION @SCHEMA@.publish(
     ids text[], types text[], topics text[], keys text[], delays bigint[], bodies bytea[],
     of_runs bigint[]
-) RETURNS bigint LANGUAGE plpgsql VOLATILE AS $$
+) RETURNS bigint LANGUAGE plpgsql VOLATILE
+SET search_path = pg_catalog, pg_temp
+AS $$
 DECLARE
     -- The transaction's id first, as `draw` has it.
     first_seq CONSTANT bigint := CASE WHEN pg_current_xact_id() IS NOT NULL
@@ -69,7 +71,9 @@ END $$;
 CREATE FUNCTION @SCHEMA@.enlist(
     ids text[], types text[], topics text[], keys text[], delays bigint[], bodies bytea[],
     of_runs bigint[]
-) RETURNS void LANGUAGE sql VOLATILE AS $$
+) RETURNS void LANGUAGE sql VOLATILE
+SET search_path = pg_catalog, pg_temp
+AS $$
     SELECT @SCHEMA@.insert_events(
         @SCHEMA@.draw(cardinality(bodies)), ids, types, topics, keys, delays, bodies, of_runs)
 $$;
@@ -107,7 +111,9 @@ CREATE FUNCTION @SCHEMA@.publish_steps(
     ids text[], types text[], topics text[], keys text[], delays bigint[], bodies bytea[],
     of_runs bigint[], inputs text[], froms bigint[], tos bigint[], fingerprints bigint[],
     nths bigint[], sources text[], reasons text[]
-) RETURNS void LANGUAGE plpgsql VOLATILE AS $$
+) RETURNS void LANGUAGE plpgsql VOLATILE
+SET search_path = pg_catalog, pg_temp
+AS $$
 DECLARE
     first_seq CONSTANT bigint := @SCHEMA@.publish(ids, types, topics, keys, delays, bodies, of_runs);
 BEGIN
