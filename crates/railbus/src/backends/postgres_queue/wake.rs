@@ -14,7 +14,7 @@ use std::{
     pin::pin,
     sync::{
         Arc, Mutex, PoisonError,
-        atomic::{AtomicBool, Ordering::SeqCst},
+        atomic::{AtomicBool, AtomicU64, Ordering::SeqCst},
     },
     time::{Duration, Instant},
 };
@@ -41,6 +41,7 @@ pub(super) struct Wake {
     ringing: AtomicBool,
     // When they were told.
     rung: tokio::sync::Mutex<Instant>,
+    is_listening: AtomicBool,
     listener: tokio::sync::Mutex<Option<Listener>>,
 }
 
@@ -55,15 +56,18 @@ impl Wake {
             tells: !settings.poll_only,
             ringing: AtomicBool::new(false),
             rung: tokio::sync::Mutex::new(Instant::now()),
+            is_listening: AtomicBool::new(false),
             listener: tokio::sync::Mutex::default(),
         })
     }
 
-    /// Starts listening, once.
-    pub(super) async fn listen(self: &Arc<Self>, lines: &Lines) -> Result<()> {
+    /// Starts listening, once; tells whether it was before.
+    pub(super) async fn listen(self: &Arc<Self>, lines: &Lines) -> Result<bool> {
+        let was = self.is_listening.load(SeqCst);
         let mut listener = self.listener.lock().await;
-        if listener.as_ref().is_some_and(|listener| !listener.is_over()) || !self.tells {
-            return Ok(());
+        let is_alive = listener.as_ref().is_some_and(|listener| !listener.is_over());
+        if is_alive || !self.tells {
+            return Ok(was || !self.tells);
         }
         let bell = Arc::downgrade(self);
         let hear: Hear = Arc::new(move |heard| {
@@ -72,12 +76,17 @@ impl Wake {
                 Heard::Note(note) if note.channel() == bell.run_channel => {
                     bell.called_off(note.payload());
                 }
-                _ => bell.here(),
+                Heard::Note(_) => bell.here(),
+                _ => {
+                    bell.runs.missed();
+                    bell.here();
+                }
             }
         });
         let channels = [self.channel.clone(), self.run_channel.clone()];
         *listener = Some(Listener::start(lines.first(), &channels, hear).await?);
-        Ok(())
+        self.is_listening.store(true, SeqCst);
+        Ok(was)
     }
 
     /// Returns what changes whenever there may be work.
@@ -168,6 +177,8 @@ const CALLED_OFF_MAX: usize = 256;
 #[derive(Clone, Debug, Default)]
 pub(super) struct RunNews {
     called_off: Arc<Mutex<VecDeque<String>>>,
+    // How often some may have been missed.
+    gaps: Arc<AtomicU64>,
     news: Arc<Notify>,
 }
 
@@ -182,6 +193,11 @@ impl RunNews {
         self.news.notify_waiters();
     }
 
+    fn missed(&self) {
+        self.gaps.fetch_add(1, SeqCst);
+        self.news.notify_waiters();
+    }
+
     fn take(&self, id: &str) -> bool {
         let mut called_off = self.called_off.lock().unwrap_or_else(PoisonError::into_inner);
         let before = called_off.len();
@@ -189,13 +205,14 @@ impl RunNews {
         called_off.len() < before
     }
 
-    /// Waits until the end of that run is asked for.
+    /// Waits until the end of that run is asked for, or may have been.
     pub(super) async fn until(&self, id: &str) {
+        let gaps = self.gaps.load(SeqCst);
         loop {
             let mut news = pin!(self.news.notified());
             // From here on nothing is missed.
             news.as_mut().enable();
-            if self.take(id) {
+            if self.take(id) || self.gaps.load(SeqCst) != gaps {
                 return;
             }
             news.await;
