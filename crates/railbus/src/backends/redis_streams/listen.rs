@@ -5,7 +5,6 @@ use super::{
     entry::{Entry, Fit, leased},
     id::Id,
     keys::Keys,
-    member::entries,
     reader::{BLOCK_MAX, Reader},
     script::text,
 };
@@ -124,7 +123,7 @@ impl Listener {
         if said.is_err() {
             self.place().suspects = true;
         }
-        Ok(entries(said?))
+        said
     }
 
     /// Hands out what is wanted and due of what was read.

@@ -18,7 +18,6 @@ use crate::{
     predicate::{Filter, Interest},
 };
 use foldhash::fast::RandomState;
-use redis::Value;
 use std::{
     collections::HashMap,
     sync::{Arc, Mutex, MutexGuard, PoisonError},
@@ -191,7 +190,7 @@ impl Member {
                 _ = stopped.wait_for(|stopped| *stopped) => {}
             }
         };
-        let said = match self.reader.read(&command, interrupt).await {
+        let mut entries = match self.reader.read(&command, interrupt).await {
             Err(e) if is_no_group(&e) => {
                 self.reopen().await?;
                 return Ok(Vec::new());
@@ -201,9 +200,8 @@ impl Member {
                 self.state().suspects = true;
                 return Err(e);
             }
-            Ok(said) => said,
+            Ok(entries) => entries,
         };
-        let mut entries = entries(said);
         if suspects {
             let state = self.state();
             entries.retain(|entry| !state.held.contains_key(&entry.id));
@@ -309,16 +307,6 @@ impl Member {
         });
         leaving.await.map(drop)
     }
-}
-
-/// Reads what a read of streams answers; nothing if it waited in vain.
-pub(super) fn entries(said: Value) -> Vec<Entry> {
-    let streams: Vec<Value> = match said {
-        Value::Map(streams) => streams.into_iter().map(|(_, entries)| entries).collect(),
-        Value::Array(streams) => streams.into_iter().filter_map(|s| list(s).pop()).collect(),
-        _ => return Vec::new(),
-    };
-    streams.into_iter().flat_map(list).filter_map(Entry::read).collect()
 }
 
 /// Tells whether the server says that the group is not there, or went while it was waited for.

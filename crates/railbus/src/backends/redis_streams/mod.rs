@@ -2,7 +2,7 @@
 //!
 //! Read in this order: `keys` says what lies where, `settings` what can be set and what is
 //! guaranteed, `id` how an event's place is written, `script` what runs in the server, in one step each;
-//! `entry` what is stored of an event. Then the parts of the work, a file each: `trim`,
+//! `frame` takes apart what a read answers, `entry` is what is stored of an event. Then the parts of the work, a file each: `trim`,
 //! `publish`, `groups`, `claim`, `settle`, `unwanted`, `reader`, `member`, `source`, `listen`, `letters`, `lag`,
 //! `poison`; `store` is the backend.
 
@@ -10,6 +10,7 @@ mod keys;
 mod settings;
 mod id;
 mod script;
+mod frame;
 mod entry;
 mod trim;
 mod publish;

@@ -2,7 +2,7 @@
 
 use super::{
     keys::Keys,
-    script::{Script, TRIM},
+    script::{Script, TRIM, number},
     settings::Trim,
 };
 use crate::backends::redis::link::Link;
@@ -18,6 +18,9 @@ const EVENTS: u64 = 2048;
 
 /// After how long it is looked at, if anything was published since.
 const EVERY: Duration = Duration::from_secs(5);
+
+/// How many are removed at once where there are more: the script ends at 10,000.
+const MANY: i64 = 5_000;
 
 /// When it was last looked at.
 #[derive(Debug)]
@@ -61,8 +64,16 @@ impl Trimming {
     /// Looks, and removes what is not needed any more.
     pub(super) async fn run(&self, link: &Link, keys: &Keys) {
         let script: &Script = &TRIM;
-        if let Err(error) = script.run(link, keys, "trim", |c| self.arguments(c)).await {
-            tracing::warn!(%error, stream = keys.stream, "the stream could not be trimmed");
+        loop {
+            match script.run(link, keys, "trim", |c| self.arguments(c)).await {
+                // More is old than goes at once, which others should not wait for.
+                Ok(trimmed) if number(&trimmed).is_some_and(|trimmed| trimmed >= MANY) => {}
+                Ok(_) => return,
+                Err(error) => {
+                    tracing::warn!(%error, stream = keys.stream, "the stream could not be trimmed");
+                    return;
+                }
+            }
         }
     }
 }
