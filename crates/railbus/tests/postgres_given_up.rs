@@ -108,13 +108,20 @@ async fn who_is_not_let_in_for_a_while_listens_again_afterwards() {
     let database = SERVER.database().unwrap();
     let role = format!("shut_out_{}", database.name());
     database
-        .psql(&format!("CREATE ROLE {role} LOGIN; GRANT ALL ON DATABASE {} TO {role}", database.name()))
+        .psql(&format!(
+            "CREATE ROLE {role} LOGIN; GRANT ALL ON DATABASE {} TO {role}",
+            database.name()
+        ))
         .unwrap();
-    let (owner, settings) = (Bus::open(&database.url("postgres")).await.unwrap(), "?connect_timeout=2s");
-    let bus = Bus::open(&format!("{}{settings}", database.url_as("postgres", &role, ""))).await.unwrap();
+    let (owner, settings) =
+        (Bus::open(&database.url("postgres")).await.unwrap(), "?connect_timeout=2s");
+    let bus =
+        Bus::open(&format!("{}{settings}", database.url_as("postgres", &role, ""))).await.unwrap();
     let mut all = heard(&bus, None).await;
     database.psql(&format!("ALTER ROLE {role} NOLOGIN")).unwrap();
-    let end = format!("bool_and(pg_terminate_backend(pid)) FROM pg_stat_activity WHERE usename = '{role}'");
+    let end = format!(
+        "bool_and(pg_terminate_backend(pid)) FROM pg_stat_activity WHERE usename = '{role}'"
+    );
     database.psql(&format!("SELECT {end}")).unwrap();
     // It is turned away for as long as it tries; that is told by the server's log alone.
     let turned_away = async {

@@ -268,11 +268,13 @@ async fn a_run_that_begins_while_a_dead_letter_is_written_counts_it() {
     let transaction = client.transaction().await.unwrap();
     let hold = "SELECT seq FROM railbus.hold(1, ARRAY[$1::bigint], ARRAY[1::bigint])";
     let seq: i64 = transaction.query_one(hold, &[&fence]).await.unwrap().get(0);
-    let resolve = "SELECT railbus.resolve(1, $1, 1, $2, 0, 0, 60000000, 1, 4::smallint, false, NULL, NULL)";
+    let resolve =
+        "SELECT railbus.resolve(1, $1, 1, $2, 0, 0, 60000000, 1, 4::smallint, false, NULL, NULL)";
     transaction.query(resolve, &[&fence, &seq]).await.unwrap();
     let other = Arc::clone(&queue);
     let groups = [("g".to_owned(), Interest::all())];
-    let begin = tokio::spawn(async move { other.accounts().unwrap().begin(&groups).await.unwrap() });
+    let begin =
+        tokio::spawn(async move { other.accounts().unwrap().begin(&groups).await.unwrap() });
     until_waiting(&database, 1).await;
     transaction.commit().await.unwrap();
     let run = begin.await.unwrap();

@@ -333,7 +333,9 @@ mod tests {
         assert_eq!(shown("postgres://[::1]:7/d"), "[::1]:7/d");
         assert_eq!(shown("postgres://a:1,b,[::1]:3/d"), "a:1,b:5432,[::1]:3/d");
         let local = read("postgres://%2Frun%2Fpg/d", &[]).unwrap();
-        assert!(matches!(&local.config(0, SslMode::Disable).get_hosts()[0], Host::Unix(path) if path.ends_with("pg")));
+        assert!(
+            matches!(&local.config(0, SslMode::Disable).get_hosts()[0], Host::Unix(path) if path.ends_with("pg"))
+        );
         assert_eq!(local.tls.mode, Mode::Disable);
         assert!(read("postgres://a,,b/d", &[]).is_err());
         assert!(read("postgres://h/d", &[("PGPORT", "65536")]).is_err());

@@ -58,10 +58,7 @@ fn said(settings: &Settings) -> Check {
         None => "as was set last, else 24h".into(),
     };
     let schema = &settings.server.schema;
-    Check::ok(
-        "settings",
-        format!("schema {schema}; retention {retention}; {hears} every {poll:?}"),
-    )
+    Check::ok("settings", format!("schema {schema}; retention {retention}; {hears} every {poll:?}"))
 }
 
 async fn inside(settings: &Settings, checkup: &mut Checkup) -> Result<()> {

@@ -154,6 +154,8 @@ pub(super) async fn send_steps(
             None => steps.push(step.clone()),
         }
     }
+    // One order for all: of two publishers none waits for the other.
+    steps.sort_by(|one, other| one.input.cmp(&other.input));
     let inputs: Vec<String> = steps.iter().map(|step| clean(&step.input)).collect();
     let froms: Vec<i64> = steps.iter().map(|step| step.from.cast_signed()).collect();
     let tos: Vec<i64> = steps.iter().map(|step| step.to.offset.cast_signed()).collect();

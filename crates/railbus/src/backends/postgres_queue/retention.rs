@@ -79,7 +79,11 @@ pub(super) async fn keep_for(lines: &Lines, retention: Duration) -> Result<()> {
     match was {
         Ok(Some(was)) if was != wanted => {
             let was = Duration::from_micros(was.cast_unsigned());
-            tracing::warn!(?was, ?retention, "settled events are kept for another time from here on");
+            tracing::warn!(
+                ?was,
+                ?retention,
+                "settled events are kept for another time from here on"
+            );
         }
         Ok(_) => {}
         // Who may only publish has no say in it.

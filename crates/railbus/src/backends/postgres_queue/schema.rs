@@ -1,5 +1,6 @@
 //! What is stored, and how an older schema is brought up to date.
 
+use super::settings::check_schema;
 use crate::{
     backends::postgres::{Session, fault, quote},
     error::{Error, ErrorKind, Result, causes},
@@ -52,13 +53,14 @@ const FUNCTIONS: &[&str] = &[
 /// ```
 ///
 /// # Errors
-/// Returns a config error if there is no such version.
+/// Returns a config error if there is no such version, or no queue can be in a schema of that name.
 pub fn script(schema: &str, from: i32) -> Result<String> {
     if !(0..=VERSION).contains(&from) {
         let why = format!("there is no version {from} of the tables");
         return Err(Error::new(ErrorKind::Config, "migrate", why)
             .hint(format!("allowed: 0, for none, to {VERSION}")));
     }
+    check_schema("migrate", schema)?;
     let create = match from {
         0 => format!("CREATE SCHEMA IF NOT EXISTS {};\n{}", quote(schema), versions(schema)),
         _ => String::new(),
@@ -156,12 +158,10 @@ pub(super) async fn migrate(
     }
     if !session.is_read_committed {
         let why = "transactions are of an isolation level that a queue can't have";
-        return Err(Error::new(ErrorKind::Config, operation, why)
-            .with("server", shown)
-            .hint(
-                "behind a pool Railbus can't set it: ALTER ROLE .. SET \
+        return Err(Error::new(ErrorKind::Config, operation, why).with("server", shown).hint(
+            "behind a pool Railbus can't set it: ALTER ROLE .. SET \
                  default_transaction_isolation = 'read committed'",
-            ));
+        ));
     }
     let found = version(session, operation, schema, shown).await?;
     if found == VERSION {

@@ -70,11 +70,8 @@ pub async fn open(options: Options) -> Result<Arc<dyn Backend>> {
     let gather = Gather::new(LIMITS, Ready::weight, move |events| {
         publish::send(Arc::clone(&sending), Arc::clone(&telling), events)
     });
-    let sweeping = keep_sweeping(
-        Arc::downgrade(&lines),
-        settings.retention,
-        settings.journal_retention,
-    );
+    let sweeping =
+        keep_sweeping(Arc::downgrade(&lines), settings.retention, settings.journal_retention);
     let sweeping = tokio::spawn(sweeping);
     let open = Open { gather, sweeping: AbortOnDropHandle::new(sweeping), sources: Vec::new() };
     let journal = Arc::new(Runs::new(&lines, &wake));

@@ -111,13 +111,14 @@ impl Wake {
             return;
         }
         let (bell, lines) = (Arc::clone(self), Arc::clone(lines));
+        let rings = Rings(Arc::clone(self));
         tokio::spawn(async move {
             let mut last = bell.rung.lock().await;
             if let Some(early) = RING_EVERY.checked_sub(last.elapsed()) {
                 sleep(early).await;
             }
             // Before the statement: what is published while it is on its way rings again.
-            bell.ringing.store(false, SeqCst);
+            drop(rings);
             if let Err(error) = bell.ring(&lines).await {
                 tracing::debug!(%error, "others could not be told of new events");
             }
@@ -167,6 +168,15 @@ impl Wake {
         if let Some(listener) = self.listener.lock().await.take() {
             listener.close(limit).await;
         }
+    }
+}
+
+/// That others are about to be told, also if the runtime ends before they are.
+struct Rings(Arc<Wake>);
+
+impl Drop for Rings {
+    fn drop(&mut self) {
+        self.0.ringing.store(false, SeqCst);
     }
 }
 

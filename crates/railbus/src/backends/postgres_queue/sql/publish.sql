@@ -85,7 +85,7 @@ CREATE FUNCTION @SCHEMA@.advance(
 DECLARE
     found record;
 BEGIN
-    PERFORM pg_advisory_xact_lock(@SCHEMA@.lock_class(), hashtext('input:' || input));
+    PERFORM pg_advisory_xact_lock(@SCHEMA@.lock_class(), hashtext('input:' || input) | -2147483648);
     SELECT i.turn, i.place INTO found FROM @SCHEMA@.inputs i
     WHERE i.name = input ORDER BY i.turn DESC LIMIT 1;
     IF coalesce(found.place, 0) <> from_place THEN
