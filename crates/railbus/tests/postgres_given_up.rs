@@ -73,7 +73,7 @@ async fn a_claim_that_is_given_up_ends_at_the_server_too_and_leases_nothing() {
     let late = other.subscribe(member).await.err().expect("nobody puts them in order");
     assert!(late.is_retryable(), "{late}");
     until(&database, &nobody).await;
-    let claim = "SELECT * FROM railbus.claim(1, 7, 60000000, NULL, NULL, 10, 1000000, 0)";
+    let claim = "SELECT * FROM railbus.claim(1, 7, 60000000, NULL, NULL, 10, 1000000, 0, -1, 0)";
     let (member, line) = tokio_postgres::connect(&database.url("postgres"), NoTls).await.unwrap();
     let line = tokio::spawn(async move { drop(line.await) });
     member.batch_execute("SET client_connection_check_interval = '100ms'").await.unwrap();

@@ -308,3 +308,25 @@ async fn a_sequence_that_fell_behind_the_log_is_moved_on_and_nothing_published_i
     until(&database, ahead).await;
     queue.close(Duration::from_secs(5)).await.unwrap();
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_piles_up_for_a_member_that_is_away_is_passed_by_piece_by_piece() {
+    let database = SERVER.database().unwrap();
+    let queue = open(&database).await;
+    for order in [Order::default(), Order::ByKey] {
+        member(&queue, Interest::all(), order).await;
+        let a = member(&queue, event_type("a").interest(), order).await;
+        publish(&queue, (0..9_000).map(|n| Event::new("b").id(format!("b{n}")).payload(n))).await;
+        publish(&queue, [Event::new("a").id("tried").payload(1)]).await;
+        let tried = fetch(&a, 10).await;
+        assert_eq!(tried.iter().map(id).collect::<Vec<_>>(), ["tried"]);
+        let delay = Duration::ZERO;
+        settle(&a, &[tried[0].receipt.clone()], Verdict::Nack { delay }).await;
+        publish(&queue, [Event::new("a").id("new").payload(1)]).await;
+        assert_eq!(take(&a, 2, 10).await.into_keys().collect::<Vec<_>>(), ["new", "tried"]);
+        let b = member(&queue, event_type("b").interest(), order).await;
+        assert_eq!(take(&b, 9_000, 1_000).await.len(), 9_000);
+        assert_eq!(lag(&queue).await, 0);
+    }
+    queue.close(Duration::from_secs(5)).await.unwrap();
+}

@@ -483,10 +483,12 @@ BEGIN
     ) AS w ON CONFLICT (grp, place) DO NOTHING;
 END $$;
 
--- Leases deliveries that are due, one of each key; those whose key is held are set aside.
+-- Leases deliveries that are due, one of each key, behind one and up to another; those whose key is held
+-- are set aside.
 CREATE FUNCTION "railbus".claim_keyed(
     of_group integer, new_fence bigint, now bigint, lease bigint, types text[], topics text[],
-    most integer, most_bytes bigint
+    most integer, most_bytes bigint, after_due bigint, after_place bigint, upto_due bigint,
+    upto_place bigint
 ) RETURNS TABLE (place bigint, attempt integer, lost boolean, finished text, body bytea)
 LANGUAGE plpgsql VOLATILE SET jit = off SET enable_seqscan = off SET enable_bitmapscan = off AS $$
 #variable_conflict use_column
@@ -499,7 +501,8 @@ BEGIN
     FOR one IN
         SELECT d.place, d.key, d.attempt, d.lost, d.finished, e.body FROM "railbus".deliveries d
         JOIN "railbus".events e ON e.seq = d.seq
-        WHERE d.grp = of_group AND d.open AND d.fence IS NULL AND d.due <= now
+        WHERE d.grp = of_group AND d.open AND d.fence IS NULL
+          AND (d.due, d.place) > (after_due, after_place) AND (d.due, d.place) <= (upto_due, upto_place)
           AND "railbus".wants(types, topics, e.type, e.topic)
         ORDER BY d.due, d.place FOR UPDATE OF d SKIP LOCKED
     LOOP
@@ -669,11 +672,15 @@ END $$;
 
 -- Leases up to `most` events to a member: first those that are due again, then new ones.
 --
+-- Of what is due it looks at no more than 4096 after `after_due` and `after_place`: what is for other
+-- members, who may be away, is passed by piece by piece.
+--
 -- The last row has no event: it tells how long there is nothing to claim, in microseconds; below 0
--- that the group is gone, nothing that nobody knows.
+-- that the group is gone, nothing that nobody knows; and as `finished` after what to go on, if not all
+-- was looked at.
 CREATE FUNCTION "railbus".claim(
     of_group integer, new_fence bigint, lease bigint, types text[], topics text[],
-    most integer, most_bytes bigint, since bigint
+    most integer, most_bytes bigint, since bigint, after_due bigint, after_place bigint
 ) RETURNS TABLE (place bigint, attempt integer, lost boolean, finished text, body bytea, wait bigint)
 LANGUAGE plpgsql VOLATILE
 SET search_path = pg_catalog, pg_temp
@@ -689,6 +696,11 @@ DECLARE
     got integer;
     upto bigint;
     scanned bigint := 0;
+    first_new bigint;
+    is_due boolean;
+    goes_on boolean := false;
+    upto_due bigint;
+    upto_place bigint;
 BEGIN
     PERFORM set_config('synchronous_commit', 'off', true);
     PERFORM pg_advisory_xact_lock("railbus".lock_class(), of_group + 16);
@@ -708,20 +720,32 @@ BEGIN
     IF since IS NOT NULL THEN
         PERFORM "railbus".expire(of_group, now, since);
     END IF;
-    IF theirs.keyed THEN
-        RETURN QUERY SELECT k.*, NULL::bigint FROM "railbus".claim_keyed(
-            of_group, new_fence, now, lease, types, topics, room, most_bytes) AS k;
+    is_due := EXISTS (SELECT FROM "railbus".deliveries d WHERE d.grp = of_group AND d.open
+        AND d.fence IS NULL AND d.due <= now AND (d.due, d.place) > (after_due, after_place));
+    IF is_due THEN
+        SELECT d.due, d.place INTO upto_due, upto_place FROM "railbus".deliveries d
+        WHERE d.grp = of_group AND d.open AND d.fence IS NULL AND d.due <= now
+          AND (d.due, d.place) > (after_due, after_place)
+        ORDER BY d.due, d.place OFFSET 4095 LIMIT 1;
+        goes_on := upto_due IS NOT NULL;
+        upto_due := coalesce(upto_due, now);
+        upto_place := coalesce(upto_place, 9223372036854775807);
+    END IF;
+    IF is_due AND theirs.keyed THEN
+        RETURN QUERY SELECT k.*, NULL::bigint FROM "railbus".claim_keyed(of_group, new_fence, now, lease,
+            types, topics, room, most_bytes, after_due, after_place, upto_due, upto_place) AS k;
         GET DIAGNOSTICS got = ROW_COUNT;
         room := room - got;
-    ELSIF EXISTS (SELECT FROM "railbus".deliveries d WHERE d.grp = of_group AND d.open
-        AND d.fence IS NULL AND d.due <= now) THEN
+    ELSIF is_due THEN
         RETURN QUERY WITH due AS MATERIALIZED (
             SELECT d.place, d.due, d.attempt, d.lost, d.finished, e.body,
                 sum(octet_length(e.body)) OVER (ORDER BY d.due, d.place) - octet_length(e.body) AS before
             FROM (
                 SELECT d.place, d.due, d.attempt, d.lost, d.finished, d.seq FROM "railbus".deliveries d
                 JOIN "railbus".events e ON e.seq = d.seq
-                WHERE d.grp = of_group AND d.open AND d.fence IS NULL AND d.due <= now
+                WHERE d.grp = of_group AND d.open AND d.fence IS NULL
+                  AND (d.due, d.place) > (after_due, after_place)
+                  AND (d.due, d.place) <= (upto_due, upto_place)
                   AND "railbus".wants(types, topics, e.type, e.topic)
                 ORDER BY d.due, d.place LIMIT most FOR UPDATE OF d SKIP LOCKED
             ) AS d JOIN "railbus".events e ON e.seq = d.seq
@@ -741,6 +765,11 @@ BEGIN
         GET DIAGNOSTICS got = ROW_COUNT;
         room := room - got;
     END IF;
+    IF goes_on AND got > 0 THEN
+        -- There may be more of its own there.
+        upto_due := after_due;
+        upto_place := after_place;
+    END IF;
     IF room > 0 AND at.place < newest AND at.place < at.furthest THEN
         known := (SELECT g.passed FROM "railbus".groups g WHERE g.id = of_group);
     END IF;
@@ -751,14 +780,15 @@ BEGIN
         IF theirs.keyed THEN
             PERFORM "railbus".take_in(
                 of_group, at.place, upto, now, theirs.types, theirs.topics, known);
+            first_new := at.place;
             DELETE FROM "railbus".cursors c WHERE c.grp = of_group AND c.turn = at.turn;
             at.turn := at.turn + 1;
             at.place := upto;
             at.furthest := greatest(at.furthest, upto);
             INSERT INTO "railbus".cursors (grp, turn, place, furthest, at)
             VALUES (of_group, at.turn, at.place, at.furthest, now);
-            RETURN QUERY SELECT k.*, NULL::bigint FROM "railbus".claim_keyed(
-                of_group, new_fence, now, lease, types, topics, room, most_bytes) AS k;
+            RETURN QUERY SELECT k.*, NULL::bigint FROM "railbus".claim_keyed(of_group, new_fence, now,
+                lease, types, topics, room, most_bytes, 0, first_new, now, 9223372036854775807) AS k;
             GET DIAGNOSTICS got = ROW_COUNT;
             room := room - got;
             CONTINUE;
@@ -823,8 +853,9 @@ BEGIN
         FROM "railbus".cursors c WHERE c.grp = of_group ORDER BY c.turn DESC LIMIT 1;
         EXIT WHEN at.place < upto;
     END LOOP;
-    RETURN QUERY SELECT 0::bigint, 0, false, NULL::text, NULL::bytea, CASE
-        WHEN room < most OR at.place < newest THEN 0
+    RETURN QUERY SELECT 0::bigint, 0, false,
+        CASE WHEN goes_on THEN upto_due || ' ' || upto_place END, NULL::bytea, CASE
+        WHEN room < most OR at.place < newest OR goes_on THEN 0
         WHEN since IS NULL THEN NULL
         ELSE "railbus".next_due(of_group, now) END;
 END $$;

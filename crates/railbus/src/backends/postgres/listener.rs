@@ -1,8 +1,9 @@
 //! The connection that listens: one a bus, made again whenever it broke.
 
 use super::{
+    drive::Ear,
     link::{Link, Pace},
-    session::{Ear, Session},
+    session::Session,
     settings::{Server, quote},
 };
 use crate::{

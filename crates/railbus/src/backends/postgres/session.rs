@@ -1,6 +1,7 @@
 //! One connection: made, looked at, and its statements.
 
 use super::{
+    drive::{Ear, drive},
     fault::{fault, late},
     identity::process_id,
     settings::Server,
@@ -10,18 +11,14 @@ use crate::error::{Error, ErrorKind, Result};
 use std::{
     collections::HashMap,
     fmt,
-    future::{Future, poll_fn},
+    future::Future,
     ops::Deref,
     sync::{Arc, Mutex, MutexGuard, PoisonError},
-    task::{Poll, ready},
     time::{Duration, Instant},
 };
-use tokio::{
-    io::{AsyncRead, AsyncWrite},
-    time::timeout,
-};
+use tokio::time::timeout;
 use tokio_postgres::{
-    AsyncMessage, Client, Connection, Error as Fault, NoTls, Notification, Row, Socket, Statement,
+    Client, Error as Fault, NoTls, Row, Socket, Statement,
     config::SslMode,
     error::SqlState,
     tls::{MakeTlsConnect, TlsConnect},
@@ -38,9 +35,6 @@ const CANCEL_WITHIN: Duration = Duration::from_secs(1);
 /// What the server says of a prepared statement that is not what it was.
 const STALE_PLANS: [SqlState; 2] =
     [SqlState::FEATURE_NOT_SUPPORTED, SqlState::INVALID_SQL_STATEMENT_NAME];
-
-/// Who hears what the server tells unasked. Called on the connection's task: it must not block.
-pub(in crate::backends) type Ear = Arc<dyn Fn(Notification) + Send + Sync>;
 
 /// An open connection. Statements of several tasks are on their way at once; the server works on one
 /// after another.
@@ -312,35 +306,6 @@ where
         ended,
         gone,
     })
-}
-
-/// Talks to the server until the connection ends.
-async fn drive<S, T>(mut connection: Connection<S, T>, ear: Option<Ear>)
-where
-    S: AsyncRead + AsyncWrite + Unpin,
-    T: AsyncRead + AsyncWrite + Unpin,
-{
-    let talk = poll_fn(|cx| {
-        loop {
-            match ready!(connection.poll_message(cx)) {
-                Some(Ok(AsyncMessage::Notification(note))) => {
-                    if let Some(ear) = &ear {
-                        ear(note);
-                    }
-                }
-                Some(Ok(AsyncMessage::Notice(notice))) => {
-                    tracing::debug!(%notice, "the server remarks");
-                }
-                Some(Ok(_)) => {}
-                Some(Err(error)) => {
-                    tracing::debug!(%error, "a connection to PostgreSQL broke");
-                    return Poll::Ready(());
-                }
-                None => return Poll::Ready(()),
-            }
-        }
-    });
-    talk.await;
 }
 
 impl Session {

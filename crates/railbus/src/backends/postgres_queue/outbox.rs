@@ -1,7 +1,7 @@
 //! Publishing in a transaction of one's own.
 
 use super::{
-    publish::{Columns, ENLIST, Ready, make_ready},
+    publish::{Columns, ENLIST, Ready, make_ready, parts},
     settings::CAPABILITY,
 };
 use crate::{
@@ -83,12 +83,14 @@ impl Outbox {
             .map(|event| make_ready(&Outgoing::from(event), CAPABILITY.payload_max))
             .collect();
         let ready = ready?;
+        let is_empty = ready.is_empty();
         let failed = |e| fault("outbox", "the transaction's", e);
-        for part in ready.chunks(CAPABILITY.batch_max) {
+        let parts = parts(ready);
+        for part in parts.iter().flat_map(|part| part.chunks(CAPABILITY.batch_max)) {
             let columns = Columns::of(part);
             transaction.query_typed(&self.enlist, &columns.values()).await.map_err(failed)?;
         }
-        if !ready.is_empty() {
+        if !is_empty {
             let value = [(&self.channel as &(dyn tokio_postgres::types::ToSql + Sync), Type::TEXT)];
             transaction.query_typed(NOTIFY, &value).await.map_err(failed)?;
         }

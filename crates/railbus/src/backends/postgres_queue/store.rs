@@ -202,7 +202,11 @@ impl Backend for Queue {
             return results;
         }
         let sent = if ready.iter().all(Ready::is_plain) {
-            gather.put(ready).await
+            let mut sent = Vec::with_capacity(ready.len());
+            for part in publish::parts(ready) {
+                sent.extend(gather.put(part).await);
+            }
+            sent
         } else {
             let count = ready.len();
             vec![publish::send_steps(&self.lines, &self.wake, &ready).await; count]

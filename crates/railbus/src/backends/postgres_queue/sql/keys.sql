@@ -46,10 +46,12 @@ BEGIN
     ) AS w ON CONFLICT (grp, place) DO NOTHING;
 END $$;
 
--- Leases deliveries that are due, one of each key; those whose key is held are set aside.
+-- Leases deliveries that are due, one of each key, behind one and up to another; those whose key is held
+-- are set aside.
 CREATE FUNCTION @SCHEMA@.claim_keyed(
     of_group integer, new_fence bigint, now bigint, lease bigint, types text[], topics text[],
-    most integer, most_bytes bigint
+    most integer, most_bytes bigint, after_due bigint, after_place bigint, upto_due bigint,
+    upto_place bigint
 ) RETURNS TABLE (place bigint, attempt integer, lost boolean, finished text, body bytea)
 LANGUAGE plpgsql VOLATILE SET jit = off SET enable_seqscan = off SET enable_bitmapscan = off AS $$
 #variable_conflict use_column
@@ -62,7 +64,8 @@ BEGIN
     FOR one IN
         SELECT d.place, d.key, d.attempt, d.lost, d.finished, e.body FROM @SCHEMA@.deliveries d
         JOIN @SCHEMA@.events e ON e.seq = d.seq
-        WHERE d.grp = of_group AND d.open AND d.fence IS NULL AND d.due <= now
+        WHERE d.grp = of_group AND d.open AND d.fence IS NULL
+          AND (d.due, d.place) > (after_due, after_place) AND (d.due, d.place) <= (upto_due, upto_place)
           AND @SCHEMA@.wants(types, topics, e.type, e.topic)
         ORDER BY d.due, d.place FOR UPDATE OF d SKIP LOCKED
     LOOP
