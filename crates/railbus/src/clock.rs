@@ -85,12 +85,88 @@ impl Timestamp {
     }
 }
 
+/// The microseconds of a day.
+const DAY: i64 = 86_400_000_000;
+
+impl Timestamp {
+    /// Returns what it is displayed as; none beyond the years that this can say.
+    pub(crate) fn text(self) -> Option<[u8; 27]> {
+        let (year, month, day) = civil(self.0.div_euclid(DAY));
+        if !(0..=9999).contains(&year) {
+            return None;
+        }
+        let mut text = *b"0000-00-00T00:00:00.000000Z";
+        let mut put = |from: usize, to: usize, mut number: i64| {
+            for byte in text[from..to].iter_mut().rev() {
+                *byte = b'0' + (number % 10) as u8;
+                number /= 10;
+            }
+        };
+        let micros = self.0.rem_euclid(DAY);
+        put(0, 4, year);
+        put(5, 7, month);
+        put(8, 10, day);
+        put(11, 13, micros / 3_600_000_000);
+        put(14, 16, micros / 60_000_000 % 60);
+        put(17, 19, micros / 1_000_000 % 60);
+        put(20, 26, micros % 1_000_000);
+        Some(text)
+    }
+
+    /// Reads what it is displayed as; none if the text has another form.
+    fn read(text: &str) -> Option<Self> {
+        let text: &[u8; 27] = text.as_bytes().try_into().ok()?;
+        let has = |at: usize, byte: u8| text[at] == byte;
+        let marks = has(4, b'-') && has(7, b'-') && has(10, b'T') && has(13, b':');
+        if !(marks && has(16, b':') && has(19, b'.') && has(26, b'Z')) {
+            return None;
+        }
+        let number = |from: usize, to: usize| {
+            text[from..to].iter().try_fold(0_i64, |number, byte| {
+                byte.is_ascii_digit().then(|| number * 10 + i64::from(byte - b'0'))
+            })
+        };
+        let (year, month, day) = (number(0, 4)?, number(5, 7)?, number(8, 10)?);
+        let (hour, minute, second) = (number(11, 13)?, number(14, 16)?, number(17, 19)?);
+        let days = days(year, month, day);
+        // Days and months that there are not come back as others.
+        if civil(days) != (year, month, day) || hour > 23 || minute > 59 || second > 59 {
+            return None;
+        }
+        let micros = ((hour * 60 + minute) * 60 + second) * 1_000_000 + number(20, 26)?;
+        let micros = days * DAY + micros;
+        (LEAST..=MOST).contains(&micros).then_some(Self(micros))
+    }
+}
+
+/// Returns the year, month and day of a day counted from 1970-01-01. Source: Howard Hinnant,
+/// "chrono-Compatible Low-Level Date Algorithms".
+fn civil(days: i64) -> (i64, i64, i64) {
+    let days = days + 719_468;
+    let (era, of_era) = (days.div_euclid(146_097), days.rem_euclid(146_097));
+    let year = (of_era - of_era / 1460 + of_era / 36_524 - of_era / 146_096) / 365;
+    let of_year = of_era - (365 * year + year / 4 - year / 100);
+    let shifted = (5 * of_year + 2) / 153;
+    let month = if shifted < 10 { shifted + 3 } else { shifted - 9 };
+    let day = of_year - (153 * shifted + 2) / 5 + 1;
+    (year + era * 400 + i64::from(month <= 2), month, day)
+}
+
+/// Counts a day from 1970-01-01 on; the other way round than [`civil`].
+fn days(year: i64, month: i64, day: i64) -> i64 {
+    let year = if month <= 2 { year - 1 } else { year };
+    let (era, of_era) = (year.div_euclid(400), year.rem_euclid(400));
+    let shifted = if month > 2 { month - 3 } else { month + 9 };
+    let of_year = (153 * shifted + 2) / 5 + day - 1;
+    era * 146_097 + of_era * 365 + of_era / 4 - of_era / 100 + of_year - 719_468
+}
+
 impl fmt::Display for Timestamp {
     /// Writes RFC 3339 with six decimals: `2026-01-01T00:00:00.000000Z`.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match jiff::Timestamp::from_microsecond(self.0) {
-            Ok(t) => write!(f, "{t:.6}"),
-            Err(_) => write!(f, "{}us", self.0),
+        match self.text().as_ref().map(|text| std::str::from_utf8(text)) {
+            Some(Ok(text)) => f.write_str(text),
+            _ => write!(f, "{}us", self.0),
         }
     }
 }
@@ -100,6 +176,9 @@ impl FromStr for Timestamp {
 
     /// Reads RFC 3339.
     fn from_str(text: &str) -> Result<Self> {
+        if let Some(read) = Self::read(text) {
+            return Ok(read);
+        }
         match text.parse::<jiff::Timestamp>() {
             Ok(t) => Ok(Self(t.as_microsecond())),
             Err(e) => Err(Error::new(ErrorKind::Decode, "timestamp", "not an RFC 3339 time")
@@ -142,6 +221,34 @@ pub fn parse_duration(text: &str) -> Result<Duration> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_time_is_written_and_read_as_rfc_3339_has_it() {
+        let step = (MOST - LEAST) / 10_007;
+        let around = [LEAST, -1, 0, 951_782_400_000_000, 4_107_542_400_000_000, MOST];
+        let many = (0..10_007).map(|n| LEAST + n * step);
+        for micros in many.chain(around.into_iter().flat_map(|m| m - 2..=m + 2)) {
+            let (time, there) = (Timestamp(micros), (LEAST..=MOST).contains(&micros));
+            if there {
+                let written = format!("{:.6}", jiff::Timestamp::from_microsecond(micros).unwrap());
+                assert_eq!(time.to_string(), written);
+                assert_eq!(Timestamp::read(&written), Some(time), "{written}");
+            }
+        }
+        for odd in [
+            "2026-02-29T00:00:00.000000Z",
+            "2026-13-01T00:00:00.000000Z",
+            "2026-00-01T00:00:00.000000Z",
+            "2026-01-01T24:00:00.000000Z",
+            "2026-01-01T00:00:60.000000Z",
+            "2026-01-01T00:00:00.00000xZ",
+            "2026-01-01T00:00:00.0000000",
+            "2026-01-01T00:00:00Z",
+            "9999-12-31T23:59:59.999999Z",
+        ] {
+            assert_eq!(Timestamp::read(odd), None, "{odd}");
+        }
+    }
 
     #[test]
     fn a_time_that_no_text_can_say_is_held_at_the_ends() {

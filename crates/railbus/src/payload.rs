@@ -145,6 +145,11 @@ impl RawPayload {
         Ok(Shared(Held::Decoded(Arc::new(self.decode()?))))
     }
 
+    /// Tells whether a value was given, and not text.
+    pub(crate) fn is_given(&self) -> bool {
+        self.0.as_ref().is_some_and(|carried| carried.given().is_some())
+    }
+
     /// Returns the value itself if it was given as a `T`.
     #[must_use]
     pub fn given<T: 'static>(&self) -> Option<&T> {

@@ -14,39 +14,12 @@ use crate::{
 use base64::{Engine, prelude::BASE64_STANDARD};
 use bytes::Bytes;
 use serde::{
-    Deserialize, Deserializer, Serialize,
+    Deserialize, Deserializer,
     de::{self, MapAccess, Visitor},
 };
 use serde_json::value::RawValue;
 use smallvec::SmallVec;
 use std::{borrow::Cow, collections::BTreeMap, fmt};
-
-#[derive(Serialize)]
-struct Written<'a> {
-    specversion: &'a str,
-    id: &'a str,
-    #[serde(rename = "type")]
-    event_type: &'a str,
-    source: &'a str,
-    time: String,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    topic: Option<&'a str>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    correlationid: Option<&'a str>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    causationid: Option<&'a str>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    partitionkey: Option<&'a str>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    dataschema: Option<&'a str>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    traceparent: Option<&'a str>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    tracestate: Option<&'a str>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    metadata: Option<String>,
-    data: &'a RawValue,
-}
 
 /// The metadata that CloudEvents has attributes for, by its extension for distributed tracing.
 const TRACE: [&str; 2] = ["traceparent", "tracestate"];
@@ -80,37 +53,80 @@ pub(super) fn encode_with_topic(event: &Event) -> Result<Vec<u8>> {
     write(event, Some(event.topic()))
 }
 
+/// Writes what is known to be JSON as it is: for each event on its way, this counts.
 fn write(event: &Event, topic: Option<&str>) -> Result<Vec<u8>> {
     let failed = |e: serde_json::Error| {
         let failed = Error::new(ErrorKind::Encode, "encode", "the event is not encodable");
         failed.with("event", event.id()).because(e)
     };
-    let data = serde_json::from_slice::<&RawValue>(event.text()?).map_err(failed)?;
+    let mut data = &event.text()?[..];
+    if !event.raw_payload().is_given() {
+        // It came as text, for which somebody answers: what is around it must not suffer.
+        data = serde_json::from_slice::<&RawValue>(data).map_err(failed)?.get().as_bytes();
+    }
     let source = if event.source().is_empty() { NO_SOURCE } else { event.source() };
     let own_correlation = event.correlation_id() == event.id();
-    let traced = |key: &str| event.metadata().get(key).map(String::as_str);
-    let metadata: BTreeMap<_, _> =
-        event.metadata().iter().filter(|(key, _)| !TRACE.contains(&key.as_str())).collect();
-    let wire = Written {
-        specversion: "1.0",
-        id: event.id(),
-        event_type: event.event_type(),
-        source,
-        time: event.timestamp().to_string(),
-        topic,
-        correlationid: (!own_correlation).then(|| event.correlation_id()),
-        causationid: event.causation_id(),
-        partitionkey: event.key(),
-        dataschema: event.schema(),
-        traceparent: traced(TRACE[0]),
-        tracestate: traced(TRACE[1]),
-        metadata: match metadata {
-            none if none.is_empty() => None,
-            some => Some(serde_json::to_string(&some).map_err(failed)?),
-        },
-        data,
+    let mut out = Vec::with_capacity(256 + data.len());
+    out.extend_from_slice(br#"{"specversion":"1.0""#);
+    let mut add = |name: &str, value: &str| {
+        out.extend_from_slice(b",\"");
+        out.extend_from_slice(name.as_bytes());
+        out.extend_from_slice(b"\":");
+        put_text(&mut out, value)
     };
-    serde_json::to_vec(&wire).map_err(failed)
+    let mut all = || {
+        add("id", event.id())?;
+        add("type", event.event_type())?;
+        add("source", source)?;
+        match event.timestamp().text().as_ref().map(|text| std::str::from_utf8(text)) {
+            Some(Ok(text)) => add("time", text)?,
+            _ => add("time", &event.timestamp().to_string())?,
+        }
+        let correlation = (!own_correlation).then(|| event.correlation_id());
+        let more = [
+            ("topic", topic),
+            ("correlationid", correlation),
+            ("causationid", event.causation_id()),
+            ("partitionkey", event.key()),
+            ("dataschema", event.schema()),
+        ];
+        for (name, value) in more {
+            value.map_or(Ok(()), |value| add(name, value))?;
+        }
+        if event.metadata().is_empty() {
+            return Ok(());
+        }
+        for name in TRACE {
+            event.metadata().get(name).map_or(Ok(()), |value| add(name, value))?;
+        }
+        let rest: BTreeMap<_, _> =
+            event.metadata().iter().filter(|(key, _)| !TRACE.contains(&key.as_str())).collect();
+        match rest.is_empty() {
+            true => Ok(()),
+            false => add("metadata", &serde_json::to_string(&rest)?),
+        }
+    };
+    all().map_err(failed)?;
+    out.extend_from_slice(b",\"data\":");
+    out.extend_from_slice(data);
+    out.push(b'}');
+    Ok(out)
+}
+
+/// Writes a text in quotes.
+fn put_text(out: &mut Vec<u8>, text: &str) -> serde_json::Result<()> {
+    if !text.bytes().all(is_plain) {
+        return serde_json::to_writer(out, text);
+    }
+    out.push(b'"');
+    out.extend_from_slice(text.as_bytes());
+    out.push(b'"');
+    Ok(())
+}
+
+/// Tells whether a byte of a text stands for itself in JSON.
+fn is_plain(byte: u8) -> bool {
+    byte >= b' ' && byte != b'"' && byte != b'\\'
 }
 
 /// Reads one structured CloudEvent, whoever wrote it.
@@ -139,9 +155,12 @@ pub fn decode(bytes: &Bytes) -> Result<Event> {
 
 /// Reads one structured CloudEvent that came on `topic`.
 pub(super) fn decode_from(topic: Option<&str>, bytes: &Bytes) -> Result<Event> {
-    let read: Read<'_> = serde_json::from_slice(bytes).map_err(|e| {
-        Error::new(ErrorKind::Decode, "decode", "not a CloudEvent in JSON").because(e)
-    })?;
+    let read = match std::str::from_utf8(bytes).ok().and_then(own) {
+        Some(read) => read,
+        None => serde_json::from_slice::<Read<'_>>(bytes).map_err(|e| {
+            Error::new(ErrorKind::Decode, "decode", "not a CloudEvent in JSON").because(e)
+        })?,
+    };
     if !read.specversion.starts_with("1.") {
         let why = format!("CloudEvents {} is not known", read.specversion);
         return Err(Error::new(ErrorKind::Decode, "decode", why));
@@ -221,6 +240,48 @@ struct Read<'a> {
     data: Option<&'a RawValue>,
 }
 
+impl<'a> Read<'a> {
+    /// Returns the field for one of the attributes that must be there, and its place among them.
+    fn required(&mut self, name: &str) -> Option<(usize, &mut Cow<'a, str>)> {
+        Some(match name {
+            "specversion" => (0, &mut self.specversion),
+            "id" => (1, &mut self.id),
+            "type" => (2, &mut self.event_type),
+            "source" => (3, &mut self.source),
+            _ => return None,
+        })
+    }
+}
+
+/// Reads an event in the form in which [`encode`] writes most: texts without anything escaped, data
+/// at the end. None if it has another, whatever it is.
+fn own(text: &str) -> Option<Read<'_>> {
+    let (mut read, mut has) = (Read::default(), [false; 4]);
+    let mut rest = text.strip_prefix('{')?;
+    loop {
+        let (name, after) = plain(rest)?;
+        rest = after.strip_prefix(':')?;
+        if name == "data" {
+            read.data = serde_json::from_str(rest.strip_suffix('}')?).ok()?;
+            return has.iter().all(|has| *has).then_some(read);
+        }
+        let (value, after) = plain(rest)?;
+        rest = after.strip_prefix(',')?;
+        match read.required(name) {
+            Some((place, field)) => (has[place], *field) = (true, value.into()),
+            None => read.more.push((name.into(), value.into())),
+        }
+    }
+}
+
+/// Takes a text in quotes, without anything escaped in it, from the front.
+fn plain(text: &str) -> Option<(&str, &str)> {
+    let text = text.strip_prefix('"')?;
+    let end = text.bytes().position(|byte| !is_plain(byte))?;
+    let (plain, rest) = text.split_at(end);
+    Some((plain, rest.strip_prefix('"')?))
+}
+
 /// Text that is borrowed from what is read where nothing in it is escaped.
 #[derive(Deserialize)]
 struct Text<'a>(#[serde(borrow)] Cow<'a, str>);
@@ -261,24 +322,14 @@ impl<'de> Visitor<'de> for Reading {
         let mut read = Read::default();
         let mut has = [false; 4];
         while let Some(Text(name)) = map.next_key()? {
-            let (place, field) = match &*name {
-                "specversion" => (0, &mut read.specversion),
-                "id" => (1, &mut read.id),
-                "type" => (2, &mut read.event_type),
-                "source" => (3, &mut read.source),
-                "data" => {
-                    read.data = Some(map.next_value()?);
-                    continue;
-                }
-                _ => {
-                    if let Some(value) = map.next_value::<Attribute<'de>>()?.text()? {
-                        read.more.push((name, value));
-                    }
-                    continue;
-                }
-            };
-            *field = map.next_value::<Text<'de>>()?.0;
-            has[place] = true;
+            if name == "data" {
+                read.data = Some(map.next_value()?);
+            } else if let Some((place, field)) = read.required(&name) {
+                *field = map.next_value::<Text<'de>>()?.0;
+                has[place] = true;
+            } else if let Some(value) = map.next_value::<Attribute<'de>>()?.text()? {
+                read.more.push((name, value));
+            }
         }
         let names = ["specversion", "id", "type", "source"];
         match names.into_iter().zip(has).find(|(_, has)| !has) {
@@ -308,6 +359,47 @@ mod tests {
         assert!(shown.contains(r#""traceparent":"00-1""#), "{shown}");
         assert!(shown.contains(r#""metadata":"{\"b\":\"c\"}""#), "{shown}");
         assert_eq!(decode(&text.into()).unwrap(), sent);
+    }
+
+    #[test]
+    fn what_is_written_is_the_same_whichever_way_it_is_read() {
+        let plain = Event::new("a.b").topic("shop ü").source("web").payload("x \"y\" \n");
+        let events = [
+            plain.clone(),
+            Event::new("q\"\\\u{1}")
+                .key("k\n")
+                .schema("2")
+                .payload(plain.raw_payload().get::<String>().unwrap()),
+            Event::new("a").correlation("c").causation("d").metadata("tracestate", "t").payload(()),
+            Event::new("a").raw_payload(RawPayload::from_json_text(" [1, {\"data\":2}]\n".into())),
+        ];
+        for event in events {
+            let text = encode(&event).unwrap();
+            let value: serde_json::Value = serde_json::from_slice(&text).unwrap();
+            assert_eq!(value["id"], event.id());
+            // Another order, and spaces: not the form in which it is written.
+            let spaced = serde_json::to_vec_pretty(&value).unwrap();
+            assert!(own(std::str::from_utf8(&spaced).unwrap()).is_none());
+            let (quick, slow) = (decode(&text.into()).unwrap(), decode(&spaced.into()).unwrap());
+            assert_eq!((&quick, slow.id(), slow.topic()), (&event, event.id(), event.topic()));
+            assert_eq!((slow.key(), slow.metadata()), (event.key(), event.metadata()));
+        }
+        assert!(own(std::str::from_utf8(&encode(&plain).unwrap()).unwrap()).is_some());
+        for odd in [
+            r#"{"specversion":"1.0","id":"1","type":"t","source":"/s","data":1,"x":"y"}"#,
+            r#"{"specversion":"1.0","id":"1","type":"t","source":"/s","data":1}}"#,
+            r#"{"specversion":"1.0","id":"1","type":"t","data":1}"#,
+            r#"{"specversion":"1.0","id":"1","type":"t","source":"/s","#,
+        ] {
+            assert!(own(odd).is_none(), "{odd}");
+        }
+    }
+
+    #[test]
+    fn text_that_is_no_json_does_not_become_a_part_of_an_event() {
+        let broken = RawPayload::from_json_text("1,\"id\":\"2\"".into());
+        let error = encode(&Event::new("a").raw_payload(broken)).unwrap_err();
+        assert_eq!(error.kind(), ErrorKind::Encode);
     }
 
     fn foreign(more: &str) -> Event {

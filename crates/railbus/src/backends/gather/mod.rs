@@ -219,7 +219,7 @@ impl<T: Send + 'static> Seat<T> {
                 // Nobody may wait any more.
                 let _ = reply.send(results.by_ref().take(count).collect());
             }
-            // Whoever was told may have more at once: it goes together, not each in its turn.
+            // Whoever was answered may have more at once: it goes together, not each in its turn.
             yield_now().await;
         }
         self.held = Held::Nobody;

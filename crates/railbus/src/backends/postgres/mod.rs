@@ -1,7 +1,7 @@
 //! PostgreSQL: events broadcast live, by NOTIFY, to every bus that is open.
 //!
 //! Read in this order: `keys` lists what can be set, `settings` says where the server is, `tls` how
-//! lines are encrypted, `fault` what errors mean, `identity` who answers, `session` one connection,
+//! lines are encrypted, `fault` what errors mean, `identity` who answers, `drive` the task and `session` the rest of one connection,
 //! `link` one that heals, `listener` one that listens: all that is shared with `postgres-queue`. Then
 //! the backend itself: `channels` says where events go, `capability` what is guaranteed, `spill` what
 //! is too large to be notified, `publish` how events go out, `source` how they come in, `store` the
@@ -12,6 +12,7 @@ mod tls;
 pub(super) mod settings;
 pub(super) mod fault;
 mod identity;
+mod drive;
 pub(super) mod session;
 pub(super) mod link;
 pub(super) mod listener;

@@ -65,14 +65,12 @@ impl Wake {
     pub(super) async fn listen(self: &Arc<Self>, lines: &Lines) -> Result<bool> {
         let was = self.is_listening.load(SeqCst);
         let mut listener = self.listener.lock().await;
-        if listener.is_some() || !self.tells {
+        let is_alive = listener.as_ref().is_some_and(|listener| !listener.is_over());
+        if is_alive || !self.tells {
             return Ok(was || !self.tells);
         }
         let bell = Arc::downgrade(self);
         let hear: Hear = Arc::new(move |heard| {
-            if let Heard::Over(error) = &heard {
-                tracing::warn!(%error, "nobody tells of new events any more; looking for them now and then");
-            }
             let Some(bell) = bell.upgrade() else { return };
             match heard {
                 Heard::Note(note) if note.channel() == bell.run_channel => {
@@ -113,13 +111,14 @@ impl Wake {
             return;
         }
         let (bell, lines) = (Arc::clone(self), Arc::clone(lines));
+        let rings = Rings(Arc::clone(self));
         tokio::spawn(async move {
             let mut last = bell.rung.lock().await;
             if let Some(early) = RING_EVERY.checked_sub(last.elapsed()) {
                 sleep(early).await;
             }
             // Before the statement: what is published while it is on its way rings again.
-            bell.ringing.store(false, SeqCst);
+            drop(rings);
             if let Err(error) = bell.ring(&lines).await {
                 tracing::debug!(%error, "others could not be told of new events");
             }
@@ -169,6 +168,15 @@ impl Wake {
         if let Some(listener) = self.listener.lock().await.take() {
             listener.close(limit).await;
         }
+    }
+}
+
+/// That others are about to be told, also if the runtime ends before they are.
+struct Rings(Arc<Wake>);
+
+impl Drop for Rings {
+    fn drop(&mut self) {
+        self.0.ringing.store(false, SeqCst);
     }
 }
 

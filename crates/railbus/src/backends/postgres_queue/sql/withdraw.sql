@@ -4,6 +4,7 @@
 -- so what this sees once it has both is what became of it. Groups that keep order are held first, as
 -- a claim of theirs may be about to set something aside behind one of these.
 CREATE FUNCTION @SCHEMA@.withdraw(of_id text) RETURNS boolean LANGUAGE plpgsql VOLATILE
+SET search_path = pg_catalog, pg_temp
 SET jit = off SET enable_seqscan = off SET enable_bitmapscan = off AS $$
 DECLARE
     held record;
