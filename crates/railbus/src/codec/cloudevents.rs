@@ -48,6 +48,11 @@ pub fn encode(event: &Event) -> Result<Vec<u8>> {
     write(event, (!own_topic).then(|| event.topic()))
 }
 
+/// Writes `event` with its topic, even if that is its type.
+pub(super) fn encode_with_topic(event: &Event) -> Result<Vec<u8>> {
+    write(event, Some(event.topic()))
+}
+
 /// Writes what is known to be JSON as it is: for each event on its way, this counts.
 fn write(event: &Event, topic: Option<&str>) -> Result<Vec<u8>> {
     let failed = |e: serde_json::Error| {

@@ -79,6 +79,16 @@ impl Format {
         }
     }
 
+    /// Writes `event` with its topic, even where readers could do without: channels of one server may
+    /// be heard by whoever has a shorter prefix.
+    #[cfg_attr(not(feature = "redis"), allow(dead_code))]
+    pub(crate) fn encode_with_topic(self, event: &Event) -> Result<Vec<u8>> {
+        match self {
+            Self::CloudEvents => cloudevents::encode_with_topic(event),
+            Self::Plain | Self::Dataknobs => self.encode(event),
+        }
+    }
+
     /// Reads an event that came on `topic`, which is its own unless it says otherwise.
     ///
     /// # Errors

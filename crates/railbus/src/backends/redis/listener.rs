@@ -140,31 +140,30 @@ impl Listener {
         }
         let mut leased = Vec::with_capacity(taken.len());
         for said in taken {
-            let one = self.hear(place + leased.len() as u64, said);
-            let wanted = one
-                .event
-                .as_ref()
-                .map_or(true, |event| self.wants.matches(event.event_type(), event.topic()));
-            if wanted {
-                leased.push(one);
-            }
+            leased.extend(self.hear(place + leased.len() as u64, said));
         }
         self.ear.lock().handed_out += leased.len() as u64;
         leased
     }
 
-    fn hear(&self, place: u64, said: Said) -> Leased {
+    fn hear(&self, place: u64, said: Said) -> Option<Leased> {
         let topic = said.channel.get(self.prefix..).unwrap_or_default();
         let (topic, raw) = (String::from_utf8_lossy(topic), Bytes::from(said.body));
-        let event = self.format.decode(&topic, &raw);
-        Leased {
+        let event = match self.format.decode(&topic, &raw) {
+            // One of a prefix that goes on from this one after a colon, such as `a:b` from `a`: the
+            // channel is the same as that of a topic `b:..` here, the topic is not.
+            Ok(event) if event.topic() != topic => return None,
+            Ok(event) if !self.wants.matches(event.event_type(), event.topic()) => return None,
+            event => event.map_err(|error| Undecodable { raw, error }),
+        };
+        Some(Leased {
             receipt: Receipt { place, fence: 0, token: None },
-            event: event.map_err(|error| Undecodable { raw, error }),
+            event,
             attempt: 1,
             lost: false,
             finished: Vec::new(),
             only: None,
-        }
+        })
     }
 }
 

@@ -2,7 +2,7 @@
 
 use super::{
     link::{Link, closed},
-    listener::Listener,
+    listener::{Listener, literal},
     settings::{CAPABILITY, SETTINGS, Server, prefix},
 };
 use crate::{
@@ -37,7 +37,9 @@ pub fn check(options: &Options) -> Result<()> {
 
 fn read(options: &Options) -> Result<(Server, String, Format)> {
     options.check(SETTINGS)?;
-    Ok((Server::read(options)?, prefix(options)?, Format::of(options)?))
+    let (mut server, prefix) = (Server::read(options)?, prefix(options)?);
+    server.needs = format!("&{}:*", literal(&prefix));
+    Ok((server, prefix, Format::of(options)?))
 }
 
 /// Connects to a server.
@@ -115,7 +117,7 @@ impl Redis {
         event.check()?;
         check_size(outgoing, CAPABILITY.payload_max)?;
         let channel = format!("{}:{}", self.prefix, event.topic());
-        Ok(Some(Message { channel, body: self.format.encode(event)? }))
+        Ok(Some(Message { channel, body: self.format.encode_with_topic(event)? }))
     }
 
     fn keep(&self, source: &Arc<Listener>) -> Result<()> {
@@ -177,6 +179,10 @@ impl Backend for Redis {
             Arc::new(Listener::open(&self.server, &self.prefix, wants, self.format).await?);
         self.keep(&source)?;
         Ok(source)
+    }
+
+    fn is_bare(&self) -> bool {
+        self.format == Format::Plain
     }
 
     async fn ping(&self) -> Result<()> {

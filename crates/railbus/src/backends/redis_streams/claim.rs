@@ -19,8 +19,9 @@ const BYTES_MAX: usize = 8 << 20;
 pub(super) enum Claimed {
     /// The group is not there.
     Gone,
-    /// The events, and how soon there may be more.
-    Some(Vec<Again>, Option<Duration>),
+    /// The events, how soon there may be more, and where the order of keys is kept up to where all
+    /// was taken in.
+    Some(Vec<Again>, Option<Duration>, Option<Id>),
 }
 
 /// An event that is delivered again, or that was held back.
@@ -60,11 +61,12 @@ pub(super) async fn claim(
             "events were removed from the stream before the group settled them: they are lost"
         );
     }
-    let found: Option<Vec<_>> = list(next()).into_iter().map(read).collect();
-    Ok(Claimed::Some(found.ok_or_else(|| odd("fetch"))?, soon))
+    let found: Option<Vec<_>> = list(next()).into_iter().map(|one| read(one, keys)).collect();
+    let taken_in = text(next()).parse().ok();
+    Ok(Claimed::Some(found.ok_or_else(|| odd("fetch"))?, soon, taken_in))
 }
 
-fn read(value: Value) -> Option<Again> {
+fn read(value: Value, keys: &Keys) -> Option<Again> {
     let mut parts = list(value).into_iter();
     let id = Id::read(&bytes(parts.next()?))?;
     let attempt = number(&parts.next()?)?;
@@ -72,7 +74,7 @@ fn read(value: Value) -> Option<Again> {
     let lost = number(&parts.next()?)? == 1;
     let through = text(parts.next()?);
     Some(Again {
-        entry: Entry::of(id, parts.next()?),
+        entry: Entry::of(id, parts.next()?, keys),
         attempt: u32::try_from(attempt).unwrap_or(u32::MAX),
         fence: u64::try_from(fence).ok()?,
         lost,

@@ -29,6 +29,8 @@ pub(super) struct Known {
     pub(super) interest: Interest,
     /// Up to here what is read may be known from before a replay.
     pub(super) until: Option<Id>,
+    /// Whether the order of keys is kept: then all is claimed, and nothing read.
+    pub(super) keyed: bool,
 }
 
 impl Known {
@@ -57,6 +59,8 @@ pub(super) struct Opening<'a> {
     pub(super) start: Start,
     /// Whether a group that was pruned may come back.
     pub(super) anew: bool,
+    /// Whether the order of keys is kept from here on.
+    pub(super) keyed: bool,
 }
 
 /// Opens a group, creating it if it is missing, and adds the interest to what it wants.
@@ -77,6 +81,7 @@ pub(super) async fn open(link: &Link, keys: &Keys, opening: &Opening<'_>) -> Res
         let said = OPEN.run(link, keys, "subscribe", |command| {
             command.arg(opening.group).arg(&interest).arg(&start).arg(opening.member);
             command.arg(lease).arg(&version).arg(u8::from(opening.anew));
+            command.arg(u8::from(opening.keyed));
         });
         let known = read(said.await?, opening.group)?;
         let mut all = known.interest.clone();
@@ -105,6 +110,7 @@ fn read(said: Value, group: &str) -> Result<Known> {
         version: text(next()),
         interest: read_interest(&text(next()))?,
         until: text(next()).parse().ok(),
+        keyed: number(&next()) == Some(1),
     })
 }
 

@@ -3,6 +3,9 @@
 //! The stream's key is its name, so that others find it. All other keys begin with `{name}:`: what
 //! stands in braces decides the slot of a cluster, and so do names without braces as a whole.
 
+use crate::codec::Format;
+use std::sync::Arc;
+
 /// The keys of one stream.
 #[derive(Clone, Debug)]
 pub(super) struct Keys {
@@ -14,6 +17,8 @@ pub(super) struct Keys {
     pub(super) dead: String,
     /// The channel that tells of events that can be fetched again.
     pub(super) wake: String,
+    /// The stream's name again, where entries of plain fields are events.
+    pub(super) plain: Option<Arc<str>>,
 }
 
 impl Keys {
@@ -29,7 +34,15 @@ impl Keys {
             false => format!("{{{stream}}}:"),
         };
         let of = |name: &str| format!("{base}{name}");
-        Self { stream: stream.into(), dead: of("dead"), wake: of("wake"), base }
+        Self { stream: stream.into(), dead: of("dead"), wake: of("wake"), base, plain: None }
+    }
+}
+
+impl Keys {
+    /// Takes entries of plain fields for events.
+    pub(super) fn with_format(mut self, format: Format) -> Self {
+        self.plain = (format == Format::Plain).then(|| self.stream.as_str().into());
+        self
     }
 }
 

@@ -122,7 +122,7 @@ async fn count(
         command.arg(&keys.stream).arg(&from).arg(&to).arg("COUNT").arg(READ_MAX);
         let page = list(link.ask::<Value>("groups", &command).await?);
         let is_last = page.len() < READ_MAX;
-        for entry in page.into_iter().filter_map(Entry::read) {
+        for entry in page.into_iter().filter_map(|one| Entry::read(one, keys)) {
             from = format!("({}", entry.id);
             found += u64::from(entry.into_wanted(wants));
         }
@@ -186,7 +186,7 @@ async fn is_any_wanted(
         }
         let (_, said) = link.ask_all("groups", &commands).await?;
         // One whose fields are kept beside the stream may be of anybody.
-        let wanted = |found: Value| match list(found).pop().and_then(Entry::read) {
+        let wanted = |found: Value| match list(found).pop().and_then(|one| Entry::read(one, keys)) {
             Some(entry) => entry.into_wanted(wants),
             None => true,
         };

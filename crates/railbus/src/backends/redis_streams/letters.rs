@@ -1,7 +1,7 @@
 //! Dead letters: listed, handed back, deleted.
 
 use super::{
-    entry::{EVENT, TOPIC},
+    entry::Entry,
     id::Id,
     keys::Keys,
     script::{LETTERS, bytes, list, number},
@@ -11,11 +11,9 @@ use crate::{
     backend::{Letter, LetterFilter, LetterId},
     backends::redis::link::Link,
     clock::Timestamp,
-    codec,
     error::Result,
     topic::Pattern,
 };
-use bytes::Bytes;
 use redis::Value;
 use std::collections::HashMap;
 
@@ -46,7 +44,7 @@ pub(super) async fn letters(
         command.arg(&keys.dead).arg(&from).arg(&to).arg("COUNT").arg(READ_MAX);
         let page = list(link.ask::<Value>("letters", &command).await?);
         let is_last = page.len() < READ_MAX;
-        for (id, letter) in page.into_iter().filter_map(read) {
+        for (id, letter) in page.into_iter().filter_map(|one| read(one, keys)) {
             from = format!("({id}");
             if found.len() < limit && wanted.takes(&letter, filter) {
                 found.push(letter);
@@ -82,26 +80,36 @@ impl Wanted {
     }
 }
 
-fn read(value: Value) -> Option<(Id, Letter)> {
+fn read(value: Value, keys: &Keys) -> Option<(Id, Letter)> {
     let mut parts = list(value).into_iter();
     let id = Id::read(&bytes(parts.next()?))?;
     let mut fields = list(parts.next()?).into_iter();
     let mut all: HashMap<Vec<u8>, Vec<u8>> = HashMap::new();
+    let mut own = Vec::new();
     while let (Some(name), Some(value)) = (fields.next(), fields.next()) {
-        all.insert(bytes(name), bytes(value));
+        let (name, value) = (bytes(name), bytes(value));
+        match name.strip_prefix(b"f:") {
+            Some(name) => {
+                own.extend([Value::BulkString(name.to_vec()), Value::BulkString(value)]);
+            }
+            None => drop(all.insert(name, value)),
+        }
     }
     let mut take = |name: &str| {
         let text = all.remove(name.as_bytes());
         text.map(|text| String::from_utf8_lossy(&text).into_owned())
     };
     let (subscription, reason) = (take("subscription")?, take("reason")?);
-    let (group, topic) = (take("group"), take(&format!("f:{TOPIC}")).unwrap_or_default());
+    let group = take("group");
     let mut history = history(&take("history").unwrap_or_default());
     // A lease that ran out was nobody's in particular.
     history.retain(|t| t.subscription == subscription || t.subscription.is_empty());
     let delivered = take("attempt").and_then(|text| text.parse().ok()).unwrap_or(0);
-    let body = all.remove(format!("f:{EVENT}").as_bytes());
-    let event = body.and_then(|body| codec::decode(&Bytes::from(body)).ok());
+    // What never became an event has no place in the stream.
+    let at = take("id").and_then(|at| at.parse().ok()).unwrap_or(id);
+    let entry = Entry::of(at, Value::Array(own), keys);
+    let topic = entry.topic().unwrap_or_default().to_owned();
+    let event = entry.into_event();
     let of = |get: fn(&crate::event::Event) -> &str| event.as_ref().map_or("", get).to_owned();
     let letter = Letter {
         id: LetterId::new(id.to_string()),

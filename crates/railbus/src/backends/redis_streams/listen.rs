@@ -14,7 +14,7 @@ use crate::{
     error::{Error, ErrorKind, Result},
 };
 use async_trait::async_trait;
-use redis::{Cmd, Value};
+use redis::{Cmd, Pipeline, Value};
 use std::{
     collections::{BTreeMap, BTreeSet},
     sync::{Arc, Mutex, MutexGuard, PoisonError},
@@ -65,6 +65,11 @@ impl Listener {
     ) -> Result<Self> {
         let last = newest(link, keys).await?;
         reader.prepare().await?;
+        // Who may not read learns it now, and not in the middle of fetching.
+        let mut command = Cmd::with_capacity(6, 100);
+        command.arg("XREAD").arg("COUNT").arg(1);
+        command.arg("STREAMS").arg(&keys.stream).arg(last.to_string());
+        link.ask::<Value>("subscribe", &command).await?;
         let place = Place { last, held: BTreeSet::new(), handed_out: 0, suspects: false };
         Ok(Self {
             wants,
@@ -119,7 +124,7 @@ impl Listener {
         let interrupt = async {
             let _ = tokio::time::timeout(wait, stopped.wait_for(|stopped| *stopped)).await;
         };
-        let said = self.reader.read(&command, interrupt).await;
+        let said = self.reader.read(&command, &self.keys, interrupt).await;
         if said.is_err() {
             self.place().suspects = true;
         }
@@ -149,6 +154,27 @@ impl Listener {
         all
     }
 
+    /// Lets go of what was withdrawn while it was held back.
+    async fn forget_withdrawn(&self) -> Result<()> {
+        let held: Vec<_> = self.place().held.iter().copied().collect();
+        let mut commands = Pipeline::with_capacity(held.len());
+        for (_, id) in &held {
+            let id = id.to_string();
+            commands.cmd("XRANGE").arg(&self.keys.stream).arg(&id).arg(&id);
+        }
+        if held.is_empty() {
+            return Ok(());
+        }
+        let (_, said) = self.link.ask_all("listen", &commands).await?;
+        let mut place = self.place();
+        for (held, found) in held.iter().zip(said) {
+            if matches!(&found, Value::Array(found) if found.is_empty()) {
+                place.held.remove(held);
+            }
+        }
+        Ok(())
+    }
+
     /// Reads what was held back and is due now.
     async fn due(&self, max: usize) -> Result<Vec<Leased>> {
         let now = Instant::now();
@@ -163,13 +189,15 @@ impl Listener {
             command.arg(&self.keys.stream).arg(&id).arg(&id);
             let found: Value = self.link.ask("fetch", &command).await?;
             self.place().held.remove(&held);
-            match super::script::list(found).pop().and_then(Entry::read) {
+            match super::script::list(found).pop().and_then(|one| Entry::read(one, &self.keys)) {
                 Some(entry) => {
                     if let (event, Fit::Wanted) = entry.decode(&self.wants) {
                         all.push(leased(held.1, 0, event, 1));
                     }
                 }
-                None => tracing::warn!(id, "a broadcast was removed before it was due"),
+                None => {
+                    tracing::info!(id, "a broadcast was withdrawn or trimmed before it was due")
+                }
             }
         }
         Ok(all)
@@ -177,7 +205,10 @@ impl Listener {
 }
 
 /// Returns the newest place of the stream.
-async fn newest(link: &Link, keys: &Keys) -> Result<Id> {
+///
+/// # Errors
+/// Returns what the server says.
+pub(super) async fn newest(link: &Link, keys: &Keys) -> Result<Id> {
     let mut command = redis::cmd("XINFO");
     command.arg("STREAM").arg(&keys.stream);
     let said: Result<Value> = link.ask("listen", &command).await;
@@ -225,6 +256,7 @@ impl Source for Listener {
 
     async fn handed_out(&self) -> Result<Option<u64>> {
         let newest = newest(&self.link, &self.keys).await?;
+        self.forget_withdrawn().await?;
         let place = self.place();
         let all = place.last >= newest && place.held.is_empty();
         Ok(all.then_some(place.handed_out))

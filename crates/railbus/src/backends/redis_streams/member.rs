@@ -12,7 +12,7 @@ use super::{
     unwanted::{Unwanted, What},
 };
 use crate::{
-    backend::{Leased, SharedFilter, Start},
+    backend::{Leased, Order, SharedFilter, Start},
     backends::redis::link::Link,
     error::{Error, ErrorKind, Result},
     predicate::{Filter, Interest},
@@ -42,6 +42,7 @@ pub(super) struct Member {
     pub(super) name: String,
     pub(super) lease: Duration,
     pub(super) interest: Interest,
+    pub(super) order: Order,
     pub(super) wants: SharedFilter,
     pub(super) link: Link,
     pub(super) keys: Arc<Keys>,
@@ -60,6 +61,8 @@ pub(super) struct State {
     /// The events that were read and not touched since, and when their leases began.
     pub(super) held: HashMap<Id, Instant, RandomState>,
     look_at: Instant,
+    /// Up to where all was taken in, where the order of keys is kept.
+    taken_in: Id,
     /// The most that was asked for at once.
     most: usize,
     /// Whether a read was cut off, and something may have been read that nobody knows of.
@@ -74,6 +77,7 @@ impl State {
             union,
             held: HashMap::default(),
             look_at: Instant::now(),
+            taken_in: Id::FIRST,
             most: 1,
             suspects: false,
         }
@@ -100,7 +104,7 @@ impl Member {
         }
         let lease = millis(self.lease);
         let claimed = claim(&self.link, &self.keys, self.me(), max, lease).await?;
-        let Claimed::Some(found, soon) = claimed else {
+        let Claimed::Some(found, soon, taken_in) = claimed else {
             self.reopen().await?;
             return Ok(Vec::new());
         };
@@ -109,7 +113,11 @@ impl Member {
         // A full claim has left some; else what is due by now comes with the next look.
         let next =
             if found.len() == max { Duration::ZERO } else { next.max(Duration::from_millis(1)) };
-        self.state().look_at = Instant::now() + next;
+        {
+            let mut state = self.state();
+            state.look_at = Instant::now() + next;
+            state.taken_in = taken_in.unwrap_or(state.taken_in);
+        }
         let (mut all, mut unwanted) = (Vec::with_capacity(found.len()), Vec::new());
         for again in found {
             let Again { entry, attempt, fence, lost, through: lines } = again;
@@ -137,6 +145,7 @@ impl Member {
             interest: &self.interest,
             start: Start::Oldest,
             anew: false,
+            keyed: self.order == Order::ByKey,
         };
         let known = match open(&self.link, &self.keys, &opening).await {
             Err(e) if e.kind() == ErrorKind::NotFound => return Err(pruned(&self.group)),
@@ -166,6 +175,9 @@ impl Member {
 
     /// Waits for what is new, until it is time to look for what comes again.
     pub(super) async fn read(&self, max: usize) -> Result<Vec<Leased>> {
+        if self.state().known.keyed {
+            return self.wait().await.map(|()| Vec::new());
+        }
         let (native, wait, suspects, max) = {
             let mut state = self.state();
             state.most = state.most.max(max);
@@ -182,15 +194,8 @@ impl Member {
             command.arg("BLOCK").arg(self.reader.block(wait));
         }
         command.arg("STREAMS").arg(&self.keys.stream).arg(if suspects { "0" } else { ">" });
-        let mut stopped = self.stopped.subscribe();
-        let interrupt = async {
-            tokio::select! {
-                () = self.reader.woken() => self.state().look_at = Instant::now(),
-                () = tokio::time::sleep(wait) => {}
-                _ = stopped.wait_for(|stopped| *stopped) => {}
-            }
-        };
-        let mut entries = match self.reader.read(&command, interrupt).await {
+        let mut entries = match self.reader.read(&command, &self.keys, self.interrupted(wait)).await
+        {
             Err(e) if is_no_group(&e) => {
                 self.reopen().await?;
                 return Ok(Vec::new());
@@ -207,6 +212,33 @@ impl Member {
             entries.retain(|entry| !state.held.contains_key(&entry.id));
         }
         self.sort(entries, max).await
+    }
+
+    /// Completes when reading is to end: it is woken, stopped, or time to look.
+    async fn interrupted(&self, wait: Duration) {
+        let mut stopped = self.stopped.subscribe();
+        tokio::select! {
+            () = self.reader.woken() => self.state().look_at = Instant::now(),
+            () = tokio::time::sleep(wait) => {}
+            _ = stopped.wait_for(|stopped| *stopped) => {}
+        }
+    }
+
+    /// Waits until something is published that was not taken in: where the order of keys is kept
+    /// nothing is leased but by claims.
+    async fn wait(&self) -> Result<()> {
+        let (wait, taken_in) = {
+            let state = self.state();
+            (state.look_at.saturating_duration_since(Instant::now()), state.taken_in)
+        };
+        let mut command = redis::Cmd::with_capacity(8, 120);
+        command.arg("XREAD").arg("COUNT").arg(1).arg("BLOCK").arg(self.reader.block(wait));
+        command.arg("STREAMS").arg(&self.keys.stream).arg(taken_in.to_string());
+        let read = self.reader.read(&command, &self.keys, self.interrupted(wait)).await?;
+        if !read.is_empty() {
+            self.state().look_at = Instant::now();
+        }
+        Ok(())
     }
 
     /// Hands out what is wanted of what was read, and puts the rest aside.

@@ -2,18 +2,21 @@
 //!
 //! Read in this order: `keys` says what lies where, `settings` what can be set and what is
 //! guaranteed, `id` how an event's place is written, `script` what runs in the server, in one step each;
-//! `frame` takes apart what a read answers, `entry` is what is stored of an event. Then the parts of the work, a file each: `trim`,
-//! `publish`, `groups`, `claim`, `settle`, `unwanted`, `reader`, `member`, `source`, `listen`, `letters`, `lag`,
-//! `poison`; `store` is the backend.
+//! `frame` takes apart what a read answers, `plain` and `entry` are what is stored of an event. Then the
+//! parts of the work, a file each: `trim`, `publish`, `rights`, `groups`, `claim`, `settle`, `unwanted`,
+//! `reader`, `member`, `source`, `listen`, `letters`, `lag`, `tally`, `accounts`, `poison`; `store` is the
+//! backend.
 
 mod keys;
 mod settings;
 mod id;
 mod script;
 mod frame;
+mod plain;
 mod entry;
 mod trim;
 mod publish;
+mod rights;
 mod groups;
 mod claim;
 mod settle;
@@ -24,6 +27,8 @@ mod source;
 mod listen;
 mod letters;
 mod lag;
+mod tally;
+mod accounts;
 mod poison;
 mod store;
 

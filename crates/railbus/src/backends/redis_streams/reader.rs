@@ -144,6 +144,7 @@ impl Reader {
     pub(super) async fn read(
         &self,
         command: &Cmd,
+        keys: &Keys,
         interrupt: impl Future<Output = ()>,
     ) -> Result<Vec<Entry>> {
         let (number, mut connection, client) = self.prepare().await?;
@@ -174,9 +175,9 @@ impl Reader {
         match said.map_err(|e| self.link.failed("fetch", number, e))? {
             Value::Int(number) => {
                 let answer = u64::try_from(number).ok().and_then(|n| self.shelf.take(n));
-                answer.and_then(|answer| Entry::read_all(&answer)).ok_or_else(|| odd("fetch"))
+                answer.and_then(|answer| Entry::read_all(&answer, keys)).ok_or_else(|| odd("fetch"))
             }
-            said => Ok(entries(said)),
+            said => Ok(entries(said, keys)),
         }
     }
 
@@ -207,13 +208,13 @@ impl Drop for Reader {
 }
 
 /// Reads what a read of streams answers where the connection is encrypted.
-fn entries(said: Value) -> Vec<Entry> {
+fn entries(said: Value, keys: &Keys) -> Vec<Entry> {
     let streams: Vec<Value> = match said {
         Value::Map(streams) => streams.into_iter().map(|(_, entries)| entries).collect(),
         Value::Array(streams) => streams.into_iter().filter_map(|s| list(s).pop()).collect(),
         _ => return Vec::new(),
     };
-    streams.into_iter().flat_map(list).filter_map(Entry::read).collect()
+    streams.into_iter().flat_map(list).filter_map(|one| Entry::read(one, keys)).collect()
 }
 
 /// Tells whether a message on the channel names this group, or the connection is gone.

@@ -33,6 +33,10 @@ scripts! {
     LETTERS: "lua/letters.lua",
     LAG: "lua/lag.lua",
     TRIM: "lua/trim.lua",
+    PUBLISH: "lua/publish.lua",
+    WITHDRAW: "lua/withdraw.lua",
+    RUNS: "lua/runs.lua",
+    RIGHTS: "lua/rights.lua",
 }
 
 impl Script {

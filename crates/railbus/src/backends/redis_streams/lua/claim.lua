@@ -1,8 +1,10 @@
 -- Leases what can be fetched again. ARGV: group, member, at most, lease in ms, at most bytes.
--- Returns how soon there may be more, how many had lost their fields, and the events.
+-- Returns how soon there may be more, how many had lost their fields, the events, and where the order
+-- of keys is kept the place up to which all was taken in.
 local g = group(ARGV[1])
 if not g then return { 'gone' } end
 local me, max, lease, room = ARGV[2], tonumber(ARGV[3]), tonumber(ARGV[4]), tonumber(ARGV[5])
+local DAY = 24 * 60 * 60 * 1000
 local t, soon, gone = now(), nil, 0
 local function sooner(at)
   if not soon or at < soon then soon = at end
@@ -26,33 +28,85 @@ local function expire(id, idle)
   lengthen(g, id, '!1 ' .. whole(t) .. '\n')
 end
 
-local consumers = redis.pcall('XINFO', 'CONSUMERS', stream, g.native)
-if consumers.err then return { 'gone' } end
-call('HSET', g.meta, 'seen', whole(t))
-for _, flat in ipairs(consumers) do
-  local about = map(flat)
-  local held = tonumber(call('HGET', g.members, about.name)) or lease
-  if about.pending > 0 then
-    local out = call('XPENDING', stream, g.native, 'IDLE', held, '-', '+', 256, about.name)
-    for _, one in ipairs(out) do expire(one[1], one[3]) end
-    if #out < about.pending then
-      local first = call('XPENDING', stream, g.native, '-', '+', 1, about.name)[1]
-      if first then sooner(t + held - first[3]) end
-      sooner(t + held)
+-- Looks for leases of what was read that ran out, and for members that are long gone. Whoever reads
+-- holds for as long as its leases are, so until the first of them can run out nobody looks again.
+local function look_at_readers()
+  local quiet = tonumber(call('HGET', g.meta, 'quiet') or 0)
+  if quiet > t and quiet - t < DAY then return sooner(quiet) end
+  local consumers = redis.pcall('XINFO', 'CONSUMERS', stream, g.native)
+  if consumers.err then return true end
+  local first_end, there = t + lease, {}
+  for _, flat in ipairs(consumers) do
+    local about = map(flat)
+    local held = lease_of(g, about.name, lease)
+    there[about.name] = true
+    if about.pending > 0 then
+      local out = call('XPENDING', stream, g.native, 'IDLE', held, '-', '+', 256, about.name)
+      for _, one in ipairs(out) do expire(one[1], one[3]) end
+      if #out < about.pending then
+        local first = call('XPENDING', stream, g.native, '-', '+', 1, about.name)[1]
+        if first then first_end = math.min(first_end, t + held - first[3]) end
+      end
+    elseif about.name ~= me and about.idle > DAY then
+      call('XGROUP', 'DELCONSUMER', stream, g.native, about.name)
+      there[about.name] = nil
     end
-  elseif about.name ~= me and about.idle > 24 * 60 * 60 * 1000 then
-    call('XGROUP', 'DELCONSUMER', stream, g.native, about.name)
-    call('HDEL', g.members, about.name)
   end
+  local members = call('HGETALL', g.members)
+  for i = 1, #members, 2 do
+    local held, since = string.match(members[i + 1], '^(%d+) ?(%d*)$')
+    first_end = math.min(first_end, t + tonumber(held))
+    -- Who is there has read within the day.
+    if not there[members[i]] and members[i] ~= me and t - (tonumber(since) or 0) > DAY then
+      call('HDEL', g.members, members[i])
+    end
+  end
+  call('HSET', g.meta, 'quiet', whole(first_end))
+  sooner(first_end)
 end
+
+-- Takes in what is new where the order of keys is kept: what is read here is nobody's yet, so that it
+-- is leased in order, whoever dies. Tells how many there were, or none if the group is not there.
+local taken, taken_bytes = 0, 0
+local function take_in()
+  local said = redis.pcall('XREADGROUP', 'GROUP', g.native, 'keys', 'COUNT', 64, 'NOACK', 'STREAMS', stream, '>')
+  if said and said.err then return nil end
+  local entries = said and said[1][2] or {}
+  local upto = #entries > 0 and call('HGET', g.meta, 'until')
+  for _, entry in ipairs(entries) do
+    local id, fields = entry[1], entry[2]
+    if not (upto and pad(id) <= pad(upto) and is_known(g, id)) then
+      local due, key = due_of(id, fields), key_of(fields)
+      if due and due > t then
+        park(g, id, 0, g.fresh, 0, 0, due)
+      else
+        park(g, id, 0, g.fresh, 0, 0, (not key or hold(g, key, id)) and 0 or math.huge)
+      end
+    end
+    for i = 2, #fields, 2 do taken_bytes = taken_bytes + #fields[i] end
+    call('HSET', g.meta, 'taken', id)
+  end
+  taken = taken + #entries
+  return #entries
+end
+
+call('HSET', g.meta, 'seen', whole(t))
+if not g.keyed and look_at_readers() then return { 'gone' } end
 
 local found, bytes, skip = {}, 0, 0
 local function is_full()
   return #found >= max or bytes >= room or skip > 2000
 end
+local function may_take_in()
+  return g.keyed and taken < 4096 and taken_bytes < room
+end
 while not is_full() do
   local batch = call('ZRANGEBYSCORE', g.due, '-inf', whole(t), 'LIMIT', skip, 128)
-  if #batch == 0 then break end
+  if #batch == 0 then
+    local new = may_take_in() and take_in() or 0
+    if not new then return { 'gone' } end
+    if new == 0 then break end
+  end
   for _, padded in ipairs(batch) do
     if is_full() then break end
     local id = plain(padded)
@@ -61,9 +115,12 @@ while not is_full() do
       skip = skip + 1
     else
       local fields, state = fields_of(g, id), call('HGET', g.kept, id)
+      local key = g.keyed and fields and key_of(fields)
       if not fields or not state then
         gone = gone + 1
         drop(g, id)
+      elseif key and not hold(g, key, id) then
+        call('ZADD', g.due, '+inf', padded)
       else
         local attempt, fence, leased, lost = string.match(state, '^(%d+) (%d+) (%d) (%d)$')
         if leased == '1' then
@@ -79,7 +136,8 @@ while not is_full() do
     end
   end
 end
-if is_full() and skip <= 2000 then sooner(t) end
-local next_one = call('ZRANGEBYSCORE', g.due, '(' .. whole(t), '+inf', 'WITHSCORES', 'LIMIT', 0, 1)
+if is_full() and skip <= 2000 or g.keyed and not may_take_in() then sooner(t) end
+local next_one = call('ZRANGEBYSCORE', g.due, '(' .. whole(t), '(+inf', 'WITHSCORES', 'LIMIT', 0, 1)
 if next_one[2] then sooner(tonumber(next_one[2])) end
-return { 'ok', soon and math.max(soon - t, 0) or -1, gone, found }
+local last = g.keyed and (call('HGET', g.meta, 'taken') or read_until(g)) or ''
+return { 'ok', soon and math.max(soon - t, 0) or -1, gone, found, last }

@@ -2,7 +2,7 @@
 local g = group(ARGV[1])
 if not g then return {} end
 local t, leased = now(), 0
-for _, padded in ipairs(call('ZRANGEBYSCORE', g.due, '(' .. whole(t), '+inf', 'LIMIT', 0, 100000)) do
+for _, padded in ipairs(call('ZRANGEBYSCORE', g.due, '(' .. whole(t), '(+inf', 'LIMIT', 0, 100000)) do
   local state = call('HGET', g.kept, plain(padded))
   if state and string.match(state, '^%d+ %d+ 1') then leased = leased + 1 end
 end

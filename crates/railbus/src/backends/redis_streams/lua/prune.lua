@@ -12,7 +12,7 @@ while true do
   end
   if #letters < 256 then break end
 end
-call('DEL', g.meta, g.members, g.kept, g.due, g.order, g.letters, g.replayed)
+call('DEL', g.meta, g.members, g.kept, g.due, g.order, g.letters, g.replayed, g.outcomes, g.holders, g.waiting)
 call('SREM', base .. 'groups', name)
 call('HSET', base .. 'pruned', name, whole(now()))
 redis.pcall('PUBLISH', base .. 'wake', name)
