@@ -6,7 +6,7 @@ use crate::{
     store::{bus, runtime, server, timed},
 };
 use harness::{Contender, Failed, Goal, Result, Row, Sheet, Timed};
-use railbus::Bus;
+use railbus::{Bus, backend::Outgoing};
 use railbus_testbed::Postgres;
 
 /// How many publish at once.
@@ -16,9 +16,13 @@ const EVENTS: u64 = 100_000;
 pub(crate) fn measure(sheet: &mut Sheet) -> Result<()> {
     let server = server()?;
     let base = Contender::base("raw, insert in 100s", |times| raw(&server, times));
-    let subject = Contender::subject("railbus publish", |times| railbus(&server, times));
+    let whole =
+        Contender::peer("railbus, 100 a call", |times| railbus(&server, times, in_hundreds));
+    let subject =
+        Contender::subject("railbus publish", |times| railbus(&server, times, publish_all));
     let row = Row::new("G4", "64 publishers, each Ok after commit", Goal::Rate(0.8));
-    sheet.measure(row.with(base.times(EVENTS)).with(subject.times(EVENTS)))
+    let row = row.with(base.times(EVENTS)).with(whole.times(EVENTS));
+    sheet.measure(row.with(subject.times(EVENTS)))
 }
 
 fn raw(server: &Postgres, times: u64) -> Result<Timed> {
@@ -32,11 +36,15 @@ fn raw(server: &Postgres, times: u64) -> Result<Timed> {
     Ok(Timed { arrived: stored, ..timed })
 }
 
-fn railbus(server: &Postgres, times: u64) -> Result<Timed> {
+fn railbus(
+    server: &Postgres,
+    times: u64,
+    publish: impl AsyncFn(&Bus, u64) -> Result<u64>,
+) -> Result<Timed> {
     let database = server.database()?;
     let timed = runtime()?.block_on(async {
         let bus = bus(&database.url("postgres-queue")).await?;
-        let timed = timed(publish_all(&bus, times))?;
+        let timed = timed(publish(&bus, times))?;
         bus.close().await?;
         Ok::<_, Failed>(timed)
     })?;
@@ -45,6 +53,20 @@ fn railbus(server: &Postgres, times: u64) -> Result<Timed> {
         true => Ok(timed),
         false => Err(format!("{} told, {stored} stored", timed.arrived).into()),
     }
+}
+
+/// Publishes so many events from one task, 100 in a statement: what the statement itself takes.
+async fn in_hundreds(bus: &Bus, times: u64) -> Result<u64> {
+    let mut confirmed = 0;
+    while confirmed < times {
+        let part: Vec<_> =
+            (confirmed..times.min(confirmed + 100)).map(|n| Outgoing::from(event(n))).collect();
+        for stored in bus.publish_all(&part).await {
+            stored?;
+            confirmed += 1;
+        }
+    }
+    Ok(confirmed)
 }
 
 /// Publishes so many events from 64 tasks; returns how many were confirmed.
