@@ -32,10 +32,11 @@ pub(super) struct Entry {
 }
 
 /// How an entry and an interest go together.
-#[derive(Clone, Copy, Debug, PartialEq)]
+#[derive(Clone, Debug, PartialEq)]
 pub(super) enum Fit {
     Wanted,
-    Unwanted,
+    /// With the topic that rules it out, if it is no event.
+    Unwanted(Option<String>),
 }
 
 impl Entry {
@@ -74,22 +75,26 @@ impl Entry {
         entry
     }
 
-    /// Tells whether the topic rules it out, so that it need not be decoded.
+    /// Returns the topic beside the event, which says more only if the event can't be read.
     fn topic(&self) -> Option<&str> {
         std::str::from_utf8(self.topic.as_deref()?).ok()
+    }
+
+    /// Returns how many bytes there are of it.
+    pub(super) fn bytes(&self) -> usize {
+        [&self.topic, &self.body, &self.foreign].into_iter().flatten().map(Vec::len).sum()
     }
 
     /// Decodes the event, and tells whether it is wanted. What is no event, or names no topic, is
     /// wanted by everyone whose topics don't rule it out: nobody else would ever tell of it.
     pub(super) fn decode(self, wants: &SharedFilter) -> (Result<Event, Undecodable>, Fit) {
-        let topic = self.topic().map(str::to_owned);
         let (raw, error) = match self.body {
             Some(body) => {
                 let raw = Bytes::from(body);
                 match codec::decode(&raw) {
                     Ok(event) => {
                         let fits = wants.matches(event.event_type(), event.topic());
-                        let fit = if fits { Fit::Wanted } else { Fit::Unwanted };
+                        let fit = if fits { Fit::Wanted } else { Fit::Unwanted(None) };
                         return (Ok(event), fit);
                     }
                     Err(error) => (raw, error),
@@ -101,8 +106,11 @@ impl Entry {
                 (Bytes::from(self.foreign.unwrap_or_default()), error)
             }
         };
-        let ruled_out = topic.is_some_and(|topic| !wants.may_match(&topic));
-        let fit = if ruled_out { Fit::Unwanted } else { Fit::Wanted };
+        let topic = self.topic.and_then(|topic| String::from_utf8(topic).ok());
+        let fit = match topic {
+            Some(topic) if !wants.may_match(&topic) => Fit::Unwanted(Some(topic)),
+            _ => Fit::Wanted,
+        };
         (Err(Undecodable { raw, error }), fit)
     }
 
@@ -114,7 +122,7 @@ impl Entry {
 
     /// Tells whether it is wanted.
     pub(super) fn into_wanted(self, wants: &SharedFilter) -> bool {
-        !self.is_ruled_out(wants) && self.decode(wants).1 == Fit::Wanted
+        !self.is_ruled_out(wants) && matches!(self.decode(wants).1, Fit::Wanted)
     }
 
     /// Tells whether the topic says that it is not wanted, whatever its type.

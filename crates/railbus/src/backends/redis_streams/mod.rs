@@ -3,8 +3,8 @@
 //! Read in this order: `keys` says what lies where, `settings` what can be set and what is
 //! guaranteed, `id` how an event's place is written, `script` what runs in the server, in one step each;
 //! `entry` what is stored of an event. Then the parts of the work, a file each: `trim`,
-//! `publish`, `groups`, `claim`, `settle`, `unwanted`, `reader`, `member`, `source`, `listen`, `letters`, `lag`,
-//! `poison`; `store` is the backend.
+//! `publish`, `groups`, `claim`, `portion`, `settle`, `unwanted`, `reader`, `member`, `fresh`, `source`,
+//! `listen`, `letters`, `lag`, `poison`; `store` is the backend.
 
 mod keys;
 mod settings;
@@ -15,10 +15,12 @@ mod trim;
 mod publish;
 mod groups;
 mod claim;
+mod portion;
 mod settle;
 mod unwanted;
 mod reader;
 mod member;
+mod fresh;
 mod source;
 mod listen;
 mod letters;
