@@ -197,7 +197,7 @@ impl Listener {
                     }
                 }
                 None => {
-                    tracing::info!(id, "a broadcast was withdrawn or trimmed before it was due")
+                    tracing::info!(id, "a broadcast was withdrawn or trimmed before it was due");
                 }
             }
         }
