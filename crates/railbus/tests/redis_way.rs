@@ -221,8 +221,10 @@ async fn who_falls_behind_what_is_kept_is_told_and_who_keeps_up_is_not() {
 async fn idle_waits_for_what_is_in_hand() {
     let redis = Redis::start().unwrap();
     for scheme in ["redis", "redis-streams"] {
-        let (near, far) =
-            (Bus::open(redis.url(scheme)).await.unwrap(), Bus::open(redis.url(scheme)).await.unwrap());
+        let (near, far) = (
+            Bus::open(redis.url(scheme)).await.unwrap(),
+            Bus::open(redis.url(scheme)).await.unwrap(),
+        );
         let handled = Arc::<AtomicU32>::default();
         let count = Arc::clone(&handled);
         let each = move |_: &Event| drop(count.fetch_add(1, SeqCst));
@@ -262,9 +264,7 @@ async fn connecting_may_take_longer_than_an_answer() {
     publish(&far, 0, 1).await;
     proxy.fault(Fault::Latency(Duration::from_millis(80)));
     proxy.reset();
-    let again = async {
-        while far.publish(&[event(1).into()]).await.remove(0).is_err() {}
-    };
+    let again = async { while far.publish(&[event(1).into()]).await.remove(0).is_err() {} };
     until(again).await;
 }
 
@@ -282,5 +282,7 @@ async fn what_is_old_goes_as_fast_as_it_comes() {
             tokio::time::sleep(Duration::from_millis(20)).await;
         }
     };
-    timeout(Duration::from_secs(4), trimmed).await.expect("120000 were published, and too many stay");
+    timeout(Duration::from_secs(4), trimmed)
+        .await
+        .expect("120000 were published, and too many stay");
 }

@@ -8,3 +8,4 @@ mod inputs;
 mod said;
 mod scene;
 mod steps;
+mod streams;

@@ -245,7 +245,8 @@ fn in_order(
             continue;
         }
         let publisher = match claimed {
-            Ordering::Total => 0,
+            // The suite's members want the same.
+            Ordering::Total | Ordering::Alike => 0,
             Ordering::PerPublisher => place.publisher,
             // None, or among events of one key.
             _ => return Ok(()),

@@ -3,8 +3,9 @@
 
 use railbus::{
     Event,
-    backend::{Backend, Leased, Order, Settle, Source, Start, Subscribe, Verdict},
+    backend::{Backend, Leased, Order, Receipt, Settle, Source, Start, Subscribe, Verdict},
     backends,
+    delivery::{End, Try},
     options::Options,
     predicate::Interest,
 };
@@ -30,7 +31,11 @@ pub(crate) fn group(name: &str, lease: Duration) -> Subscribe {
     }
 }
 
-pub(crate) async fn join(backend: &Arc<dyn Backend>, name: &str, lease: Duration) -> Arc<dyn Source> {
+pub(crate) async fn join(
+    backend: &Arc<dyn Backend>,
+    name: &str,
+    lease: Duration,
+) -> Arc<dyn Source> {
     backend.subscribe(group(name, lease)).await.unwrap()
 }
 
@@ -68,4 +73,25 @@ pub(crate) async fn ack(source: &Arc<dyn Source>, all: &[Leased]) {
     for one in all {
         settle(source, one, Verdict::Ack).await;
     }
+}
+
+pub(crate) fn failed(attempt: u32, reason: &str) -> Try {
+    Try {
+        attempt,
+        at: railbus::clock::Timestamp::now(),
+        subscription: "s".into(),
+        reason: reason.into(),
+    }
+}
+
+/// Returns the settlement of an event that failed for the last time.
+pub(crate) fn dead(receipt: Receipt) -> Settle {
+    let mut dead = Settle::new(receipt, Verdict::Ack);
+    dead.ended = vec![("s".into(), End::Dead("no".into()))];
+    dead.failed = vec![failed(1, "no")];
+    dead
+}
+
+pub(crate) async fn lag(backend: &Arc<dyn Backend>) -> u64 {
+    backend.keeper().unwrap().groups().await.unwrap()[0].lag
 }

@@ -13,11 +13,26 @@ pub(in crate::backends) fn fault(
     error: RedisError,
 ) -> Error {
     let (kind, why, hint) = meaning(&error, server);
+    let right = right(&error.to_string(), server);
     let told = Error::new(kind, operation, why).with("server", server).because(error);
+    if let Some((missing, hint)) = right {
+        return told.with("missing", missing).hint(hint);
+    }
     match hint {
         "" => told,
         hint => told.hint(hint),
     }
+}
+
+/// Returns what a user is not allowed, and the line that allows it, where the server says it.
+fn right(text: &str, server: &Server) -> Option<(String, String)> {
+    let (_, said) = text.split_once("permissions to ")?;
+    let line = |right: &str| format!("ACL SETUSER {} {right}", server.user());
+    if let Some((command, _)) = said.strip_prefix("run the '").and_then(|s| s.split_once('\'')) {
+        return Some((format!("command {command}"), line(&format!("+{command}"))));
+    }
+    let what = if said.contains("channel") { "channel" } else { "key" };
+    Some((what.into(), line(&server.needs)))
 }
 
 type Meaning = (ErrorKind, &'static str, &'static str);
@@ -185,7 +200,7 @@ mod tests {
 
     #[test]
     fn what_servers_say_is_understood() {
-        let server = Server::read(&Options::default()).unwrap();
+        let server = Server::read(&Options::parse("redis://h").unwrap()).unwrap();
         let cases = [
             ("BUSY Redis is busy running a script. You can only call SCRIPT KILL.", "busy with"),
             ("WRONGPASS invalid username-password pair or user is disabled.", "user and password"),

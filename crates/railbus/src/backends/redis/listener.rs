@@ -252,9 +252,7 @@ async fn heal(ear: Arc<Ear>, link: Link, pattern: String) {
         link.broken(number);
         tracing::warn!(server = %link.server(), "broadcasts are not heard until it is connected again");
         let why = "the connection that hears broadcasts is lost";
-        ear.deafen(
-            Error::new(ErrorKind::Unavailable, "listen", why).with("server", link.server()),
-        );
+        ear.deafen(Error::new(ErrorKind::Unavailable, "listen", why).with("server", link.server()));
         loop {
             match subscribe(&link, &pattern).await {
                 Ok(number) => break ear.listens(number),

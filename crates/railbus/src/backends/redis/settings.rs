@@ -81,6 +81,8 @@ pub(in crate::backends) struct Server {
     pub(in crate::backends) tls: Option<Tls>,
     pub(in crate::backends) connect_timeout: Duration,
     pub(in crate::backends) timeout: Duration,
+    /// The keys and channels that its user needs, as an access list has them.
+    pub(in crate::backends) needs: String,
 }
 
 /// What files an encrypted connection needs.
@@ -141,7 +143,13 @@ impl Server {
             tls: Tls::read(options)?,
             connect_timeout: timeout(options, "connect_timeout")?,
             timeout: timeout(options, "timeout")?,
+            needs: String::new(),
         })
+    }
+
+    /// Returns by which name the server knows its user.
+    pub(in crate::backends) fn user(&self) -> &str {
+        self.user.as_deref().unwrap_or("default")
     }
 }
 

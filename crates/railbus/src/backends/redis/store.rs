@@ -2,7 +2,7 @@
 
 use super::{
     link::{Link, closed},
-    listener::Listener,
+    listener::{Listener, literal},
     send::send_all,
     settings::{CAPABILITY, SETTINGS, Server, prefix},
 };
@@ -38,7 +38,9 @@ pub fn check(options: &Options) -> Result<()> {
 
 fn read(options: &Options) -> Result<(Server, String, Format)> {
     options.check(SETTINGS)?;
-    Ok((Server::read(options)?, prefix(options)?, Format::of(options)?))
+    let (mut server, prefix) = (Server::read(options)?, prefix(options)?);
+    server.needs = format!("&{}:*", literal(&prefix));
+    Ok((server, prefix, Format::of(options)?))
 }
 
 /// Connects to a server.

@@ -83,14 +83,14 @@ pub(super) async fn claim(
             "events were removed from the stream before the group settled them: they are lost"
         );
     }
-    let events: Option<Vec<_>> = list(next()).into_iter().map(read).collect();
+    let events: Option<Vec<_>> = list(next()).into_iter().map(|one| read(one, keys)).collect();
     let events = events.ok_or_else(|| odd("fetch"))?;
     let taken_in = text(next()).parse().ok();
     let seen = number(&next()).and_then(|seen| u64::try_from(seen).ok()).unwrap_or(asked.seen);
     Ok(Claimed::Some(Found { events, soon, taken_in, seen }))
 }
 
-fn read(value: Value) -> Option<Again> {
+fn read(value: Value, keys: &Keys) -> Option<Again> {
     let mut parts = list(value).into_iter();
     let id = Id::read(&bytes(parts.next()?))?;
     let attempt = number(&parts.next()?)?;
@@ -98,7 +98,7 @@ fn read(value: Value) -> Option<Again> {
     let lost = number(&parts.next()?)? == 1;
     let through = text(parts.next()?);
     Some(Again {
-        entry: Entry::of(id, parts.next()?),
+        entry: Entry::of(id, parts.next()?, keys),
         attempt: u32::try_from(attempt).unwrap_or(u32::MAX),
         fence: u64::try_from(fence).ok()?,
         lost,

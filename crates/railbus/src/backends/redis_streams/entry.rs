@@ -2,6 +2,8 @@
 
 use super::{
     id::Id,
+    keys::Keys,
+    plain::{self, Field},
     script::{bytes, list},
 };
 use crate::{
@@ -12,23 +14,28 @@ use crate::{
 };
 use bytes::Bytes;
 use redis::Value;
+use std::sync::Arc;
 
 /// The fields of an entry: where it was published, the event as one CloudEvent in JSON, its key, if it
-/// has one, and for how many milliseconds it is held back, if it is.
+/// has one, for how many milliseconds it is held back, if it is, and which run published it.
 pub(super) const TOPIC: &str = "topic";
 pub(super) const EVENT: &str = "event";
 pub(super) const KEY: &str = "key";
 pub(super) const DELAY: &str = "delay";
+pub(super) const RUN: &str = "railbus_run";
 
 /// An entry of the stream.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub(super) struct Entry {
     pub(super) id: Id,
     topic: Option<Vec<u8>>,
     body: Option<Vec<u8>>,
     pub(super) delay: Option<u64>,
+    pub(super) run: Option<i64>,
     // What another program wrote under names of its own.
-    foreign: Option<Vec<u8>>,
+    others: Vec<Field>,
+    // The stream's name, where such entries are events as well.
+    plain: Option<Arc<str>>,
 }
 
 /// How an entry and an interest go together.
@@ -41,83 +48,109 @@ pub(super) enum Fit {
 
 impl Entry {
     /// Reads an entry: its id and its fields.
-    pub(super) fn read(value: Value) -> Option<Self> {
+    pub(super) fn read(value: Value, keys: &Keys) -> Option<Self> {
         let mut parts = list(value).into_iter();
         let id = Id::read(&bytes(parts.next()?))?;
         // One that was removed while it was pending has none.
         let fields = parts.next().filter(|fields| *fields != Value::Nil)?;
-        Some(Self::of(id, fields))
+        Some(Self::of(id, fields, keys))
     }
 
     /// Reads the fields of an entry.
-    pub(super) fn of(id: Id, fields: Value) -> Self {
-        let mut entry = Self { id, topic: None, body: None, delay: None, foreign: None };
+    pub(super) fn of(id: Id, fields: Value, keys: &Keys) -> Self {
+        let mut entry = Self {
+            id,
+            topic: None,
+            body: None,
+            delay: None,
+            run: None,
+            others: Vec::new(),
+            plain: keys.plain.clone(),
+        };
         let mut fields = list(fields).into_iter();
         while let (Some(name), Some(value)) = (fields.next(), fields.next()) {
             let (name, value) = (bytes(name), bytes(value));
             match &*name {
                 b"topic" => entry.topic = Some(value),
                 b"event" => entry.body = Some(value),
-                // Scripts read it; here it is the event's.
-                b"key" => {}
-                b"delay" => {
-                    entry.delay = std::str::from_utf8(&value).ok().and_then(|n| n.parse().ok());
-                }
-                _ => {
-                    let foreign = entry.foreign.get_or_insert_default();
-                    foreign.extend(name);
-                    foreign.push(b'=');
-                    foreign.extend(value);
-                    foreign.push(b' ');
-                }
+                b"delay" => entry.delay = parse(&value),
+                b"railbus_run" => entry.run = parse(&value),
+                // Scripts read it; where all is in one text, it is in there as well.
+                b"key" if entry.plain.is_none() => {}
+                _ => entry.others.push((name, value)),
             }
         }
         entry
     }
 
     /// Returns the topic beside the event, which says more only if the event can't be read.
-    fn topic(&self) -> Option<&str> {
+    pub(super) fn topic(&self) -> Option<&str> {
         std::str::from_utf8(self.topic.as_deref()?).ok()
     }
 
     /// Returns how many bytes there are of it.
     pub(super) fn bytes(&self) -> usize {
-        [&self.topic, &self.body, &self.foreign].into_iter().flatten().map(Vec::len).sum()
+        let own = [&self.topic, &self.body].into_iter().flatten().map(Vec::len).sum::<usize>();
+        own + self.others.iter().map(|(name, value)| name.len() + value.len()).sum::<usize>()
     }
 
     /// Decodes the event, and tells whether it is wanted. What is no event, or names no topic, is
     /// wanted by everyone whose topics don't rule it out: nobody else would ever tell of it.
-    pub(super) fn decode(self, wants: &SharedFilter) -> (Result<Event, Undecodable>, Fit) {
-        let (raw, error) = match self.body {
-            Some(body) => {
-                let raw = Bytes::from(body);
-                match codec::decode(&raw) {
-                    Ok(event) => {
-                        let fits = wants.matches(event.event_type(), event.topic());
-                        let fit = if fits { Fit::Wanted } else { Fit::Unwanted(None) };
-                        return (Ok(event), fit);
-                    }
-                    Err(error) => (raw, error),
-                }
+    pub(super) fn decode(mut self, wants: &SharedFilter) -> (Result<Event, Undecodable>, Fit) {
+        match self.read_event() {
+            Ok(event) => {
+                let fits = wants.matches(event.event_type(), event.topic());
+                (Ok(event), if fits { Fit::Wanted } else { Fit::Unwanted(None) })
             }
-            None => {
-                let why = "the entry has no field `event`: another program wrote it";
-                let error = Error::new(ErrorKind::Decode, "decode", why).with("entry", self.id);
-                (Bytes::from(self.foreign.unwrap_or_default()), error)
+            Err(undecodable) => {
+                let fit = match self.topic() {
+                    Some(topic) if !wants.may_match(topic) => Fit::Unwanted(Some(topic.into())),
+                    _ => Fit::Wanted,
+                };
+                (Err(undecodable), fit)
             }
-        };
-        let topic = self.topic.and_then(|topic| String::from_utf8(topic).ok());
-        let fit = match topic {
-            Some(topic) if !wants.may_match(&topic) => Fit::Unwanted(Some(topic)),
-            _ => Fit::Wanted,
-        };
-        (Err(Undecodable { raw, error }), fit)
+        }
     }
 
-    /// Returns the event's type and topic, if it is an event.
-    pub(super) fn names(&self) -> Option<(String, String)> {
-        let event = codec::decode(&Bytes::copy_from_slice(self.body.as_deref()?)).ok()?;
-        Some((event.event_type().into(), event.topic().into()))
+    /// Takes the event out of it.
+    fn read_event(&mut self) -> Result<Event, Undecodable> {
+        let mut read = None;
+        if let Some(body) = self.body.take() {
+            let raw = Bytes::from(body);
+            match codec::decode(&raw) {
+                Ok(event) => return Ok(event),
+                // Others may call anything an event.
+                Err(_) if self.plain.is_some() => self.others.push((EVENT.into(), raw.to_vec())),
+                Err(error) => return Err(Undecodable { raw, error }),
+            }
+        }
+        if let Some(stream) = &self.plain {
+            let topic = self.topic.as_deref().and_then(|topic| std::str::from_utf8(topic).ok());
+            read = Some(plain::read(self.id, stream, topic, &self.others));
+        }
+        let error = match read {
+            Some(Ok(event)) => return Ok(event),
+            Some(Err(error)) => error,
+            None => {
+                let why = "the entry has no field `event`: another program wrote it";
+                Error::new(ErrorKind::Decode, "decode", why)
+                    .with("entry", self.id)
+                    .hint("where others write to the stream, open it with `format=plain`")
+            }
+        };
+        let field = |(name, value): Field| [&*name, b"=", &*value, b" "].concat();
+        let raw: Vec<u8> = std::mem::take(&mut self.others).into_iter().flat_map(field).collect();
+        Err(Undecodable { raw: raw.into(), error })
+    }
+
+    /// Returns the event, if it is one.
+    pub(super) fn event(&self) -> Option<Event> {
+        self.clone().into_event()
+    }
+
+    /// Returns the event, if it is one.
+    pub(super) fn into_event(mut self) -> Option<Event> {
+        self.read_event().ok()
     }
 
     /// Tells whether it is wanted.
@@ -129,6 +162,10 @@ impl Entry {
     pub(super) fn is_ruled_out(&self, wants: &SharedFilter) -> bool {
         self.topic().is_some_and(|topic| !wants.may_match(topic))
     }
+}
+
+fn parse<T: std::str::FromStr>(value: &[u8]) -> Option<T> {
+    std::str::from_utf8(value).ok()?.parse().ok()
 }
 
 /// Makes what is handed out.

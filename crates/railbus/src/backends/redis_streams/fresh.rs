@@ -3,6 +3,7 @@
 use super::{
     entry::{Entry, Fit, leased},
     id::Id,
+    keys::Keys,
     member::{Held, Member},
     script::{KNOWN, bytes, list, number},
     settle::{Aside, Fate},
@@ -55,7 +56,7 @@ impl Member {
             }
             Ok(said) => said,
         };
-        let all = self.take(count, entries(said), max).await?;
+        let all = self.take(count, entries(said, &self.keys), max).await?;
         self.state().suspects = false;
         Ok(all)
     }
@@ -92,7 +93,8 @@ impl Member {
             }
             Ok(said) => said,
         };
-        let entries: Vec<_> = list(said).into_iter().filter_map(Entry::read).collect();
+        let entries: Vec<_> =
+            list(said).into_iter().filter_map(|one| Entry::read(one, &self.keys)).collect();
         {
             // Those that are gone meanwhile are not asked for again.
             let (mut state, now) = (self.state(), Instant::now());
@@ -147,19 +149,14 @@ impl Member {
         command.arg("XREAD").arg("COUNT").arg(1).arg("BLOCK").arg(self.reader.block(wait));
         command.arg("STREAMS").arg(&self.keys.stream).arg(taken_in.to_string());
         let said = self.reader.read(&command, self.interrupted(wait)).await?;
-        if !entries(said).is_empty() {
+        if !entries(said, &self.keys).is_empty() {
             self.state().look_at = Instant::now();
         }
         Ok(())
     }
 
     /// Hands out what is wanted of what was read, and puts the rest aside.
-    async fn take(
-        &self,
-        asked: usize,
-        mut entries: Vec<Entry>,
-        max: usize,
-    ) -> Result<Vec<Leased>> {
+    async fn take(&self, asked: usize, mut entries: Vec<Entry>, max: usize) -> Result<Vec<Leased>> {
         if entries.is_empty() {
             return Ok(Vec::new());
         }
@@ -223,13 +220,13 @@ impl Member {
 }
 
 /// Reads what a read of streams answers; nothing if it waited in vain.
-pub(super) fn entries(said: Value) -> Vec<Entry> {
+pub(super) fn entries(said: Value, keys: &Keys) -> Vec<Entry> {
     let streams: Vec<Value> = match said {
         Value::Map(streams) => streams.into_iter().map(|(_, entries)| entries).collect(),
         Value::Array(streams) => streams.into_iter().filter_map(|s| list(s).pop()).collect(),
         _ => return Vec::new(),
     };
-    streams.into_iter().flat_map(list).filter_map(Entry::read).collect()
+    streams.into_iter().flat_map(list).filter_map(|one| Entry::read(one, keys)).collect()
 }
 
 /// Tells whether the server says that the group is not there, or went while it was waited for.

@@ -4,6 +4,9 @@
 //! stands in braces decides the slot of a cluster, and so do names without braces as a whole. Of a
 //! name with braces they begin with `name:~:`, which no key of another stream does.
 
+use crate::codec::Format;
+use std::sync::Arc;
+
 /// The keys of one stream.
 #[derive(Clone, Debug)]
 pub(super) struct Keys {
@@ -15,6 +18,8 @@ pub(super) struct Keys {
     pub(super) dead: String,
     /// The channel that tells of events that can be fetched again.
     pub(super) wake: String,
+    /// The stream's name again, where entries of plain fields are events.
+    pub(super) plain: Option<Arc<str>>,
 }
 
 impl Keys {
@@ -37,7 +42,15 @@ impl Keys {
             false => format!("{{{stream}}}:"),
         };
         let of = |name: &str| format!("{base}{name}");
-        Self { stream: stream.into(), dead: of("dead"), wake: of("wake"), base }
+        Self { stream: stream.into(), dead: of("dead"), wake: of("wake"), base, plain: None }
+    }
+}
+
+impl Keys {
+    /// Takes entries of plain fields for events.
+    pub(super) fn with_format(mut self, format: Format) -> Self {
+        self.plain = (format == Format::Plain).then(|| self.stream.as_str().into());
+        self
     }
 
     /// Returns the key of what is kept of a group's events beside the stream.

@@ -58,17 +58,7 @@ async fn standing(
     let (kept, leased) = (count(next()), count(next()));
     let last = said.next().map(text).and_then(|id| id.parse().ok()).unwrap_or(Id::FIRST);
     let behind = said.next().as_ref().and_then(number).and_then(|n| u64::try_from(n).ok());
-    Ok(Some(Standing {
-        native,
-        interest,
-        seen,
-        dead_letters,
-        pending,
-        kept,
-        leased,
-        last,
-        behind,
-    }))
+    Ok(Some(Standing { native, interest, seen, dead_letters, pending, kept, leased, last, behind }))
 }
 
 /// Lists the groups by name.
@@ -150,7 +140,7 @@ async fn count(
         command.arg(&keys.stream).arg(format!("({from}")).arg(&to).arg("COUNT").arg(count);
         let page = list(link.ask::<Value>("groups", &command).await?);
         let is_last = page.len() < count;
-        let page: Vec<_> = page.into_iter().filter_map(Entry::read).collect();
+        let page: Vec<_> = page.into_iter().filter_map(|one| Entry::read(one, keys)).collect();
         portion.came(count, page.len(), page.iter().map(Entry::bytes).sum());
         for entry in page {
             from = entry.id;
@@ -256,7 +246,7 @@ async fn is_wanted_of(
         let (_, said) = link.ask_all("groups", &commands).await?;
         let mut beside = Vec::new();
         for (id, found) in part.iter().zip(said) {
-            match list(found).pop().and_then(Entry::read) {
+            match list(found).pop().and_then(|one| Entry::read(one, keys)) {
                 Some(entry) => {
                     if entry.into_wanted(wants) {
                         return Ok(true);
@@ -289,7 +279,7 @@ async fn is_kept_wanted(
     });
     let kept = ids.iter().zip(list(said.await?));
     let mut entries = kept.filter_map(|(id, fields)| match fields {
-        Value::Array(_) => Some(Entry::of(*id, fields)),
+        Value::Array(_) => Some(Entry::of(*id, fields, keys)),
         _ => None,
     });
     Ok(entries.any(|entry| entry.into_wanted(wants)))

@@ -1,7 +1,7 @@
 //! Dead letters: listed, handed back, deleted.
 
 use super::{
-    entry::{EVENT, TOPIC},
+    entry::Entry,
     id::Id,
     keys::Keys,
     script::{LETTERS, bytes, list, number},
@@ -11,11 +11,9 @@ use crate::{
     backend::{Letter, LetterFilter, LetterId},
     backends::redis::link::Link,
     clock::Timestamp,
-    codec,
     error::Result,
     topic::Pattern,
 };
-use bytes::Bytes;
 use redis::Value;
 use std::collections::HashMap;
 
@@ -49,7 +47,7 @@ pub(super) async fn letters(
         for entry in page {
             let Some((id, fields)) = parts(entry) else { continue };
             from = format!("({id}");
-            let Some(letter) = read(id, fields) else {
+            let Some(letter) = read(id, fields, keys) else {
                 tracing::warn!(%id, key = keys.dead, "what is no dead letter is passed over");
                 continue;
             };
@@ -92,24 +90,34 @@ fn parts(value: Value) -> Option<(Id, Vec<Value>)> {
     Some((Id::read(&bytes(parts.next()?))?, list(parts.next()?)))
 }
 
-fn read(id: Id, fields: Vec<Value>) -> Option<Letter> {
+fn read(id: Id, fields: Vec<Value>, keys: &Keys) -> Option<Letter> {
     let mut fields = fields.into_iter();
     let mut all: HashMap<Vec<u8>, Vec<u8>> = HashMap::new();
+    let mut own = Vec::new();
     while let (Some(name), Some(value)) = (fields.next(), fields.next()) {
-        all.insert(bytes(name), bytes(value));
+        let (name, value) = (bytes(name), bytes(value));
+        match name.strip_prefix(b"f:") {
+            Some(name) => {
+                own.extend([Value::BulkString(name.to_vec()), Value::BulkString(value)]);
+            }
+            None => drop(all.insert(name, value)),
+        }
     }
     let mut take = |name: &str| {
         let text = all.remove(name.as_bytes());
         text.map(|text| String::from_utf8_lossy(&text).into_owned())
     };
     let (subscription, reason) = (take("subscription")?, take("reason")?);
-    let (group, topic) = (take("group"), take(&format!("f:{TOPIC}")).unwrap_or_default());
+    let group = take("group");
     let mut history = history(&take("history").unwrap_or_default());
     // A lease that ran out was nobody's in particular.
     history.retain(|t| t.subscription == subscription || t.subscription.is_empty());
     let delivered = take("attempt").and_then(|text| text.parse().ok()).unwrap_or(0);
-    let body = all.remove(format!("f:{EVENT}").as_bytes());
-    let event = body.and_then(|body| codec::decode(&Bytes::from(body)).ok());
+    // What never became an event has no place in the stream.
+    let at = take("id").and_then(|at| at.parse().ok()).unwrap_or(id);
+    let entry = Entry::of(at, Value::Array(own), keys);
+    let topic = entry.topic().unwrap_or_default().to_owned();
+    let event = entry.into_event();
     let of = |get: fn(&crate::event::Event) -> &str| event.as_ref().map_or("", get).to_owned();
     Some(Letter {
         id: LetterId::new(id.to_string()),

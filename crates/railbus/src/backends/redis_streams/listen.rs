@@ -3,9 +3,9 @@
 
 use super::{
     entry::{Entry, Fit, leased},
+    fresh::entries,
     id::Id,
     keys::Keys,
-    fresh::entries,
     portion::Portion,
     reader::{BLOCK_MAX, Reader},
     script::{list, number, text},
@@ -77,6 +77,11 @@ impl Listener {
     ) -> Result<Self> {
         let last = newest(link, keys).await?;
         reader.prepare().await?;
+        // Who may not read learns it now, and not in the middle of fetching.
+        let mut command = Cmd::with_capacity(6, 100);
+        command.arg("XREAD").arg("COUNT").arg(1);
+        command.arg("STREAMS").arg(&keys.stream).arg(last.to_string());
+        link.ask::<Value>("subscribe", &command).await?;
         let place = Place {
             last,
             held: BTreeSet::new(),
@@ -133,8 +138,8 @@ impl Listener {
         if !read.is_some_and(|(at, has_more)| has_more || at.elapsed() > AWAY_MAX) {
             return Ok(());
         }
-        let mut command = redis::cmd("XREVRANGE");
-        command.arg(&self.keys.stream).arg(last.to_string()).arg("-").arg("COUNT").arg(1);
+        let mut command = redis::cmd("XRANGE");
+        command.arg(&self.keys.stream).arg("-").arg(last.to_string()).arg("COUNT").arg(1);
         if list(self.link.ask::<Value>("fetch", &command).await?).is_empty() {
             tracing::warn!("the stream was trimmed up to what was not heard yet, or further");
             self.gap.notify_one();
@@ -161,7 +166,7 @@ impl Listener {
         let said = self.reader.read(&command, interrupt).await;
         let mut place = self.place();
         let entries = match said {
-            Ok(said) => entries(said),
+            Ok(said) => entries(said, &self.keys),
             Err(e) => {
                 place.suspects = true;
                 place.portion.failed();
@@ -209,6 +214,27 @@ impl Listener {
         Ok(seconds.unwrap_or(0).saturating_mul(1000) + micros.unwrap_or(0) / 1000)
     }
 
+    /// Lets go of what was withdrawn while it was held back.
+    async fn forget_withdrawn(&self) -> Result<()> {
+        let held: Vec<_> = self.place().held.iter().copied().collect();
+        let mut commands = Pipeline::with_capacity(held.len());
+        for (_, id) in &held {
+            let id = id.to_string();
+            commands.cmd("XRANGE").arg(&self.keys.stream).arg(&id).arg(&id);
+        }
+        if held.is_empty() {
+            return Ok(());
+        }
+        let (_, said) = self.link.ask_all("listen", &commands).await?;
+        let mut place = self.place();
+        for (held, found) in held.iter().zip(said) {
+            if matches!(&found, Value::Array(found) if found.is_empty()) {
+                place.held.remove(held);
+            }
+        }
+        Ok(())
+    }
+
     /// Reads what was held back and is due now.
     async fn due(&self, max: usize) -> Result<Vec<Leased>> {
         let now = Instant::now();
@@ -238,7 +264,7 @@ impl Listener {
         let (mut all, mut bytes) = (Vec::with_capacity(due.len()), 0);
         for (held, found) in due.iter().zip(said) {
             place.held.remove(held);
-            match list(found).pop().and_then(Entry::read) {
+            match list(found).pop().and_then(|one| Entry::read(one, &self.keys)) {
                 Some(entry) => {
                     bytes += entry.bytes();
                     if let (event, Fit::Wanted) = entry.decode(&self.wants) {
@@ -246,8 +272,7 @@ impl Listener {
                     }
                 }
                 None => {
-                    tracing::warn!(id = %held.1, "a broadcast was removed before it was due");
-                    self.gap.notify_one();
+                    tracing::info!(id = %held.1, "a broadcast was withdrawn or trimmed before it was due");
                 }
             }
         }
@@ -258,7 +283,10 @@ impl Listener {
 }
 
 /// Returns the newest place of the stream.
-async fn newest(link: &Link, keys: &Keys) -> Result<Id> {
+///
+/// # Errors
+/// Returns what the server says.
+pub(super) async fn newest(link: &Link, keys: &Keys) -> Result<Id> {
     let mut command = redis::cmd("XINFO");
     command.arg("STREAM").arg(&keys.stream);
     let said: Result<Value> = link.ask("listen", &command).await;
@@ -305,6 +333,7 @@ impl Source for Listener {
 
     async fn handed_out(&self) -> Result<Option<u64>> {
         let newest = newest(&self.link, &self.keys).await?;
+        self.forget_withdrawn().await?;
         let place = self.place();
         let all = place.last >= newest && place.held.is_empty();
         Ok(all.then_some(place.handed_out))

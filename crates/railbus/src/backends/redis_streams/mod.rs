@@ -2,17 +2,19 @@
 //!
 //! Read in this order: `keys` says what lies where, `settings` what can be set and what is
 //! guaranteed, `id` how an event's place is written, `script` what runs in the server, in one step each;
-//! `entry` what is stored of an event. Then the parts of the work, a file each: `trim`,
-//! `publish`, `groups`, `claim`, `portion`, `settle`, `unwanted`, `reader`, `member`, `fresh`, `source`,
-//! `listen`, `letters`, `lag`, `poison`; `store` is the backend.
+//! `plain` and `entry` what is stored of an event. Then the parts of the work, a file each: `trim`,
+//! `publish`, `rights`, `groups`, `claim`, `portion`, `settle`, `unwanted`, `reader`, `member`, `fresh`,
+//! `source`, `listen`, `letters`, `lag`, `tally`, `accounts`, `poison`; `store` is the backend.
 
 mod keys;
 mod settings;
 mod id;
 mod script;
+mod plain;
 mod entry;
 mod trim;
 mod publish;
+mod rights;
 mod groups;
 mod claim;
 mod portion;
@@ -25,6 +27,8 @@ mod source;
 mod listen;
 mod letters;
 mod lag;
+mod tally;
+mod accounts;
 mod poison;
 mod store;
 

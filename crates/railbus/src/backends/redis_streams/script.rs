@@ -34,6 +34,10 @@ scripts! {
     LAG: "lua/lag.lua",
     KEPT: "lua/kept.lua",
     TRIM: "lua/trim.lua",
+    PUBLISH: "lua/publish.lua",
+    WITHDRAW: "lua/withdraw.lua",
+    RUNS: "lua/runs.lua",
+    RIGHTS: "lua/rights.lua",
 }
 
 impl Script {

@@ -10,6 +10,7 @@ use crate::{
             settings::{PREFIX, Server, server_settings},
         },
     },
+    codec::Format,
     error::{Error, ErrorKind, Result},
     options::{Options, Setting},
 };
@@ -20,7 +21,7 @@ pub const CAPABILITY: Capability = Capability {
     name: "redis-streams",
     broadcast: Broadcast::Live,
     groups: true,
-    ordering: Ordering::Total,
+    ordering: Ordering::Alike,
     keyed: Keyed::Group,
     counts_attempts: true,
     fencing: Fencing::Checked,
@@ -29,7 +30,7 @@ pub const CAPABILITY: Capability = Capability {
     lease_max: None,
     delay_max: Some(Duration::MAX),
     publish_delay_max: Some(Duration::MAX),
-    withdraws: false,
+    withdraws: true,
     delay_step: Duration::from_millis(1),
     dedup: None,
     patterns: Patterns::Client,
@@ -39,7 +40,7 @@ pub const CAPABILITY: Capability = Capability {
     keeps_history: true,
     release: Release::Free,
     batch: Batch::BestEffort,
-    positions: false,
+    positions: true,
     journal: false,
     durable: true,
     payload_max: 16 << 20,
@@ -62,6 +63,10 @@ pub const SETTINGS: &[Setting] = server_settings![
         key: "trim",
         help: "settled (default): what a group has not settled is kept; hard: max_len alone counts, what goes is lost, and retention can't be set",
     },
+    Setting {
+        key: "format",
+        help: "how events are written: cloudevents (default), or plain: a field each, and entries of others are events as well",
+    },
     Setting { key: "retention", help: "how long settled events are kept (default 24h)" },
 ];
 
@@ -70,6 +75,7 @@ pub const SETTINGS: &[Setting] = server_settings![
 pub(super) struct Settings {
     pub(super) server: Arc<Server>,
     pub(super) stream: String,
+    pub(super) format: Format,
     pub(super) trim: Trim,
 }
 
@@ -106,6 +112,8 @@ impl Settings {
             let why = "trim = hard trims to max_len alone, and retention is set".into();
             return Err(config(why, "retention", "leave `retention` out, or `trim`"));
         }
+        let formats = [("cloudevents", Format::CloudEvents), ("plain", Format::Plain)];
+        let format = options.one_of("format", &formats)?.unwrap_or_default();
         let names = [options.text("prefix"), options.text("stream")];
         let stream = match names {
             [Some(prefix), Some(stream)] => format!("{prefix}:{stream}"),
@@ -116,9 +124,13 @@ impl Settings {
             let hint = "set `stream` or `prefix`, such as events, or {shop}:events to say its slot";
             return Err(config(why, "stream", hint));
         }
+        let mut server = Server::read(options)?;
+        let Keys { base, wake, .. } = Keys::of(&stream);
+        server.needs = format!("~{stream} ~{base}* &{wake}");
         Ok(Self {
-            server: Arc::new(Server::read(options)?),
+            server: Arc::new(server),
             stream,
+            format,
             trim: Trim {
                 max_len,
                 hard,

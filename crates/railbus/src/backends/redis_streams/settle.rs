@@ -25,6 +25,8 @@ pub(super) struct Fate {
     pub(super) fence: u64,
     verb: &'static str,
     number: u64,
+    // How it ended, by the worst, and whether it was tried more than once.
+    came: (u8, bool),
     through: String,
     history: String,
     letters: Vec<(String, String)>,
@@ -45,6 +47,7 @@ impl Fate {
             fence,
             verb,
             number,
+            came: (0, false),
             through: String::new(),
             history: String::new(),
             letters: Vec::new(),
@@ -68,6 +71,10 @@ impl Fate {
             fence: settle.receipt.fence,
             verb,
             number,
+            came: (
+                settle.ended.iter().map(|(_, end)| class(end)).max().unwrap_or(0),
+                settle.retried,
+            ),
             through: settle.ended.iter().map(|(name, end)| ended_line(name, Some(end))).collect(),
             history: settle.failed.iter().map(try_line).collect(),
             letters: letters.collect(),
@@ -76,6 +83,7 @@ impl Fate {
 
     fn write(&self, command: &mut Cmd) {
         command.arg(self.id.to_string()).arg(self.fence).arg(self.verb).arg(self.number);
+        command.arg(format!("{}{}", self.came.0, u8::from(self.came.1)));
         command.arg(&self.through).arg(&self.history).arg(self.letters.len());
         for (subscription, reason) in &self.letters {
             command.arg(subscription).arg(reason);
@@ -175,11 +183,25 @@ pub(super) async fn are_kept(
     Ok(said.iter().map(|is| number(is) == Some(1)).collect())
 }
 
-/// Tells whether nothing of a settlement is worth keeping: through, without failure.
+/// Ranks how a subscription got through, as accounts count it: the worst is the highest.
+fn class(end: &End) -> u8 {
+    match end {
+        End::Unmatched => 1,
+        End::Done => 2,
+        End::Failed(_) => 3,
+        End::Dead(_) => 4,
+    }
+}
+
+/// Tells whether nothing of a settlement is worth keeping: it went well, and at once.
 pub(super) fn is_plain(settle: &Settle) -> bool {
+    let well = |(_, end): &(_, End)| matches!(end, End::Done | End::Unmatched);
     settle.verdict == Verdict::Ack
         && settle.failed.is_empty()
-        && settle.ended.iter().all(|(_, end)| matches!(end, End::Done | End::Unmatched))
+        && !settle.retried
+        && settle.ended.iter().all(well)
+        // Accounts tell what nobody wanted from what was handled.
+        && (settle.ended.is_empty() || settle.ended.iter().any(|(_, end)| *end == End::Done))
 }
 
 /// Returns the error for a lease that another member has by now.

@@ -1,20 +1,22 @@
 //! The backend: the contracts, handed to the parts that do the work.
 
 use super::{
+    accounts::Books,
     groups::{self, Opening},
     keys::Keys,
     lag, letters,
     listen::Listener,
     member::{Member, State},
-    publish::{Ready, line},
+    publish::{self, Ready, line},
     reader::Reader,
+    rights,
     settings::{CAPABILITY, Settings},
     trim::Trimming,
 };
 use crate::{
     backend::{
-        Backend, Capability, GroupInfo, Keeper, Letter, LetterFilter, LetterId, Order, Outgoing,
-        Source, Start, Subscribe,
+        Accounts, Backend, Capability, GroupInfo, Keeper, Letter, LetterFilter, LetterId, Order,
+        Outgoing, Source, Start, Subscribe,
     },
     backends::{
         gather::Gather,
@@ -54,11 +56,12 @@ pub async fn open(options: Options) -> Result<Arc<dyn Backend>> {
     let settings = Settings::read(&options)?;
     task::runtime("open redis-streams")?;
     let link = Link::open(&settings.server).await?;
-    let keys = Arc::new(Keys::of(&settings.stream));
+    let keys = Arc::new(Keys::of(&settings.stream).with_format(settings.format));
     examine(&link, &keys).await?;
-    let line = line(&link, &keys, Trimming::new(settings.trim));
-    let sources = Mutex::new(Some(Vec::new()));
-    Ok(Arc::new(Streams { settings, link, keys, line, sources }))
+    let trimming = Arc::new(Trimming::new(settings.trim));
+    let line = line(&link, &keys, &trimming);
+    let (books, sources) = (Books::new(&link, &keys), Mutex::new(Some(Vec::new())));
+    Ok(Arc::new(Streams { settings, link, keys, trimming, line, books, sources }))
 }
 
 /// Refuses a key that holds something else, and a user who may not read it.
@@ -73,7 +76,9 @@ struct Streams {
     settings: Settings,
     link: Link,
     keys: Arc<Keys>,
+    trimming: Arc<Trimming>,
     line: Gather<Ready>,
+    books: Books,
     // None once closed.
     sources: Mutex<Option<Vec<Weak<dyn Open>>>>,
 }
@@ -95,6 +100,18 @@ impl Streams {
         Ok(())
     }
 
+    /// Publishes a batch as a whole; to its end, even if nobody waits for it.
+    async fn publish_more(&self, ready: Vec<Ready>) -> Result<()> {
+        let (link, keys) = (self.link.clone(), Arc::clone(&self.keys));
+        let trimming = Arc::clone(&self.trimming);
+        let sending = tokio::spawn(async move {
+            let sent = publish::send_more(&link, &keys, &ready).await;
+            trimming.note(ready.len(), &link, &keys);
+            sent
+        });
+        sending.await.unwrap_or_else(|_| Err(closed()))
+    }
+
     fn reader(&self, group: Option<&str>) -> Result<Reader> {
         Reader::new(&self.settings.server, &self.link, &self.keys, group)
     }
@@ -104,6 +121,7 @@ impl Streams {
         let Subscribe { interest, start, lease, order, .. } = request;
         let reader = self.reader(Some(&group))?;
         reader.prepare().await?;
+        rights::check(&self.link, &self.keys).await?;
         let opening = Opening {
             group: &group,
             member: &name,
@@ -158,8 +176,12 @@ impl Backend for Streams {
         let mut ready = Vec::with_capacity(batch.len());
         let mut results = Vec::with_capacity(batch.len());
         for outgoing in batch {
-            let made = Ready::make(outgoing, CAPABILITY.payload_max);
+            let made = Ready::make(outgoing, CAPABILITY.payload_max, self.settings.format);
             results.push(made.map(|one| ready.push(one)));
+        }
+        if ready.iter().any(Ready::is_more) {
+            let sent = self.publish_more(ready).await;
+            return results.into_iter().map(|made| made.and_then(|()| sent.clone())).collect();
         }
         let mut sent = self.line.put(ready).await.into_iter();
         let mut next = |()| sent.next().unwrap_or_else(|| Err(closed()));
@@ -194,6 +216,11 @@ impl Backend for Streams {
         }
     }
 
+    async fn withdraw(&self, event_id: &str) -> Result<bool> {
+        self.check_open()?;
+        publish::withdraw(&self.link, &self.keys, event_id).await
+    }
+
     async fn ping(&self) -> Result<()> {
         self.link.ask::<Value>("ping", &redis::cmd("PING")).await.map(drop)
     }
@@ -204,12 +231,17 @@ impl Backend for Streams {
         sources.iter().for_each(|source| source.stop());
         let closing = futures_util::future::join_all(sources.iter().map(|source| source.close()));
         let _ = task::within(deadline, closing).await;
+        self.books.close();
         self.link.close();
         Ok(())
     }
 
     fn keeper(&self) -> Option<&dyn Keeper> {
         Some(self)
+    }
+
+    fn accounts(&self) -> Option<&dyn Accounts> {
+        Some(&self.books)
     }
 }
 

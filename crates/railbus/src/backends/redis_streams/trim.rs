@@ -8,7 +8,7 @@ use super::{
 use crate::backends::redis::link::Link;
 use redis::Cmd;
 use std::{
-    sync::{Mutex, PoisonError},
+    sync::{Arc, Mutex, PoisonError},
     time::{Duration, Instant},
 };
 use tokio::sync::Mutex as AsyncMutex;
@@ -45,7 +45,7 @@ impl Trimming {
     }
 
     /// Notes that so many are published; tells whether it is time to look.
-    pub(super) fn is_due(&self, published: usize) -> bool {
+    fn is_due(&self, published: usize) -> bool {
         let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
         state.published += published as u64;
         let many = match self.what.max_len {
@@ -65,8 +65,17 @@ impl Trimming {
         command.arg(most).arg(age.min(1 << 50)).arg(u8::from(self.what.hard)).arg(AT_ONCE);
     }
 
+    /// Notes that so many are published, and looks in a task of its own if it is time to: nobody who
+    /// publishes waits for it.
+    pub(super) fn note(self: &Arc<Self>, published: usize, link: &Link, keys: &Arc<Keys>) {
+        if self.is_due(published) {
+            let (own, link, keys) = (Arc::clone(self), link.clone(), Arc::clone(keys));
+            tokio::spawn(async move { own.run(&link, &keys).await });
+        }
+    }
+
     /// Looks, and removes what is not needed any more, until all of it is.
-    pub(super) async fn run(&self, link: &Link, keys: &Keys) {
+    async fn run(&self, link: &Link, keys: &Keys) {
         let Ok(_looking) = self.looking.try_lock() else { return };
         loop {
             let script: &Script = &TRIM;

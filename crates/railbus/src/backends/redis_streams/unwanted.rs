@@ -48,8 +48,8 @@ impl Unwanted {
             if entry.is_ruled_out(union) {
                 return Fate::aside(self.id, self.fence, Aside::Dropped);
             }
-            self.what = match entry.names() {
-                Some((event_type, topic)) => What::Event(event_type, topic),
+            self.what = match entry.event() {
+                Some(event) => What::Event(event.event_type().into(), event.topic().into()),
                 // Its topic is not ruled out.
                 None => What::Poison(None),
             };

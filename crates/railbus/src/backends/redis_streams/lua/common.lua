@@ -12,6 +12,7 @@
 --   i:name  the same ids in order, but those whose fields are kept in d:name
 --   r:name  what was not settled when it was replayed, and so is not seen again
 --   l:name  of events with dead letters: how many, and who is through with them
+--   o:name  while a run is accounted for, what became of events: see runs.lua
 --   h:name  where the order of keys is kept: by key, the event that holds it
 --   w:name  the events that wait for it, as `key NUL id`
 --   x:name  the events that were left to other members, by when they were
@@ -64,6 +65,7 @@ local function group(name)
     order = base .. 'i:' .. name,
     replayed = base .. 'r:' .. name,
     letters = base .. 'l:' .. name,
+    outcomes = base .. 'o:' .. name,
     keyed = about[2] == '1',
     holders = base .. 'h:' .. name,
     waiting = base .. 'w:' .. name,

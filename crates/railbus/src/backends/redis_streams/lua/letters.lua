@@ -31,6 +31,8 @@ if ARGV[2] == 'redrive' then
     call('HSET', g.kept, id .. ':b', cmsgpack.pack(fields))
   end
   call('HDEL', g.kept, id .. ':h', id .. ':x')
+  local noted = call('HGET', g.outcomes, id)
+  if noted then call('HSET', g.outcomes, id, '0 ' .. string.sub(noted, -1)) end
   park(g, id, 0, fence, 0, 0, 0)
   redis.pcall('PUBLISH', base .. 'wake', g.name)
 end

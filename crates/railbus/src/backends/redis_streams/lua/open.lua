@@ -55,6 +55,7 @@ if not g then
   call('SADD', base .. 'groups', name)
   if keyed == '1' then call('HSET', base .. 'g:' .. name, 'keyed', 1) end
   g, state = group(name), 'new'
+  call('HSET', g.meta, 'start', read_until(g))
 elseif not read_until(g) then
   local made = find_again(g)
   if made.err then return made end

@@ -13,7 +13,7 @@ while true do
   if #letters < 256 then break end
 end
 call('UNLINK', g.meta, g.members, g.kept, g.due, g.order, g.letters, g.replayed, g.holders, g.waiting, g.left,
-  g.claims)
+  g.claims, g.outcomes)
 call('SREM', base .. 'groups', name)
 -- Who opens it anew begins a generation, so that no lease from before settles anything.
 call('HSET', base .. 'pruned', name, whole(tonumber(g.gen) + 1))

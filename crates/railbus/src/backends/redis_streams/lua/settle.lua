@@ -1,6 +1,6 @@
 -- Settles leases. ARGV: group, member, lease in ms, the version of the interest that was known or
--- nothing, then for each: id, fence, verb, number, who is through, history, how many dead letters,
--- and for each of these its subscription and reason.
+-- nothing, then for each: id, fence, verb, number, what came of it and whether it was tried again,
+-- who is through, history, how many dead letters, and for each of these its subscription and reason.
 -- Returns 1 for each that was settled, 0 for each that was lost; or the newer interest.
 local g = group(ARGV[1])
 local me, lease, version = ARGV[2], tonumber(ARGV[3]), ARGV[4]
@@ -46,10 +46,26 @@ local function is_noted(id, history)
   return noted and string.sub(noted, -#history) == history
 end
 
+-- For the accounts of runs. What went well at once is not written down.
+local counts = call('EXISTS', base .. 'runs') == 1
+local function note(id, attempt, came, again, is_end)
+  local before = call('HGET', g.outcomes, id)
+  local was, had = string.match(before or '0 0', '^(%d) (%d)$')
+  if was > came then came = was end
+  if had == '1' or attempt > 1 then again = '1' end
+  if is_end and came == '0' then came = '2' end
+  if is_end and came == '2' and again == '0' then
+    if before then call('HDEL', g.outcomes, id) end
+  elseif came ~= '0' or again == '1' then
+    call('HSET', g.outcomes, id, came .. ' ' .. again)
+  end
+end
+
 while ARGV[at] do
   local id, fence, verb, number = ARGV[at], ARGV[at + 1], ARGV[at + 2], tonumber(ARGV[at + 3])
-  local through, history, dead = ARGV[at + 4], ARGV[at + 5], tonumber(ARGV[at + 6])
-  local letters = at + 7
+  local came, again = string.match(ARGV[at + 4], '^(%d)(%d)$')
+  local through, history, dead = ARGV[at + 5], ARGV[at + 6], tonumber(ARGV[at + 7])
+  local letters = at + 8
   at = letters + 2 * dead
   local attempt, is_fresh, is_done
   local state = call('HGET', g.kept, id)
@@ -81,6 +97,7 @@ while ARGV[at] do
     if through ~= '' then
       call('HSET', g.kept, id .. ':f', (call('HGET', g.kept, id .. ':f') or '') .. through)
     end
+    if counts then note(id, attempt, came, again, verb == 'a') end
     for i = letters, at - 1, 2 do bury(id, attempt, fence, ARGV[i], ARGV[i + 1]) end
     if verb == 'a' then
       if call('HEXISTS', g.letters, id .. ':n') == 1 then

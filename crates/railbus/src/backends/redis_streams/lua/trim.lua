@@ -48,8 +48,22 @@ for _, name in ipairs(call('SMEMBERS', base .. 'groups')) do
     end
   end
 end
+-- What a run has not counted yet is kept until it has, as long as whoever runs it lives.
+local function count_first(id)
+  local least
+  for _, run in ipairs(call('ZRANGEBYSCORE', base .. 'runs', whole(now() - 60000), '+inf')) do
+    local at = call('HGET', base .. 'run:' .. run, 'at')
+    if at and pad(at) < pad(id) then
+      local wanted = call('HGET', base .. 'run:' .. run, 'sweep')
+      if not wanted or pad(wanted) < pad(id) then call('HSET', base .. 'run:' .. run, 'sweep', id) end
+      if not least or pad(at) < pad(least) then least = at end
+    end
+  end
+  return least or id
+end
 local function cut(id, most)
   if floor and pad(id) > floor then id = plain(floor) end
+  id = count_first(id)
   local count = call('XTRIM', stream, 'MINID', '~', id, 'LIMIT', most)
   -- Whole nodes are removed, so that there may be some left of the limit.
   more = more or count > limit / 2

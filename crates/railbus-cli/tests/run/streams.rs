@@ -1,0 +1,60 @@
+//! `railbus run` on a stream of Redis: it accounts for every event, and goes on where it was killed.
+
+use crate::scene::{Scene, until};
+use railbus_testbed::Redis;
+use rustix::process::Signal;
+use std::collections::BTreeSet;
+
+const LINES: usize = 200;
+
+/// Each event is noted by its number.
+const NOTE: &str = r#"n=$(sed 's/.*"n": *\([0-9]*\).*/\1/'); echo "$n" >> noted"#;
+
+fn scene(redis: &Redis, step: &str) -> Scene {
+    let app = crate::scene::APP
+        .replace("sqlite:events.db", &redis.url("redis-streams"))
+        .replace("retry =", "lease = \"1s\"\nretry =");
+    let lines: String = (0..LINES).map(|n| format!("{{\"type\":\"order\",\"n\":{n}}}\n")).collect();
+    Scene::new(&app, lines, step)
+}
+
+fn noted(scene: &Scene) -> BTreeSet<usize> {
+    scene.read("noted").lines().filter_map(|line| line.parse().ok()).collect()
+}
+
+#[test]
+fn an_app_on_a_stream_accounts_for_every_line() {
+    let redis = Redis::start().unwrap();
+    let scene = scene(&redis, &format!("{NOTE}; [ \"$((n % 10))\" -ne 9 ]"));
+    let ended = scene.run();
+    let (failed, all) = ((LINES / 10) as u64, LINES as u64);
+    let counts = [("published", all), ("succeeded", all - failed), ("dead_lettered", failed)];
+    ended.expect(3, &counts);
+    assert_eq!(noted(&scene).len(), LINES);
+    // Nothing is left to do, and the input is where it was.
+    scene.run().expect(0, &[("published", 0), ("carried", 0), ("succeeded", 0)]);
+}
+
+#[test]
+fn an_app_that_is_killed_goes_on_where_it_was() {
+    let redis = Redis::options().appendonly(true).start().unwrap();
+    let scene = scene(&redis, NOTE);
+    let patient = scene.read("app.toml").replace("max_attempts = 1", "max_attempts = 100");
+    scene.write("app.toml", patient);
+    for part in 1..4 {
+        let mut running = scene.start();
+        until("some are handled", || noted(&scene).len() >= part * LINES / 5);
+        running.signal(Signal::KILL);
+        drop(running);
+        if part == 2 {
+            redis.kill().unwrap();
+            redis.start_again().unwrap();
+        }
+    }
+    let ended = scene.run();
+    assert_eq!(noted(&scene).len(), LINES, "{ended:?}");
+    // No line was stored twice, and none is open.
+    assert_eq!(redis.command(&["XLEN", "events"]).unwrap(), LINES.to_string());
+    assert_eq!(redis.command(&["XLEN", "{events}:dead"]).unwrap(), "0");
+    scene.run().expect(0, &[("published", 0), ("carried", 0)]);
+}
