@@ -39,10 +39,11 @@ pub(super) struct Entry {
 }
 
 /// How an entry and an interest go together.
-#[derive(Clone, Copy, Debug, PartialEq)]
+#[derive(Clone, Debug, PartialEq)]
 pub(super) enum Fit {
     Wanted,
-    Unwanted,
+    /// With the topic that rules it out, if it is no event.
+    Unwanted(Option<String>),
 }
 
 impl Entry {
@@ -82,8 +83,15 @@ impl Entry {
         entry
     }
 
+    /// Returns the topic beside the event, which says more only if the event can't be read.
     pub(super) fn topic(&self) -> Option<&str> {
         std::str::from_utf8(self.topic.as_deref()?).ok()
+    }
+
+    /// Returns how many bytes there are of it.
+    pub(super) fn bytes(&self) -> usize {
+        let others: usize = self.others.iter().map(|(name, value)| name.len() + value.len()).sum();
+        [&self.topic, &self.body].into_iter().flatten().map(Vec::len).sum::<usize>() + others
     }
 
     /// Decodes the event, and tells whether it is wanted. What is no event, or names no topic, is
@@ -92,10 +100,14 @@ impl Entry {
         match self.read_event() {
             Ok(event) => {
                 let fits = wants.matches(event.event_type(), event.topic());
-                (Ok(event), if fits { Fit::Wanted } else { Fit::Unwanted })
+                (Ok(event), if fits { Fit::Wanted } else { Fit::Unwanted(None) })
             }
             Err(undecodable) => {
-                let fit = if self.is_ruled_out(wants) { Fit::Unwanted } else { Fit::Wanted };
+                let topic = self.topic.and_then(|topic| String::from_utf8(topic).ok());
+                let fit = match topic {
+                    Some(topic) if !wants.may_match(&topic) => Fit::Unwanted(Some(topic)),
+                    _ => Fit::Wanted,
+                };
                 (Err(undecodable), fit)
             }
         }
@@ -144,7 +156,7 @@ impl Entry {
 
     /// Tells whether it is wanted.
     pub(super) fn into_wanted(self, wants: &SharedFilter) -> bool {
-        !self.is_ruled_out(wants) && self.decode(wants).1 == Fit::Wanted
+        !self.is_ruled_out(wants) && matches!(self.decode(wants).1, Fit::Wanted)
     }
 
     /// Tells whether the topic says that it is not wanted, whatever its type.

@@ -12,7 +12,7 @@ use crate::{
     delivery::{End, Try},
     error::{Error, ErrorKind, Result},
 };
-use redis::{Cmd, Value};
+use redis::{Cmd, Pipeline, Value};
 use std::collections::BTreeMap;
 
 /// How many events one call of the script settles.
@@ -176,6 +176,25 @@ fn class(end: &End) -> u8 {
 }
 
 /// Tells whether nothing of a settlement is worth keeping: it went well, and at once.
+/// Tells which events are kept beside the stream.
+///
+/// # Errors
+/// Returns what the server says.
+pub(super) async fn are_kept(
+    link: &Link,
+    keys: &Keys,
+    group: &str,
+    ids: &[Id],
+) -> Result<Vec<bool>> {
+    let (mut commands, kept) = (Pipeline::with_capacity(ids.len()), keys.kept(group));
+    for id in ids {
+        commands.cmd("HEXISTS").arg(&kept).arg(id.to_string());
+    }
+    let (_, said) = link.ask_all("settle", &commands).await?;
+    Ok(said.iter().map(|is| number(is) == Some(1)).collect())
+}
+
+/// Tells whether nothing of a settlement is worth keeping: through, without failure.
 pub(super) fn is_plain(settle: &Settle) -> bool {
     let well = |(_, end): &(_, End)| matches!(end, End::Done | End::Unmatched);
     settle.verdict == Verdict::Ack
