@@ -116,7 +116,8 @@ impl Accounts for Books {
 
     async fn is_idle(&self, groups: &[(String, Interest)]) -> Result<bool> {
         // What one group's handler publishes to another, which was looked at before, moves the end.
-        let (end, mut looks) = (newest(&self.link, &self.keys).await?, Looks::default());
+        let end = newest(&self.link, &self.keys).await?;
+        let mut looks = lag::Looks::default();
         for (group, interest) in groups {
             if !looks.is_settled(&self.link, &self.keys, group, interest).await? {
                 return Ok(false);

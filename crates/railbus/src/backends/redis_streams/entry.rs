@@ -90,8 +90,8 @@ impl Entry {
 
     /// Returns how many bytes there are of it.
     pub(super) fn bytes(&self) -> usize {
-        let others: usize = self.others.iter().map(|(name, value)| name.len() + value.len()).sum();
-        [&self.topic, &self.body].into_iter().flatten().map(Vec::len).sum::<usize>() + others
+        let own = [&self.topic, &self.body].into_iter().flatten().map(Vec::len).sum::<usize>();
+        own + self.others.iter().map(|(name, value)| name.len() + value.len()).sum::<usize>()
     }
 
     /// Decodes the event, and tells whether it is wanted. What is no event, or names no topic, is
@@ -103,9 +103,8 @@ impl Entry {
                 (Ok(event), if fits { Fit::Wanted } else { Fit::Unwanted(None) })
             }
             Err(undecodable) => {
-                let topic = self.topic.and_then(|topic| String::from_utf8(topic).ok());
-                let fit = match topic {
-                    Some(topic) if !wants.may_match(&topic) => Fit::Unwanted(Some(topic)),
+                let fit = match self.topic() {
+                    Some(topic) if !wants.may_match(topic) => Fit::Unwanted(Some(topic.into())),
                     _ => Fit::Wanted,
                 };
                 (Err(undecodable), fit)

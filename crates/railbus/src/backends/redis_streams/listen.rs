@@ -138,8 +138,8 @@ impl Listener {
         if !read.is_some_and(|(at, has_more)| has_more || at.elapsed() > AWAY_MAX) {
             return Ok(());
         }
-        let mut command = redis::cmd("XREVRANGE");
-        command.arg(&self.keys.stream).arg(last.to_string()).arg("-").arg("COUNT").arg(1);
+        let mut command = redis::cmd("XRANGE");
+        command.arg(&self.keys.stream).arg("-").arg(last.to_string()).arg("COUNT").arg(1);
         if list(self.link.ask::<Value>("fetch", &command).await?).is_empty() {
             tracing::warn!("the stream was trimmed up to what was not heard yet, or further");
             self.gap.notify_one();
@@ -272,8 +272,7 @@ impl Listener {
                     }
                 }
                 None => {
-                    tracing::warn!(id = %held.1, "a broadcast was withdrawn or trimmed before it was due");
-                    self.gap.notify_one();
+                    tracing::info!(id = %held.1, "a broadcast was withdrawn or trimmed before it was due");
                 }
             }
         }

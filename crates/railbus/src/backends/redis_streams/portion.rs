@@ -10,11 +10,13 @@ const FIRST: usize = 16;
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Portion {
     most: usize,
+    // Whether too many were asked for once: then more are tried one by one.
+    careful: bool,
 }
 
 impl Default for Portion {
     fn default() -> Self {
-        Self { most: FIRST }
+        Self { most: FIRST, careful: false }
     }
 }
 
@@ -28,7 +30,11 @@ impl Portion {
     pub(super) fn came(&mut self, asked: usize, events: usize, bytes: usize) {
         if events > 0 {
             let fits = BYTES_MAX / (bytes / events).max(1);
-            let more = if events >= asked { self.most.saturating_mul(2) } else { self.most };
+            let more = match self.careful {
+                _ if events < asked => self.most,
+                true => self.most + 1,
+                false => self.most.saturating_mul(2),
+            };
             self.most = more.min(fits.max(1));
         }
     }
@@ -37,7 +43,7 @@ impl Portion {
     /// be asked for.
     pub(super) fn failed(&mut self) -> bool {
         let less = self.most > 1;
-        self.most = (self.most / 2).max(1);
+        (self.most, self.careful) = ((self.most / 2).max(1), true);
         less
     }
 }
@@ -57,5 +63,8 @@ mod tests {
         assert_eq!(portion.of(1000), 4);
         assert!(portion.failed() && portion.failed() && !portion.failed());
         assert_eq!(portion.of(1000), 1, "one is always asked for");
+        portion.came(1, 1, 10);
+        portion.came(2, 2, 20);
+        assert_eq!(portion.of(1000), 3, "what was too much once is not doubled any more");
     }
 }

@@ -165,17 +165,6 @@ pub(super) async fn acknowledge(
     Ok(number(&said).and_then(|count| usize::try_from(count).ok()).unwrap_or(0))
 }
 
-/// Ranks how a subscription got through, as accounts count it: the worst is the highest.
-fn class(end: &End) -> u8 {
-    match end {
-        End::Unmatched => 1,
-        End::Done => 2,
-        End::Failed(_) => 3,
-        End::Dead(_) => 4,
-    }
-}
-
-/// Tells whether nothing of a settlement is worth keeping: it went well, and at once.
 /// Tells which events are kept beside the stream.
 ///
 /// # Errors
@@ -194,7 +183,17 @@ pub(super) async fn are_kept(
     Ok(said.iter().map(|is| number(is) == Some(1)).collect())
 }
 
-/// Tells whether nothing of a settlement is worth keeping: through, without failure.
+/// Ranks how a subscription got through, as accounts count it: the worst is the highest.
+fn class(end: &End) -> u8 {
+    match end {
+        End::Unmatched => 1,
+        End::Done => 2,
+        End::Failed(_) => 3,
+        End::Dead(_) => 4,
+    }
+}
+
+/// Tells whether nothing of a settlement is worth keeping: it went well, and at once.
 pub(super) fn is_plain(settle: &Settle) -> bool {
     let well = |(_, end): &(_, End)| matches!(end, End::Done | End::Unmatched);
     settle.verdict == Verdict::Ack

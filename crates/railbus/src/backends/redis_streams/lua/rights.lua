@@ -42,6 +42,6 @@ try('XDEL', log, '0-1')
 try('XTRIM', log, 'MAXLEN', 0)
 try('PUBLISH', base .. 'wake', '')
 try('EXISTS', hash)
-try('UNLINK', key)
+try('UNLINK', hash)
 try('DEL', hash, set, sorted, log)
 return missing

@@ -35,6 +35,17 @@ local function bury(id, attempt, fence, subscription, reason)
   call('HINCRBY', g.letters, id .. ':n', 1)
 end
 
+local function is_pending(id)
+  local out = redis.pcall('XPENDING', stream, g.native, id, id, 1)
+  return not out.err and #out == 1
+end
+
+-- Tells whether this was done before, and its answer lost.
+local function is_noted(id, history)
+  local noted = history ~= '' and call('HGET', g.kept, id .. ':h')
+  return noted and string.sub(noted, -#history) == history
+end
+
 -- For the accounts of runs. What went well at once is not written down.
 local counts = call('EXISTS', base .. 'runs') == 1
 local function note(id, attempt, came, again, is_end)
@@ -48,17 +59,6 @@ local function note(id, attempt, came, again, is_end)
   elseif came ~= '0' or again == '1' then
     call('HSET', g.outcomes, id, came .. ' ' .. again)
   end
-end
-
-local function is_pending(id)
-  local out = redis.pcall('XPENDING', stream, g.native, id, id, 1)
-  return not out.err and #out == 1
-end
-
--- Tells whether this was done before, and its answer lost.
-local function is_noted(id, history)
-  local noted = history ~= '' and call('HGET', g.kept, id .. ':h')
-  return noted and string.sub(noted, -#history) == history
 end
 
 while ARGV[at] do

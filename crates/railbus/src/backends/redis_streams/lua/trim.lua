@@ -63,7 +63,8 @@ local function count_first(id)
 end
 local function cut(id, most)
   if floor and pad(id) > floor then id = plain(floor) end
-  local count = call('XTRIM', stream, 'MINID', '~', count_first(id), 'LIMIT', most)
+  id = count_first(id)
+  local count = call('XTRIM', stream, 'MINID', '~', id, 'LIMIT', most)
   -- Whole nodes are removed, so that there may be some left of the limit.
   more = more or count > limit / 2
   return count
