@@ -5,7 +5,7 @@
 
 use super::{
     keys::Keys,
-    lag::Looks,
+    lag,
     listen::newest,
     script::{RUNS, number, odd, text},
     tally,
