@@ -117,8 +117,9 @@ impl Accounts for Books {
     async fn is_idle(&self, groups: &[(String, Interest)]) -> Result<bool> {
         // What one group's handler publishes to another, which was looked at before, moves the end.
         let end = newest(&self.link, &self.keys).await?;
+        let mut looks = lag::Looks::default();
         for (group, interest) in groups {
-            if !lag::is_settled(&self.link, &self.keys, group, interest).await? {
+            if !looks.is_settled(&self.link, &self.keys, group, interest).await? {
                 return Ok(false);
             }
         }

@@ -147,6 +147,22 @@ impl Reader {
         keys: &Keys,
         interrupt: impl Future<Output = ()>,
     ) -> Result<Vec<Entry>> {
+        match self.ask(command, interrupt).await? {
+            Value::Int(number) => {
+                let answer = u64::try_from(number).ok().and_then(|n| self.shelf.take(n));
+                let all = answer.and_then(|answer| Entry::read_all(&answer, keys));
+                all.ok_or_else(|| odd("fetch"))
+            }
+            said => Ok(entries(said, keys)),
+        }
+    }
+
+    /// As [`Reader::read`], for what answers otherwise than with streams.
+    pub(super) async fn ask(
+        &self,
+        command: &Cmd,
+        interrupt: impl Future<Output = ()>,
+    ) -> Result<Value> {
         let (number, mut connection, client) = self.prepare().await?;
         let mut reading = pin!(connection.send_packed_command(command));
         let said = tokio::select! {
@@ -172,13 +188,7 @@ impl Reader {
             }
         };
         let said = said.and_then(Value::extract_error);
-        match said.map_err(|e| self.link.failed("fetch", number, e))? {
-            Value::Int(number) => {
-                let answer = u64::try_from(number).ok().and_then(|n| self.shelf.take(n));
-                answer.and_then(|answer| Entry::read_all(&answer, keys)).ok_or_else(|| odd("fetch"))
-            }
-            said => Ok(entries(said, keys)),
-        }
+        said.map_err(|e| self.link.failed("fetch", number, e))
     }
 
     /// Ends what the client of this number waits for; what can't be cut short ends soon by itself.

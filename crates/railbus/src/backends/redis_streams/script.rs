@@ -32,6 +32,7 @@ scripts! {
     PRUNE: "lua/prune.lua",
     LETTERS: "lua/letters.lua",
     LAG: "lua/lag.lua",
+    KEPT: "lua/kept.lua",
     TRIM: "lua/trim.lua",
     PUBLISH: "lua/publish.lua",
     WITHDRAW: "lua/withdraw.lua",
