@@ -218,7 +218,7 @@ impl Journal for Runs {
             Ok((false, _)) => {}
             Err(error) => {
                 tracing::debug!(run = id, %error, "nobody tells that a run is to end");
-                pending().await;
+                pending::<()>().await;
             }
         }
     }
