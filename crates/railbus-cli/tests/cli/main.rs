@@ -8,6 +8,7 @@ mod files;
 mod groups;
 mod printed;
 mod publish;
+mod redis;
 mod runs;
 mod subscribe;
 
