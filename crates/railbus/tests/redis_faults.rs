@@ -97,15 +97,12 @@ async fn all_come(heard: &mut mpsc::UnboundedReceiver<u32>, mut confirmed: BTree
         while !confirmed.is_empty() {
             let n = heard.recv().await.unwrap();
             confirmed.remove(&n);
-            if !seen.insert(n) {
-                twice.insert(n);
-            }
+            twice.extend((!seen.insert(n)).then_some(n));
         }
     };
     let came = timeout(LATE, come).await;
     assert!(came.is_ok(), "{} were confirmed and did not come: {confirmed:?}", confirmed.len());
-    // Whoever publishes again after an error may do it twice; nobody here does, and no lease of half a
-    // minute has run out.
+    // Nobody here publishes again after an error, and no lease of half a minute has run out.
     assert!(twice.is_empty(), "{} were handled twice: {twice:?}", twice.len());
 }
 

@@ -31,9 +31,6 @@ const READ_MAX: usize = 1024;
 /// removed meanwhile.
 const AWAY_MAX: Duration = Duration::from_millis(20);
 
-/// Longer than a program runs.
-const AGES: Duration = Duration::from_secs(100 * 365 * 24 * 60 * 60);
-
 /// How long letting go may take.
 const LEAVE_WITHIN: Duration = Duration::from_secs(2);
 
@@ -55,13 +52,24 @@ pub(super) struct Listener {
 #[derive(Debug)]
 struct Place {
     last: Id,
-    held: BTreeSet<(Instant, Id)>,
+    // By the server's milliseconds, so that what is due at once keeps its order.
+    held: BTreeSet<(u64, Id)>,
+    // What the server's clock showed, and when.
+    clock: (u64, Instant),
     handed_out: u64,
     // Whether the stream may not be the one that was read last.
     suspects: bool,
     portion: Portion,
     // When it last came back from reading, having heard of something, and whether there was more.
     read: Option<(Instant, bool)>,
+}
+
+impl Place {
+    /// Returns the server's milliseconds.
+    fn now(&self) -> u64 {
+        let (then, at) = self.clock;
+        then.saturating_add(u64::try_from(at.elapsed().as_millis()).unwrap_or(u64::MAX))
+    }
 }
 
 impl Listener {
@@ -85,6 +93,7 @@ impl Listener {
         let place = Place {
             last,
             held: BTreeSet::new(),
+            clock: (0, Instant::now()),
             handed_out: 0,
             suspects: false,
             portion: Portion::default(),
@@ -151,10 +160,10 @@ impl Listener {
         self.find_place().await?;
         let (last, due, count) = {
             let place = self.place();
-            let due = place.held.first().map(|(due, _)| *due);
+            let due = place.held.first().map(|(due, _)| due.saturating_sub(place.now()));
             (place.last, due, place.portion.of(max.min(READ_MAX)))
         };
-        let wait = due.map_or(BLOCK_MAX, |due| due.saturating_duration_since(Instant::now()));
+        let wait = due.map_or(BLOCK_MAX, Duration::from_millis);
         let mut command = Cmd::with_capacity(8, 120);
         command.arg("XREAD").arg("COUNT").arg(count);
         command.arg("BLOCK").arg(self.reader.block(wait));
@@ -181,8 +190,10 @@ impl Listener {
     /// Hands out what is wanted and due of what was read.
     async fn hear(&self, entries: Vec<Entry>) -> Result<Vec<Leased>> {
         let is_delayed = entries.iter().any(|entry| entry.delay.is_some());
-        let server = if is_delayed { self.server_time().await? } else { 0 };
-        let now = Instant::now();
+        if is_delayed {
+            let clock = (self.server_time().await?, Instant::now());
+            self.place().clock = clock;
+        }
         let mut place = self.place();
         let mut all = Vec::with_capacity(entries.len());
         for entry in entries {
@@ -192,10 +203,7 @@ impl Listener {
                 continue;
             }
             if let Some(delay) = entry.delay {
-                let left = id.ms.saturating_add(delay).saturating_sub(server);
-                let due = now.checked_add(Duration::from_millis(left));
-                // What is due in ages is held as long as a program runs.
-                place.held.insert((due.unwrap_or(now + AGES), id));
+                place.held.insert((id.ms.saturating_add(delay), id));
                 continue;
             }
             if let (event, Fit::Wanted) = entry.decode(&self.wants) {
@@ -237,9 +245,9 @@ impl Listener {
 
     /// Reads what was held back and is due now.
     async fn due(&self, max: usize) -> Result<Vec<Leased>> {
-        let now = Instant::now();
         let due: Vec<_> = {
             let place = self.place();
+            let now = place.now();
             let max = place.portion.of(max.min(READ_MAX));
             place.held.iter().take_while(|(due, _)| *due <= now).take(max).copied().collect()
         };
