@@ -10,6 +10,7 @@ mod groups;
 mod postgres;
 mod printed;
 mod publish;
+mod redis;
 mod runs;
 mod subscribe;
 
