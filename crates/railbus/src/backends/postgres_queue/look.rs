@@ -120,7 +120,9 @@ async fn transactions(lines: &Lines) -> Result<Check> {
     let sees_all = rows.first().and_then(|row| row.try_get::<_, bool>(1).ok()).unwrap_or(false);
     Ok(match (count, sees_all) {
         (0, true) => Check::ok("transactions", "none is held open for long"),
-        (0, false) => Check::ok("transactions", "this user sees its own alone: none is held open for long"),
+        (0, false) => {
+            Check::ok("transactions", "this user sees its own alone: none is held open for long")
+        }
         (count, _) => Check::warn(
             "transactions",
             format!("{count} held open for more than 10 minutes"),
