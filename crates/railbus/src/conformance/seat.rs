@@ -187,12 +187,7 @@ impl Ear {
         Ok(taken)
     }
 
-    /// Waits for the event with that id, passing by others; false if it does not come `within`.
-    pub(super) async fn hears(&mut self, id: &str, within: Duration) -> bool {
-        self.until(id, within).await.last().is_some_and(|last| last == id)
-    }
-
-    /// As [`Ear::hears`]; returns the ids of all that came.
+    /// Waits for the event with that id, but no longer than `within`; returns the ids of all that came.
     pub(super) async fn until(&mut self, id: &str, within: Duration) -> Vec<String> {
         let mut heard = Vec::new();
         let hearing = async {
