@@ -120,7 +120,7 @@ pub(crate) const HUNTED: &[Hunted] = &[
     any(Mutant::HangingPublish, "publish-subscribe", "for a publish"),
     live(Mutant::HangingSubscribe, "publish-subscribe", "nothing happened for"),
     any(Mutant::LateClose, "close", "for a close with a deadline"),
-    kept(Mutant::LateFetch, "delayed events", "late, of")
+    kept(Mutant::LateFetch, "delayed events", "late, of|for a broadcast")
         .only(|c| c.groups && c.publish_delay_max.is_some()),
     kept(Mutant::TooLargeStored, "payload sizes", "was invented")
         .only(|c| c.groups && c.payload_max <= TRIED_MAX),

@@ -225,7 +225,13 @@ async fn survives(stage: &Stage, proxy: Option<&Proxy>, fault: Fault<'_>) -> Che
     stage.history.expect_faults();
     let topic = stage.topic("faults");
     let consumer = Bus::over(stage.open_by(proxy).await?);
-    let mut said = consumed(stage, &consumer, &topic, proxy.is_some()).await?;
+    let lease = match fault {
+        // Each call takes a second by then, and none is lost.
+        Fault::Late(_) => LATE * 20,
+        Fault::Server(..) => LONG_LEASE / 10,
+        _ => stage.lease() * 10,
+    };
+    let mut said = consumed(stage, &consumer, &topic, lease).await?;
     let mut echo = Echo::open(stage, &consumer).await?;
     let count = stage.counts.faulted / PUBLISHERS * PUBLISHERS;
     let progress = Arc::<Progress>::default();
@@ -288,11 +294,10 @@ async fn consumed(
     stage: &Stage,
     bus: &Bus,
     topic: &str,
-    by_proxy: bool,
+    lease: Duration,
 ) -> Checked<mpsc::UnboundedReceiver<String>> {
     let (says, said) = mpsc::unbounded_channel();
     if stage.capability.groups {
-        let lease = if by_proxy { stage.lease() * 10 } else { LONG_LEASE / 10 };
         bus.on(predicate::topic(&literal(topic)))
             .group(stage.group("faults"))
             .from(Start::Newest)
