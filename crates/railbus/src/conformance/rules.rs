@@ -320,7 +320,7 @@ fn in_order(
         let What::Delivered(delivered) = &record.what else { continue };
         let Some(place) = published.get(delivered.event.as_str()) else { continue };
         // A group's events come once, a broadcast's once to each who listens.
-        let group = delivered.group.as_deref().map_or(Err(delivered.member), Ok);
+        let group = delivered.group.as_deref().ok_or(delivered.member);
         // Where keys are kept in order, one may hold up what was published before others.
         if !seen.insert((group, place.event)) || delivered.by_key {
             continue;

@@ -259,7 +259,7 @@ async fn play(case: &Case, stage: &Stage) -> Checked<Finding> {
         (Ok(found), Ok(())) => Ok(found),
         (Ok(_), Err(rule)) => Err(rule),
         (Err(broken), Ok(())) => Err(broken),
-        (Err(broken), Err(rule)) => Err(broken.follows(rule)),
+        (Err(broken), Err(rule)) => Err(broken.follows(&rule)),
     }
 }
 
