@@ -345,7 +345,7 @@ fn small_disk(folder: &Path) -> PathBuf {
 /// Asks to be let in: whoever is refused was answered, except by a server that is starting.
 pub(crate) fn answers(folder: &Path, database: &str) -> io::Result<bool> {
     let sockets = std::fs::read_dir(folder)?.filter_map(|entry| Some(entry.ok()?.path()));
-    let is_socket = |path: &std::path::PathBuf| {
+    let is_socket = |path: &PathBuf| {
         let name = path.file_name().and_then(|name| name.to_str()).unwrap_or_default();
         name.starts_with(".s.PGSQL.") && !name.ends_with(".lock")
     };
