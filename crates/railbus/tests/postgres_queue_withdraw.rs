@@ -91,8 +91,8 @@ async fn of_claims_and_withdrawals_at_once_one_has_the_event_and_one_alone() {
             let event = Event::new("t").id(&*id).key(format!("k-{}", n % 7)).delay(delay);
             bus.publish(event.payload(n)).await.unwrap();
             if n % 5 > 2 {
-                // sleep: until about when it is due, some before and some after.
                 let until = delay + Duration::from_micros((n % 80) as u64 * 100);
+                // sleep: until about when it is due, some before and some after.
                 tokio::time::sleep(until - Duration::from_millis(4)).await;
             }
             (bus.withdraw(&id).await.unwrap(), id)
