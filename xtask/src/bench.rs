@@ -29,7 +29,7 @@ const BESIDE: [(&str, u64); 3] =
 pub(crate) fn run(args: &[String]) -> Outcome {
     let (rows, flags) = split(args);
     if let Some(row) = rows.iter().find(|row| !PROGRAMS.iter().any(|(own, _)| is_of(own, row))) {
-        let all = "I1 to I9, P1 to P7, S1 to S4, R1 to R7 and G1 to G6";
+        let all = "I1 to I9, P1 to P7, S1 to S4, R1 to R8 and G1 to G6";
         return Err(format!("no row `{row}`: there are {all}"));
     }
     for (own, program) in PROGRAMS {

@@ -17,19 +17,26 @@ pub struct Settings {
 pub struct Arguments {
     pub(crate) settings: Settings,
     pub(crate) json: bool,
+    /// What the names of contenders hold that take turns, for a profiler to look at.
+    pub(crate) only: Option<String>,
     rows: Vec<String>,
 }
 
 const USAGE: &str = "\
-usage: [ROW..] [--json] [--rounds N] [--turn MILLISECONDS]
-ROW is the beginning of a row's name, such as I or S1; without any, all rows are measured";
+usage: [ROW..] [--json] [--rounds N] [--turn MILLISECONDS] [--only NAME]
+ROW is the beginning of a row's name, such as I or S1; without any, all rows are measured;
+NAME is a part of the names of contenders, and nobody else takes turns";
 
 impl Arguments {
     fn read(args: impl Iterator<Item = String>, rounds: usize) -> Result<Self> {
         let settings = Settings { rounds, turn: Duration::from_millis(25) };
-        let mut read = Self { settings, json: false, rows: Vec::new() };
+        let mut read = Self { settings, json: false, only: None, rows: Vec::new() };
         let mut args = args.peekable();
         while let Some(arg) = args.next() {
+            if arg == "--only" {
+                read.only = Some(args.next().ok_or(USAGE)?);
+                continue;
+            }
             let mut number = || args.next().and_then(|n| n.parse::<u32>().ok()).ok_or(USAGE);
             match &*arg {
                 "--json" => read.json = true,

@@ -13,6 +13,7 @@ use serde_json::json;
 pub struct Sheet {
     settings: Settings,
     json: bool,
+    only: Option<String>,
 }
 
 /// What a contender came to over all rounds.
@@ -27,7 +28,8 @@ struct Came {
 
 impl Sheet {
     pub(crate) fn new(arguments: &Arguments) -> Self {
-        Self { settings: arguments.settings, json: arguments.json }
+        let Arguments { settings, json, only, .. } = arguments.clone();
+        Self { settings, json, only }
     }
 
     /// Returns how often and how long everybody takes turns.
@@ -36,11 +38,39 @@ impl Sheet {
         self.settings
     }
 
+    /// Prints a row that was measured elsewhere, a line for each of what was looked at.
+    pub fn tell(
+        &mut self,
+        id: &str,
+        work: &str,
+        goal: &str,
+        lines: &[(&str, String)],
+        verdict: &str,
+    ) {
+        if self.json {
+            for (who, came) in lines {
+                let line = json!({
+                    "row": id, "work": work, "goal": goal, "who": who, "came": came, "verdict": verdict,
+                });
+                println!("{line}");
+            }
+            return;
+        }
+        println!("{id}  {work}; goal: {goal}   {verdict}");
+        for (who, came) in lines {
+            println!("    {who:<28}{came}");
+        }
+        println!();
+    }
+
     /// Measures a row: everybody once in each round, and prints it.
     ///
     /// # Errors
     /// Returns a contender's error, and one if events did not arrive, or more than once.
     pub fn measure(&mut self, mut row: Row<'_>) -> Result<()> {
+        if let Some(part) = &self.only {
+            row.contenders.retain(|contender| contender.name.contains(part.as_str()));
+        }
         let mut times = Vec::new();
         for contender in &mut row.contenders {
             times.push(calibrate(contender, &self.settings)?);

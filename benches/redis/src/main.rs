@@ -1,6 +1,7 @@
-//! Rows R1 to R7: Railbus on Redis, beside the bare client.
+//! Rows R1 to R8: Railbus on Redis, beside the bare client.
 
 mod latency;
+mod memory;
 mod order;
 mod pubsub;
 mod raw;
@@ -16,6 +17,8 @@ const ROWS: &harness::Rows = &[
     ("R5", streams::consumed),
     ("R6", streams::ends),
     ("R7", latency::streams),
+    ("R8", memory::flat),
+    ("R8-age", memory::flat_by_age),
 ];
 
 fn main() -> ExitCode {

@@ -1,6 +1,10 @@
 //! The contract of a backend: how events travel, and what it can guarantee.
 
-use crate::{error::Result, event::Event, predicate::Interest};
+use crate::{
+    error::{Error, ErrorKind, Result},
+    event::Event,
+    predicate::Interest,
+};
 use async_trait::async_trait;
 use std::{fmt, sync::Arc, time::Duration};
 use tokio::time::{sleep, timeout};
@@ -104,6 +108,12 @@ pub trait Backend: Send + Sync + fmt::Debug + 'static {
         false
     }
 
+    /// Tells whether events leave all but topic and payload behind on their way, as in the format
+    /// `plain`: then nothing is built on ids, types and metadata, such as replies (default: no).
+    fn is_bare(&self) -> bool {
+        false
+    }
+
     /// Waits until each of these groups has settled all that is of interest beside its name, whoever
     /// holds it, events that are held back included; a group that is not there has.
     ///
@@ -198,8 +208,14 @@ pub trait Source: Send + Sync + 'static {
 
     /// Returns how many events `fetch` has handed out, or none while it has not handed out all that
     /// was published before this call. Asked of broadcasts only.
+    ///
+    /// # Errors
+    /// Unless a source can tell, an unsupported error: then [`Bus::idle`](crate::Bus::idle) returns
+    /// it instead of waiting for ever.
     async fn handed_out(&self) -> Result<Option<u64>> {
-        Ok(None)
+        let why = "the backend doesn't tell whether all broadcasts are handed out";
+        Err(Error::new(ErrorKind::Unsupported, "idle", why)
+            .hint("its sources must implement Source::handed_out"))
     }
 
     /// Waits until the source listens again after events may have been missed, such as by a

@@ -209,3 +209,19 @@ async fn a_group_settles_what_its_backend_brings_beyond_a_predicate_that_says_mu
     bus.idle().await.unwrap();
     assert_eq!(received.len(), 2);
 }
+
+#[railbus::test]
+async fn what_would_have_no_effect_is_refused() {
+    let bus = Bus::new();
+    let by_hand = || async |_: Event| ();
+    let refused = [
+        bus.on("a").limit(1).run(|_: &Event| ()).await,
+        bus.on("a").lease(Duration::from_secs(1)).run(|_: &Event| ()).await,
+        bus.on("a").group("g").manual().run(by_hand()).await,
+    ];
+    for refused in refused {
+        let error = refused.unwrap_err();
+        assert_eq!(error.kind(), ErrorKind::Config, "{error}");
+        assert!(error.advice().is_some(), "{error}");
+    }
+}

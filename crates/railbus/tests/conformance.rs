@@ -4,12 +4,12 @@
 mod certified;
 
 use async_trait::async_trait;
-use certified::certified;
+use certified::{SERVER, certified, shows};
 use railbus::{
     Error, ErrorKind, Result,
     backend::{Backend, Capability, Outgoing, Source, Subscribe},
     backends,
-    conformance::{Certificate, Counts, Member, Status, Suite, Target},
+    conformance::{Member, Suite, Target},
     options::Options,
 };
 use std::{
@@ -20,49 +20,12 @@ use std::{
     time::Duration,
 };
 
-fn counts() -> Counts {
-    if std::env::var_os("RAILBUS_STRESS").is_some() { Counts::stress() } else { Counts::short() }
-}
-
-fn show(certificate: &Certificate) -> String {
-    let times = certificate.cases.iter().map(|c| format!("{} {:?}", c.name, c.elapsed));
-    format!("{}\n{}", certificate.to_markdown(), times.collect::<Vec<_>>().join("\n"))
-}
-
-/// What is not run where there is no server, or nobody who controls it.
-const SERVER: [&str; 8] = [
-    "wrong password",
-    "reconnect",
-    "reset",
-    "black hole",
-    "latency",
-    "server restarted",
-    "server killed",
-    "server paused",
-];
-
-/// Checks what each case came to; what is in neither list passed.
-fn check(certificate: &Certificate, refused: &[&str], not_run: &[&str]) {
-    println!("{}", show(certificate));
-    for case in &certificate.cases {
-        let expected = match case.name {
-            name if refused.contains(&name) => Status::Refused,
-            name if not_run.contains(&name) || SERVER.contains(&name) => Status::NotRun,
-            _ => Status::Passed,
-        };
-        assert_eq!(case.status, expected, "{}: {:?}", case.name, case.why);
-    }
-    assert_eq!(certificate.cases.len(), Suite::names().len());
-    assert!(certificate.is_conformant());
-}
-
 #[tokio::test(flavor = "multi_thread")]
 async fn memory_passes_all_that_one_process_can_show() {
     let target = Target::url("memory:").unwrap();
-    let certificate = Suite::new(target).counts(counts()).run().await.unwrap();
     // Its events end with the process, and nobody can write bytes into it that are no event.
-    check(&certificate, &["late subscriber"], &["kill -9", "clocks apart", "poison"]);
-    certified(&certificate);
+    let not_run = [&SERVER[..], &["kill -9", "clocks apart", "poison"]].concat();
+    certified(&shows(target, &not_run).await);
 }
 
 /// A backend that delivers inside publish and keeps nothing.
@@ -111,33 +74,7 @@ async fn a_backend_without_groups_refuses_what_it_does_not_claim() {
         let plain: Arc<dyn Backend> = Arc::new(Plain::default());
         Box::pin(async move { Ok(plain) })
     });
-    let certificate = Suite::new(target).counts(counts()).run().await.unwrap();
-    let refused = [
-        "order by key",
-        "hot key",
-        "continue after close",
-        "close at once",
-        "continue after nacks",
-        "cancelled",
-        "late subscriber",
-        "two groups",
-        "slow consumer",
-        "bounded memory",
-        "exclusivity",
-        "nack delay",
-        "lease expiry",
-        "extension",
-        "stale ack",
-        "kill -9",
-        "clocks apart",
-        "dead letter",
-        "redrive",
-        "batch receive",
-        "partial settle",
-        "delayed events",
-        "dedup window",
-    ];
-    check(&certificate, &refused, &[]);
+    shows(target, &SERVER).await;
 }
 
 #[cfg(feature = "sqlite")]
@@ -152,9 +89,7 @@ async fn sqlite_passes_all() {
         command.env("RAILBUS_TEST_URL", &of_member);
         command
     });
-    let certificate = Suite::new(target).counts(counts()).run().await.unwrap();
-    check(&certificate, &[], &[]);
-    certified(&certificate);
+    certified(&shows(target, &SERVER).await);
     let bus = railbus::bus::Bus::open(&url).await.unwrap();
     let groups = bus.keeper().unwrap().groups().await.unwrap();
     assert!(groups.is_empty(), "left behind: {groups:?}");
@@ -193,7 +128,7 @@ fn everything_that_must_be_shown_has_a_case_and_every_case_is_told() {
     let text = std::fs::read_to_string(krate.join("../../docs/conformance.md")).unwrap();
     let rows = text.lines().skip_while(|line| *line != "|---|---|").skip(1);
     let rows: Vec<_> = rows.take_while(|line| line.starts_with('|')).collect();
-    assert_eq!(rows.len(), 53, "16 of Watermill's, and those beyond them");
+    assert_eq!(rows.len(), 58, "16 of Watermill's, and those beyond them");
     let cells = rows.iter().filter_map(|row| row.trim_matches('|').split('|').nth(1));
     let told: std::collections::BTreeSet<_> =
         cells.flat_map(|c| c.split(',').map(str::trim)).collect();

@@ -4,20 +4,14 @@
 
 mod certified;
 
-use certified::certified;
+use certified::{certified, shows};
 use railbus::{
-    backend::Keyed,
     backends,
-    conformance::{Certificate, Control, Counts, Member, Status, Suite, Target},
+    conformance::{Control, Member, Target},
     options::Options,
 };
 use railbus_testbed::Server;
 use std::{env, ops::Deref, process::Command, sync::Arc};
-
-fn show(certificate: &Certificate) -> String {
-    let times = certificate.cases.iter().map(|c| format!("{} {:?}", c.name, c.elapsed));
-    format!("{}\n{}", certificate.to_markdown(), times.collect::<Vec<_>>().join("\n"))
-}
 
 /// Describes a server of the test's own, with all that can be done to it.
 fn target<S: Deref<Target = Server> + Send + Sync + 'static>(url: &str, server: &Arc<S>) -> Target {
@@ -47,62 +41,6 @@ fn target<S: Deref<Target = Server> + Send + Sync + 'static>(url: &str, server: 
         })
 }
 
-/// Runs the suite, or with `RAILBUS_CASES` some of it; all pass that are not refused or not run.
-async fn passes(target: Target, refused: &[&str], not_run: &[&str]) {
-    let stress = env::var_os("RAILBUS_STRESS").is_some();
-    let counts = if stress { Counts::stress() } else { Counts::short() };
-    let suite = Suite::new(target).counts(counts);
-    let suite = match env::var("RAILBUS_CASES") {
-        Ok(cases) => suite.only(cases.split(',')),
-        Err(_) => suite,
-    };
-    let certificate = suite.run().await.unwrap();
-    println!("{}", show(&certificate));
-    let mut wrong = Vec::new();
-    for case in &certificate.cases {
-        let keyed = certificate.capability.keyed != Keyed::None;
-        let expected = match case.name {
-            "order by key" | "hot key" if !keyed => Status::Refused,
-            name if refused.contains(&name) => Status::Refused,
-            name if not_run.contains(&name) => Status::NotRun,
-            _ => Status::Passed,
-        };
-        if case.status != expected {
-            wrong.push(format!("{} {}: {:?}", case.name, case.status, case.why));
-        }
-    }
-    assert!(wrong.is_empty(), "{}", wrong.join("\n"));
-    if certificate.cases.len() == Suite::names().len() {
-        certified(&certificate);
-    }
-}
-
-/// What a backend without groups refuses.
-const GROUPS: [&str; 22] = [
-    "order by key",
-    "hot key",
-    "continue after close",
-    "close at once",
-    "continue after nacks",
-    "cancelled",
-    "late subscriber",
-    "two groups",
-    "slow consumer",
-    "bounded memory",
-    "exclusivity",
-    "nack delay",
-    "lease expiry",
-    "extension",
-    "stale ack",
-    "kill -9",
-    "clocks apart",
-    "dead letter",
-    "redrive",
-    "batch receive",
-    "partial settle",
-    "dedup window",
-];
-
 #[cfg(feature = "redis")]
 mod redis {
     use super::*;
@@ -112,15 +50,14 @@ mod redis {
     async fn redis_passes_what_is_broadcast_and_refuses_groups() {
         let server = Redis::options().password("s3cret").start().unwrap();
         let url = server.url("redis");
-        let refused: Vec<_> = GROUPS.into_iter().chain(["delayed events"]).collect();
-        passes(target(&url, &Arc::new(server)), &refused, &[]).await;
+        certified(&shows(target(&url, &Arc::new(server)), &[]).await);
     }
 
     #[tokio::test(flavor = "multi_thread")]
     async fn redis_streams_pass_all_that_they_claim() {
         let server = Redis::options().password("s3cret").appendonly(true).start().unwrap();
         let url = server.url("redis-streams");
-        passes(target(&url, &Arc::new(server)), &[], &[]).await;
+        certified(&shows(target(&url, &Arc::new(server)), &[]).await);
     }
 }
 
@@ -139,14 +76,13 @@ mod postgres {
     #[tokio::test(flavor = "multi_thread")]
     async fn postgres_passes_what_is_broadcast_and_refuses_groups() {
         let (server, url) = server("postgres");
-        let refused: Vec<_> = GROUPS.into_iter().chain(["delayed events"]).collect();
-        passes(target(&url, &server), &refused, &[]).await;
+        certified(&shows(target(&url, &server), &[]).await);
     }
 
     #[tokio::test(flavor = "multi_thread")]
     async fn postgres_queue_passes_all() {
         let (server, url) = server("postgres-queue");
-        passes(target(&url, &server), &[], &[]).await;
+        certified(&shows(target(&url, &server), &[]).await);
     }
 }
 

@@ -379,3 +379,13 @@ async fn a_backend_without_groups_has_no_consumers() {
     assert_eq!(refused.kind(), ErrorKind::Unsupported);
     assert!(refused.advice().unwrap().contains("memory"), "{:?}", refused.advice());
 }
+
+#[railbus::test]
+async fn a_consumer_joins_no_group_for_handlers_that_were_cancelled() {
+    let (consumer, _, _) = faulty();
+    let handler = consumer.on("a").run(|_: &Event| ()).await.unwrap();
+    handler.cancel();
+    let refused = consumer.start().await.unwrap_err();
+    assert_eq!(refused.kind(), ErrorKind::Config, "{refused}");
+    assert!(consumer.bus().keeper().unwrap().groups().await.unwrap().is_empty());
+}

@@ -8,11 +8,13 @@ mod stores;
 use railbus::{
     Bus, ErrorKind, Event,
     backend::{Backend, Capability, Outgoing, Source, Subscribe},
+    backends::memory::Memory,
     clock::Timestamp,
     testing::Recorder,
 };
 use std::{sync::Arc, time::Duration};
 use stores::{Store, quick};
+use tokio::sync::Notify;
 
 const HOUR: Duration = Duration::from_secs(3600);
 
@@ -101,6 +103,60 @@ async fn an_event_for_a_time_comes_then_and_one_for_the_past_at_once() {
         let ids: Vec<_> = received.events().iter().map(|e| e.id().to_owned()).collect();
         assert_eq!(ids, ["past", "then"], "{store}");
     }
+}
+
+#[railbus::test]
+async fn an_event_for_a_time_is_held_back_for_what_is_left_when_it_is_published() {
+    let event = Event::new("a").deliver_at(Timestamp::now().after(HOUR)).payload(1);
+    let first = event.delay().unwrap();
+    let later = Timestamp::now().after(Duration::from_millis(2));
+    while Timestamp::now() < later {
+        tokio::task::yield_now().await;
+    }
+    let second = event.delay().unwrap();
+    assert!(second < first, "{first:?}, and later {second:?}");
+}
+
+#[railbus::test]
+async fn what_is_held_back_keeps_no_bus_that_nobody_has() {
+    let memory = Memory::default();
+    let received = Recorder::new();
+    let bus = Bus::over(Arc::new(memory.connect()));
+    bus.on("a").group("g").run(received.clone()).await.unwrap();
+    bus.on("later").run(received.clone()).await.unwrap();
+    bus.publish(Event::new("later").delay(HOUR).payload(1)).await.unwrap();
+    let left = Arc::new(());
+    let held = Arc::clone(&left);
+    bus.on("b").run(move |_: &Event| drop(Arc::clone(&held))).await.unwrap();
+    drop(bus);
+    // The handlers go with the bus.
+    while Arc::strong_count(&left) > 1 {
+        tokio::task::yield_now().await;
+    }
+}
+
+#[railbus::test]
+async fn a_handler_may_withdraw_while_its_bus_drains() {
+    let memory = Memory::default();
+    let bus = Bus::over(Arc::new(memory.connect()));
+    let (begun, goes) = (Arc::new(Notify::new()), Arc::new(Notify::new()));
+    let (begins, go) = (Arc::clone(&begun), Arc::clone(&goes));
+    let (says, mut said) = tokio::sync::mpsc::unbounded_channel();
+    let mine = bus.clone();
+    let handler = async move |_: Event| {
+        begins.notify_one();
+        go.notified().await;
+        let _ = says.send(mine.withdraw("late").await.map_err(|e| e.to_string()));
+    };
+    bus.on("a").group("g").run(handler).await.unwrap();
+    bus.on("late").group("g").run(|_: &Event| panic!("withdrawn")).await.unwrap();
+    bus.publish(Event::new("late").id("late").delay(HOUR).payload(1)).await.unwrap();
+    bus.publish(("a", 1)).await.unwrap();
+    begun.notified().await;
+    let draining = bus.drain();
+    goes.notify_one();
+    assert_eq!(said.recv().await, Some(Ok(true)));
+    draining.finish(HOUR).await.unwrap();
 }
 
 /// A queue that gives back nothing.

@@ -1,5 +1,5 @@
 //! Runs in a journal: who holds one, what ends it, and that nothing is decided twice.
-#![cfg(feature = "sqlite")]
+#![cfg(any(feature = "postgres", feature = "sqlite"))]
 #![allow(clippy::unwrap_used, clippy::expect_used)]
 
 #[path = "durable_held/decided.rs"]
@@ -8,44 +8,35 @@ mod decided;
 mod ended;
 #[path = "durable_held/held.rs"]
 mod held;
+#[path = "kept_runs/place.rs"]
+mod place;
 
+use place::{Place, on_each_backend};
 use railbus::{
     Bus, Error, Flow, Pipeline, RunReport, StepDef, StepResult,
     pipeline::Run,
     step::{Input, Signature, Step},
     store,
 };
-use std::{
-    path::PathBuf,
-    sync::{
-        Arc, Mutex,
-        atomic::{AtomicBool, Ordering},
-    },
-    time::Duration,
+use std::sync::{
+    Arc, Mutex,
+    atomic::{AtomicBool, Ordering},
 };
-use tempfile::TempDir;
 use tokio::sync::Notify;
 
 /// A store of its own, and what its steps were called.
 struct Scene {
-    _folder: TempDir,
-    path: PathBuf,
+    place: Arc<Place>,
     calls: Arc<Mutex<Vec<String>>>,
 }
 
 impl Scene {
-    fn new() -> Self {
-        let folder = TempDir::new().unwrap();
-        let path = folder.path().join("runs.db");
-        Self { _folder: folder, path, calls: Arc::default() }
+    fn on(place: Place) -> Self {
+        Self { place: Arc::new(place), calls: Arc::default() }
     }
 
     async fn bus(&self) -> Bus {
-        self.bus_with("").await
-    }
-
-    async fn bus_with(&self, settings: &str) -> Bus {
-        Bus::open(format!("sqlite:{}{settings}", self.path.display())).await.unwrap()
+        self.place.bus("").await
     }
 
     /// A step that says that it was called, and leaves its own name.
@@ -61,20 +52,13 @@ impl Scene {
         std::mem::take(&mut *self.calls.lock().unwrap()).join(" ")
     }
 
-    /// Lets all leases run out, as time would.
-    fn expire(&self) {
-        let store = rusqlite::Connection::open(&self.path).unwrap();
-        store.busy_timeout(Duration::from_secs(10)).unwrap();
-        store.execute("UPDATE journal SET until = 0 WHERE state IS NULL", []).unwrap();
-    }
-
     /// Runs until the step hangs, and is no more then, as if its process had died.
     async fn dies(&self, run: Run, hang: &Hang) {
         tokio::select! {
             report = run => panic!("it came to its end: {report}"),
             () = hang.reached() => {}
         }
-        self.expire();
+        self.place.expire();
     }
 }
 

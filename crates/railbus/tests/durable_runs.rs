@@ -1,22 +1,31 @@
 //! Runs in a journal: they go on where they were left, and run nothing again that is recorded.
-#![cfg(feature = "sqlite")]
+#![cfg(any(feature = "postgres", feature = "sqlite"))]
 #![allow(clippy::unwrap_used, clippy::expect_used)]
 
+#[path = "kept_runs/place.rs"]
+#[allow(dead_code)]
+mod place;
+
+use place::{Place, on_each_backend};
 use railbus::{
-    Bus, Cancel, ErrorKind, Event, Failure, Flow, Pipeline, Retry, Status, StepDef, chain, each,
+    Cancel, ErrorKind, Event, Failure, Flow, Pipeline, Retry, Status, StepDef, chain, each,
     parallel, repeat, step::Opaque, store,
 };
 use std::{
     sync::{Arc, Mutex},
     time::Duration,
 };
-use tempfile::TempDir;
 
 type Calls = Arc<Mutex<Vec<String>>>;
 
-async fn bus(folder: &TempDir) -> Bus {
-    let path = folder.path().join("runs.db");
-    Bus::open(format!("sqlite:{}", path.display())).await.unwrap()
+on_each_backend! {
+    a_run_that_is_over_comes_to_the_same_report_and_runs_nothing,
+    a_run_whose_future_was_dropped_goes_on_at_the_first_step_that_is_not_recorded,
+    a_run_of_another_graph_is_refused_with_the_difference,
+    an_event_that_comes_again_goes_on_with_its_run_or_begins_anew_after_a_failure,
+    a_value_that_can_not_be_kept_is_refused_before_anything_runs,
+    a_value_that_turns_out_not_to_be_encodable_ends_the_run_and_says_which,
+    what_a_recorded_step_means_is_a_part_of_the_graph_and_how_it_is_tried_is_not,
 }
 
 /// A step that says that it was called, and leaves its own name.
@@ -42,10 +51,9 @@ fn called(calls: &Calls) -> String {
     std::mem::take(&mut *calls.lock().unwrap()).join(" ")
 }
 
-#[tokio::test]
-async fn a_run_that_is_over_comes_to_the_same_report_and_runs_nothing() {
-    let (folder, calls) = (TempDir::new().unwrap(), Calls::default());
-    let bus = bus(&folder).await;
+async fn a_run_that_is_over_comes_to_the_same_report_and_runs_nothing(place: Place) {
+    let calls = Calls::default();
+    let bus = place.bus("").await;
     let fails = StepDef::fallible("check", |_| Err(Failure::new("no").value(7).into()));
     let pipeline =
         Pipeline::new("p").step(says("a", &calls)).step(fails).on_failure(says("b", &calls));
@@ -61,10 +69,11 @@ async fn a_run_that_is_over_comes_to_the_same_report_and_runs_nothing() {
     bus.close().await.unwrap();
 }
 
-#[tokio::test]
-async fn a_run_whose_future_was_dropped_goes_on_at_the_first_step_that_is_not_recorded() {
-    let (folder, calls) = (TempDir::new().unwrap(), Calls::default());
-    let bus = bus(&folder).await;
+async fn a_run_whose_future_was_dropped_goes_on_at_the_first_step_that_is_not_recorded(
+    place: Place,
+) {
+    let calls = Calls::default();
+    let bus = place.bus("").await;
     let hang = StepDef::of(Hang(Arc::default()));
     let group = parallel((chain((says("b1", &calls), says("b2", &calls))), says("c", &calls)));
     let pipeline = Pipeline::new("p").step(says("a", &calls)).step(group);
@@ -109,10 +118,9 @@ impl railbus::step::Step for Hang {
     }
 }
 
-#[tokio::test]
-async fn a_run_of_another_graph_is_refused_with_the_difference() {
-    let (folder, calls, cancel) = (TempDir::new().unwrap(), Calls::default(), Cancel::new());
-    let bus = bus(&folder).await;
+async fn a_run_of_another_graph_is_refused_with_the_difference(place: Place) {
+    let (calls, cancel) = (Calls::default(), Cancel::new());
+    let bus = place.bus("").await;
     let before = Pipeline::new("p")
         .step(dies("a", &calls, &cancel))
         .step(says("b", &calls))
@@ -139,10 +147,11 @@ async fn a_run_of_another_graph_is_refused_with_the_difference() {
     bus.close().await.unwrap();
 }
 
-#[tokio::test]
-async fn an_event_that_comes_again_goes_on_with_its_run_or_begins_anew_after_a_failure() {
-    let (folder, calls) = (TempDir::new().unwrap(), Calls::default());
-    let bus = bus(&folder).await;
+async fn an_event_that_comes_again_goes_on_with_its_run_or_begins_anew_after_a_failure(
+    place: Place,
+) {
+    let calls = Calls::default();
+    let bus = place.bus("").await;
     let flaky = Arc::new(std::sync::atomic::AtomicU32::new(0));
     let count = Arc::clone(&flaky);
     let flaky = StepDef::fallible("flaky", move |_| {
@@ -165,10 +174,8 @@ async fn an_event_that_comes_again_goes_on_with_its_run_or_begins_anew_after_a_f
     bus.close().await.unwrap();
 }
 
-#[tokio::test]
-async fn a_value_that_can_not_be_kept_is_refused_before_anything_runs() {
-    let folder = TempDir::new().unwrap();
-    let bus = bus(&folder).await;
+async fn a_value_that_can_not_be_kept_is_refused_before_anything_runs(place: Place) {
+    let bus = place.bus("").await;
     let opaque = || StepDef::value("secret", |_| Opaque(7));
     let says = |error: &railbus::Error| {
         assert_eq!(error.kind(), ErrorKind::Config);
@@ -186,10 +193,8 @@ async fn a_value_that_can_not_be_kept_is_refused_before_anything_runs() {
     bus.close().await.unwrap();
 }
 
-#[tokio::test]
-async fn a_value_that_turns_out_not_to_be_encodable_ends_the_run_and_says_which() {
-    let folder = TempDir::new().unwrap();
-    let bus = bus(&folder).await;
+async fn a_value_that_turns_out_not_to_be_encodable_ends_the_run_and_says_which(place: Place) {
+    let bus = place.bus("").await;
     let opaque = StepDef::fallible("secret", |_| Ok(Flow::next(Opaque(7))));
     let last = StepDef::value("last", |_| 1);
     let pipeline = Pipeline::new("p").step(opaque).step(last).build().unwrap();
@@ -203,10 +208,11 @@ async fn a_value_that_turns_out_not_to_be_encodable_ends_the_run_and_says_which(
     bus.close().await.unwrap();
 }
 
-#[tokio::test]
-async fn what_a_recorded_step_means_is_a_part_of_the_graph_and_how_it_is_tried_is_not() {
-    let (folder, calls) = (TempDir::new().unwrap(), Calls::default());
-    let bus = bus(&folder).await;
+async fn what_a_recorded_step_means_is_a_part_of_the_graph_and_how_it_is_tried_is_not(
+    place: Place,
+) {
+    let calls = Calls::default();
+    let bus = place.bus("").await;
     let line =
         |step: StepDef| Pipeline::new("p").step(step).step(says("z", &calls)).build().unwrap();
     let before = line(says("a", &calls)).run(store! {}).journal(&bus, "run").unwrap().await;

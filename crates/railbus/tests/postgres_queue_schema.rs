@@ -17,8 +17,24 @@ use tokio_postgres::NoTls;
 static SERVER: LazyLock<Postgres> =
     LazyLock::new(|| Postgres::options().password("secret").start().unwrap());
 
+/// The tables as the first version made them.
+const V1: &str = include_str!("data/queue_v1.sql");
+
+/// All that a schema consists of.
+const SHAPE: &str = "SELECT * FROM (
+    SELECT 'column ' || table_name || ' ' || column_name || ' ' || data_type || ' ' || is_nullable
+        || coalesce(column_default, '') AS part
+    FROM information_schema.columns WHERE table_schema = 'railbus'
+    UNION ALL SELECT 'index ' || indexdef FROM pg_indexes WHERE schemaname = 'railbus'
+    UNION ALL SELECT 'function ' || pg_get_functiondef(p.oid) FROM pg_proc p
+        WHERE p.pronamespace = 'railbus'::regnamespace) AS s ORDER BY part";
+
 fn versions(database: &Database<'_>) -> String {
-    database.psql("SELECT version FROM railbus.migrations").unwrap().trim().to_owned()
+    database
+        .psql("SELECT version FROM railbus.migrations ORDER BY version")
+        .unwrap()
+        .trim()
+        .to_owned()
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -34,9 +50,45 @@ async fn many_that_open_a_new_database_at_once_make_its_tables_once() {
     for opened in opening {
         opened.await.unwrap().unwrap().close().await.unwrap();
     }
-    assert_eq!(versions(&database), "1");
+    assert_eq!(versions(&database), "1\n2");
     let options = Options::parse(&url).unwrap();
-    assert_eq!(migrate(&options, &[]).await.unwrap(), (1, 1));
+    assert_eq!(migrate(&options, &[]).await.unwrap(), (3, 3));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn tables_of_each_older_version_are_brought_up_to_date_with_all_that_is_in_them() {
+    let database = SERVER.database().unwrap();
+    database.psql(V1).unwrap();
+    let published = "SELECT railbus.publish(ARRAY['old', 'held back'], ARRAY['t', 't'], \
+                     ARRAY['t', 't'], ARRAY['k', 'k'], ARRAY[NULL, 3600000000], \
+                     ARRAY['\"no event\"', '\"nor this\"']::bytea[], NULL)";
+    database.psql(published).unwrap();
+    let other = SERVER.database().unwrap();
+    other.psql(V1).unwrap();
+    other.psql(&script("railbus", 1).unwrap()).unwrap();
+    let url = database.url("postgres-queue");
+    let opening = (0..6).map(|_| Bus::open(&url));
+    let buses: Vec<_> =
+        futures_util::future::join_all(opening).await.into_iter().map(Result::unwrap).collect();
+    let recorder = Recorder::new();
+    let on = buses[0].on("t").group("g").ordered_by_key().retry(Retry::attempts(1));
+    on.run(recorder.clone()).await.unwrap();
+    assert!(buses[1].withdraw("held back").await.unwrap());
+    buses[2].publish(Event::new("t").id("new").key("k").payload(1)).await.unwrap();
+    buses[0].idle().await.unwrap();
+    let ids: Vec<_> = recorder.events().iter().map(|e| e.id().to_owned()).collect();
+    assert_eq!(ids, ["new"]);
+    let letters = buses[0].keeper().unwrap().letters(&LetterFilter::default()).await.unwrap();
+    assert_eq!(letters.len(), 1, "what was stored before is still there: {letters:?}");
+    for bus in buses {
+        bus.close().await.unwrap();
+    }
+    let fresh = SERVER.database().unwrap();
+    fresh.psql(&script("railbus", 0).unwrap()).unwrap();
+    for database in [&database, &other] {
+        assert_eq!(versions(database), "1\n2");
+        assert_eq!(database.psql(SHAPE).unwrap(), fresh.psql(SHAPE).unwrap(), "as if made anew");
+    }
 }
 
 #[tokio::test]
@@ -53,8 +105,8 @@ async fn what_is_printed_for_who_keeps_the_database_makes_all_that_a_bus_needs()
     assert_eq!(recorder.types(), ["t"]);
     bus.close().await.unwrap();
     assert_eq!(database.psql(tables).unwrap(), made);
-    assert_eq!(script("railbus", 1).unwrap().matches("CREATE").count(), 0);
-    assert_eq!(script("railbus", 2).unwrap_err().kind(), ErrorKind::Config);
+    assert_eq!(script("railbus", 3).unwrap().matches("CREATE").count(), 0);
+    assert_eq!(script("railbus", 3).unwrap_err().kind(), ErrorKind::Config);
 }
 
 #[tokio::test]
@@ -65,7 +117,7 @@ async fn newer_tables_are_refused_and_stay_as_they_are() {
     database.psql("INSERT INTO railbus.migrations VALUES (99)").unwrap();
     let error = Bus::open(&url).await.unwrap_err();
     assert_eq!(error.kind(), ErrorKind::Version, "{error}");
-    assert_eq!(versions(&database), "1\n99");
+    assert_eq!(versions(&database), "1\n2\n99");
 }
 
 #[tokio::test]
@@ -100,7 +152,7 @@ async fn a_role_that_may_only_work_can_do_all_but_migrations() {
     assert!(error.advice().unwrap().contains("railbus migrate"), "{error}");
 
     let owner = Options::parse(&database.url("postgres-queue")).unwrap();
-    assert_eq!(migrate(&owner, &[(Grant::All, "worker")]).await.unwrap(), (0, 1));
+    assert_eq!(migrate(&owner, &[(Grant::All, "worker")]).await.unwrap(), (0, 3));
     let bus = Bus::open(&url).await.unwrap();
     let recorder = Recorder::new();
     let fails = |e: &Event| if e.event_type() == "bad" { Err("no") } else { Ok(()) };

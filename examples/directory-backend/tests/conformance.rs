@@ -20,7 +20,8 @@ const SERVER: [&str; 8] = [
 ];
 
 /// What it does not claim, and refuses.
-const REFUSED: [&str; 3] = ["order by key", "hot key", "delayed events"];
+const REFUSED: [&str; 5] =
+    ["order by key", "hot key", "delayed events", "withdrawal", "positions"];
 
 fn check(certificate: &Certificate) {
     println!("{}", certificate.to_markdown());

@@ -7,7 +7,7 @@ use std::{fs, os::unix::fs::PermissionsExt};
 const URL: &str = "sqlite:a.db";
 
 /// Runs the doctor and returns its code and document.
-fn doctor(scene: &Scene, url: &str) -> (i32, Value) {
+pub(super) fn doctor(scene: &Scene, url: &str) -> (i32, Value) {
     let ran = scene.run(&["doctor", url, "--json"]);
     assert_eq!(ran.err, "", "{url}");
     let [document] = &documents(&ran.out)[..] else { panic!("{}", ran.out) };
@@ -15,12 +15,12 @@ fn doctor(scene: &Scene, url: &str) -> (i32, Value) {
     (ran.code, document.clone())
 }
 
-fn names(document: &Value) -> Vec<&str> {
+pub(super) fn names(document: &Value) -> Vec<&str> {
     document["checks"].as_array().unwrap().iter().map(|check| text(check, "name")).collect()
 }
 
 /// Returns the status of a check, and all it says.
-fn check<'a>(document: &'a Value, name: &str) -> (&'a str, String) {
+pub(super) fn check<'a>(document: &'a Value, name: &str) -> (&'a str, String) {
     let checks = document["checks"].as_array().unwrap();
     let check = checks.iter().find(|check| text(check, "name") == name);
     let check = check.unwrap_or_else(|| panic!("no {name} in {document}"));
@@ -29,7 +29,7 @@ fn check<'a>(document: &'a Value, name: &str) -> (&'a str, String) {
 }
 
 /// Asserts that a check came out so, and says this.
-fn finds(document: &Value, name: &str, status: &str, parts: &[&str]) {
+pub(super) fn finds(document: &Value, name: &str, status: &str, parts: &[&str]) {
     let (found, said) = check(document, name);
     assert_eq!(found, status, "{name}: {said}");
     for part in parts {

@@ -6,6 +6,7 @@ mod dlq;
 mod doctor;
 mod files;
 mod groups;
+mod postgres;
 mod printed;
 mod publish;
 mod runs;

@@ -73,8 +73,17 @@ impl Scene {
 
     /// Starts the app without an end; what it says on stderr goes to the file `said`.
     pub(crate) fn start(&self) -> Running {
+        self.start_with(&[])
+    }
+
+    /// Starts the app as [`Scene::run`] does, and waits for nothing.
+    pub(crate) fn start_until_idle(&self) -> Running {
+        self.start_with(&["--until-idle"])
+    }
+
+    fn start_with(&self, args: &[&str]) -> Running {
         let said = fs::File::create(self.path("said")).unwrap();
-        Running(Some(self.command(&[]).stderr(said).spawn().unwrap()))
+        Running(Some(self.command(args).stderr(said).spawn().unwrap()))
     }
 }
 

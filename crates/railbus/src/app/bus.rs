@@ -250,6 +250,8 @@ fn of_url(url: &Field<'_>, named: Option<&Field<'_>>) -> (Option<Options>, bool)
 
 fn of_kind(kind: &str, path: &str) -> Result<Options> {
     let pairs = [("kind", kind), ("path", path)];
+    // A server has none.
+    let pairs = pairs.into_iter().filter(|(_, value)| !value.is_empty());
     let pairs = pairs.map(|(key, value)| (key.to_owned(), Value::from(value)));
     Options::from_map(&Map::from_iter(pairs))
 }

@@ -19,9 +19,10 @@ pub(super) fn check(root: &Table<'_>, bus: &Said) {
 }
 
 /// Notes each setting that the backend refuses. It stops at the first, so that it is asked about
-/// one after the other.
+/// one after the other; what it takes as a whole is right.
 fn check_settings(root: &Table<'_>, bus: &Said, row: &Row) {
     let refused = |options: &Options| (row.check)(options).err();
+    let Some(whole) = refused(&bus.options) else { return };
     let bare = refused(&bus.options.with_only(None));
     if let Some(error) = &bare {
         root.notes.refused(&bus.address, error);
@@ -38,8 +39,8 @@ fn check_settings(root: &Table<'_>, bus: &Said, row: &Row) {
         told = true;
     }
     // Settings that are right one by one may still be wrong together.
-    if let Some(error) = refused(&bus.options).filter(|_| !told) {
-        root.notes.refused(&bus.backend, &error);
+    if !told {
+        root.notes.refused(&bus.backend, &whole);
     }
 }
 

@@ -172,8 +172,6 @@ impl<T: Send + 'static> Seat<T> {
                 // Nobody may wait any more.
                 let _ = reply.send(results.by_ref().take(count).collect());
             }
-            // Who was answered may have more to send: together, and not each with a request.
-            yield_now().await;
             // Whoever was told may have more at once: it goes together, not each in its turn.
             yield_now().await;
         }

@@ -1,6 +1,6 @@
 //! What a subscription asks for, held against what its backend can do.
 
-use super::{open::able, subscribe::On};
+use super::{join::LEASE, open::able, subscribe::On};
 use crate::{
     backend::{Broadcast, Capability, Keyed, Order, Patterns, Replay, Start},
     delivery::Then,
@@ -35,6 +35,10 @@ impl On {
             None if self.start.is_some() => {
                 return config("only a group starts somewhere", "give the subscription a group");
             }
+            None if self.limit.is_some() || self.lease != LEASE => {
+                let why = "a broadcast has no limit and no lease: each is handled as it comes";
+                return config(why, "give the subscription a group");
+            }
             None if self.then == Some(Then::DeadLetter) => {
                 let why = "a broadcast is not stored and has no dead letters";
                 return config(why, "give the subscription a group");
@@ -44,6 +48,10 @@ impl On {
         if handler.is_manual() && !(self.manual && self.group.is_some()) {
             let why = "the handler takes a Lease, but the delivery is settled for it";
             return config(why, "add .manual() to a subscription with a group");
+        }
+        if self.manual && !handler.is_manual() {
+            let why = "the delivery is to be settled by hand, but the handler takes no Lease";
+            return config(why, "take a Lease as an argument, or leave out .manual()");
         }
         self.check_batch(handler)?;
         if self.limit == Some(0) {

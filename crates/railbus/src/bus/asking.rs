@@ -4,7 +4,10 @@ use crate::{backend::Source, event::Event, id::new_id};
 use std::{
     collections::HashMap,
     fmt,
-    sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError},
+    sync::{
+        Arc, Mutex, MutexGuard, OnceLock, PoisonError,
+        atomic::{AtomicU64, Ordering::Relaxed},
+    },
 };
 use tokio::sync::oneshot;
 
@@ -12,10 +15,14 @@ use tokio::sync::oneshot;
 #[derive(Default)]
 pub(super) struct Asking {
     topic: OnceLock<String>,
-    waiting: Mutex<HashMap<String, oneshot::Sender<Event>>>,
+    waiting: Mutex<HashMap<String, Waiting>>,
+    made: AtomicU64,
     /// What brings the replies, once there is one. Held while it opens.
     pub(super) ear: tokio::sync::Mutex<Option<Ear>>,
 }
+
+/// Who waits, by number, and how to tell them.
+type Waiting = (u64, oneshot::Sender<Event>);
 
 /// What brings the replies.
 pub(super) enum Ear {
@@ -31,7 +38,7 @@ impl Asking {
         self.topic.get_or_init(|| format!("replies:{}", new_id()))
     }
 
-    fn lock(&self) -> MutexGuard<'_, HashMap<String, oneshot::Sender<Event>>> {
+    fn lock(&self) -> MutexGuard<'_, HashMap<String, Waiting>> {
         self.waiting.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
@@ -42,14 +49,15 @@ impl Asking {
         if waiting.contains_key(id) {
             return None;
         }
-        waiting.insert(id.to_owned(), tell);
-        Some(Wait { asking: self, id: id.to_owned(), told })
+        let number = self.made.fetch_add(1, Relaxed);
+        waiting.insert(id.to_owned(), (number, tell));
+        Some(Wait { asking: self, number, id: id.to_owned(), told })
     }
 
     /// Hands a reply to who waits for it. Those that come too late, and second ones, are nobody's.
     pub(super) fn replied(&self, reply: &Event) {
         let waits = reply.causation_id().and_then(|id| self.lock().remove(id));
-        if let Some(tell) = waits {
+        if let Some((_, tell)) = waits {
             let _ = tell.send(reply.clone());
         }
     }
@@ -82,6 +90,8 @@ impl fmt::Debug for Asking {
 /// Somebody who waits for a reply; forgotten when dropped.
 pub(super) struct Wait<'a> {
     asking: &'a Asking,
+    // Another may wait under the same id once this one has its reply.
+    number: u64,
     id: String,
     told: oneshot::Receiver<Event>,
 }
@@ -95,6 +105,9 @@ impl Wait<'_> {
 
 impl Drop for Wait<'_> {
     fn drop(&mut self) {
-        self.asking.lock().remove(&self.id);
+        let mut waiting = self.asking.lock();
+        if waiting.get(&self.id).is_some_and(|(number, _)| *number == self.number) {
+            waiting.remove(&self.id);
+        }
     }
 }

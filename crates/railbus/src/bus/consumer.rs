@@ -261,7 +261,7 @@ impl Consumer {
     /// If it is dropped, it has begun or not; call it again.
     pub async fn start(&self) -> Result<()> {
         self.bus.check_open("start")?;
-        if self.gate.is_empty().await {
+        if self.gate.is_empty(&self.bus).await {
             let why = "a consumer without a handler has nothing to fetch for";
             return Err(Error::new(ErrorKind::Config, "start", why)
                 .hint("add one first: consumer.on(..).run(..).await"));

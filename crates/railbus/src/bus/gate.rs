@@ -27,6 +27,7 @@ impl Gate {
     /// Opens it: joins all groups that were kept. Again is fine.
     pub(super) async fn open(&self, bus: &Bus) -> Result<()> {
         let mut kept = self.0.lock().await;
+        forget_cancelled(&mut kept, bus);
         for (group, terms) in kept.iter().flatten() {
             bus.join(group, terms).await?;
         }
@@ -35,7 +36,16 @@ impl Gate {
     }
 
     /// Tells whether nothing waits behind it, so that opening it would begin nothing.
-    pub(super) async fn is_empty(&self) -> bool {
-        self.0.lock().await.as_ref().is_some_and(HashMap::is_empty)
+    pub(super) async fn is_empty(&self, bus: &Bus) -> bool {
+        let mut kept = self.0.lock().await;
+        forget_cancelled(&mut kept, bus);
+        kept.as_ref().is_some_and(HashMap::is_empty)
+    }
+}
+
+/// Leaves out groups of which no subscription is left.
+fn forget_cancelled(kept: &mut Option<HashMap<String, Terms>>, bus: &Bus) {
+    if let Some(groups) = kept {
+        groups.retain(|group, _| !bus.0.table.of_group(group).is_empty());
     }
 }

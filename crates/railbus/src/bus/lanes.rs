@@ -102,6 +102,8 @@ impl Lanes {
         if let Some(inner) = self.0.inner.upgrade() {
             inner.counters.broadcasts.dropped.one();
             inner.heard.fetch_add(1, SeqCst);
+            // Whoever keeps what events tell of must not go on with it.
+            inner.gaps.fetch_add(1, SeqCst);
         }
         if let Some(dropped) = tells {
             let topic = event.topic();

@@ -1,9 +1,8 @@
 //! Producers: programs, or parts of one, that only publish.
 
-use super::{open::Bus, publish::may_publish};
+use super::open::Bus;
 use crate::{
     backend::{Backend, Broadcast, Outgoing},
-    context,
     error::{Error, ErrorKind, Result},
     event::{Event, IntoEvent},
     options::IntoOptions,
@@ -228,13 +227,10 @@ impl Producer {
         }
     }
 
-    /// Waits for room for so many; none is taken inside a handler.
+    /// Waits for room for so many, wherever it is asked for: handlers belong to another bus, for
+    /// nobody subscribes to a producer's own.
     async fn room(&self, count: usize) -> Result<Option<SemaphorePermit<'_>>> {
-        // Behind a close that waits for all the room there would be none until its deadline.
-        may_publish(&self.bus.0.table.now(), context::is_outside())?;
-        if context::depth() > 0 {
-            return Ok(None);
-        }
+        self.bus.check_open("publish")?;
         let count = u32::try_from(count).unwrap_or(u32::MAX).min(self.most);
         // It is never closed: a bus that closes refuses by itself.
         Ok(self.room.acquire_many(count).await.ok())

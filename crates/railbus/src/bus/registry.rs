@@ -163,7 +163,7 @@ impl<V: Send + Sync + 'static> CachedRegistry<V> {
         self.len() == 0
     }
 
-    /// Tells all who are on the bus that `id` changed.
+    /// Tells all who are on the bus that `id` changed, and forgets it here at once.
     ///
     /// # Examples
     /// ```
@@ -187,7 +187,7 @@ impl<V: Send + Sync + 'static> CachedRegistry<V> {
         self.publish(Type::UPDATED, id).await
     }
 
-    /// Tells all who are on the bus that `id` is gone.
+    /// Tells all who are on the bus that `id` is gone, and forgets it here at once.
     ///
     /// # Errors
     /// As [`Bus::publish`].
@@ -195,7 +195,7 @@ impl<V: Send + Sync + 'static> CachedRegistry<V> {
         self.publish(Type::DELETED, id).await
     }
 
-    /// Tells all who are on the bus that `id` was switched off.
+    /// Tells all who are on the bus that `id` was switched off, and forgets it here at once.
     ///
     /// # Errors
     /// As [`Bus::publish`].
@@ -208,6 +208,8 @@ impl<V: Send + Sync + 'static> CachedRegistry<V> {
         let bus = bus.upgrade().ok_or_else(|| {
             Error::new(ErrorKind::Closed, "publish", "the bus of the registry is gone")
         })?;
+        // Who told of it is not to get the old value until the event has come back.
+        self.0.cache.forget(id);
         let payload = Map::from_iter([(key.clone(), Value::from(id))]);
         bus.publish(Event::new(event_type).topic(topic).payload(payload)).await.map(drop)
     }
@@ -317,6 +319,7 @@ impl<V: Send + Sync + 'static> Registering<V> {
     /// If it is dropped, nothing is open.
     pub async fn open(self, bus: &Bus) -> Result<CachedRegistry<V>> {
         self.check()?;
+        bus.check_whole("open registry")?;
         let Self { loader, topic, key, types, ttl, max_size } = self;
         let cache = Arc::new(Cache::new(ttl, max_size, bus.gaps()));
         let (heard, path): (Weak<Cache<V>>, String) = (Arc::downgrade(&cache), key.clone());

@@ -60,6 +60,7 @@ impl Bus {
     }
 
     async fn request_event(&self, event: &Event, timeout: Duration) -> Result<Event> {
+        self.check_whole("request")?;
         let sleep = task::sleep("request", timeout)?;
         let asking = &self.0.asking;
         let mut wait = asking.wait_for(event.id()).ok_or_else(|| {
@@ -106,6 +107,16 @@ impl Bus {
         self.0.asking.count()
     }
 
+    /// Refuses what needs more of an event than what its backend's format carries.
+    pub(super) fn check_whole(&self, operation: &'static str) -> Result<()> {
+        if self.0.backend.is_bare() {
+            let why = "the backend's format carries topic and payload alone";
+            return Err(Error::new(ErrorKind::Unsupported, operation, why)
+                .hint("set format=cloudevents, the default, or dataknobs"));
+        }
+        Ok(())
+    }
+
     /// Refuses to wait for what nobody can answer: inside a process it is known who hears.
     fn check_wanted(&self, report: &Report) -> Result<()> {
         if self.0.inline && report.matched == 0 {
@@ -145,7 +156,11 @@ impl Bus {
                     order: Order::Any,
                 };
                 let source = self.0.backend.subscribe(request).await?;
-                tokio::spawn(self.0.bounded(hear(inner, Arc::clone(&source))));
+                let hearing = self.0.bounded(hear(inner, Arc::clone(&source)));
+                match self.0.runtime() {
+                    Some(runtime) => drop(runtime.spawn(hearing)),
+                    None => drop(tokio::spawn(hearing)),
+                }
                 Ear::Source(source)
             }
             Broadcast::None => {
@@ -183,9 +198,11 @@ async fn hear(inner: Weak<Inner>, source: Arc<dyn Source>) {
             }
             Err(error) => {
                 tracing::error!(%error, "listening to replies ended");
-                // Who asks next begins anew.
-                *inner.asking.ear.lock().await = None;
-                return inner.asking.end();
+                // Who asks next begins anew, and is not one of those who are let go.
+                let mut ear = inner.asking.ear.lock().await;
+                inner.asking.end();
+                *ear = None;
+                return;
             }
         }
     }

@@ -1,6 +1,9 @@
 //! What is held back: handed out when it is due, or withdrawn before.
 
-use super::open::{Bus, able};
+use super::{
+    open::{Bus, able},
+    table::Phase,
+};
 use crate::{context, error::Result, event::Event};
 use futures_util::FutureExt;
 use std::time::Duration;
@@ -33,7 +36,10 @@ impl Bus {
     /// # Cancel safety
     /// If it is dropped, the event may or may not have been withdrawn.
     pub async fn withdraw(&self, event_id: &str) -> Result<bool> {
-        self.check_open("withdraw")?;
+        // As with publishing: handlers are not through with what they began while it drains.
+        if !(context::depth() > 0 && self.phase() == Phase::Draining) {
+            self.check_open("withdraw")?;
+        }
         let capability = self.capability();
         if !capability.withdraws && !self.0.inline {
             let able = able(|c| c.withdraws);
@@ -55,7 +61,8 @@ impl Bus {
     pub(super) fn dispatch_after(&self, began: Instant, delay: Duration, event: &Event) {
         // Without one it was refused.
         let Some(runtime) = self.0.runtime() else { return };
-        let (bus, event) = (self.clone(), event.clone());
+        let (bus, event) = (self.downgrade(), event.clone());
+        let closing = self.0.closing.clone();
         let (number, told) = self.0.delayed.hold(event.id(), after(began, delay));
         let withdrawn = told.map(|told| told == Ok(true)).shared();
         let waits = async move {
@@ -63,12 +70,16 @@ impl Bus {
             tokio::select! {
                 () = due => {}
                 true = withdrawn.clone() => return,
-                () = bus.0.closing.cancelled() => {
-                    bus.0.delayed.let_go(event.id(), number);
+                () = closing.cancelled() => {
+                    if let Some(bus) = bus.upgrade() {
+                        bus.0.delayed.let_go(event.id(), number);
+                    }
                     return context::span(&event)
                         .in_scope(|| tracing::warn!("a delayed event ended with its bus"));
                 }
             }
+            // Held by nobody any more: then nobody is left here whom it could be handed to.
+            let Some(bus) = bus.upgrade() else { return };
             if !bus.0.delayed.let_go(event.id(), number) && withdrawn.await {
                 return;
             }

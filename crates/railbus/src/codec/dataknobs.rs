@@ -32,6 +32,7 @@ const BARE: &str = "railbus_bare";
 const CAUSATION: &str = "railbus_causation";
 const SCHEMA: &str = "railbus_schema";
 const KEY: &str = "railbus_key";
+const OWN: [&str; 5] = [TYPE, BARE, CAUSATION, SCHEMA, KEY];
 
 /// Under which key a payload goes that is no map.
 const BODY: &str = "body";
@@ -62,6 +63,13 @@ pub(super) fn encode(event: &Event) -> Result<Vec<u8>> {
         let failed = Error::new(ErrorKind::Encode, "encode", "the event is not encodable");
         failed.with("event", event.id()).with("format", "dataknobs").because(e)
     };
+    if let Some(own) = OWN.iter().find(|own| event.metadata().contains_key(**own)) {
+        let why = format!("the metadata has `{own}`, which is the format's own");
+        return Err(Error::new(ErrorKind::InvalidEvent, "encode", why)
+            .with("event", event.id())
+            .with("format", "dataknobs")
+            .hint("give the attribute another name"));
+    }
     let payload: &RawValue = serde_json::from_slice(event.text()?).map_err(failed)?;
     let is_map = payload.get().starts_with('{');
     let is_known = KNOWN.contains(&event.event_type());
@@ -183,5 +191,18 @@ fn as_text(value: Value) -> String {
     match value {
         Value::String(text) => text,
         other => other.to_string(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_attribute_that_would_be_taken_for_the_formats_own_is_refused() {
+        let event = Event::new("a").metadata("railbus_type", "b").payload(1);
+        let error = encode(&event).unwrap_err();
+        assert_eq!(error.kind(), ErrorKind::InvalidEvent);
+        assert!(error.to_string().contains("railbus_type"), "{error}");
     }
 }

@@ -21,12 +21,23 @@ pub(super) fn census<'a>(
         odd.first().map(|(id, _)| (odd.len(), id.to_string()))
     };
     if let Some((count, id)) = some(&|expected, seen| seen < expected) {
-        return Err(Broken::new(format!("{count} events were lost, such as {id}")));
+        return Err(Broken::firm(format!("{count} events were lost, such as {id}")));
     }
     if let Some((count, id)) = some(&|expected, seen| expected == 0 && seen > 0) {
-        return Err(Broken::new(format!("{count} events were invented, such as {id}")));
+        return Err(Broken::firm(format!("{count} events were invented, such as {id}")));
     }
     Ok(counts.values().map(|(expected, seen)| seen - expected).sum())
+}
+
+/// As [`census`], where nothing may come twice: a broadcast, to who listens.
+pub(super) fn once<'a>(
+    expected: impl IntoIterator<Item = &'a str>,
+    heard: impl IntoIterator<Item = &'a str>,
+) -> Checked {
+    match census(expected, heard)? {
+        0 => Ok(()),
+        duplicates => Err(Broken::firm(format!("{duplicates} broadcasts were heard twice"))),
+    }
 }
 
 /// Says how many duplicates there were, if any.
@@ -50,6 +61,13 @@ mod tests {
     fn an_invented_event_is_told() {
         let broken = census(["a"], ["a", "c"]).unwrap_err().to_string();
         assert_eq!(broken, "1 events were invented, such as c");
+    }
+
+    #[test]
+    fn a_broadcast_that_is_heard_twice_is_told() {
+        assert!(once(["a", "b"], ["b", "a"]).is_ok());
+        let broken = once(["a", "b"], ["a", "a", "b"]).unwrap_err().to_string();
+        assert_eq!(broken, "1 broadcasts were heard twice");
     }
 
     #[test]

@@ -71,6 +71,13 @@ fn a_delivery_after_its_ack_is_refused() {
 }
 
 #[test]
+fn a_delivery_of_what_was_withdrawn_is_refused() {
+    let withdrawn = at(5, 6, What::Withdrawn { event: "a".into() });
+    passes(&[withdrawn.clone(), delivered(10, "b", 1, 1)]);
+    refuses(&[withdrawn, delivered(10, "a", 1, 1)], "a was withdrawn, and came");
+}
+
+#[test]
 fn two_live_leases_are_refused() {
     let (first, soon) = (delivered(0, "a", 1, 1), delivered(50, "a", 2, 2));
     passes(&[first.clone(), delivered(120, "a", 2, 2)]);
@@ -114,8 +121,28 @@ fn where_connections_are_cut_a_delivery_may_be_missing_but_none_too_many() {
     // Published again, since nobody knew what had become of it.
     let doubtful = at(0, 1, What::Doubtful { event: "a".into() });
     let (ack, again) = (settled(10, &first, Verdict::Ack), delivered(240, "a", 2, 1));
-    assert!(faulty(&[doubtful, first.clone(), ack.clone(), again.clone()]).is_ok());
-    assert!(faulty(&[first, ack, again]).is_err());
+    let twice = [doubtful, published(5, "a", 1, 0), first.clone(), ack.clone(), again.clone()];
+    assert!(faulty(&twice).is_ok());
+    assert!(faulty(&[first, ack, again.clone()]).is_err());
+    // As often as it was published, and no more.
+    let third = [settled(250, &again, Verdict::Ack), delivered(400, "a", 3, 2)];
+    assert!(faulty(&[&twice[..], &third].concat()).is_err());
+    let first_again = delivered(260, "a", 3, 1);
+    assert!(faulty(&[&twice[..], &[first_again]].concat()).is_err());
+}
+
+#[test]
+fn a_lease_begins_when_the_event_is_there_not_with_a_fetch_that_waits_for_it() {
+    let mut first = delivered(0, "a", 1, 1);
+    first.ended = Duration::from_millis(301);
+    passes(&[published(300, "a", 7, 0), first.clone(), delivered(401, "a", 2, 2)]);
+    refuses(&[published(300, "a", 7, 0), first.clone(), delivered(310, "a", 2, 2)], "had it until");
+    // Held back, and given to who waited: the lease begins anew.
+    let nacked = settled(310, &first, Verdict::Nack { delay: Duration::from_millis(50) });
+    let mut second = delivered(0, "a", 2, 2);
+    second.ended = Duration::from_millis(362);
+    let all = [published(300, "a", 7, 0), first, nacked, second, delivered(400, "a", 3, 3)];
+    refuses(&all, "had it until");
 }
 
 #[test]

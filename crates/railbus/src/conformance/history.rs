@@ -14,8 +14,9 @@ use std::{
 pub(super) struct History {
     began: Instant,
     records: Arc<Mutex<Vec<Record>>>,
-    // The longest that a call took or this process stood still, in microseconds.
+    // The longest that a call took, and that this process stood still, in microseconds.
     slowest: Arc<AtomicU64>,
+    stalled: Arc<AtomicU64>,
     // Whether what was done may not have been told: connections are cut on purpose.
     faulty: Arc<AtomicBool>,
 }
@@ -40,6 +41,8 @@ pub(super) enum What {
     Delivered(Delivered),
     /// A settlement was confirmed.
     Settled { member: u64, receipt: Receipt, verdict: Verdict },
+    /// An event that was held back was taken back.
+    Withdrawn { event: String },
     /// What the group had settled comes again, on purpose.
     Anew { group: String },
     /// A fetch returned without events.
@@ -77,6 +80,7 @@ impl History {
             began: Instant::now(),
             records: Arc::default(),
             slowest: Arc::default(),
+            stalled: Arc::default(),
             faulty: Arc::default(),
         }
     }
@@ -94,14 +98,26 @@ impl History {
         records.extend(what.into_iter().map(|what| Record { begun, ended, what }));
     }
 
-    /// Notes how long something took that should take no time beside a lease.
+    /// Notes how long a call took that should take no time beside a lease.
     pub(super) fn took(&self, time: Duration) {
-        let micros = u64::try_from(time.as_micros()).unwrap_or(u64::MAX);
-        self.slowest.fetch_max(micros, Relaxed);
+        self.slowest.fetch_max(micros(time), Relaxed);
     }
 
+    /// Notes how long this process stood still.
+    pub(super) fn stalled(&self, time: Duration) {
+        self.stalled.fetch_max(micros(time), Relaxed);
+    }
+
+    /// The longest that anything took for which nobody asked: where connections are cut on purpose,
+    /// calls take long, and are no excuse.
     pub(super) fn slowest(&self) -> Duration {
-        Duration::from_micros(self.slowest.load(Relaxed))
+        let calls = if self.is_faulty() { 0 } else { self.slowest.load(Relaxed) };
+        Duration::from_micros(calls).max(self.stillest())
+    }
+
+    /// The longest that this process stood still.
+    pub(super) fn stillest(&self) -> Duration {
+        Duration::from_micros(self.stalled.load(Relaxed))
     }
 
     /// Says that connections are cut from now on: what came of a call may not be known to its caller.
@@ -111,6 +127,17 @@ impl History {
 
     pub(super) fn is_faulty(&self) -> bool {
         self.faulty.load(Relaxed)
+    }
+
+    /// Returns for how long nothing was noted.
+    pub(super) fn silence(&self) -> Duration {
+        let last = self.lock().last().map_or(Duration::ZERO, |record| record.ended);
+        self.now().saturating_sub(last)
+    }
+
+    /// Says what was noted last.
+    pub(super) fn last(&self) -> String {
+        self.lock().last().map_or("nothing".into(), |record| format!("{:?}", record.what))
     }
 
     /// Returns everything so far, in the order of the ends.
@@ -127,4 +154,8 @@ impl History {
     fn lock(&self) -> MutexGuard<'_, Vec<Record>> {
         self.records.lock().unwrap_or_else(PoisonError::into_inner)
     }
+}
+
+fn micros(time: Duration) -> u64 {
+    u64::try_from(time.as_micros()).unwrap_or(u64::MAX)
 }

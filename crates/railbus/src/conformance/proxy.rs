@@ -24,6 +24,9 @@ use tokio::{
 use tokio_util::task::AbortOnDropHandle;
 
 /// How many bytes are carried at once, and how many such pieces are under way at most.
+/// How soon connections are taken again when the machine could not.
+const AGAIN_AFTER: Duration = Duration::from_millis(20);
+
 const CHUNK: usize = 16 << 10;
 const CHUNKS: usize = 256;
 
@@ -97,7 +100,12 @@ impl Proxy {
 
 async fn accept(listener: TcpListener, shared: Shared) {
     let mut connections = JoinSet::new();
-    while let Ok((near, _)) = listener.accept().await {
+    loop {
+        let Ok((near, _)) = listener.accept().await else {
+            // Such as too many open files: passes, and is no fault of who is tried.
+            tokio::time::sleep(AGAIN_AFTER).await;
+            continue;
+        };
         connections.spawn(carry(near, shared.clone()));
         while connections.try_join_next().is_some() {}
     }

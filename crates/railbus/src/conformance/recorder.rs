@@ -4,10 +4,11 @@ use super::history::{Delivered, History, Published, What};
 use crate::{
     accounts::Accounts,
     backend::{
-        Backend, Capability, Keeper, Leased, Order, Outgoing, Receipt, Settle, Source, Subscribe,
+        Backend, Capability, Journal, Keeper, Leased, Order, Outgoing, Receipt, Settle, Source, Subscribe,
         Verdict,
     },
     error::Result,
+    event::Event,
     predicate::Interest,
 };
 use async_trait::async_trait;
@@ -40,6 +41,19 @@ impl Recorded {
     pub(super) fn new(inner: Arc<dyn Backend>, history: History) -> Self {
         Self { inner, history, number: new_number(), members: Mutex::default() }
     }
+
+    fn came_to(&self, index: usize, event: &Event, result: &Result<()>) -> What {
+        match result {
+            Ok(()) => What::Published(Published {
+                event: event.id().into(),
+                key: event.key().map(Into::into),
+                publisher: self.number,
+                index,
+                delayed: event.delay().is_some(),
+            }),
+            Err(_) => What::Doubtful { event: event.id().into() },
+        }
+    }
 }
 
 #[async_trait]
@@ -53,21 +67,21 @@ impl Backend for Recorded {
         let results = self.inner.publish(batch).await;
         self.history.took(self.history.now().saturating_sub(begun));
         let each = batch.iter().enumerate().zip(&results);
-        let published = each.map(|((index, outgoing), result)| {
-            let event = &outgoing.event;
-            match result {
-                Ok(()) => What::Published(Published {
-                    event: event.id().into(),
-                    key: event.key().map(Into::into),
-                    publisher: self.number,
-                    index,
-                    delayed: event.delay().is_some(),
-                }),
-                Err(_) => What::Doubtful { event: event.id().into() },
-            }
-        });
+        let published =
+            each.map(|((index, outgoing), result)| self.came_to(index, &outgoing.event, result));
         self.history.note(begun, published);
         results
+    }
+
+    fn publish_now(&self, event: &Event) -> Option<Result<()>> {
+        let begun = self.history.now();
+        let result = self.inner.publish_now(event)?;
+        self.history.note(begun, [self.came_to(0, event, &result)]);
+        Some(result)
+    }
+
+    fn collects(&self) -> bool {
+        self.inner.collects()
     }
 
     async fn subscribe(&self, request: Subscribe) -> Result<Arc<dyn Source>> {
@@ -88,6 +102,15 @@ impl Backend for Recorded {
         self.inner.settled(groups).await
     }
 
+    async fn withdraw(&self, event_id: &str) -> Result<bool> {
+        let begun = self.history.now();
+        let withdrawn = self.inner.withdraw(event_id).await?;
+        if withdrawn {
+            self.history.note(begun, [What::Withdrawn { event: event_id.into() }]);
+        }
+        Ok(withdrawn)
+    }
+
     async fn ping(&self) -> Result<()> {
         self.inner.ping().await
     }
@@ -102,6 +125,10 @@ impl Backend for Recorded {
 
     fn keeper(&self) -> Option<&dyn Keeper> {
         self.inner.keeper()
+    }
+
+    fn journal(&self) -> Option<Arc<dyn Journal>> {
+        self.inner.journal()
     }
 
     fn accounts(&self) -> Option<&dyn Accounts> {
@@ -161,6 +188,14 @@ impl Source for RecordedSource {
         let confirmed = batch.iter().zip(&results).filter(|(_, r)| r.is_ok());
         self.history.note(begun, confirmed.map(|(s, _)| self.settled(&s.receipt, &s.verdict)));
         results
+    }
+
+    async fn handed_out(&self) -> Result<Option<u64>> {
+        self.inner.handed_out().await
+    }
+
+    async fn gap(&self) {
+        self.inner.gap().await;
     }
 
     fn stop(&self) {

@@ -1,7 +1,7 @@
 //! The second oracle: what a history must not contain.
 
 use super::{
-    finding::{Broken, Checked, ensure},
+    finding::{Broken, Checked, ensure, ensure_firmly},
     history::{Delivered, History, Published, Record, What},
 };
 use crate::backend::{Capability, Fencing, Ordering, Receipt, Release, Verdict};
@@ -16,27 +16,23 @@ pub(super) const SLACK: Duration = Duration::from_millis(2);
 /// Checks everything that the backend claims against what was recorded.
 pub(super) fn check(history: &History, capability: &Capability) -> Checked {
     let (records, faulty) = (&history.records()[..], history.is_faulty());
-    // A publish of which nothing is known is made again: then there are two of it.
-    let twice: HashSet<&str> = records
-        .iter()
-        .filter_map(|record| match &record.what {
-            What::Doubtful { event } => Some(event.as_str()),
-            _ => None,
-        })
-        .collect();
+    let stored = stored(records);
     for ((group, _, event), life) in &lives(records)? {
-        if twice.contains(event) {
+        let stored = stored.get(event).copied().unwrap_or_default();
+        let about = |broken: Broken| broken.within(&format!("event {event} in group {group}"));
+        nothing_after_its_ack(life, stored, capability).map_err(about)?;
+        no_two_live_leases(life, stored).map_err(about)?;
+        if stored.copies > 1 {
+            first_once_each(life, stored, capability).map_err(about)?;
             continue;
         }
-        let about = |broken: Broken| broken.within(&format!("event {event} in group {group}"));
-        nothing_after_its_ack(life, capability).map_err(about)?;
-        no_two_live_leases(life).map_err(about)?;
         not_before_its_delay(life).map_err(about)?;
         if capability.counts_attempts {
             attempts_grow(life, capability, faulty).map_err(about)?;
         }
     }
     stopped_sources_are_silent(records)?;
+    withdrawn_events_stay_away(records)?;
     // What a cut connection took with it comes again, out of its order.
     if faulty {
         return Ok(());
@@ -44,6 +40,39 @@ pub(super) fn check(history: &History, capability: &Capability) -> Checked {
     let published = published(records);
     in_order(records, &published, capability.ordering)?;
     keys_in_order(records, &published)
+}
+
+/// What there may be of an event in the store.
+#[derive(Clone, Copy)]
+struct Stored {
+    /// Before which it was not there.
+    since: Duration,
+    /// How often it may be there: a publish of which nothing is known is made again.
+    copies: usize,
+}
+
+impl Default for Stored {
+    fn default() -> Self {
+        Self { since: Duration::ZERO, copies: 1 }
+    }
+}
+
+fn stored(records: &[Record]) -> HashMap<&str, Stored> {
+    let mut stored: HashMap<&str, (Duration, usize, bool)> = HashMap::new();
+    for Record { begun, what, .. } in records {
+        let (event, in_doubt) = match what {
+            What::Published(published) => (&published.event, false),
+            What::Doubtful { event } => (event, true),
+            _ => continue,
+        };
+        let (since, count, doubts) = stored.entry(event).or_insert((*begun, 0, false));
+        (*since, *count, *doubts) = ((*since).min(*begun), *count + 1, *doubts || in_doubt);
+    }
+    let of = |(event, (since, count, doubts))| {
+        // What was confirmed each time is looked at by the case that asks for it.
+        (event, Stored { since, copies: if doubts { count } else { 1 } })
+    };
+    stored.into_iter().map(of).collect()
 }
 
 /// The deliveries of one event to one group, in order, each with what became of it.
@@ -89,17 +118,20 @@ fn lives(records: &[Record]) -> Checked<BTreeMap<Who<'_>, Life<'_>>> {
     Ok(lives)
 }
 
-fn nothing_after_its_ack(life: &Life<'_>, capability: &Capability) -> Checked {
+fn nothing_after_its_ack(life: &Life<'_>, stored: Stored, capability: &Capability) -> Checked {
     let acks = |turn: &Turn<'_>| {
         let acks = turn.settled.iter().filter(|(_, _, v)| **v == Verdict::Ack);
         acks.map(|(_, ended, _)| *ended).min()
     };
-    let Some(acked) = life.iter().filter_map(acks).min() else { return Ok(()) };
+    let mut acks: Vec<_> = life.iter().filter_map(acks).collect();
+    acks.sort_unstable();
+    // Each copy has an ack of its own.
+    let Some(acked) = acks.get(stored.copies - 1) else { return Ok(()) };
     for turn in life {
         // A fetch that had it already when another member's ack came is that ack's fault, which
         // only a fenced one must not be.
         let since = if capability.fencing == Fencing::None { turn.begun } else { turn.ended };
-        ensure(since <= acked, || {
+        ensure_firmly(since <= *acked, || {
             let attempt = turn.delivered.attempt;
             format!("delivered (attempt {attempt}) after its ack had been confirmed")
         })?;
@@ -107,25 +139,55 @@ fn nothing_after_its_ack(life: &Life<'_>, capability: &Capability) -> Checked {
     Ok(())
 }
 
-fn no_two_live_leases(life: &Life<'_>) -> Checked {
-    for (turn, next) in life.iter().zip(life.iter().skip(1)) {
-        let given_back = turn.settled.iter().any(|(begun, _, verdict)| {
-            !matches!(verdict, Verdict::Extend { .. }) && *begun <= next.ended
+fn no_two_live_leases(life: &Life<'_>, stored: Stored) -> Checked {
+    for (n, next) in life.iter().enumerate() {
+        let held = (0..n).filter_map(|before| {
+            let turn = &life[before];
+            let given_back = turn.settled.iter().any(|(begun, _, verdict)| {
+                !matches!(verdict, Verdict::Extend { .. }) && *begun <= next.ended
+            });
+            let until = leased_since(life, before, stored, next.ended) + turn.delivered.lease;
+            (!given_back && next.ended + SLACK < until).then_some((turn, until))
         });
-        // Leased after the fetch began, so at least until then; likewise extended.
-        let renewed = turn.settled.iter().filter(|(_, ended, verdict)| {
-            matches!(verdict, Verdict::Extend { .. }) && *ended <= next.ended
-        });
-        let from = renewed.map(|(begun, _, _)| *begun).max().unwrap_or(turn.begun);
-        let until = from + turn.delivered.lease;
-        ensure(given_back || next.ended + SLACK >= until, || {
-            format!(
-                "delivered to member {} at {:?} while member {} had it until {until:?} or later",
-                next.delivered.member, next.ended, turn.delivered.member
-            )
-        })?;
+        let Some((turn, until)) = { held }.nth(stored.copies - 1) else { continue };
+        return Err(Broken::new(format!(
+            "delivered to member {} at {:?} while member {} had it until {until:?} or later",
+            next.delivered.member, next.ended, turn.delivered.member
+        )));
     }
     Ok(())
+}
+
+/// Returns a time that a lease began after: that of its fetch, or of what must have come before
+/// it. As known at `now`, which an extension in between is.
+fn leased_since(life: &Life<'_>, n: usize, stored: Stored, now: Duration) -> Duration {
+    let turn = &life[n];
+    let renewed = turn.settled.iter().filter(|(_, ended, verdict)| {
+        matches!(verdict, Verdict::Extend { .. }) && *ended <= now
+    });
+    let renewed = renewed.map(|(begun, _, _)| *begun).max();
+    let before = n.checked_sub(1).filter(|_| stored.copies == 1).map(|before| &life[before]);
+    let given_back = before.into_iter().flat_map(|turn| &turn.settled).filter_map(|settled| {
+        let (begun, _, Verdict::Nack { delay } | Verdict::Release { delay }) = settled else {
+            return None;
+        };
+        Some(*begun + *delay)
+    });
+    given_back.chain(renewed).fold(turn.begun.max(stored.since), Duration::max)
+}
+
+/// Where there may be several copies: each comes for the first time once.
+fn first_once_each(life: &Life<'_>, stored: Stored, capability: &Capability) -> Checked {
+    if !capability.counts_attempts {
+        return Ok(());
+    }
+    let firsts = life.iter().filter(|turn| turn.delivered.attempt == 1).count();
+    let settled = life.iter().flat_map(|turn| &turn.settled);
+    let released = settled.filter(|(_, _, v)| matches!(v, Verdict::Release { .. })).count();
+    let copies = stored.copies;
+    ensure(firsts <= copies + released, || {
+        format!("published {copies} times at most, and delivered for the first time {firsts} times")
+    })
 }
 
 fn not_before_its_delay(life: &Life<'_>) -> Checked {
@@ -191,6 +253,22 @@ fn stopped_sources_are_silent(records: &[Record]) -> Checked {
     Ok(())
 }
 
+fn withdrawn_events_stay_away(records: &[Record]) -> Checked {
+    let mut withdrawn = HashSet::new();
+    for Record { what, .. } in records {
+        match what {
+            What::Withdrawn { event } => drop(withdrawn.insert(event.as_str())),
+            What::Delivered(Delivered { event, .. }) => {
+                ensure(!withdrawn.contains(event.as_str()), || {
+                    format!("{event} was withdrawn, and came")
+                })?;
+            }
+            _ => {}
+        }
+    }
+    Ok(())
+}
+
 /// Where an event stands in what was published.
 #[derive(Clone, Copy)]
 struct Place<'a> {
@@ -238,8 +316,9 @@ fn in_order(
     let mut latest: HashMap<(u64, u64), Place<'_>> = HashMap::new();
     for record in records {
         let What::Delivered(delivered) = &record.what else { continue };
-        let Some(group) = delivered.group.as_deref() else { continue };
         let Some(place) = published.get(delivered.event.as_str()) else { continue };
+        // A group's events come once, a broadcast's once to each who listens.
+        let group = delivered.group.as_deref().map_or(Err(delivered.member), Ok);
         // Where keys are kept in order, one may hold up what was published before others.
         if !seen.insert((group, place.event)) || delivered.by_key {
             continue;

@@ -32,7 +32,7 @@ impl Seat {
     /// Waits for at least one event and at most `max`.
     pub(super) async fn fetch(&self, max: usize) -> Checked<Vec<Leased>> {
         let waited = tokio::time::timeout(self.patience, self.source.fetch(max)).await;
-        let late = |_| Broken::new(format!("waited {:?} for an event", self.patience));
+        let late = |_| Broken::late(format!("waited {:?} for an event", self.patience));
         let leased = waited.map_err(late)??;
         ensure(leased.len() <= max, || {
             format!("a fetch of at most {max} gave {} events", leased.len())
@@ -66,7 +66,7 @@ impl Seat {
     pub(super) async fn settle_fully(&self, settle: Settle) -> Checked<Result<()>> {
         let batch = [settle];
         let settling = tokio::time::timeout(self.patience, self.source.settle(&batch)).await;
-        let late = |_| Broken::new(format!("waited {:?} for a settlement", self.patience));
+        let late = |_| Broken::late(format!("waited {:?} for a settlement", self.patience));
         let mut results = settling.map_err(late)?;
         let count = results.len();
         ensure(count == 1, || format!("one settlement gave {count} results"))?;
@@ -98,7 +98,7 @@ impl Seat {
     /// Settles in one call; the results are the backend's, one each.
     pub(super) async fn settle_together(&self, batch: Vec<Settle>) -> Checked<Vec<Result<()>>> {
         let settling = tokio::time::timeout(self.patience, self.source.settle(&batch)).await;
-        let late = |_| Broken::new(format!("waited {:?} for a settlement", self.patience));
+        let late = |_| Broken::late(format!("waited {:?} for a settlement", self.patience));
         let results = settling.map_err(late)?;
         let (count, of) = (results.len(), batch.len());
         ensure(count == of, || format!("{of} settlements gave {count} results"))?;
@@ -174,7 +174,7 @@ impl Ear {
 
     pub(super) async fn next(&mut self) -> Checked<Event> {
         let waited = tokio::time::timeout(self.patience, self.heard.recv()).await;
-        let late = |_| Broken::new(format!("waited {:?} for a broadcast", self.patience));
+        let late = |_| Broken::late(format!("waited {:?} for a broadcast", self.patience));
         waited.map_err(late)?.ok_or_else(|| Broken::new("the bus let go of its subscription"))
     }
 

@@ -3,7 +3,7 @@
 use super::{
     control::Control,
     counts::Counts,
-    finding::{Broken, Checked},
+    finding::{Broken, Checked, Excuse},
     history::History,
     member::{Member, Process},
     proxy::Proxy,
@@ -245,9 +245,13 @@ impl Stage {
         rules::check(&self.history, &self.capability)
     }
 
-    /// Tells whether something took so long that a lease may have run out meanwhile.
-    pub(super) fn was_slow(&self) -> bool {
-        self.history.slowest() > self.lease() / 3
+    /// Tells whether a failure may come from a machine that was too slow for the leases here.
+    pub(super) fn excuses(&self, excuse: Excuse) -> bool {
+        match excuse {
+            Excuse::Slow => self.history.slowest() > self.lease() / 3,
+            Excuse::Still => self.history.stillest() > self.lease(),
+            Excuse::None => false,
+        }
     }
 
     /// Lets go of all connections, and has the store forget the groups.
@@ -293,6 +297,6 @@ pub(super) async fn within<T>(
     what: &str,
     happens: impl Future<Output = T>,
 ) -> Checked<T> {
-    let late = |_| Broken::new(format!("waited {patience:?} for {what}"));
+    let late = |_| Broken::late(format!("waited {patience:?} for {what}"));
     tokio::time::timeout(patience, happens).await.map_err(late)
 }

@@ -46,7 +46,9 @@ use std::{
 /// let target = Target::new(move || open("the server"))
 ///     .server("localhost:7000", move |address| open(&format!("{address}")))
 ///     .stranger(|| Box::pin(async { Err(Error::new(ErrorKind::Denied, "open", "no entry")) }))
-///     .control_by("./control.sh");
+///     .control_by("./control.sh")
+///     // A layer of one's own is tested as what is below it.
+///     .around(|connection| connection);
 /// # Ok::<(), railbus::Error>(())
 /// ```
 #[derive(Clone)]
@@ -67,6 +69,7 @@ struct Server {
 }
 
 type Inject = dyn Fn(String, Bytes) -> Doing + Send + Sync;
+type Wrap = dyn Fn(Arc<dyn Backend>) -> Arc<dyn Backend> + Send + Sync;
 type Doing = Pin<Box<dyn Future<Output = Result<()>> + Send>>;
 
 /// The ports that servers are on unless it is said.
@@ -226,6 +229,28 @@ impl Target {
         self.control(move |order| Box::pin(control::call(Arc::clone(&program), order)))
     }
 
+    /// Puts something around each connection to the store, whichever way it is opened: a layer of
+    /// one's own, which is a backend like all others, or one that breaks something on purpose. Members
+    /// in processes of their own are without it.
+    #[must_use]
+    pub fn around(
+        mut self,
+        wrap: impl Fn(Arc<dyn Backend>) -> Arc<dyn Backend> + Send + Sync + 'static,
+    ) -> Self {
+        let wrap: Arc<Wrap> = Arc::new(wrap);
+        let (open, of_open) = (self.open, Arc::clone(&wrap));
+        self.open = Arc::new(move || wrapped(open(), &of_open));
+        self.server = self.server.map(|Server { upstream, open }| {
+            let wrap = Arc::clone(&wrap);
+            Server { upstream, open: Arc::new(move |address| wrapped(open(address), &wrap)) }
+        });
+        self.stranger = self.stranger.map(|open| {
+            let open = move || wrapped(open(), &wrap);
+            Arc::new(open) as Arc<dyn Fn() -> Opening + Send + Sync>
+        });
+        self
+    }
+
     pub(super) fn open(&self) -> Opening {
         (self.open)()
     }
@@ -257,6 +282,12 @@ impl Target {
     pub(super) fn order(&self, order: Control) -> Option<Doing> {
         self.control.as_ref().map(|control| control(order))
     }
+}
+
+/// Opens a connection, and puts something around it.
+fn wrapped(opening: Opening, wrap: &Arc<Wrap>) -> Opening {
+    let wrap = Arc::clone(wrap);
+    Box::pin(async move { Ok(wrap(opening.await?)) })
 }
 
 impl fmt::Debug for Target {

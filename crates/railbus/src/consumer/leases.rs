@@ -2,12 +2,12 @@
 
 use super::settler::Settler;
 use crate::{
-    backend::{Receipt, Settle, Verdict},
+    backend::Receipt,
     sync::{Mutex, MutexGuard},
 };
 use smallvec::{SmallVec, smallvec};
 use std::{
-    collections::HashMap,
+    collections::{HashMap, HashSet},
     sync::{Arc, PoisonError},
     time::{Duration, Instant},
 };
@@ -59,11 +59,7 @@ impl Held {
     /// Ends those that are about to be settled: no renewal may overtake the end.
     pub(super) fn end(&self, receipts: &[Receipt]) {
         if let Some(kept) = self.leases.lock().kept.get_mut(&self.number) {
-            // Mostly all of them.
-            match receipts.len() == kept.receipts.len() {
-                true => kept.receipts.clear(),
-                false => kept.receipts.retain(|receipt| !receipts.contains(receipt)),
-            }
+            kept.receipts.retain(|receipt| !receipts.contains(receipt));
         }
     }
 }
@@ -79,7 +75,7 @@ impl All {
 
 impl Leases {
     fn lock(&self) -> MutexGuard<'_, All> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+        lock(&self.0)
     }
 
     /// Keeps leases alive, even if what they were taken for panics.
@@ -94,18 +90,34 @@ impl Leases {
     }
 
     /// Renews each lease after a third of its time, so that two renewals may fail; never returns.
+    ///
+    /// What fails for reasons that may pass is asked for again in its turn, even after the lease's
+    /// time: as long as nobody else has the event, it may be kept.
     pub(super) async fn renew(self, settler: Settler, lease: Duration) {
         let third = lease / 3;
+        let asking = Arc::<Mutex<HashSet<Receipt>>>::default();
         loop {
             tokio::time::sleep(third / 4).await;
             for (number, receipt) in self.due(third) {
+                // One at a time for each, however long a store takes to answer.
+                if !lock(&asking).insert(receipt.clone()) {
+                    continue;
+                }
                 let (leases, settler) = (self.clone(), settler.clone());
+                let asking = Arc::clone(&asking);
                 tokio::spawn(async move {
-                    let extend = Settle::new(receipt.clone(), Verdict::Extend { tries: 0 });
-                    if let Err(error) = settler.settle(extend).await
-                        && leases.lost(number, &receipt)
-                    {
-                        tracing::warn!(%error, "a lease could not be renewed");
+                    let renewed = settler.renew(receipt.clone()).await;
+                    lock(&asking).remove(&receipt);
+                    match renewed {
+                        Ok(()) => {}
+                        Err(error) if error.is_retryable() => {
+                            tracing::warn!(%error, "a lease could not be renewed yet");
+                        }
+                        Err(error) if leases.lost(number, &receipt) => {
+                            tracing::warn!(%error, "a lease could not be renewed");
+                        }
+                        // Settled meanwhile.
+                        Err(_) => {}
                     }
                 });
             }
@@ -133,4 +145,8 @@ impl Leases {
         })
         .collect()
     }
+}
+
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }

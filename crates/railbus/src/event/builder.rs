@@ -1,6 +1,6 @@
 //! An event in the making.
 
-use super::envelope::{Envelope, Event};
+use super::envelope::{Envelope, Event, Hold};
 use crate::{
     clock::Timestamp,
     id::Id,
@@ -172,15 +172,15 @@ impl EventBuilder {
     /// Holds the event back: nobody sees it before `delay` has passed since it was published, and
     /// until then it can be [withdrawn](crate::Bus::withdraw).
     pub fn delay(mut self, delay: Duration) -> Self {
-        self.0.rest().delay = Some(delay);
+        self.0.rest().held = Some(Hold::For(delay));
         self
     }
 
     /// Holds the event back until this time, as [`EventBuilder::delay`] does for what is left until
-    /// then now; a time in the past holds nothing back. The clock that is set later changes nothing.
+    /// then when it is published; a time in the past holds nothing back. A clock that is set after
+    /// that changes nothing.
     pub fn deliver_at(mut self, time: Timestamp) -> Self {
-        let left = time.since(Timestamp::now());
-        self.0.rest().delay = (!left.is_zero()).then_some(left);
+        self.0.rest().held = Some(Hold::Until(time));
         self
     }
 

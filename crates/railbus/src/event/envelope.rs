@@ -42,6 +42,14 @@ pub(super) struct Envelope {
     pub(super) valid: bool,
 }
 
+/// For how long an event is held back.
+#[derive(Clone, Copy, PartialEq)]
+pub(super) enum Hold {
+    /// From when it is published.
+    For(Duration),
+    Until(Timestamp),
+}
+
 #[derive(Clone, Default, PartialEq)]
 pub(super) struct Rest {
     pub(super) correlation_id: Option<String>,
@@ -50,7 +58,7 @@ pub(super) struct Rest {
     pub(super) schema: Option<String>,
     pub(super) metadata: BTreeMap<String, String>,
     // Not part of what happened: how long the backend holds the event back.
-    pub(super) delay: Option<Duration>,
+    pub(super) held: Option<Hold>,
 }
 
 impl PartialEq for Envelope {
@@ -135,10 +143,17 @@ impl Event {
         self.rest().map_or(&NONE, |r| &r.metadata)
     }
 
-    /// Returns how long a backend holds the event back before anyone sees it.
+    /// Returns how long a backend holds the event back before anyone sees it, if it is published
+    /// now.
     #[must_use]
     pub fn delay(&self) -> Option<Duration> {
-        self.rest()?.delay
+        match self.rest()?.held? {
+            Hold::For(delay) => Some(delay),
+            Hold::Until(time) => {
+                let left = time.since(Timestamp::now());
+                (!left.is_zero()).then_some(left)
+            }
+        }
     }
 
     pub(super) fn rest(&self) -> Option<&Rest> {

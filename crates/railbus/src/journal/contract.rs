@@ -6,7 +6,7 @@ use super::{
 };
 use crate::error::Result;
 use async_trait::async_trait;
-use std::{fmt, time::Duration};
+use std::{fmt, future::pending, time::Duration};
 
 /// How many records [`Journal::load`] asks for at a time.
 const PAGE: usize = 1000;
@@ -115,6 +115,15 @@ pub trait Journal: Send + Sync + fmt::Debug + 'static {
     /// # Errors
     /// Returns a not found error if there is none of that id.
     async fn cancel(&self, id: &str) -> Result<RunState>;
+
+    /// Waits until someone may have asked for the end of a run, so that whoever runs it need not wait for
+    /// its next record to be told: a hint, after which it renews its lease. By default it never comes.
+    ///
+    /// # Cancel safety
+    /// It is waited for anew after each renewal, and what was asked for meanwhile is not missed.
+    async fn nudged(&self, _id: &str) {
+        pending().await
+    }
 
     /// Returns a run with what it was begun with, without its records.
     async fn find(&self, id: &str) -> Result<Option<Journaled>>;

@@ -2,6 +2,7 @@
 
 use super::{
     record::{Record, RecordStatus, RunError, Went},
+    refusal::twice,
     run::NewRun,
 };
 use crate::{
@@ -17,7 +18,7 @@ use serde::{
     ser::{Error as _, SerializeMap},
 };
 use serde_json::value::RawValue;
-use std::{fmt, time::Duration};
+use std::{collections::HashMap, fmt, time::Duration};
 
 /// A record but for its place.
 #[derive(Serialize, Deserialize)]
@@ -155,8 +156,35 @@ fn check_name(what: &'static str, name: &str) -> Result<()> {
     Err(Error::new(ErrorKind::Config, "journal", why).with(what, head.escape_debug()))
 }
 
+/// A record that is ready to be stored.
+#[derive(Clone, Debug, PartialEq)]
+pub(crate) struct Ready {
+    pub(crate) path: String,
+    pub(crate) visit: u32,
+    pub(crate) body: String,
+}
+
+/// Makes records of a run ready to be stored, each place once.
+pub(crate) fn ready(run: &str, records: &[Record], payload_max: usize) -> Result<Vec<Ready>> {
+    let mut all: Vec<Ready> = Vec::with_capacity(records.len());
+    let mut places = HashMap::new();
+    for record in records {
+        let body = write_record(record, payload_max)?;
+        let one = Ready { path: record.path.clone(), visit: record.visit, body };
+        match places.get(&(&record.path, record.visit)) {
+            None => {
+                places.insert((&record.path, record.visit), all.len());
+                all.push(one);
+            }
+            Some(&before) if all.get(before) == Some(&one) => {}
+            Some(_) => return Err(twice(run, &one)),
+        }
+    }
+    Ok(all)
+}
+
 /// Writes a record but for its place.
-pub(crate) fn write_record(record: &Record, payload_max: usize) -> Result<String> {
+fn write_record(record: &Record, payload_max: usize) -> Result<String> {
     let at =
         |error: Error| error.with("path", record.path.escape_debug()).with("visit", record.visit);
     if record.path.is_empty() {

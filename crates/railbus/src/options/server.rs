@@ -29,6 +29,13 @@ pub(super) fn is_place(key: &str) -> bool {
     PLACE.contains(&key)
 }
 
+/// Returns the keys that say where this backend's server is; none if it has none.
+#[cfg(feature = "app")]
+pub(super) fn places(backend: &str) -> impl Iterator<Item = &'static str> + use<> {
+    let all: &[_] = if is_server(backend) { &PLACE } else { &[] };
+    all.iter().copied()
+}
+
 /// Returns the backend that a scheme or a name means, and whether it says that the connection is
 /// encrypted.
 pub(super) fn backend_of(name: &str) -> (String, bool) {

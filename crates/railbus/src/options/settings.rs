@@ -110,12 +110,17 @@ impl Options {
         server::canonical(&self.backend, key)
     }
 
-    /// Returns the same place without settings, except the one of this key.
+    /// Returns the same place without settings, except the one of this key. What says where a server is
+    /// and as whom is the place, as far as it is right.
     #[cfg(feature = "app")]
     pub(crate) fn with_only(&self, key: Option<&str>) -> Self {
+        let place = server::places(&self.backend).filter_map(|key| {
+            let (key, value) = self.settings.get_key_value(key)?;
+            server::check(&self.backend, key, key, value).is_ok().then_some((key, value))
+        });
         let setting = key.and_then(|key| self.settings.get_key_value(key));
-        let settings = setting.map(|(key, value)| (key.clone(), value.clone()));
-        let settings = settings.into_iter().collect();
+        let settings = place.chain(setting).map(|(key, value)| (key.clone(), value.clone()));
+        let settings = settings.collect();
         Self { backend: self.backend.clone(), address: self.address.clone(), settings }
     }
 

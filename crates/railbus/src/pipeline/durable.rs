@@ -14,7 +14,12 @@ use crate::{
     step::Store,
     task,
 };
-use std::{collections::HashSet, sync::Arc, time::Duration};
+use std::{
+    collections::HashSet,
+    env, fs, process,
+    sync::{Arc, OnceLock},
+    time::Duration,
+};
 
 /// How long a run is held without a sign of life, unless it says otherwise.
 pub(super) const LEASE: Duration = Duration::from_secs(30);
@@ -136,7 +141,7 @@ impl Durable {
         let mut run = NewRun::new(id, pipeline.name(), &**shape);
         run.version = derived_id("railbus.shape", shape).chars().take(8).collect();
         (run.input, run.lease) = (store.clone(), self.lease);
-        run.owner = format!("process {}", std::process::id());
+        run.owner = owner();
         match self.journal.begin(&run).await? {
             Begun::New(lease) => Ok(Held::New(lease)),
             Begun::Resumed(lease) => Ok(Held::Ours(lease)),
@@ -173,6 +178,28 @@ impl Durable {
         store.delete(EVENT);
         Ok(Opened { id, log, store, event })
     }
+}
+
+/// Says who runs it: runs may be shared by programs on many machines, which have processes of the same
+/// number.
+fn owner() -> String {
+    let process = format!("process {}", process::id());
+    match host() {
+        Some(host) => format!("{process} on {host}"),
+        None => process,
+    }
+}
+
+/// Returns this machine's name, as far as it is known without asking for it.
+fn host() -> Option<&'static str> {
+    static HOST: OnceLock<Option<String>> = OnceLock::new();
+    let look = || {
+        let told = fs::read_to_string("/proc/sys/kernel/hostname").ok();
+        let told = told.or_else(|| env::var("HOSTNAME").or_else(|_| env::var("COMPUTERNAME")).ok());
+        // Longer than any name of a host would be no owner.
+        told.map(|name| name.trim().chars().take(64).collect::<String>()).filter(|n| !n.is_empty())
+    };
+    HOST.get_or_init(look).as_deref()
 }
 
 /// Whose a run is.

@@ -181,7 +181,10 @@ impl Log {
         Some(AbortOnDropHandle::new(runtime.spawn(async move {
             let pause = (lease.lease / 3).max(Duration::from_millis(10));
             while let Ok(waiting) = task::sleep("journal", pause) {
-                waiting.await;
+                tokio::select! {
+                    () = waiting => {}
+                    () = log.journal.nudged(&lease.run) => {}
+                }
                 match log.journal.renew(&lease).await {
                     // It may go better next time, or a record tells what is wrong.
                     Err(error) if error.is_retryable() => {

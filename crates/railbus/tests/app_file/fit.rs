@@ -146,3 +146,26 @@ async fn an_app_with_groups_does_not_open_where_nobody_keeps_account_of_them() {
     assert_eq!(error.kind(), ErrorKind::Unsupported, "{error}");
     assert!(error.to_string().contains("memory keeps no accounts"), "{error}");
 }
+
+#[cfg(feature = "postgres")]
+#[test]
+fn a_server_is_no_setting_to_be_looked_at_without_its_place() {
+    let folder = Folder::new();
+    for bus in [
+        "bus.url = \"postgres-queue://me:secret@h:7/d?poll=1s\"",
+        "bus = { kind = \"postgres-queue\", database = \"d\", poll_only = true }",
+    ] {
+        folder.load(format!("{bus}\n{REST}"), &[]).unwrap();
+    }
+    let bus = "[bus]\nkind = \"postgres-queue\"\nhost = \"h\"\nport = 70000\npoll = \"0s\"";
+    let problems = folder.problems(&format!("{bus}\n{REST}"), &[]);
+    let told: Vec<_> = problems.list().iter().map(|p| (p.line_column(), &*p.message)).collect();
+    let expected = [
+        (Some((5, 8)), "a poll of 0 would never rest"),
+        (Some((4, 8)), "`70000` is not a value of `port`"),
+    ];
+    for one in expected {
+        assert!(told.contains(&one), "{told:?}");
+    }
+    assert_eq!(told.len(), 2, "{told:?}");
+}

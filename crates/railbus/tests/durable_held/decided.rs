@@ -1,6 +1,6 @@
 //! What was decided once is not decided again, and what was read once is read as it was written.
 
-use super::{Hang, Scene};
+use super::{Hang, Place, Scene, on_each_backend};
 use railbus::{
     Flow, IntoStep, Pipeline, Retry, Status, StepDef, chain, parallel, repeat, step::Input, store,
 };
@@ -12,9 +12,16 @@ use std::{
     time::Duration,
 };
 
-#[tokio::test]
-async fn how_often_a_step_repeats_is_not_decided_again() {
-    let (scene, hang) = (Scene::new(), Hang::default());
+on_each_backend! {
+    how_often_a_step_repeats_is_not_decided_again,
+    whether_a_nested_pipeline_runs_is_not_decided_again,
+    a_limit_inside_a_run_cuts_off_what_it_cut_off_before,
+    what_a_sibling_had_done_before_a_group_failed_fast_is_there_again,
+    a_value_that_is_not_what_a_step_needs_any_more_is_named_with_the_step,
+}
+
+async fn how_often_a_step_repeats_is_not_decided_again(place: Place) {
+    let (scene, hang) = (Scene::on(place), Hang::default());
     let bus = scene.bus().await;
     // A condition that looks at something else than the run's values: three times, then never.
     let asked = Arc::new(AtomicU32::new(0));
@@ -38,11 +45,11 @@ async fn how_often_a_step_repeats_is_not_decided_again() {
     assert_eq!(scene.called(), "");
 }
 
-#[tokio::test]
-async fn whether_a_nested_pipeline_runs_is_not_decided_again() {
-    for runs in [true, false] {
-        let (scene, hang) = (Scene::new(), Hang::default());
-        let bus = scene.bus().await;
+async fn whether_a_nested_pipeline_runs_is_not_decided_again(place: Place) {
+    let scene = Scene::on(place);
+    let bus = scene.bus().await;
+    for (id, runs) in [("runs", true), ("runs not", false)] {
+        let hang = Hang::default();
         let on = Arc::new(AtomicBool::new(runs));
         let says = Arc::clone(&on);
         let inner = Pipeline::new("inner").step(scene.says("x")).step(scene.says("y"));
@@ -50,18 +57,17 @@ async fn whether_a_nested_pipeline_runs_is_not_decided_again() {
         let inner = inner.only_if(move |_: &Input<'_>| says.load(Ordering::SeqCst));
         let pipeline = Pipeline::new("p").step(inner).step(scene.says("m"));
         let pipeline = pipeline.step(StepDef::of(hang.clone())).build().unwrap();
-        scene.dies(pipeline.run(store! {}).journal(&bus, "run").unwrap(), &hang).await;
+        scene.dies(pipeline.run(store! {}).journal(&bus, id).unwrap(), &hang).await;
         assert_eq!(scene.called(), if runs { "x y m" } else { "m" });
         on.store(!runs, Ordering::SeqCst);
-        let report = pipeline.resume(&bus, "run").unwrap().await;
+        let report = pipeline.resume(&bus, id).unwrap().await;
         assert_eq!((report.status(), scene.called().as_str()), (Status::Success, ""), "{report}");
         assert_eq!(report.store().has("y"), runs, "{report}");
     }
 }
 
-#[tokio::test]
-async fn a_limit_inside_a_run_cuts_off_what_it_cut_off_before() {
-    let (scene, hang) = (Scene::new(), Hang::default());
+async fn a_limit_inside_a_run_cuts_off_what_it_cut_off_before(place: Place) {
+    let (scene, hang) = (Scene::on(place), Hang::default());
     let bus = scene.bus().await;
     // Too slow on the first try, quick on every other one.
     let slow = Hang::default();
@@ -92,9 +98,8 @@ async fn a_limit_inside_a_run_cuts_off_what_it_cut_off_before() {
     assert_eq!(report.step("inner").unwrap().tries, 2);
 }
 
-#[tokio::test]
-async fn what_a_sibling_had_done_before_a_group_failed_fast_is_there_again() {
-    let (scene, hang, stuck) = (Scene::new(), Hang::default(), Hang::default());
+async fn what_a_sibling_had_done_before_a_group_failed_fast_is_there_again(place: Place) {
+    let (scene, hang, stuck) = (Scene::on(place), Hang::default(), Hang::default());
     let bus = scene.bus().await;
     let waits = stuck.clone();
     let fails = StepDef::of(Fails(waits));
@@ -124,9 +129,8 @@ impl railbus::step::Step for Fails {
     }
 }
 
-#[tokio::test]
-async fn a_value_that_is_not_what_a_step_needs_any_more_is_named_with_the_step() {
-    let (scene, hang) = (Scene::new(), Hang::default());
+async fn a_value_that_is_not_what_a_step_needs_any_more_is_named_with_the_step(place: Place) {
+    let (scene, hang) = (Scene::on(place), Hang::default());
     let bus = scene.bus().await;
     let line = |as_number: bool| {
         let total = StepDef::fallible("total", move |input| match as_number {

@@ -1,6 +1,6 @@
 //! What ends a run that is kept: someone asks for it, or it can't be kept any more.
 
-use super::{Hang, Scene, of, run};
+use super::{Hang, Place, Scene, of, on_each_backend, run};
 use railbus::{
     Cancel, ErrorKind, Flow, IntoStep, Pipeline, Status, StepDef,
     backend::RunState,
@@ -18,11 +18,19 @@ use std::{
     time::Duration,
 };
 
+on_each_backend! {
+    a_run_that_was_cancelled_comes_to_the_same_report_and_runs_nothing,
+    whoever_asks_for_the_end_of_a_run_elsewhere_ends_what_awaits_and_what_is_on_a_thread,
+    a_bus_that_closes_under_a_run_stops_it_and_names_the_step,
+    a_store_that_may_not_be_written_any_more_stops_the_run_and_names_the_step,
+    an_event_whose_run_was_cancelled_elsewhere_is_not_tried_again_until_it_is_redriven,
+    a_run_that_was_left_and_cancelled_does_not_begin_anew_when_its_event_comes_again,
+}
+
 const LEASE: Duration = Duration::from_millis(300);
 
-#[tokio::test]
-async fn a_run_that_was_cancelled_comes_to_the_same_report_and_runs_nothing() {
-    let (scene, hang, cancel) = (Scene::new(), Hang::default(), Cancel::new());
+async fn a_run_that_was_cancelled_comes_to_the_same_report_and_runs_nothing(place: Place) {
+    let (scene, hang, cancel) = (Scene::on(place), Hang::default(), Cancel::new());
     let bus = scene.bus().await;
     let inner = repeat(StepDef::of(hang.clone())).times(2).named("again");
     let pipeline = Pipeline::new("p").step(scene.says("a")).step(inner).step(scene.says("z"));
@@ -60,9 +68,10 @@ async fn a_run_that_was_cancelled_comes_to_the_same_report_and_runs_nothing() {
     assert_eq!(scene.called(), "b");
 }
 
-#[tokio::test]
-async fn whoever_asks_for_the_end_of_a_run_elsewhere_ends_what_awaits_and_what_is_on_a_thread() {
-    let scene = Scene::new();
+async fn whoever_asks_for_the_end_of_a_run_elsewhere_ends_what_awaits_and_what_is_on_a_thread(
+    place: Place,
+) {
+    let scene = Scene::on(place);
     let (bus, other) = (scene.bus().await, scene.bus().await);
     let (hang, told) = (Hang::default(), Arc::new(AtomicBool::new(false)));
     let (on_thread, hears) = (Arc::new(AtomicBool::new(false)), Arc::clone(&told));
@@ -95,10 +104,11 @@ async fn whoever_asks_for_the_end_of_a_run_elsewhere_ends_what_awaits_and_what_i
     assert_eq!((info.state.name(), info.cancel_asked), ("cancelled", true));
 }
 
+#[cfg(feature = "sqlite")]
 #[tokio::test]
 async fn a_full_disk_stops_the_run_and_names_the_step_and_with_room_it_goes_on() {
-    let scene = Scene::new();
-    let bus = scene.bus_with("?max_size=600000").await;
+    let scene = Scene::on(Place::sqlite());
+    let bus = scene.place.bus("?max_size=600000").await;
     let large = |name: &str| {
         let (says, name) = (Arc::clone(&scene.calls), name.to_owned());
         StepDef::value(name.clone(), move |_| {
@@ -122,9 +132,8 @@ async fn a_full_disk_stops_the_run_and_names_the_step_and_with_room_it_goes_on()
     assert_eq!((report.status(), scene.called().as_str()), (Status::Success, "b z"), "{report}");
 }
 
-#[tokio::test]
-async fn a_bus_that_closes_under_a_run_stops_it_and_names_the_step() {
-    let scene = Scene::new();
+async fn a_bus_that_closes_under_a_run_stops_it_and_names_the_step(place: Place) {
+    let scene = Scene::on(place);
     let bus = scene.bus().await;
     let pipeline = Pipeline::new("p").step(StepDef::of(Closes(bus.clone()))).step(scene.says("z"));
     let pipeline = pipeline.build().unwrap();
@@ -133,7 +142,7 @@ async fn a_bus_that_closes_under_a_run_stops_it_and_names_the_step() {
     assert!(of(&report).to_string().contains("step: closes"), "{report}");
     assert_eq!(scene.called(), "");
     assert_eq!(of(&run(&pipeline, &bus, "run").await).kind(), ErrorKind::Closed);
-    scene.expire();
+    scene.place.expire();
     let bus = scene.bus().await;
     let pipeline = Pipeline::new("p").step(StepDef::value("closes", |_| 1)).step(scene.says("z"));
     let report = pipeline.build().unwrap().resume(&bus, "run").unwrap().await;
@@ -154,33 +163,27 @@ impl railbus::step::Step for Closes {
     }
 }
 
-#[tokio::test]
-async fn a_store_that_may_not_be_written_any_more_stops_the_run_and_names_the_step() {
-    let scene = Scene::new();
+async fn a_store_that_may_not_be_written_any_more_stops_the_run_and_names_the_step(place: Place) {
+    let scene = Scene::on(place);
     let bus = scene.bus().await;
     // As if the file system had been remounted: every write is refused, whoever asks.
-    let path = scene.path.clone();
-    let locks = StepDef::value("locks", move |_| {
-        let store = rusqlite::Connection::open(&path).unwrap();
-        let refuse = "CREATE TRIGGER locked BEFORE INSERT ON journal_records
-                      BEGIN SELECT RAISE(ABORT, 'read-only'); END";
-        store.execute_batch(refuse).unwrap();
-    });
+    let place = Arc::clone(&scene.place);
+    let locks = StepDef::value("locks", move |_| place.refuse_records(true));
     let pipeline = Pipeline::new("p").step(scene.says("a")).step(locks).step(scene.says("z"));
     let pipeline = pipeline.build().unwrap();
     let report = run(&pipeline, &bus, "run").await;
     assert!(of(&report).to_string().contains("step: locks"), "{report}");
     assert_eq!(scene.called(), "a");
-    let store = rusqlite::Connection::open(&scene.path).unwrap();
-    store.execute_batch("DROP TRIGGER locked").unwrap();
+    scene.place.refuse_records(false);
     let again = Pipeline::new("p").step(scene.says("a")).step(StepDef::value("locks", |_| ()));
     let again = again.step(scene.says("z")).build().unwrap().resume(&bus, "run").unwrap().await;
     assert_eq!((again.status(), scene.called().as_str()), (Status::Success, "z"), "{again}");
 }
 
-#[tokio::test]
-async fn an_event_whose_run_was_cancelled_elsewhere_is_not_tried_again_until_it_is_redriven() {
-    let (scene, hang) = (Scene::new(), Hang::default());
+async fn an_event_whose_run_was_cancelled_elsewhere_is_not_tried_again_until_it_is_redriven(
+    place: Place,
+) {
+    let (scene, hang) = (Scene::on(place), Hang::default());
     let (bus, other) = (scene.bus().await, scene.bus().await);
     let pipeline = Pipeline::new("p").step(scene.says("a")).step(StepDef::of(hang.clone()));
     let pipeline = pipeline.durable(&bus).lease(LEASE).build().unwrap();
@@ -204,9 +207,10 @@ async fn an_event_whose_run_was_cancelled_elsewhere_is_not_tried_again_until_it_
     bus.close().await.unwrap();
 }
 
-#[tokio::test]
-async fn a_run_that_was_left_and_cancelled_does_not_begin_anew_when_its_event_comes_again() {
-    let (scene, hang) = (Scene::new(), Hang::default());
+async fn a_run_that_was_left_and_cancelled_does_not_begin_anew_when_its_event_comes_again(
+    place: Place,
+) {
+    let (scene, hang) = (Scene::on(place), Hang::default());
     let bus = scene.bus().await;
     let pipeline = Pipeline::new("p").step(scene.says("a")).step(StepDef::of(hang.clone()));
     let pipeline = pipeline.durable(&bus).build().unwrap();

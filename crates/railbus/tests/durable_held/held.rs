@@ -1,6 +1,6 @@
 //! One holder at a time, and what others are told.
 
-use super::{Hang, Scene, of, run};
+use super::{Hang, Place, Scene, of, on_each_backend, run};
 use railbus::{ErrorKind, Event, Pipeline, Status, StepDef, step, store};
 use std::{
     sync::{
@@ -11,9 +11,17 @@ use std::{
     time::Duration,
 };
 
-#[tokio::test]
-async fn whoever_comes_second_is_told_who_has_the_run_and_for_how_long() {
-    let (scene, hang) = (Scene::new(), Hang::default());
+on_each_backend! {
+    whoever_comes_second_is_told_who_has_the_run_and_for_how_long,
+    a_key_that_is_used_by_many_at_once_runs_its_steps_once,
+    whoever_waits_for_a_key_comes_to_the_report_of_whoever_runs_it,
+    a_step_that_holds_its_thread_for_longer_than_the_lease_keeps_the_run,
+    an_event_that_comes_again_while_its_run_is_held_waits_for_it_and_burns_no_try,
+    a_holder_that_lost_its_run_ends_as_stale_and_overwrites_nothing,
+}
+
+async fn whoever_comes_second_is_told_who_has_the_run_and_for_how_long(place: Place) {
+    let (scene, hang) = (Scene::on(place), Hang::default());
     let (one, two) = (scene.bus().await, scene.bus().await);
     let pipeline =
         Pipeline::new("p").step(scene.says("a")).step(StepDef::of(hang.clone())).build().unwrap();
@@ -34,7 +42,7 @@ async fn whoever_comes_second_is_told_who_has_the_run_and_for_how_long() {
             assert!(report.path().next().is_none(), "{report}");
         }
     }
-    scene.expire();
+    scene.place.expire();
     assert_eq!(run(&pipeline, &two, "run").await.status(), Status::Success);
     assert_eq!(scene.called(), "a");
     // A pipeline that says how long says so of each run.
@@ -49,9 +57,8 @@ async fn whoever_comes_second_is_told_who_has_the_run_and_for_how_long() {
     assert!(of(&report).to_string().contains("held for: 89."), "{report}");
 }
 
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_key_that_is_used_by_many_at_once_runs_its_steps_once() {
-    let scene = Scene::new();
+async fn a_key_that_is_used_by_many_at_once_runs_its_steps_once(place: Place) {
+    let scene = Scene::on(place);
     let buses = [scene.bus().await, scene.bus().await];
     let pipeline = Pipeline::new("p").step(scene.says("a")).step(scene.says("b")).build().unwrap();
     let tasks: Vec<_> = (0..30)
@@ -77,9 +84,8 @@ async fn a_key_that_is_used_by_many_at_once_runs_its_steps_once() {
     assert_eq!(scene.called(), "a b");
 }
 
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn whoever_waits_for_a_key_comes_to_the_report_of_whoever_runs_it() {
-    let scene = Scene::new();
+async fn whoever_waits_for_a_key_comes_to_the_report_of_whoever_runs_it(place: Place) {
+    let scene = Scene::on(place);
     let buses = [scene.bus().await, scene.bus().await];
     let pipeline = Pipeline::new("p").step(scene.says("a")).step(scene.says("b")).build().unwrap();
     let tasks: Vec<_> = (0..10)
@@ -108,9 +114,8 @@ async fn whoever_waits_for_a_key_comes_to_the_report_of_whoever_runs_it() {
     assert_eq!(of(&report).kind(), ErrorKind::Stale, "{report}");
 }
 
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_step_that_holds_its_thread_for_longer_than_the_lease_keeps_the_run() {
-    let scene = Scene::new();
+async fn a_step_that_holds_its_thread_for_longer_than_the_lease_keeps_the_run(place: Place) {
+    let scene = Scene::on(place);
     let (one, two) = (scene.bus().await, scene.bus().await);
     let (begun, go) = (Arc::new(AtomicBool::new(false)), Arc::new(AtomicBool::new(false)));
     let (says, waits) = (Arc::clone(&begun), Arc::clone(&go));
@@ -138,9 +143,10 @@ async fn a_step_that_holds_its_thread_for_longer_than_the_lease_keeps_the_run() 
     assert_eq!(first.await.unwrap().status(), Status::Success);
 }
 
-#[tokio::test]
-async fn an_event_that_comes_again_while_its_run_is_held_waits_for_it_and_burns_no_try() {
-    let (scene, hang) = (Scene::new(), Hang::default());
+async fn an_event_that_comes_again_while_its_run_is_held_waits_for_it_and_burns_no_try(
+    place: Place,
+) {
+    let (scene, hang) = (Scene::on(place), Hang::default());
     let (one, two) = (scene.bus().await, scene.bus().await);
     let build = |bus| {
         let pipeline = Pipeline::new("p").step(scene.says("a")).step(StepDef::of(hang.clone()));
@@ -158,9 +164,8 @@ async fn an_event_that_comes_again_while_its_run_is_held_waits_for_it_and_burns_
     assert_eq!(scene.called(), "a z");
 }
 
-#[tokio::test]
-async fn a_holder_that_lost_its_run_ends_as_stale_and_overwrites_nothing() {
-    let scene = Scene::new();
+async fn a_holder_that_lost_its_run_ends_as_stale_and_overwrites_nothing(place: Place) {
+    let scene = Scene::on(place);
     let (one, two) = (scene.bus().await, scene.bus().await);
     let Opens(gate) = Opens::default();
     let slow = StepDef::of(Opens(Arc::clone(&gate)));
@@ -168,7 +173,7 @@ async fn a_holder_that_lost_its_run_ends_as_stale_and_overwrites_nothing() {
     let first = pipeline.run(store! {}).journal(&one, "run").unwrap();
     let first = tokio::spawn(first);
     gate.1.notified().await;
-    scene.expire();
+    scene.place.expire();
     // The other runs the step too, which is not recorded yet, and comes through.
     let taken = run(&pipeline, &two, "run").await;
     assert_eq!(taken.status(), Status::Success, "{taken}");

@@ -1,132 +1,98 @@
-//! The mutants, one list for all backends, and the hunt for them.
+//! The hunt for mutants.
 
 use super::{
+    hunted::{HUNTED, Hunted, Needs},
     mutant::Mutant,
     wrapped::{Shared, Wrapped},
 };
 use futures_util::{StreamExt, stream};
 use railbus::{
-    backend::{Backend, Capability, Keyed, Release, Replay},
-    backends::Opening,
+    Error, ErrorKind,
+    backend::{Backend, Capability},
+    backends,
     conformance::{CaseReport, Status, Suite, Target},
+    options::Options,
 };
-use std::{sync::Arc, time::Duration};
-
-/// A mutant, the case that is there for it, and what that says; `claims` tells whether a backend
-/// claims what is broken at all.
-pub(crate) struct Hunted {
-    mutant: Mutant,
-    case: &'static str,
-    says: &'static str,
-    claims: fn(&Capability) -> bool,
-}
-
-impl Hunted {
-    pub(crate) fn mutant(&self) -> Mutant {
-        self.mutant
-    }
-}
-
-const fn hunted(mutant: Mutant, case: &'static str, says: &'static str) -> Hunted {
-    Hunted { mutant, case, says, claims: |_| true }
-}
-
-pub(crate) const HUNTED: &[Hunted] = &[
-    hunted(Mutant::EarlyAck, "lease expiry", "0 of 2 events came"),
-    hunted(Mutant::EarlyAck, "resend on error", "for try"),
-    hunted(Mutant::ForgottenAck, "lease expiry", "after its ack had been confirmed"),
-    hunted(Mutant::ForgottenAck, "two groups", "after its ack had been confirmed"),
-    hunted(Mutant::LostAttempt, "lease expiry", "as attempt 1, but it is attempt 2"),
-    hunted(Mutant::LostAttempt, "dead letter", "as attempt 1, but it is attempt 2"),
-    Hunted {
-        claims: |c| !matches!(c.ordering, railbus::backend::Ordering::None),
-        ..hunted(Mutant::SwappedOrder, "concurrent subscribers", "but came after it")
-    },
-    hunted(Mutant::ForgottenDelay, "nack delay", "after it was to be held back for"),
-    hunted(Mutant::DoubleLease, "exclusivity", "had it until|were held twice at a time"),
-    hunted(Mutant::ForgottenExtension, "extension", "had it until"),
-    hunted(Mutant::ForgottenTries, "extension", "tried three times more"),
-    hunted(Mutant::IgnoredFence, "stale ack", "must be refused as stale"),
-    Hunted {
-        claims: |c| matches!(c.release, Release::Free),
-        ..hunted(Mutant::BurntRelease, "extension", "released, and then attempt")
-    },
-    hunted(Mutant::TooMany, "batch receive", "a fetch of at most"),
-    hunted(Mutant::LostOfBatch, "concurrent publishers", "waited"),
-    hunted(Mutant::LostOfBatch, "batch publish", "came: waited"),
-    hunted(Mutant::PublishedTwice, "two groups", "after its ack had been confirmed"),
-    hunted(Mutant::LostOnReconnect, "continue after close", "waited"),
-    hunted(Mutant::LostOnClose, "close", "what it held: waited"),
-    hunted(Mutant::OpenForEver, "close", "after close must be a closed error"),
-    hunted(Mutant::CollidingTopics, "odd topics", "events"),
-    hunted(Mutant::BrokenPattern, "patterns", "[!"),
-    hunted(Mutant::LostMetadata, "metadata", "`metadata` was"),
-    hunted(Mutant::LostReason, "dead letter", "the letter is"),
-    Hunted {
-        claims: |c| c.keeps_history,
-        ..hunted(Mutant::LostTries, "dead letter", "its history tells of")
-    },
-    hunted(Mutant::RedrivenTwice, "redrive", "one letter was redriven 2 times"),
-    Hunted {
-        claims: |c| !matches!(c.replay, Replay::None),
-        ..hunted(Mutant::LostHistory, "late subscriber", "events came")
-    },
-    Hunted {
-        claims: |c| !matches!(c.keyed, Keyed::None),
-        ..hunted(Mutant::IgnoredKey, "order by key", "of its key a was not settled")
-    },
-];
+use std::{collections::BTreeSet, sync::Arc, time::Duration};
 
 /// How long a mutant is given to deliver what it never will.
 const PATIENCE: Duration = Duration::from_secs(3);
 
 /// How many are hunted at once: they mostly wait.
-const AT_ONCE: usize = 4;
+const AT_ONCE: usize = 6;
 
-/// Describes a store, behind a wrapper that is or is not sane.
-fn target<F: Fn() -> Opening + Send + Sync + Clone + 'static>(open: F, mutant: Mutant) -> Target {
+/// The case that counts what there is in this process, and so wants it for itself.
+const ALONE: &str = "leaks";
+
+/// Puts a wrapper that is or is not sane around a store.
+fn target(store: Target, mutant: Mutant) -> Target {
     let shared = Arc::<Shared>::default();
-    Target::new(move || {
-        let (opening, shared) = (open(), Arc::clone(&shared));
-        Box::pin(async move {
-            let inner = opening.await?;
-            Ok(Arc::new(Wrapped::new(inner, mutant, shared)) as Arc<dyn Backend>)
-        })
+    let target = store.around(move |inner| {
+        Arc::new(Wrapped::new(inner, mutant, Arc::clone(&shared))) as Arc<dyn Backend>
+    });
+    if mutant != Mutant::VagueRefusal {
+        return target;
+    }
+    target.stranger(|| {
+        let refused = Error::new(ErrorKind::Unavailable, "open", "it may be a wrong password");
+        Box::pin(async { Err(refused) })
     })
 }
 
-/// Hunts every mutant of what the backend claims, each with the case that is there for it.
-pub(crate) async fn all_are_caught<F>(open: F)
-where
-    F: Fn() -> Opening + Send + Sync + Clone + 'static,
-{
-    let backend = open().await.unwrap();
-    let capability = backend.capability().clone();
-    backend.close(PATIENCE).await.unwrap();
-    let hunts = HUNTED.iter().filter(|hunted| (hunted.claims)(&capability)).map(|hunted| {
-        let suite = Suite::new(target(open.clone(), hunted.mutant)).only([hunted.case]);
-        async move {
-            let certificate = suite.patience(PATIENCE).run().await.unwrap();
-            let [report] = certificate.cases.as_slice() else { panic!("{certificate:?}") };
-            let why = report.why.as_deref().unwrap_or_default();
-            let caught = report.status == Status::Failed
-                && hunted.says.split('|').any(|says| why.contains(says));
-            (!caught).then(|| format!("{:?} by {report:?}", hunted.mutant))
-        }
-    });
-    let hunts: Vec<_> = hunts.collect();
-    let escaped: Vec<_> = stream::iter(hunts)
-        .buffer_unordered(AT_ONCE)
-        .filter_map(async |found| found)
-        .collect()
-        .await;
+/// Returns what is hunted on the backend of that URL, with what there is.
+fn hunted_on(url: &str, there: &[Needs]) -> Vec<Hunted> {
+    let row = backends::find(&Options::parse(url).unwrap()).unwrap();
+    let capability: &Capability = row.capability;
+    let hunted = |hunted: &&Hunted| {
+        let is_there = hunted.needs == Needs::Nothing || there.contains(&hunted.needs);
+        is_there && (hunted.claims)(capability)
+    };
+    HUNTED.iter().filter(hunted).copied().collect()
+}
+
+/// Hunts every mutant of what the backend claims, each in a store of its own and with the case that
+/// is there for it.
+pub(crate) async fn all_are_caught(fresh: impl Fn() -> String, there: &[Needs]) {
+    let hunted = hunted_on(&fresh(), there);
+    let kinds: BTreeSet<_> = hunted.iter().map(|hunted| format!("{:?}", hunted.mutant)).collect();
+    assert!(kinds.len() >= 10, "only {kinds:?}");
+    let mut escaped = Vec::new();
+    for (alone, at_once) in [(false, AT_ONCE), (true, 1)] {
+        let these = hunted.iter().filter(|hunted| (hunted.case == ALONE) == alone);
+        let hunts = these.map(|hunted| hunt(Target::url(&fresh()).unwrap(), *hunted));
+        let hunts: Vec<_> = hunts.collect();
+        let of_these = stream::iter(hunts).buffer_unordered(at_once);
+        escaped.extend(of_these.filter_map(async |found| found).collect::<Vec<_>>().await);
+    }
+    println!("{} kinds of mutants by {} hunts", kinds.len(), hunted.len());
     assert!(escaped.is_empty(), "{} mutants escaped:\n{}", escaped.len(), escaped.join("\n"));
 }
 
-/// Runs the whole suite on the wrapper that changes nothing.
-pub(crate) async fn the_sane_one<F>(open: F) -> Vec<CaseReport>
-where
-    F: Fn() -> Opening + Send + Sync + Clone + 'static,
-{
-    Suite::new(target(open, Mutant::Sane)).run().await.unwrap().cases
+/// Runs the case that is there for a mutant; returns what it came to if that is not what it should.
+async fn hunt(store: Target, hunted: Hunted) -> Option<String> {
+    let suite = Suite::new(target(store, hunted.mutant)).only([hunted.case]);
+    let certificate = suite.patience(PATIENCE).run().await.unwrap();
+    let [report] = certificate.cases.as_slice() else { panic!("{certificate:?}") };
+    let why = report.why.as_deref().unwrap_or_default();
+    let caught =
+        report.status == Status::Failed && hunted.says.split('|').any(|says| why.contains(says));
+    (!caught).then(|| format!("{:?} by {report:?}", hunted.mutant))
+}
+
+/// Runs the whole suite on the wrapper that changes nothing, or the cases that are there for mutants.
+pub(crate) async fn the_sane_one(store: Target, whole: bool) -> Vec<CaseReport> {
+    let suite = Suite::new(target(store, Mutant::Sane));
+    let cases: BTreeSet<_> = HUNTED.iter().map(|hunted| hunted.case).collect();
+    let suite = if whole { suite } else { suite.only(cases) };
+    suite.run().await.unwrap().cases
+}
+
+/// Checks that nothing is wrong with the wrapper that changes nothing, by the cases that tell the
+/// mutants.
+pub(crate) async fn sane_passes(url: &str, there: &[Needs]) {
+    let cases: BTreeSet<_> = hunted_on(url, there).iter().map(|hunted| hunted.case).collect();
+    for report in the_sane_one(Target::url(url).unwrap(), false).await {
+        let told = cases.contains(report.name);
+        assert!(!told || report.status == Status::Passed, "{report:?}");
+    }
 }

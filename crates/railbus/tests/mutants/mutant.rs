@@ -52,4 +52,54 @@ pub(crate) enum Mutant {
     LostHistory,
     /// Doesn't keep the order of keys.
     IgnoredKey,
+    /// Hears no broadcasts once its connection was cut.
+    DeafAfterCut,
+    /// Hands on each broadcast behind the one after it.
+    SwappedBroadcasts,
+    /// Hands on each broadcast twice.
+    HeardTwice,
+    /// Loses broadcasts that are larger than a notification.
+    LostSpill,
+    /// Cuts long payloads off.
+    CutPayload,
+    /// Gives events ids of its own.
+    NewId,
+    /// Lets events go without what caused them.
+    LostCause,
+    /// Writes topics as names of channels that know no dots.
+    BlurredChannel,
+    /// Confirms what is too large, and does not publish it.
+    TooLargeConfirmed,
+    /// Confirms what is no event, and does not publish it.
+    BadConfirmed,
+    /// Confirms what its server did not.
+    ConfirmedUnsent,
+    /// Takes whoever asks for a group for a listener.
+    GroupsForAll,
+    /// Keeps its connections when it is closed.
+    LeftOpen,
+    /// Tries again and again with a wrong password.
+    VagueRefusal,
+    /// Publishes at once what was to be held back.
+    ForgottenPublishDelay,
+    /// Gives a group all there is, whatever it wants.
+    IgnoredInterest,
+    /// Starts every group with all there was.
+    OldestForNewest,
+    /// Says of a replay that nothing comes again.
+    SilentReplay,
+    /// Throws away bytes that are no event.
+    LostPoison,
+    /// Fails where there are bytes that are no event.
+    FailsByPoison,
+    /// Settles all of a batch as the first of it.
+    AlikeInBatch,
+    /// Says that it withdrew an event, and doesn't.
+    Unwithdrawn,
+    /// Says that it withdrew what was not there to be withdrawn.
+    WithdrawnTwice,
+    /// Forgets which subscriptions of a group are through with an event.
+    ForgottenFinished,
+    /// Forgets how far inputs were read.
+    ForgottenPosition,
 }

@@ -1,6 +1,10 @@
 //! A backend around another one, which does one thing wrong.
 
-use super::mutant::Mutant;
+use super::{
+    heard::Heard,
+    mutant::Mutant,
+    sent::{is_swallowed, out},
+};
 use async_trait::async_trait;
 use railbus::{
     Event,
@@ -35,6 +39,8 @@ pub(crate) struct Shared {
     // The groups that somebody has joined.
     joined: Mutex<HashSet<String>>,
     members: Mutex<usize>,
+    // Connections that should have been closed.
+    left: Mutex<Vec<Arc<dyn Backend>>>,
 }
 
 #[derive(Debug)]
@@ -80,18 +86,6 @@ impl Wrapped {
         Self { inner, mutant, shared, held: Arc::default() }
     }
 
-    /// Returns an event as it goes out.
-    fn out(&self, outgoing: &Outgoing) -> Outgoing {
-        let mut outgoing = outgoing.clone();
-        let event = &outgoing.event;
-        if self.mutant == Mutant::LostMetadata && !event.metadata().is_empty() {
-            let mut map = event.to_map().unwrap();
-            map.remove("metadata");
-            outgoing.event = Event::from_map(&map).unwrap();
-        }
-        outgoing
-    }
-
     fn ask(&self, mut request: Subscribe) -> Subscribe {
         match self.mutant {
             Mutant::CollidingTopics => {
@@ -109,6 +103,8 @@ impl Wrapped {
             }
             Mutant::IgnoredKey => request.order = Order::Any,
             Mutant::LostHistory => request.start = Start::Newest,
+            Mutant::OldestForNewest => request.start = Start::Oldest,
+            Mutant::IgnoredInterest => request.interest = Interest::all(),
             _ => {}
         }
         request
@@ -122,7 +118,14 @@ impl Backend for Wrapped {
     }
 
     async fn publish(&self, batch: &[Outgoing]) -> Vec<Result<()>> {
-        let out: Vec<_> = batch.iter().map(|outgoing| self.out(outgoing)).collect();
+        let swallowed = |o: &Outgoing| is_swallowed(self.mutant, o, self.capability().payload_max);
+        if batch.iter().any(swallowed) {
+            let (confirmed, rest): (Vec<_>, _) = batch.iter().cloned().partition(swallowed);
+            let mut results = vec![Ok(()); confirmed.len()];
+            results.extend(self.inner.publish(&rest).await);
+            return results;
+        }
+        let out: Vec<_> = batch.iter().map(|outgoing| out(self.mutant, outgoing)).collect();
         if self.mutant == Mutant::LostOfBatch && out.len() > 1 {
             let mut results = self.inner.publish(&out[1..]).await;
             results.insert(0, Ok(()));
@@ -131,11 +134,18 @@ impl Backend for Wrapped {
         if self.mutant == Mutant::PublishedTwice {
             self.inner.publish(&out).await;
         }
-        self.inner.publish(&out).await
+        let results = self.inner.publish(&out).await;
+        if self.mutant == Mutant::ConfirmedUnsent { vec![Ok(()); results.len()] } else { results }
     }
 
-    async fn subscribe(&self, request: Subscribe) -> Result<Arc<dyn Source>> {
-        let Some(group) = request.group.clone() else { return self.inner.subscribe(request).await };
+    async fn subscribe(&self, mut request: Subscribe) -> Result<Arc<dyn Source>> {
+        if self.mutant == Mutant::GroupsForAll {
+            request.group = None;
+        }
+        let Some(group) = request.group.clone() else {
+            let inner = self.inner.subscribe(request).await?;
+            return Ok(Arc::new(Heard::new(inner, self.mutant)));
+        };
         let inner = self.inner.subscribe(self.ask(request)).await?;
         let again = !lock(&self.shared.joined).insert(group.clone());
         if self.mutant == Mutant::LostOnReconnect && again {
@@ -163,6 +173,14 @@ impl Backend for Wrapped {
         self.inner.settled(groups).await
     }
 
+    async fn withdraw(&self, event_id: &str) -> Result<bool> {
+        match self.mutant {
+            Mutant::Unwithdrawn => Ok(true),
+            Mutant::WithdrawnTwice => self.inner.withdraw(event_id).await.map(|_| true),
+            _ => self.inner.withdraw(event_id).await,
+        }
+    }
+
     async fn ping(&self) -> Result<()> {
         self.inner.ping().await
     }
@@ -170,6 +188,10 @@ impl Backend for Wrapped {
     async fn close(&self, deadline: Duration) -> Result<()> {
         match self.mutant {
             Mutant::OpenForEver => return Ok(()),
+            Mutant::LeftOpen => {
+                lock(&self.shared.left).push(Arc::clone(&self.inner));
+                return Ok(());
+            }
             Mutant::LostOnClose => {
                 let held = std::mem::take(&mut *lock(&self.held));
                 for (source, receipt) in held {
@@ -211,7 +233,8 @@ impl Keeper for Wrapped {
     }
 
     async fn replay(&self, group: &str, start: Start) -> Result<u64> {
-        self.kept().replay(group, start).await
+        let count = self.kept().replay(group, start).await?;
+        Ok(if self.mutant == Mutant::SilentReplay { 0 } else { count })
     }
 
     async fn letters(&self, filter: &LetterFilter) -> Result<Vec<Letter>> {
@@ -286,7 +309,22 @@ impl Source for WrappedSource {
     async fn fetch(&self, max: usize) -> Result<Vec<Leased>> {
         let asked = if self.mutant == Mutant::TooMany { max * 10 } else { max };
         let mut leased = self.inner.fetch(asked).await?;
+        let is_poison = |l: &Leased| l.event.is_err();
         match self.mutant {
+            Mutant::LostPoison => {
+                while leased.iter().any(is_poison) {
+                    let (lost, rest): (Vec<_>, _) = leased.into_iter().partition(is_poison);
+                    let acks: Vec<_> = lost.iter().flat_map(|l| ack(&l.receipt)).collect();
+                    self.inner.settle(&acks).await;
+                    leased = if rest.is_empty() { self.inner.fetch(max).await? } else { rest };
+                }
+            }
+            Mutant::FailsByPoison => {
+                if let Some(Err(poison)) = leased.iter().map(|l| &l.event).find(|e| e.is_err()) {
+                    return Err(poison.error.clone());
+                }
+            }
+            Mutant::ForgottenFinished => leased.iter_mut().for_each(|l| l.finished.clear()),
             Mutant::EarlyAck => {
                 let acks: Vec<_> = leased.iter().flat_map(|l| ack(&l.receipt)).collect();
                 self.inner.settle(&acks).await.into_iter().collect::<Result<()>>()?;
@@ -306,8 +344,11 @@ impl Source for WrappedSource {
     async fn settle(&self, batch: &[Settle]) -> Vec<Result<()>> {
         let settled: HashSet<_> = batch.iter().map(|settle| settle.receipt.clone()).collect();
         lock(&self.held).retain(|(_, receipt)| !settled.contains(receipt));
-        let done: Vec<_> =
+        let mut done: Vec<_> =
             batch.iter().filter(|s| !self.skips(s)).map(|s| self.changed(s)).collect();
+        if let (Mutant::AlikeInBatch, Some(first)) = (self.mutant, batch.first()) {
+            done.iter_mut().for_each(|settle| settle.verdict = first.verdict.clone());
+        }
         let mut results = self.inner.settle(&done).await.into_iter();
         let result = |settle: &Settle| match self.skips(settle) {
             true => Ok(()),

@@ -88,9 +88,8 @@ fn of_statement(code: &SqlState, message: &str) -> Found {
             "a table of Railbus is missing",
             "open the bus as a user that may create it, or run the migrations",
         ),
-        &SqlState::PROTOCOL_VIOLATION | &SqlState::FEATURE_NOT_SUPPORTED => {
-            (Config, "the server does not do that", "")
-        }
+        &SqlState::FEATURE_NOT_SUPPORTED => (Config, "the server does not do that", ""),
+        // A protocol violation among them: a pool says so of all that it has no code for.
         code if code.code().starts_with("08") || code.code().starts_with("57P") => {
             (Unavailable, "the connection to the server broke", "")
         }

@@ -150,6 +150,10 @@ impl Backend for Postgres {
         Ok(source)
     }
 
+    fn is_bare(&self) -> bool {
+        self.settings.format == crate::codec::Format::Plain
+    }
+
     async fn ping(&self) -> Result<()> {
         let session = self.link.client("ping").await?;
         session.timed("ping", session.check_connection()).await

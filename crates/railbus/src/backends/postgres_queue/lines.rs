@@ -151,7 +151,8 @@ impl Lines {
         done.await.unwrap_or_else(|_| Err(closed(operation)))
     }
 
-    fn check(&self, operation: &'static str) -> Result<()> {
+    /// Refuses what comes after the end.
+    pub(super) fn check(&self, operation: &'static str) -> Result<()> {
         if self.closed.load(Relaxed) { Err(closed(operation)) } else { Ok(()) }
     }
 

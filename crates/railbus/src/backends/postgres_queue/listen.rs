@@ -48,6 +48,20 @@ impl Heard {
     pub(super) fn behind(place: i64) -> Self {
         Self { place, held: BTreeSet::new(), handed_out: 0, failed: false }
     }
+
+    /// Takes an event to hand it out, or holds it back until it is due.
+    fn take(&mut self, row: &Row, found: &mut Vec<Leased>) -> Result<(), tokio_postgres::Error> {
+        let (place, delay): (i64, i64) = (row.try_get(0)?, row.try_get(1)?);
+        if delay <= 0 {
+            found.push(leased(place, row.try_get(2)?));
+        } else if let Some(at) =
+            // One that is due later than any clock goes is never due.
+            Instant::now().checked_add(Duration::from_micros(delay.cast_unsigned()))
+        {
+            self.held.insert((at, place));
+        }
+        Ok(())
+    }
 }
 
 impl BroadcastSource {
@@ -66,7 +80,8 @@ impl BroadcastSource {
         read(&rows, heard).map_err(|e| fault("fetch", &self.lines.shown, e))
     }
 
-    /// Reads what was held back and is due now.
+    /// Reads what was held back and is due now by the clock here; what is not by the server's is
+    /// held back on, and what was withdrawn is forgotten.
     async fn due(&self, heard: &mut Heard, max: usize) -> Result<Vec<Leased>> {
         let now = Instant::now();
         let due: Vec<_> =
@@ -76,13 +91,13 @@ impl BroadcastSource {
         }
         let places: Vec<i64> = due.iter().map(|(_, place)| *place).collect();
         let values: [Value<'_>; 1] = [(&places, Type::INT8_ARRAY)];
-        let statement = "SELECT p.place, e.body FROM unnest($1) WITH ORDINALITY AS p (place, nth) \
-                         JOIN @.events e ON e.seq = @.seq_at(p.place) ORDER BY p.nth";
+        let statement = "SELECT * FROM @.hear_again($1)";
         let rows = self.lines.query("fetch", statement, &values).await?;
         heard.held.retain(|one| !due.contains(one));
-        let one = |row: &Row| Ok(leased(row.try_get(0)?, row.try_get(1)?));
-        let read: Result<Vec<_>, tokio_postgres::Error> = rows.iter().map(one).collect();
-        read.map_err(|e| fault("fetch", &self.lines.shown, e))
+        let mut found = Vec::with_capacity(rows.len());
+        let read: Result<(), _> = rows.iter().try_for_each(|row| heard.take(row, &mut found));
+        read.map_err(|e| fault("fetch", &self.lines.shown, e))?;
+        Ok(found)
     }
 
     /// Reads what is due, else what is new; tells whether there may be more.
@@ -92,6 +107,19 @@ impl BroadcastSource {
             true => self.hear(heard, max).await,
             false => Ok((due, true)),
         }
+    }
+
+    /// Returns what of these is no longer there.
+    async fn withdrawn(&self, places: &[i64]) -> Result<BTreeSet<i64>> {
+        if places.is_empty() {
+            return Ok(BTreeSet::new());
+        }
+        let values: [Value<'_>; 1] = [(&places, Type::INT8_ARRAY)];
+        let statement = "SELECT p.place FROM unnest($1) AS p (place) WHERE NOT EXISTS (\
+                         SELECT FROM @.events e WHERE e.seq = @.seq_at(p.place))";
+        let rows = self.lines.query("fetch", statement, &values).await?;
+        let places: Result<_, _> = rows.iter().map(|row| row.try_get(0)).collect();
+        places.map_err(|e| fault("fetch", &self.lines.shown, e))
     }
 
     fn note_failure(&self) {
@@ -110,17 +138,9 @@ impl BroadcastSource {
 fn read(rows: &[Row], heard: &mut Heard) -> Result<(Vec<Leased>, bool), tokio_postgres::Error> {
     let (mut found, mut more) = (Vec::with_capacity(rows.len()), false);
     for row in rows {
-        let (place, delay): (i64, i64) = (row.try_get(0)?, row.try_get(1)?);
         match row.try_get::<_, Option<&[u8]>>(2)? {
-            None => (heard.place, more) = (place, delay > 0),
-            Some(body) if delay <= 0 => found.push(leased(place, body)),
-            Some(_) => {
-                let delay = Duration::from_micros(delay.cast_unsigned());
-                // One that is due later than any clock goes is never due.
-                if let Some(at) = Instant::now().checked_add(delay) {
-                    heard.held.insert((at, place));
-                }
-            }
+            None => (heard.place, more) = (row.try_get(0)?, row.try_get::<_, i64>(1)? > 0),
+            Some(_) => heard.take(row, &mut found)?,
         }
     }
     Ok((found, more))
@@ -169,7 +189,10 @@ impl Source for BroadcastSource {
 
     async fn handed_out(&self) -> Result<Option<u64>> {
         let newest: i64 = self.lines.one("fetch", "SELECT @.tick()", &[]).await?;
-        let heard = self.heard.lock().unwrap_or_else(PoisonError::into_inner);
+        let held: Vec<i64> = self.heard().held.iter().map(|(_, place)| *place).collect();
+        let gone = self.withdrawn(&held).await?;
+        let mut heard = self.heard.lock().unwrap_or_else(PoisonError::into_inner);
+        heard.held.retain(|(_, place)| !gone.contains(place));
         let all = heard.place >= newest && heard.held.is_empty();
         Ok(all.then_some(heard.handed_out))
     }

@@ -63,9 +63,11 @@ fn said(settings: &Settings) -> Check {
 async fn inside(settings: &Settings, checkup: &mut Checkup) -> Result<()> {
     let lines = Lines::new(settings);
     let session = lines.first().open(OPERATION).await?;
-    let pool = if session.is_pooled { ", behind a pool" } else { "" };
-    let server = format!("{}, version {}{pool}", lines.shown, session.version / 10_000);
+    let server = format!("{}, version {}", lines.shown, session.version / 10_000);
     checkup.checks.push(Check::ok("server", server));
+    if session.is_pooled {
+        checkup.checks.push(pool(settings.poll_only));
+    }
     let found = version(&session, OPERATION, &settings.server.schema, &lines.shown).await;
     drop(session);
     match found {
@@ -80,6 +82,19 @@ async fn inside(settings: &Settings, checkup: &mut Checkup) -> Result<()> {
     }
     lines.close(settings.server.connect_timeout).await;
     Ok(())
+}
+
+/// Tells whether a bus can consume behind a pool.
+fn pool(poll_only: bool) -> Check {
+    let detail = "between here and the server, and may lend a connection by transaction";
+    match poll_only {
+        true => Check::ok("pool", detail),
+        false => Check::warn(
+            "pool",
+            format!("{detail}: publishing works, listening is refused"),
+            "set poll_only=true, connect past it, or set its pool_mode to session",
+        ),
+    }
 }
 
 fn schema(found: i32) -> Check {

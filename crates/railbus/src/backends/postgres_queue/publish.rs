@@ -190,6 +190,13 @@ pub(super) async fn send_steps(
     }
 }
 
+/// Takes back what was published under this id and is not due yet; tells whether there was anything.
+pub(super) async fn withdraw(lines: &Lines, event_id: &str) -> Result<bool> {
+    // As it was stored.
+    let id = clean(event_id);
+    lines.one("withdraw", "SELECT @.withdraw($1)", &[(&id, Type::TEXT)]).await
+}
+
 fn moved(input: &str) -> Error {
     let why = "another process has read on in this input";
     Error::new(ErrorKind::Stale, "publish", why).with("input", input.escape_debug())

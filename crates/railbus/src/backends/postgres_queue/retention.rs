@@ -1,6 +1,7 @@
 //! Retention: what is settled goes after a while, so that the tables don't grow for ever.
 
 use super::{
+    journal,
     lines::{Lines, Value},
     settings::micros,
 };
@@ -17,14 +18,24 @@ const STEP_EVERY: Duration = Duration::from_millis(5);
 
 /// Removes what retention lets go, for as long as the queue is open. Of all that have the schema
 /// open one at a time does it.
-pub(super) async fn keep_sweeping(lines: Weak<Lines>, retention: Duration) {
+///
+/// `kept` is for how long: what is settled, and runs that have ended.
+pub(super) async fn keep_sweeping(lines: Weak<Lines>, kept: [Duration; 2]) {
     let [soon, later] = SWEEP_EVERY;
-    let every = (retention / 2).clamp(soon, later);
+    let [retention, journal_retention] = kept;
+    let every = (retention.min(journal_retention) / 2).clamp(soon, later);
     // What is removed, and stays as dead rows while a transaction is held open, is not looked at again.
     let (mut low, mut first) = (0_i64, 0_i64);
     loop {
         sleep(every).await;
         let Some(lines) = lines.upgrade() else { return };
+        // Who may not do this may do the other.
+        if let Err(error) = sweep_runs(&lines, journal_retention).await {
+            match error.kind() {
+                ErrorKind::Denied => tracing::debug!(%error, "runs are left to others to remove"),
+                _ => tracing::warn!(%error, "runs could not be removed; trying again later"),
+            }
+        }
         let swept = match round(&lines, retention, &mut low).await {
             Ok(()) => tidy(&lines, first).await.map(|next| first = next),
             Err(e) => Err(e),
@@ -37,6 +48,14 @@ pub(super) async fn keep_sweeping(lines: Weak<Lines>, retention: Duration) {
             tracing::warn!(%error, "settled events could not be removed; trying again later");
         }
     }
+}
+
+/// Removes all runs that ended longer ago than that.
+async fn sweep_runs(lines: &Lines, retention: Duration) -> Result<()> {
+    while journal::sweep(lines, retention).await? {
+        sleep(STEP_EVERY).await;
+    }
+    Ok(())
 }
 
 /// Goes once over all that is old enough, from `low` on, and moves that to the lowest there is.

@@ -9,25 +9,34 @@ use tokio_postgres::{
     types::{ToSql, Type},
 };
 
-/// The version of the schema below.
-pub(super) const VERSION: i32 = 1;
+/// The version of the schema below. It changes with the functions too.
+pub(super) const VERSION: i32 = 3;
 
 /// The oldest server that has what the schema is made of: multiranges.
 const OLDEST: i32 = 140_000;
 
-/// Takes a schema from version N to N + 1, at index N; a new one goes through all of them.
-const MIGRATIONS: [&[&str]; VERSION as usize] = [&[
+/// What takes the tables from version N to N + 1, at index N; new ones go through all of them. Where
+/// a function takes or returns something else than before, its old form is dropped here.
+const TABLES: [&str; VERSION as usize] = [
     include_str!("sql/tables.sql"),
+    include_str!("sql/held.sql"),
+    include_str!("sql/journal_tables.sql"),
+];
+
+/// What the server does, in this version, whichever there was before.
+const FUNCTIONS: &[&str] = &[
     include_str!("sql/publish.sql"),
     include_str!("sql/log.sql"),
     include_str!("sql/keys.sql"),
     include_str!("sql/claim.sql"),
     include_str!("sql/settle.sql"),
     include_str!("sql/listen.sql"),
+    include_str!("sql/withdraw.sql"),
     include_str!("sql/keep.sql"),
     include_str!("sql/accounts.sql"),
     include_str!("sql/sweep.sql"),
-]];
+    include_str!("sql/journal.sql"),
+];
 
 /// Writes what takes a schema from version `from` to this one, 0 for one that is not there yet, as
 /// a script for `psql`.
@@ -112,18 +121,21 @@ fn lock(schema: &str) -> String {
 fn steps(schema: &str, from: i32) -> String {
     let done = usize::try_from(from).unwrap_or(0);
     let quoted = quote(schema);
-    let mut sql = String::new();
-    for (at, migration) in MIGRATIONS.iter().enumerate().skip(done) {
-        for part in *migration {
-            sql += &part.replace("@SCHEMA@", &quoted).replace("@NAME@", schema);
-        }
-        let version = at + 1;
+    let own = |part: &str| part.replace("@SCHEMA@", &quoted).replace("@NAME@", schema);
+    let mut sql: String = TABLES.iter().skip(done).map(|part| own(part)).collect();
+    if from < VERSION {
+        // In a schema that is new for us, one that is there is another program's.
+        let create = if from == 0 { "CREATE FUNCTION" } else { "CREATE OR REPLACE FUNCTION" };
+        sql.extend(FUNCTIONS.iter().map(|part| own(part).replace("CREATE FUNCTION", create)));
+    }
+    for version in from + 1..=VERSION {
         sql += &format!("INSERT INTO {quoted}.migrations (version) VALUES ({version});\n");
     }
     sql
 }
 
-/// Brings the schema to this version, whoever else is at it; returns the version that was found.
+/// Brings the schema to this version, whoever else is at it; returns the version that was found, by
+/// whoever was not first the one that the first has left.
 pub(super) async fn migrate(
     session: &Session,
     operation: &'static str,
@@ -150,9 +162,8 @@ pub(super) async fn migrate(
     let done = locked(session, operation, schema, shown).await;
     let end = if done.is_ok() { "COMMIT" } else { "ROLLBACK" };
     let ended = session.timed(operation, session.batch_execute(end)).await;
-    done?;
-    ended?;
-    Ok(found)
+    let found = done?;
+    ended.map(|()| found)
 }
 
 async fn locked(
@@ -160,12 +171,12 @@ async fn locked(
     operation: &'static str,
     schema: &str,
     shown: &str,
-) -> Result<()> {
+) -> Result<i32> {
     session.timed(operation, session.batch_execute(&lock(schema))).await?;
     // Another instance may have been faster.
     let found = version(session, operation, schema, shown).await?;
     if found == VERSION {
-        return Ok(());
+        return Ok(found);
     }
     let quoted = quote(schema);
     if found == 0 {
@@ -182,7 +193,8 @@ async fn locked(
             .await
             .map_err(refused)?;
     }
-    session.timed(operation, session.batch_execute(&steps(schema, found))).await.map_err(refused)
+    let done = session.timed(operation, session.batch_execute(&steps(schema, found))).await;
+    done.map_err(refused).map(|()| found)
 }
 
 /// Says what a user can do about a schema that can't be made.

@@ -22,7 +22,7 @@ pub const CAPABILITY: Capability = Capability {
     lease_max: None,
     delay_max: Some(Duration::MAX),
     publish_delay_max: Some(Duration::MAX),
-    withdraws: false,
+    withdraws: true,
     delay_step: Duration::from_millis(1),
     dedup: None,
     patterns: Patterns::Store,
@@ -33,7 +33,7 @@ pub const CAPABILITY: Capability = Capability {
     release: Release::Free,
     batch: Batch::BestEffort,
     positions: true,
-    journal: false,
+    journal: true,
     durable: true,
     payload_max: 16 << 20,
     metadata_max: usize::MAX,
@@ -41,12 +41,16 @@ pub const CAPABILITY: Capability = Capability {
 };
 
 /// What can be set in the URL, the table or the map.
-pub const SETTINGS: &[Setting] = &with_server::<4, 19>([
+pub const SETTINGS: &[Setting] = &with_server::<5, 20>([
     Setting {
         key: "connections",
         help: "how many connections a bus makes at most for its statements (default 4); one more listens, and one is for what fails",
     },
     Setting { key: "retention", help: "how long settled events are kept (default 24h)" },
+    Setting {
+        key: "journal_retention",
+        help: "how long runs of pipelines are kept that have ended (default 720h); as long, their ids aren't run again",
+    },
     Setting {
         key: "poll",
         help: "how often a bus that waits looks for events nobody told it of (default 1s, with poll_only 100ms)",
@@ -61,6 +65,9 @@ pub const SETTINGS: &[Setting] = &with_server::<4, 19>([
 const SCHEMA_RULE: &str = "allowed: 1 to 48 letters, digits and underscores, none of them first a \
                            digit or `pg_`";
 
+/// How long runs of pipelines are kept that have ended.
+const JOURNAL_RETENTION: Duration = Duration::from_secs(30 * 24 * 60 * 60);
+
 const OPERATION: &str = "open postgres-queue";
 
 /// The settings of one queue, checked.
@@ -68,6 +75,7 @@ const OPERATION: &str = "open postgres-queue";
 pub(super) struct Settings {
     pub(super) server: Arc<Server>,
     pub(super) retention: Duration,
+    pub(super) journal_retention: Duration,
     pub(super) poll: Duration,
     pub(super) poll_only: bool,
     pub(super) connections: usize,
@@ -96,6 +104,7 @@ impl Settings {
         Ok(Self {
             server: Arc::new(server),
             retention: options.duration("retention")?.unwrap_or(Duration::from_secs(24 * 60 * 60)),
+            journal_retention: options.duration("journal_retention")?.unwrap_or(JOURNAL_RETENTION),
             poll: poll.unwrap_or(Duration::from_millis(if poll_only { 100 } else { 1000 })),
             poll_only,
             connections: connections(options)?,
@@ -105,6 +114,11 @@ impl Settings {
     /// Returns the channel on which buses of this schema tell each other that there is work.
     pub(super) fn channel(&self) -> String {
         channel_of(&self.server.schema)
+    }
+
+    /// Returns the channel on which the end of runs of this schema is asked for.
+    pub(super) fn run_channel(&self) -> String {
+        format!("railbus.j.{}", self.server.schema)
     }
 }
 

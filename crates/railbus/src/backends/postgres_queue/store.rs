@@ -3,7 +3,9 @@
 use super::{
     accounts,
     claim::Member,
-    groups, letters,
+    groups,
+    journal::Runs,
+    letters,
     lines::Lines,
     listen::{BroadcastSource, Heard},
     publish::{self, Ready},
@@ -16,8 +18,8 @@ use super::{
 };
 use crate::{
     backend::{
-        Accounts, Backend, Capability, GroupInfo, Keeper, Letter, LetterFilter, LetterId, Order,
-        Outgoing, Position, RunMark, Source, Start, Subscribe, Tally,
+        Accounts, Backend, Capability, GroupInfo, Journal, Keeper, Letter, LetterFilter, LetterId,
+        Order, Outgoing, Position, RunMark, Source, Start, Subscribe, Tally,
     },
     backends::gather::{Gather, Limits},
     error::{Error, ErrorKind, Result},
@@ -62,9 +64,11 @@ pub async fn open(options: Options) -> Result<Arc<dyn Backend>> {
     let gather = Gather::new(LIMITS, Ready::weight, move |events| {
         publish::send(Arc::clone(&sending), Arc::clone(&telling), events)
     });
-    let sweeping = tokio::spawn(keep_sweeping(Arc::downgrade(&lines), settings.retention));
+    let kept = [settings.retention, settings.journal_retention];
+    let sweeping = tokio::spawn(keep_sweeping(Arc::downgrade(&lines), kept));
     let open = Open { gather, sweeping: AbortOnDropHandle::new(sweeping), sources: Vec::new() };
-    Ok(Arc::new(Queue { lines, wake, open: Mutex::new(Some(open)) }))
+    let journal = Arc::new(Runs::new(&lines, &wake));
+    Ok(Arc::new(Queue { lines, wake, journal, open: Mutex::new(Some(open)) }))
 }
 
 /// Brings the tables of a queue up to date, and lets roles work with it; returns the version that
@@ -109,6 +113,7 @@ async fn prepare(lines: &Lines, settings: &Settings, operation: &'static str) ->
 struct Queue {
     lines: Arc<Lines>,
     wake: Arc<Wake>,
+    journal: Arc<Runs>,
     // None once closed.
     open: Mutex<Option<Open>>,
 }
@@ -228,6 +233,15 @@ impl Backend for Queue {
         Ok(source)
     }
 
+    async fn withdraw(&self, event_id: &str) -> Result<bool> {
+        let withdrawn = publish::withdraw(self.lines()?, event_id).await?;
+        if withdrawn {
+            // Whoever waits for it to be settled may look again.
+            self.wake.everyone(&self.lines);
+        }
+        Ok(withdrawn)
+    }
+
     async fn ping(&self) -> Result<()> {
         self.lines()?.query("ping", "SELECT 1", &[]).await.map(drop)
     }
@@ -252,6 +266,10 @@ impl Backend for Queue {
 
     fn accounts(&self) -> Option<&dyn Accounts> {
         Some(self)
+    }
+
+    fn journal(&self) -> Option<Arc<dyn Journal>> {
+        Some(Arc::<Runs>::clone(&self.journal))
     }
 }
 

@@ -10,14 +10,16 @@ use crate::{
     error::Result,
 };
 use std::{
+    collections::VecDeque,
+    pin::pin,
     sync::{
-        Arc,
+        Arc, Mutex, PoisonError,
         atomic::{AtomicBool, Ordering::SeqCst},
     },
     time::{Duration, Instant},
 };
 use tokio::{
-    sync::watch,
+    sync::{Notify, watch},
     time::{sleep, timeout},
 };
 use tokio_postgres::types::Type;
@@ -29,7 +31,10 @@ const RING_EVERY: Duration = Duration::from_millis(2);
 #[derive(Debug)]
 pub(super) struct Wake {
     news: watch::Sender<u64>,
+    runs: RunNews,
     channel: String,
+    // On which the end of runs is asked for.
+    run_channel: String,
     poll: Duration,
     tells: bool,
     // Whether others are about to be told.
@@ -43,7 +48,9 @@ impl Wake {
     pub(super) fn new(settings: &Settings) -> Arc<Self> {
         Arc::new(Self {
             news: watch::Sender::new(0),
+            runs: RunNews::default(),
             channel: settings.channel(),
+            run_channel: settings.run_channel(),
             poll: settings.poll,
             tells: !settings.poll_only,
             ringing: AtomicBool::new(false),
@@ -63,12 +70,16 @@ impl Wake {
             if let Heard::Over(error) = &heard {
                 tracing::warn!(%error, "nobody tells of new events any more; looking for them now and then");
             }
-            if let Some(bell) = bell.upgrade() {
-                bell.here();
+            let Some(bell) = bell.upgrade() else { return };
+            match heard {
+                Heard::Note(note) if note.channel() == bell.run_channel => {
+                    bell.called_off(note.payload());
+                }
+                _ => bell.here(),
             }
         });
-        let channels = std::slice::from_ref(&self.channel);
-        *listener = Some(Listener::start(lines.first(), channels, hear).await?);
+        let channels = [self.channel.clone(), self.run_channel.clone()];
+        *listener = Some(Listener::start(lines.first(), &channels, hear).await?);
         Ok(())
     }
 
@@ -129,11 +140,68 @@ impl Wake {
         let _ = timeout(limit, either).await;
     }
 
+    /// Returns the channel on which the end of runs is asked for, if it is.
+    pub(super) fn calls_off(&self) -> Option<String> {
+        self.tells.then(|| self.run_channel.clone())
+    }
+
+    /// Tells whoever runs that run in this process that someone asked for its end.
+    pub(super) fn called_off(&self, id: &str) {
+        self.runs.add(id);
+    }
+
+    /// Returns what tells whether someone asked for the end of a run.
+    pub(super) fn news_of_runs(&self) -> RunNews {
+        self.runs.clone()
+    }
+
     /// Stops listening within `limit`.
     pub(super) async fn close(&self, limit: Duration) {
         self.here();
         if let Some(listener) = self.listener.lock().await.take() {
             listener.close(limit).await;
+        }
+    }
+}
+
+/// How many runs are remembered whose end was asked for, as they may be in no hurry to hear it.
+const CALLED_OFF_MAX: usize = 256;
+
+/// The runs whose end was asked for since, and that have not been told yet.
+#[derive(Clone, Debug, Default)]
+pub(super) struct RunNews {
+    called_off: Arc<Mutex<VecDeque<String>>>,
+    news: Arc<Notify>,
+}
+
+impl RunNews {
+    fn add(&self, id: &str) {
+        let mut called_off = self.called_off.lock().unwrap_or_else(PoisonError::into_inner);
+        if called_off.len() == CALLED_OFF_MAX {
+            called_off.pop_front();
+        }
+        called_off.push_back(id.to_owned());
+        drop(called_off);
+        self.news.notify_waiters();
+    }
+
+    fn take(&self, id: &str) -> bool {
+        let mut called_off = self.called_off.lock().unwrap_or_else(PoisonError::into_inner);
+        let before = called_off.len();
+        called_off.retain(|one| one != id);
+        called_off.len() < before
+    }
+
+    /// Waits until the end of that run is asked for.
+    pub(super) async fn until(&self, id: &str) {
+        loop {
+            let mut news = pin!(self.news.notified());
+            // From here on nothing is missed.
+            news.as_mut().enable();
+            if self.take(id) {
+                return;
+            }
+            news.await;
         }
     }
 }

@@ -1,15 +1,18 @@
 //! How a connection is made, and what the server must be able to do.
 
 use super::{
+    aside::{Aside, Shelf},
     fault::fault,
     settings::{Server, Tls},
 };
 use crate::error::{Error, ErrorKind, Result};
 use redis::{
     AsyncConnectionConfig, Client, ConnectionAddr, IntoConnectionInfo, ProtocolVersion, PushInfo,
-    RedisConnectionInfo, aio::MultiplexedConnection,
+    RedisConnectionInfo, RedisResult, aio::MultiplexedConnection, io::tcp::TcpSettings,
 };
-use std::{sync::Arc, time::Duration};
+use std::{future::Future, sync::Arc, time::Duration};
+use tokio::net::TcpStream;
+use tokio_util::task::AbortOnDropHandle;
 
 /// The oldest server that knows all commands that are used.
 const OLDEST: (u32, u32) = (6, 2);
@@ -38,14 +41,17 @@ pub(in crate::backends) fn client(server: &Server) -> Result<Client> {
         Some(_) => ConnectionAddr::TcpTls { host, port, insecure: false, tls_params: None },
     };
     let failed = |e| fault("open redis", server, e);
-    let about = address.into_connection_info().map_err(failed)?.set_redis_settings(identity);
+    // Requests are written whole: none waits until the one before has been confirmed.
+    let tcp = TcpSettings::default().set_nodelay(true);
+    let about = address.into_connection_info().map_err(failed)?;
+    let about = about.set_redis_settings(identity).set_tcp_settings(tcp);
     match &server.tls {
         None => Client::open(about).map_err(failed),
         Some(tls) => encrypted(tls, about).and_then(|made| made.map_err(failed)),
     }
 }
 
-fn encrypted(tls: &Tls, about: redis::ConnectionInfo) -> Result<redis::RedisResult<Client>> {
+fn encrypted(tls: &Tls, about: redis::ConnectionInfo) -> Result<RedisResult<Client>> {
     // A program may have chosen another already, which does as well.
     let _ = rustls::crypto::ring::default_provider().install_default();
     Ok(Client::build_with_tls(about, tls.certificates()?))
@@ -61,19 +67,49 @@ pub(in crate::backends) async fn connect(
     timeout: Duration,
     hears: Option<&Hears>,
 ) -> Result<MultiplexedConnection> {
-    let mut config = AsyncConnectionConfig::new()
+    let config = config(server, timeout, hears);
+    within(server, client.get_multiplexed_async_connection_with_config(&config)).await
+}
+
+/// Connects, as [`connect`], without encryption; answers that bring entries are put on the shelf. The
+/// connection ends with the handle.
+///
+/// # Errors
+/// Returns what the server said, or why there was none.
+pub(in crate::backends) async fn connect_aside(
+    client: &Client,
+    server: &Server,
+    timeout: Duration,
+    hears: Option<&Hears>,
+    shelf: &Arc<Shelf>,
+) -> Result<(MultiplexedConnection, AbortOnDropHandle<()>)> {
+    let config = config(server, timeout, hears);
+    let about = client.get_connection_info().redis_settings();
+    let connecting = async {
+        let socket = TcpStream::connect((&*server.host, server.port)).await?;
+        socket.set_nodelay(true)?;
+        let aside = Aside::new(socket, Arc::clone(shelf));
+        MultiplexedConnection::new_with_config(about, aside, config).await
+    };
+    let (connection, driver) = within(server, connecting).await?;
+    Ok((connection, AbortOnDropHandle::new(tokio::spawn(driver))))
+}
+
+fn config(server: &Server, timeout: Duration, hears: Option<&Hears>) -> AsyncConnectionConfig {
+    let config = AsyncConnectionConfig::new()
         .set_connection_timeout(Some(server.connect_timeout))
         .set_response_timeout(Some(timeout))
         .set_pipeline_buffer_size(256);
-    if let Some(hears) = hears {
-        let hears = Arc::clone(hears);
-        config = config.set_push_sender(move |info: PushInfo| -> std::result::Result<(), ()> {
-            hears(info);
-            Ok(())
-        });
-    }
-    let connecting = client.get_multiplexed_async_connection_with_config(&config);
-    // The client's own limit ends where the server takes the connection and then says nothing.
+    let Some(hears) = hears.map(Arc::clone) else { return config };
+    config.set_push_sender(move |info: PushInfo| -> std::result::Result<(), ()> {
+        hears(info);
+        Ok(())
+    })
+}
+
+/// Awaits a connection for as long as the settings say: the client's own limit ends where the server
+/// takes the connection and then says nothing.
+async fn within<T>(server: &Server, connecting: impl Future<Output = RedisResult<T>>) -> Result<T> {
     let limit = server.connect_timeout;
     match tokio::time::timeout(limit, connecting).await {
         Ok(Ok(connected)) => Ok(connected),
@@ -93,8 +129,7 @@ pub(in crate::backends) async fn version(
     connection: &mut MultiplexedConnection,
     server: &Server,
 ) -> Result<String> {
-    let said: redis::RedisResult<String> =
-        redis::cmd("INFO").arg("server").query_async(connection).await;
+    let said: RedisResult<String> = redis::cmd("INFO").arg("server").query_async(connection).await;
     let said = match said {
         Ok(said) => said,
         // Who may not ask, is taken at the word of what follows.

@@ -4,7 +4,8 @@
 //! publish need it when they do.
 
 use super::{
-    client::{Hears, client, connect, version},
+    aside::Shelf,
+    client::{Hears, client, connect, connect_aside, version},
     fault::{fault, is_broken},
     settings::Server,
 };
@@ -22,6 +23,7 @@ use tokio::{
     sync::{Mutex, watch},
     time::{Instant, sleep_until, timeout},
 };
+use tokio_util::task::AbortOnDropHandle;
 
 /// The wait before the second try to connect again, doubled for each after it. The first is made
 /// at once.
@@ -38,13 +40,28 @@ struct Inner {
     server: Arc<Server>,
     client: Client,
     hears: Option<Hears>,
+    // Where answers that bring entries are put, if they are put aside.
+    shelf: Option<Arc<Shelf>>,
     answer: Duration,
     closed: AtomicBool,
     closing: watch::Sender<bool>,
     // Counts the connections, so that an error of an old one does not break the next.
     number: AtomicU64,
-    current: StdMutex<Option<(u64, MultiplexedConnection)>>,
+    current: StdMutex<Option<Current>>,
     healing: Arc<Mutex<Healing>>,
+}
+
+/// A connection, its number, and what keeps it going, if it does not do so itself.
+struct Current {
+    number: u64,
+    connection: MultiplexedConnection,
+    _driver: Option<AbortOnDropHandle<()>>,
+}
+
+impl Current {
+    fn get(&self) -> (u64, MultiplexedConnection) {
+        (self.number, self.connection.clone())
+    }
 }
 
 #[derive(Default)]
@@ -65,14 +82,15 @@ impl Link {
     /// # Errors
     /// Returns what is wrong with the settings or the server; nothing is tried again.
     pub(in crate::backends) async fn open(server: &Arc<Server>) -> Result<Self> {
-        let link = Self::idle(server, server.timeout, None)?;
+        let link = Self::idle(server, server.timeout, None, None)?;
         let mut connection = connect(&link.0.client, server, server.timeout, None).await?;
         version(&mut connection, server).await?;
-        link.keep(connection);
+        link.keep(connection, None);
         Ok(link)
     }
 
-    /// Makes a link that connects when it is first needed.
+    /// Makes a link that connects when it is first needed. With a shelf, answers that bring entries
+    /// of a stream are put there, but where the connection is encrypted.
     ///
     /// # Errors
     /// Returns what is wrong with the settings.
@@ -80,11 +98,13 @@ impl Link {
         server: &Arc<Server>,
         answer: Duration,
         hears: Option<Hears>,
+        shelf: Option<Arc<Shelf>>,
     ) -> Result<Self> {
         Ok(Self(Arc::new(Inner {
             client: client(server)?,
             server: Arc::clone(server),
             hears,
+            shelf,
             answer,
             closed: AtomicBool::new(false),
             closing: watch::Sender::new(false),
@@ -109,13 +129,17 @@ impl Link {
         self.0.closed.load(SeqCst)
     }
 
-    fn current(&self) -> std::sync::MutexGuard<'_, Option<(u64, MultiplexedConnection)>> {
+    fn current(&self) -> std::sync::MutexGuard<'_, Option<Current>> {
         self.0.current.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    fn keep(&self, connection: MultiplexedConnection) -> u64 {
+    fn keep(
+        &self,
+        connection: MultiplexedConnection,
+        driver: Option<AbortOnDropHandle<()>>,
+    ) -> u64 {
         let number = self.0.number.fetch_add(1, SeqCst) + 1;
-        *self.current() = Some((number, connection));
+        *self.current() = Some(Current { number, connection, _driver: driver });
         number
     }
 
@@ -141,7 +165,7 @@ impl Link {
     /// Returns an unavailable error if there is none by then, else as [`Link::wait`].
     pub(in crate::backends) async fn get(&self) -> Result<(u64, MultiplexedConnection)> {
         if let Some(current) = &*self.current() {
-            return Ok(current.clone());
+            return Ok(current.get());
         }
         match timeout(self.0.server.timeout, self.wait()).await {
             Ok(found) => found,
@@ -162,7 +186,7 @@ impl Link {
         }
         let mut healing = Arc::clone(&self.0.healing).lock_owned().await;
         if let Some(current) = &*self.current() {
-            return Ok(current.clone());
+            return Ok(current.get());
         }
         let mut closing = self.0.closing.subscribe();
         if let Some(next) = healing.next {
@@ -186,20 +210,29 @@ impl Link {
 
     async fn connect(&self, healing: &mut Healing) -> Result<(u64, MultiplexedConnection)> {
         let (inner, mut closing) = (&*self.0, self.0.closing.subscribe());
-        let connecting = connect(&inner.client, &inner.server, inner.answer, inner.hears.as_ref());
+        let (client, server, hears) = (&inner.client, &*inner.server, inner.hears.as_ref());
+        let connecting = async {
+            match &inner.shelf {
+                Some(shelf) if server.tls.is_none() => {
+                    let aside = connect_aside(client, server, inner.answer, hears, shelf).await;
+                    aside.map(|(connection, driver)| (connection, Some(driver)))
+                }
+                _ => Ok((connect(client, server, inner.answer, hears).await?, None)),
+            }
+        };
         let connected = tokio::select! {
             connected = connecting => connected,
             _ = closing.wait_for(|closing| *closing) => return Err(closed()),
         };
         match connected {
-            Ok(connection) => {
+            Ok((connection, driver)) => {
                 if healing.failures > 1 {
                     tracing::info!(server = %inner.server, "connected again");
                 }
                 // A connection that breaks at once is not made again at full speed.
                 healing.failures = 0;
                 healing.next = Some(Instant::now() + WAIT / 10);
-                let number = self.keep(connection.clone());
+                let number = self.keep(connection.clone(), driver);
                 if self.is_closed() {
                     *self.current() = None;
                     return Err(closed());
@@ -216,13 +249,13 @@ impl Link {
 
     /// Tells whether the connection of this number is still used.
     pub(in crate::backends) fn is_current(&self, number: u64) -> bool {
-        self.current().as_ref().is_some_and(|(of, _)| *of == number)
+        self.current().as_ref().is_some_and(|current| current.number == number)
     }
 
     /// Notes that the connection of this number must not be used again.
     pub(in crate::backends) fn broken(&self, number: u64) {
         let mut current = self.current();
-        if current.as_ref().is_some_and(|(of, _)| *of == number) {
+        if current.as_ref().is_some_and(|current| current.number == number) {
             *current = None;
         }
     }

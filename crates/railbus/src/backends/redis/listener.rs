@@ -172,7 +172,7 @@ impl Listener {
         let ear = Arc::<Ear>::default();
         let of = Arc::clone(&ear);
         let hears: Hears = Arc::new(move |info| of.hear(info));
-        let link = Link::idle(server, server.timeout, Some(hears))?;
+        let link = Link::idle(server, server.timeout, Some(hears), None)?;
         let pattern = format!("{}:*", literal(prefix));
         let number = subscribe(&link, &pattern).await?;
         ear.number.store(number, SeqCst);

@@ -166,6 +166,10 @@ impl Backend for Redis {
         Ok(source)
     }
 
+    fn is_bare(&self) -> bool {
+        self.format == Format::Plain
+    }
+
     async fn ping(&self) -> Result<()> {
         self.link.ask::<Value>("ping", &redis::cmd("PING")).await.map(drop)
     }

@@ -1,6 +1,7 @@
 //! What is stored of an event, and how it is read back.
 
 use super::{
+    frame::Frame,
     id::Id,
     keys::Keys,
     plain::{self, Field},
@@ -24,12 +25,15 @@ pub(super) const KEY: &str = "key";
 pub(super) const DELAY: &str = "delay";
 pub(super) const RUN: &str = "railbus_run";
 
+/// How long an answer may be whose events share its bytes: who keeps one of them keeps all of it.
+const SHARED_MAX: usize = 64 << 10;
+
 /// An entry of the stream.
 #[derive(Clone, Debug)]
 pub(super) struct Entry {
     pub(super) id: Id,
-    topic: Option<Vec<u8>>,
-    body: Option<Vec<u8>>,
+    topic: Option<Bytes>,
+    body: Option<Bytes>,
     pub(super) delay: Option<u64>,
     pub(super) run: Option<i64>,
     // What another program wrote under names of its own.
@@ -58,7 +62,54 @@ impl Entry {
 
     /// Reads the fields of an entry.
     pub(super) fn of(id: Id, fields: Value, keys: &Keys) -> Self {
-        let mut entry = Self {
+        let mut entry = Self::empty(id, keys);
+        let mut fields = list(fields).into_iter();
+        while let (Some(name), Some(value)) = (fields.next(), fields.next()) {
+            let (name, value) = (bytes(name), bytes(value));
+            match &*name {
+                b"topic" => entry.topic = Some(value.into()),
+                b"event" => entry.body = Some(value.into()),
+                _ => entry.note(name, value),
+            }
+        }
+        entry
+    }
+
+    /// Reads all entries of an answer that stayed as it came; none if it is not what a read answers.
+    pub(super) fn read_all(answer: &Bytes, keys: &Keys) -> Option<Vec<Self>> {
+        let mut frame = Frame::new(answer);
+        let part = |text: &[u8]| match answer.len() <= SHARED_MAX {
+            true => answer.slice_ref(text),
+            false => Bytes::copy_from_slice(text),
+        };
+        let mut all = Vec::new();
+        for _ in 0..frame.count(b'%')? {
+            frame.text()?;
+            let count = frame.count(b'*')?;
+            all.reserve(count.min(answer.len()));
+            for _ in 0..count {
+                frame.count(b'*').filter(|parts| *parts == 2)?;
+                let id = Id::read(frame.text()?)?;
+                // One that was removed while it was pending has no fields.
+                if frame.null() {
+                    continue;
+                }
+                let mut entry = Self::empty(id, keys);
+                for _ in 0..frame.count(b'*')? / 2 {
+                    match (frame.text()?, frame.text()?) {
+                        (b"topic", value) => entry.topic = Some(part(value)),
+                        (b"event", value) => entry.body = Some(part(value)),
+                        (name, value) => entry.note(name.into(), value.into()),
+                    }
+                }
+                all.push(entry);
+            }
+        }
+        Some(all)
+    }
+
+    fn empty(id: Id, keys: &Keys) -> Self {
+        Self {
             id,
             topic: None,
             body: None,
@@ -66,21 +117,18 @@ impl Entry {
             run: None,
             others: Vec::new(),
             plain: keys.plain.clone(),
-        };
-        let mut fields = list(fields).into_iter();
-        while let (Some(name), Some(value)) = (fields.next(), fields.next()) {
-            let (name, value) = (bytes(name), bytes(value));
-            match &*name {
-                b"topic" => entry.topic = Some(value),
-                b"event" => entry.body = Some(value),
-                b"delay" => entry.delay = parse(&value),
-                b"railbus_run" => entry.run = parse(&value),
-                // Scripts read it; where all is in one text, it is in there as well.
-                b"key" if entry.plain.is_none() => {}
-                _ => entry.others.push((name, value)),
-            }
         }
-        entry
+    }
+
+    /// Notes a field that few entries have.
+    fn note(&mut self, name: Vec<u8>, value: Vec<u8>) {
+        match &*name {
+            b"delay" => self.delay = parse(&value),
+            b"railbus_run" => self.run = parse(&value),
+            // Scripts read it; where all is in one text, it is in there as well.
+            b"key" if self.plain.is_none() => {}
+            _ => self.others.push((name, value)),
+        }
     }
 
     /// Returns the topic beside the event, which says more only if the event can't be read.
@@ -90,7 +138,7 @@ impl Entry {
 
     /// Returns how many bytes there are of it.
     pub(super) fn bytes(&self) -> usize {
-        let own = [&self.topic, &self.body].into_iter().flatten().map(Vec::len).sum::<usize>();
+        let own = [&self.topic, &self.body].into_iter().flatten().map(Bytes::len).sum::<usize>();
         own + self.others.iter().map(|(name, value)| name.len() + value.len()).sum::<usize>()
     }
 
@@ -116,12 +164,11 @@ impl Entry {
     fn read_event(&mut self) -> Result<Event, Undecodable> {
         let mut read = None;
         if let Some(body) = self.body.take() {
-            let raw = Bytes::from(body);
-            match codec::decode(&raw) {
+            match codec::decode(&body) {
                 Ok(event) => return Ok(event),
                 // Others may call anything an event.
-                Err(_) if self.plain.is_some() => self.others.push((EVENT.into(), raw.to_vec())),
-                Err(error) => return Err(Undecodable { raw, error }),
+                Err(_) if self.plain.is_some() => self.others.push((EVENT.into(), body.to_vec())),
+                Err(error) => return Err(Undecodable { raw: body, error }),
             }
         }
         if let Some(stream) = &self.plain {

@@ -3,7 +3,6 @@
 use super::{
     entry::{Entry, Fit, leased},
     id::Id,
-    keys::Keys,
     member::{Held, Member},
     script::{KNOWN, bytes, list, number},
     settle::{Aside, Fate},
@@ -45,7 +44,8 @@ impl Member {
         command.arg("XREADGROUP").arg("GROUP").arg(&native).arg(&self.name).arg("COUNT").arg(count);
         command.arg("BLOCK").arg(self.reader.block(wait));
         command.arg("STREAMS").arg(&self.keys.stream).arg(">");
-        let said = match self.reader.read(&command, self.interrupted(wait)).await {
+        let read = self.reader.read(&command, &self.keys, self.interrupted(wait)).await;
+        let entries = match read {
             Err(e) if is_no_group(&e) => {
                 self.reopen().await?;
                 return Ok(Vec::new());
@@ -54,9 +54,9 @@ impl Member {
                 self.state().portion.failed();
                 return Err(e);
             }
-            Ok(said) => said,
+            Ok(entries) => entries,
         };
-        let all = self.take(count, entries(said, &self.keys), max).await?;
+        let all = self.take(count, entries, max).await?;
         self.state().suspects = false;
         Ok(all)
     }
@@ -84,17 +84,15 @@ impl Member {
         for id in &missing {
             command.arg(id.to_string());
         }
-        let said = match self.reader.read(&command, std::future::pending()).await {
+        let entries = match self.reader.claim(&command, &self.keys).await {
             Err(e) => {
                 let mut state = self.state();
                 // One that can't be brought here is another member's when its lease runs out.
                 state.suspects = state.portion.failed();
                 return Err(e);
             }
-            Ok(said) => said,
+            Ok(entries) => entries,
         };
-        let entries: Vec<_> =
-            list(said).into_iter().filter_map(|one| Entry::read(one, &self.keys)).collect();
         {
             // Those that are gone meanwhile are not asked for again.
             let (mut state, now) = (self.state(), Instant::now());
@@ -148,8 +146,8 @@ impl Member {
         let mut command = Cmd::with_capacity(8, 120);
         command.arg("XREAD").arg("COUNT").arg(1).arg("BLOCK").arg(self.reader.block(wait));
         command.arg("STREAMS").arg(&self.keys.stream).arg(taken_in.to_string());
-        let said = self.reader.read(&command, self.interrupted(wait)).await?;
-        if !entries(said, &self.keys).is_empty() {
+        let read = self.reader.read(&command, &self.keys, self.interrupted(wait)).await?;
+        if !read.is_empty() {
             self.state().look_at = Instant::now();
         }
         Ok(())
@@ -217,16 +215,6 @@ impl Member {
         let new = entries.into_iter().zip(known).filter(|(_, known)| number(known) == Some(0));
         Ok(new.map(|(entry, _)| entry).collect())
     }
-}
-
-/// Reads what a read of streams answers; nothing if it waited in vain.
-pub(super) fn entries(said: Value, keys: &Keys) -> Vec<Entry> {
-    let streams: Vec<Value> = match said {
-        Value::Map(streams) => streams.into_iter().map(|(_, entries)| entries).collect(),
-        Value::Array(streams) => streams.into_iter().filter_map(|s| list(s).pop()).collect(),
-        _ => return Vec::new(),
-    };
-    streams.into_iter().flat_map(list).filter_map(|one| Entry::read(one, keys)).collect()
 }
 
 /// Tells whether the server says that the group is not there, or went while it was waited for.

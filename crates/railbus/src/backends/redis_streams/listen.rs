@@ -3,7 +3,6 @@
 
 use super::{
     entry::{Entry, Fit, leased},
-    fresh::entries,
     id::Id,
     keys::Keys,
     portion::Portion,
@@ -172,10 +171,10 @@ impl Listener {
         let interrupt = async {
             let _ = tokio::time::timeout(wait, stopped.wait_for(|stopped| *stopped)).await;
         };
-        let said = self.reader.read(&command, interrupt).await;
+        let said = self.reader.read(&command, &self.keys, interrupt).await;
         let mut place = self.place();
         let entries = match said {
-            Ok(said) => entries(said, &self.keys),
+            Ok(entries) => entries,
             Err(e) => {
                 place.suspects = true;
                 place.portion.failed();

@@ -2,14 +2,16 @@
 //!
 //! Read in this order: `keys` says what lies where, `settings` what can be set and what is
 //! guaranteed, `id` how an event's place is written, `script` what runs in the server, in one step each;
-//! `plain` and `entry` what is stored of an event. Then the parts of the work, a file each: `trim`,
-//! `publish`, `rights`, `groups`, `claim`, `portion`, `settle`, `unwanted`, `reader`, `member`, `fresh`,
-//! `source`, `listen`, `letters`, `lag`, `tally`, `accounts`, `poison`; `store` is the backend.
+//! `frame` takes apart what a read answers, `plain` and `entry` are what is stored of an event. Then the
+//! parts of the work, a file each: `trim`, `publish`, `rights`, `groups`, `claim`, `portion`, `settle`,
+//! `unwanted`, `reader`, `member`, `fresh`, `source`, `listen`, `letters`, `lag`, `tally`, `accounts`,
+//! `poison`; `store` is the backend.
 
 mod keys;
 mod settings;
 mod id;
 mod script;
+mod frame;
 mod plain;
 mod entry;
 mod trim;

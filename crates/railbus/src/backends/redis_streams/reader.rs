@@ -1,9 +1,13 @@
 //! A connection that waits for what comes: reads that block, and that can be cut short without
 //! losing what they read.
 
-use super::keys::Keys;
+use super::{
+    entry::Entry,
+    keys::Keys,
+    script::{list, odd},
+};
 use crate::{
-    backends::redis::{client::Hears, link::Link, settings::Server},
+    backends::redis::{aside::Shelf, client::Hears, link::Link, settings::Server},
     error::{Error, ErrorKind, Result},
 };
 use redis::{Cmd, PushInfo, PushKind, Value};
@@ -43,6 +47,7 @@ fn lost(link: &Link) -> Error {
 #[derive(Debug)]
 pub(super) struct Reader {
     link: Link,
+    shelf: Arc<Shelf>,
     commands: Link,
     // The channel that tells of events that can be fetched again, and what was heard on it.
     wake: Option<String>,
@@ -73,8 +78,10 @@ impl Reader {
             });
             hears
         });
+        let (shelf, answer) = (Arc::<Shelf>::default(), server.timeout + BLOCK_MAX + LATER);
         Ok(Self {
-            link: Link::idle(server, server.timeout + BLOCK_MAX + LATER, hears)?,
+            link: Link::idle(server, answer, hears, Some(Arc::clone(&shelf)))?,
+            shelf,
             commands: commands.clone(),
             wake: group.map(|_| keys.wake.clone()),
             heard,
@@ -126,8 +133,8 @@ impl Reader {
         Ok((number, connection, client))
     }
 
-    /// Sends a command that may block and returns its answer; once `interrupt` completes, the
-    /// command is cut short.
+    /// Sends a read that may block and returns the entries of its answer, none if it waited in vain;
+    /// once `interrupt` completes, it is cut short.
     ///
     /// # Errors
     /// Returns what the server says, or why there was no answer: then nobody knows what was read.
@@ -137,8 +144,28 @@ impl Reader {
     pub(super) async fn read(
         &self,
         command: &Cmd,
+        keys: &Keys,
         interrupt: impl Future<Output = ()>,
-    ) -> Result<Value> {
+    ) -> Result<Vec<Entry>> {
+        match self.answer(command, interrupt).await? {
+            Value::Int(number) => {
+                let answer = u64::try_from(number).ok().and_then(|n| self.shelf.take(n));
+                answer.and_then(|answer| Entry::read_all(&answer, keys)).ok_or_else(|| odd("fetch"))
+            }
+            said => Ok(entries(said, keys)),
+        }
+    }
+
+    /// Takes events over from a member, itself, and returns them.
+    ///
+    /// # Errors
+    /// Returns what the server says, or why there was no answer.
+    pub(super) async fn claim(&self, command: &Cmd, keys: &Keys) -> Result<Vec<Entry>> {
+        let said = list(self.answer(command, std::future::pending()).await?);
+        Ok(said.into_iter().filter_map(|one| Entry::read(one, keys)).collect())
+    }
+
+    async fn answer(&self, command: &Cmd, interrupt: impl Future<Output = ()>) -> Result<Value> {
         let (number, mut connection, client) = self.prepare().await?;
         let mut reading = pin!(connection.send_packed_command(command));
         let said = tokio::select! {
@@ -191,6 +218,16 @@ impl Drop for Reader {
     fn drop(&mut self) {
         self.close();
     }
+}
+
+/// Reads what a read of streams answers where the connection is encrypted.
+fn entries(said: Value, keys: &Keys) -> Vec<Entry> {
+    let streams: Vec<Value> = match said {
+        Value::Map(streams) => streams.into_iter().map(|(_, entries)| entries).collect(),
+        Value::Array(streams) => streams.into_iter().filter_map(|s| list(s).pop()).collect(),
+        _ => return Vec::new(),
+    };
+    streams.into_iter().flat_map(list).filter_map(|one| Entry::read(one, keys)).collect()
 }
 
 /// Tells whether a message on the channel names this group, or the connection is gone.

@@ -270,10 +270,14 @@ impl Keeper for Streams {
     }
 
     async fn redrive(&self, ids: &[LetterId]) -> Result<u64> {
+        // Of ids that are none the server is not asked.
+        self.check_open()?;
         letters::redrive(&self.link, &self.keys, ids).await
     }
 
     async fn purge(&self, ids: &[LetterId]) -> Result<u64> {
+        // Of ids that are none the server is not asked.
+        self.check_open()?;
         letters::purge(&self.link, &self.keys, ids).await
     }
 }

@@ -9,12 +9,12 @@ use crate::{
         Begun, Journal, Journaled, NewRun, Record, Recorded, RunEnd, RunError, RunFilter, RunInfo,
         RunLease, RunState, Told,
     },
-    error::{Error, ErrorKind, Result},
-    journal::{check_run, write_error, write_record},
+    error::Result,
+    journal::{check_run, no_run, ready, write_error},
 };
 use async_trait::async_trait;
 use rusqlite::Transaction;
-use std::{collections::HashMap, time::Duration};
+use std::time::Duration;
 
 /// The journal of an open store. It does not keep the store open.
 #[derive(Clone, Debug)]
@@ -46,25 +46,6 @@ impl Runs {
     }
 }
 
-/// Makes records ready to be stored, each place once.
-fn ready(run: &str, records: &[Record]) -> Result<Vec<runs::Ready>> {
-    let mut all: Vec<runs::Ready> = Vec::with_capacity(records.len());
-    let mut places = HashMap::new();
-    for record in records {
-        let body = write_record(record, CAPABILITY.payload_max)?;
-        let one = runs::Ready { path: record.path.clone(), visit: record.visit, body };
-        match places.get(&(&record.path, record.visit)) {
-            None => {
-                places.insert((&record.path, record.visit), all.len());
-                all.push(one);
-            }
-            Some(&before) if all.get(before) == Some(&one) => {}
-            Some(_) => return Err(runs::twice(run, &one)),
-        }
-    }
-    Ok(all)
-}
-
 #[async_trait]
 impl Journal for Runs {
     async fn begin(&self, run: &NewRun) -> Result<Begun> {
@@ -91,7 +72,7 @@ impl Journal for Runs {
     }
 
     async fn record(&self, lease: &RunLease, records: &[Record]) -> Result<Told> {
-        let ready = ready(&lease.run, records)?;
+        let ready = ready(&lease.run, records, CAPABILITY.payload_max)?;
         let (timeline, lease) = (self.timeline.clone(), lease.clone());
         let record = move |t: &Transaction<'_>| runs::record(t, &timeline, &lease, &ready);
         self.ask(Weight::Durable, record).await
@@ -168,10 +149,4 @@ impl Journal for Runs {
         while self.writer.call(Weight::Light, trash::empty).await? {}
         Ok(gone)
     }
-}
-
-fn no_run(id: &str) -> Error {
-    Error::new(ErrorKind::NotFound, "journal", "there is no such run")
-        .with("run", id.escape_debug())
-        .hint("`railbus runs ls URL` lists the runs there are")
 }

@@ -4,17 +4,10 @@ use super::timeline::Timeline;
 use crate::{
     backend::{NewRun, RunEnd, RunLease, RunState, Told},
     clock::Timestamp,
-    error::{Error, ErrorKind},
+    error::Error,
+    journal::{Ready, has_ended, lost, twice, was_deleted},
 };
 use rusqlite::{OptionalExtension, Row, Transaction, params, types::Type};
-
-/// A record that is ready to be stored.
-#[derive(Clone, Debug, PartialEq)]
-pub(super) struct Ready {
-    pub(super) path: String,
-    pub(super) visit: u32,
-    pub(super) body: String,
-}
 
 /// What the store says of a run to whoever writes in it.
 struct Known {
@@ -179,31 +172,21 @@ pub(super) type Answer<T> = rusqlite::Result<Result<T, Error>>;
 
 /// Finds the run that a lease is for, if the lease still is the latest.
 fn held(transaction: &Transaction<'_>, lease: &RunLease) -> Answer<Known> {
-    let stale = |why: String| {
-        let error = Error::new(ErrorKind::Stale, "journal", why);
-        Ok(Err(error.with("run", lease.run.escape_debug())))
-    };
-    match known(transaction, &lease.run)? {
-        None => stale("the run was deleted".into()),
+    Ok(match known(transaction, &lease.run)? {
+        None => Err(was_deleted(&lease.run)),
         Some(known) if known.fence.cast_unsigned() != lease.fence => {
-            let owner = known.owner.escape_debug();
-            stale(format!("the run's lease was lost: `{owner}` has taken it over"))
+            Err(lost(&lease.run, &known.owner))
         }
-        Some(known) => Ok(Ok(known)),
-    }
+        Some(known) => Ok(known),
+    })
 }
 
 /// Finds the run that a lease is for, if it may be written in.
 fn open(transaction: &Transaction<'_>, lease: &RunLease) -> Answer<Known> {
     Ok(held(transaction, lease)?.and_then(|known| match known.ended {
-        Some(how) => Err(has_ended(lease, how)),
+        Some(how) => Err(has_ended(&lease.run, how)),
         None => Ok(known),
     }))
-}
-
-fn has_ended(lease: &RunLease, how: RunEnd) -> Error {
-    Error::new(ErrorKind::Stale, "journal", format!("the run has ended: {how}"))
-        .with("run", lease.run.escape_debug())
 }
 
 /// Stores records, all or none, and renews the lease.
@@ -267,16 +250,6 @@ fn is_recorded(
         .optional()
 }
 
-/// Builds the error for a place that has another record.
-pub(super) fn twice(run: &str, ready: &Ready) -> Error {
-    let why = "the place is recorded already, with another outcome";
-    Error::new(ErrorKind::Internal, "journal", why)
-        .with("run", run.escape_debug())
-        .with("path", ready.path.escape_debug())
-        .with("visit", ready.visit)
-        .hint("a path names one place, and each visit to it has a number of its own")
-}
-
 /// Renews a lease.
 pub(super) fn renew(
     transaction: &Transaction<'_>,
@@ -326,7 +299,7 @@ pub(super) fn end(
     match known.ended {
         None => close(transaction, timeline.now(), &known, how, error).map(Ok),
         Some(same) if same == how => Ok(Ok(())),
-        Some(other) => Ok(Err(has_ended(lease, other))),
+        Some(other) => Ok(Err(has_ended(&lease.run, other))),
     }
 }
 

@@ -3,7 +3,7 @@
 use crate::{
     backend::{Batch, Broadcast, Outgoing},
     conformance::{
-        census::census,
+        census::{census, once},
         finding::{Checked, Finding, ensure},
         refusal::no_groups,
         seat::{Ear, ids},
@@ -37,7 +37,10 @@ pub(super) async fn batch_publish(stage: &Stage) -> Checked<Finding> {
         let expected: Vec<_> = confirmed.into_iter().chain([end.id()]).collect();
         let mut heard = ear.take(expected.len()).await?;
         heard.extend(ear.rest());
-        census(expected, heard.iter().map(Event::id)).map_err(|b| b.within("broadcast"))?;
+        once(expected, heard.iter().map(Event::id)).map_err(|b| b.within("broadcast"))?;
+    }
+    if stage.capability.broadcast == Broadcast::Live {
+        directly(stage).await.map_err(|b| b.within("broadcast, by the backend itself"))?;
     }
     if !stage.capability.groups {
         no_groups(stage).await?;
@@ -55,6 +58,10 @@ pub(super) async fn batch_publish(stage: &Stage) -> Checked<Finding> {
     let confirmed = confirmed(stage, &batch, &results)?;
     let mut after = stage.events(&topic, 1);
     stage.publish(&backend, &after).await?;
+    // One call with as many as it may have.
+    let many = stage.events(&topic, most.min(stage.counts.shared * 2));
+    stage.publish(&backend, &many).await?;
+    after.extend(many);
     if most < LARGE {
         let bus = stage.bus().await?;
         let large = stage.events(&topic, most + 1);
@@ -68,6 +75,26 @@ pub(super) async fn batch_publish(stage: &Stage) -> Checked<Finding> {
     census(expected, ids(&taken))?;
     seat.ack_together(&taken).await?;
     Ok(Finding::Passed(Some(format!("{:?}", stage.capability.batch))))
+}
+
+/// As by a bus, which looks through a batch before the backend does.
+async fn directly(stage: &Stage) -> Checked {
+    let topic = stage.topic("directly");
+    let (near, far) = (stage.open().await?, stage.bus().await?);
+    let mut ear = Ear::open(&far, predicate::topic(&literal(&topic)), stage.patience).await?;
+    let batch = mixed(stage, &topic);
+    let mut results = Vec::new();
+    for part in batch.chunks(stage.capability.batch_max) {
+        let of_part = stage.within("a batch", near.publish(part)).await?;
+        results.extend(of_part.iter().map(Result::is_ok));
+    }
+    let confirmed = confirmed(stage, &batch, &results)?;
+    let end = stage.events(&topic, 1);
+    stage.publish(&near, &end).await?;
+    let expected: Vec<_> = confirmed.into_iter().chain(end.iter().map(Event::id)).collect();
+    let mut heard = ear.take(expected.len()).await?;
+    heard.extend(ear.rest());
+    once(expected, heard.iter().map(Event::id))
 }
 
 /// Returns a batch with an event that nobody can publish in its middle.

@@ -15,11 +15,13 @@ use crate::{
     event::Event,
     predicate,
 };
+use futures_util::FutureExt;
 use std::{
     collections::HashSet,
+    panic::AssertUnwindSafe,
     sync::{
         Arc,
-        atomic::{AtomicUsize, Ordering::SeqCst},
+        atomic::{AtomicBool, AtomicUsize, Ordering::SeqCst},
     },
     time::Duration,
 };
@@ -28,6 +30,9 @@ use tokio::{sync::mpsc, task::JoinSet};
 /// How many publish at once, and how many events each in one call.
 const PUBLISHERS: usize = 8;
 const BATCH: usize = 32;
+
+/// How many each goes on with at a time as long as anything fails.
+const MORE: usize = 4;
 
 /// How soon what was not confirmed is published again.
 const AGAIN_AFTER: Duration = Duration::from_millis(20);
@@ -151,7 +156,9 @@ async fn controlled(stage: &Stage, ends: Control, begins: Control) -> Checked<Fi
     if !stage.is_controlled() {
         return Ok(Finding::NotRun(NO_CONTROL.into()));
     }
-    let found = survives(stage, None, Fault::Server(ends, begins)).await;
+    let fault = Fault::Server(ends, begins);
+    let found = AssertUnwindSafe(survives(stage, None, fault)).catch_unwind().await;
+    let found = found.unwrap_or_else(|_| Err(Broken::new("the backend or the case panicked")));
     if found.is_err() {
         // Whatever it came to, the next case finds a server that runs.
         let _ = stage.order(begins).await;
@@ -191,63 +198,59 @@ impl Fault<'_> {
 }
 
 /// Publishes many events from several connections while the way or the server fails in the middle
-/// of it, three times: what was confirmed is handled, whatever is told of the rest.
+/// of it, three times: what was confirmed is handled, whatever is told of the rest, and after each
+/// time broadcasts are heard again.
 async fn survives(stage: &Stage, proxy: Option<&Proxy>, fault: Fault<'_>) -> Checked<Finding> {
     stage.history.expect_faults();
     let topic = stage.topic("faults");
     let consumer = Bus::over(stage.open_by(proxy).await?);
-    let (says, mut said) = mpsc::unbounded_channel();
-    if stage.capability.groups {
-        let lease = if proxy.is_some() { stage.lease() * 10 } else { LONG_LEASE / 10 };
-        consumer
-            .on(predicate::topic(&literal(&topic)))
-            .group(stage.group("faults"))
-            .from(Start::Newest)
-            .lease(lease)
-            // The case may be over.
-            .run(move |event: &Event| drop(says.send(event.id().to_owned())))
-            .await?;
-    }
-    let confirmed = Arc::<AtomicUsize>::default();
+    let mut said = consumed(stage, &consumer, &topic, proxy.is_some()).await?;
+    let mut echo = Echo::open(stage, &consumer).await?;
     let count = stage.counts.faulted / PUBLISHERS * PUBLISHERS;
+    let progress = Arc::<Progress>::default();
     let mut publishing = JoinSet::new();
-    let mut expected = HashSet::new();
     for _ in 0..PUBLISHERS {
         let backend = stage.open_by(proxy).await?;
         let events = stage.events(&topic, count / PUBLISHERS);
-        expected.extend(events.iter().map(|event| event.id().to_owned()));
         let batch = stage.capability.batch_max.min(BATCH);
-        publishing.spawn(publish_all(backend, events, batch, Arc::clone(&confirmed)));
+        publishing.spawn(publish_all(backend, events, batch, Arc::clone(&progress)));
     }
     let failing = async {
         for round in 0..3 {
-            while confirmed.load(SeqCst) < count * (round + 1) / 5 {
+            while progress.confirmed.load(SeqCst) < count * (round + 1) / 5 {
                 tokio::time::sleep(Duration::from_millis(1)).await;
             }
             fault.happen(stage, round).await?;
+            let heard = echo.comes_back(stage, &consumer).await;
+            heard.map_err(|b| b.within(&format!("after {} times", round + 1)))?;
         }
+        progress.is_over.store(true, SeqCst);
         Checked::Ok(())
     };
     let published = async {
+        let mut published = HashSet::new();
         while let Some(ended) = publishing.join_next().await {
-            ended.map_err(|e| Broken::new(format!("a publisher panicked: {e}")))??;
+            let ids = ended.map_err(|e| Broken::new(format!("a publisher panicked: {e}")))?;
+            published.extend(ids?);
         }
-        Checked::Ok(())
+        Checked::Ok(published)
     };
     // Many waits, each of which may take as long as one.
     let both = async { tokio::try_join!(failing, published) };
     let both = tokio::time::timeout(stage.patience * 4, both).await;
-    both.map_err(|_| {
-        let done = confirmed.load(SeqCst);
-        Broken::new(format!("{done} of {count} events were confirmed, and then no more"))
+    let ((), expected) = both.map_err(|_| {
+        let done = progress.confirmed.load(SeqCst);
+        Broken::new(format!("{done} events were confirmed, and then no more"))
     })??;
+    let (count, doubts) = (expected.len(), progress.doubted.load(SeqCst));
     if !stage.capability.groups {
-        return Ok(Finding::Passed(Some(format!("{count} confirmed; broadcasts may be missed"))));
+        let note = format!("{count} confirmed, {doubts} tried again; broadcasts may be missed");
+        return Ok(Finding::Passed(Some(note)));
     }
     let (mut handled, mut missing) = (Vec::new(), expected.clone());
     while !missing.is_empty() {
         let of = format!("{} of {count} confirmed events to be handled", missing.len());
-        let id = stage.within(&of, said.recv()).await?;
+        let id = stage.within(&of, said.recv()).await.map_err(|b| Broken::firm(b.to_string()))?;
         let id = id.ok_or_else(|| Broken::new("the consumer ended"))?;
         missing.remove(&id);
         handled.push(id);
@@ -255,40 +258,119 @@ async fn survives(stage: &Stage, proxy: Option<&Proxy>, fault: Fault<'_>) -> Che
     handled.extend(std::iter::from_fn(|| said.try_recv().ok()));
     let census = census(expected.iter().map(String::as_str), handled.iter().map(String::as_str));
     let duplicates = census?;
-    Ok(Finding::Passed(Some(format!("{count} confirmed, none lost, {duplicates} duplicates"))))
+    let note = format!("{count} confirmed, {doubts} tried again, none lost, {duplicates} twice");
+    Ok(Finding::Passed(Some(note)))
 }
 
-/// Publishes all, each until it is confirmed.
+/// Has a group on `bus` tell what it handles, where there are groups.
+async fn consumed(
+    stage: &Stage,
+    bus: &Bus,
+    topic: &str,
+    by_proxy: bool,
+) -> Checked<mpsc::UnboundedReceiver<String>> {
+    let (says, said) = mpsc::unbounded_channel();
+    if stage.capability.groups {
+        let lease = if by_proxy { stage.lease() * 10 } else { LONG_LEASE / 10 };
+        bus.on(predicate::topic(&literal(topic)))
+            .group(stage.group("faults"))
+            .from(Start::Newest)
+            .lease(lease)
+            // The case may be over.
+            .run(move |event: &Event| drop(says.send(event.id().to_owned())))
+            .await?;
+    }
+    Ok(said)
+}
+
+/// A listener that is to hear broadcasts again after each fault.
+struct Echo {
+    topic: String,
+    ear: Option<Ear>,
+}
+
+impl Echo {
+    async fn open(stage: &Stage, bus: &Bus) -> Checked<Self> {
+        let topic = stage.topic("echo");
+        let ear = match stage.capability.broadcast {
+            Broadcast::None => None,
+            _ => Some(Ear::open(bus, predicate::topic(&literal(&topic)), stage.patience).await?),
+        };
+        Ok(Self { topic, ear })
+    }
+
+    /// Publishes until one event is heard.
+    async fn comes_back(&mut self, stage: &Stage, bus: &Bus) -> Checked {
+        let Some(ear) = &mut self.ear else { return Ok(()) };
+        let hearing = async {
+            loop {
+                let event = stage.events(&self.topic, 1).remove(0);
+                again_and_again(|| bus.publish(event.clone())).await?;
+                if ear.hears(event.id(), OUTAGE).await {
+                    return Checked::Ok(());
+                }
+            }
+        };
+        stage.within("broadcasts to be heard again", hearing).await?
+    }
+}
+
+/// How far those who publish are, and whether they may stop.
+#[derive(Default)]
+struct Progress {
+    confirmed: AtomicUsize,
+    doubted: AtomicUsize,
+    is_over: AtomicBool,
+}
+
+/// Publishes all, each until it is confirmed, and then some more as long as anything fails; returns
+/// the ids.
 async fn publish_all(
     backend: Arc<dyn Backend>,
     events: Vec<Event>,
     batch: usize,
-    confirmed: Arc<AtomicUsize>,
-) -> Checked {
+    progress: Arc<Progress>,
+) -> Checked<Vec<String>> {
+    let mut published = Vec::new();
     for part in events.chunks(batch) {
-        let mut left = part.to_vec();
-        while !left.is_empty() {
-            let out: Vec<_> = left.iter().cloned().map(Into::into).collect();
-            let results = backend.publish(&out).await;
-            let (got, of) = (results.len(), left.len());
-            ensure(got == of, || format!("a batch of {of} events gave {got} results"))?;
-            let mut failed: Option<Error> = None;
-            let each = left.into_iter().zip(results);
-            left = each
-                .filter_map(|(event, result)| {
-                    let error = result.err()?;
-                    failed = Some(error);
-                    Some(event)
-                })
-                .collect();
-            confirmed.fetch_add(of - left.len(), SeqCst);
-            match failed {
-                Some(error) if !error.is_retryable() => {
-                    return Err(Broken::from(error).within("what must pass by trying again"));
-                }
-                Some(_) => tokio::time::sleep(AGAIN_AFTER).await,
-                None => {}
+        publish_part(&*backend, part, &progress).await?;
+        published.extend(part.iter().map(|event| event.id().to_owned()));
+    }
+    let topic = events.first().map(|event| event.topic().to_owned()).unwrap_or_default();
+    while !progress.is_over.load(SeqCst) {
+        let more: Vec<_> = (0..batch.min(MORE))
+            .map(|n| Event::new("conformance.more").topic(&*topic).payload(n))
+            .collect();
+        publish_part(&*backend, &more, &progress).await?;
+        published.extend(more.iter().map(|event| event.id().to_owned()));
+        tokio::time::sleep(AGAIN_AFTER).await;
+    }
+    Ok(published)
+}
+
+async fn publish_part(backend: &dyn Backend, part: &[Event], progress: &Progress) -> Checked {
+    let mut left = part.to_vec();
+    while !left.is_empty() {
+        let out: Vec<_> = left.iter().cloned().map(Into::into).collect();
+        let results = backend.publish(&out).await;
+        let (got, of) = (results.len(), left.len());
+        ensure(got == of, || format!("a batch of {of} events gave {got} results"))?;
+        let mut failed: Option<Error> = None;
+        let each = left.into_iter().zip(results);
+        left = each
+            .filter_map(|(event, result)| {
+                failed = Some(result.err()?);
+                Some(event)
+            })
+            .collect();
+        progress.confirmed.fetch_add(of - left.len(), SeqCst);
+        progress.doubted.fetch_add(left.len(), SeqCst);
+        match failed {
+            Some(error) if !error.is_retryable() => {
+                return Err(Broken::from(error).within("what must pass by trying again"));
             }
+            Some(_) => tokio::time::sleep(AGAIN_AFTER).await,
+            None => {}
         }
     }
     Ok(())

@@ -1,22 +1,29 @@
 //! After close there is nothing, and it says so.
 
 use crate::{
-    backend::{Backend, Broadcast, LetterFilter, Outgoing, Start, Subscribe, Verdict},
+    backend::{
+        Backend, Broadcast, LetterFilter, LetterId, Outgoing, Replay, Start, Subscribe, Verdict,
+    },
     bus::Bus,
+    clock::Timestamp,
     conformance::{
         finding::{Broken, Checked, Finding, ensure},
         refusal::no_groups,
         seat::id,
-        stage::{LONG_LEASE, Stage, literal, on_topic},
+        stage::{LONG_LEASE, Stage, literal, on_topic, within},
     },
     error::{Error, ErrorKind, Result},
     event::Event,
+    journal::RunFilter,
     predicate,
 };
 use std::{sync::Arc, time::Duration};
 use tokio::sync::mpsc;
 
 const DEADLINE: Duration = Duration::from_secs(5);
+
+/// How much longer than its deadline a close may take on a machine that is busy.
+const GRACE: Duration = Duration::from_secs(5);
 
 /// After close everything is a closed error and close itself is fine, a hundred times; close
 /// returns within its deadline although someone waits for an event, or a handler hangs.
@@ -40,14 +47,19 @@ fn closed<T>(what: &str, result: Result<T>) -> Checked {
     })
 }
 
+/// Closes within `deadline`, and not much later.
+async fn in_time<T>(deadline: Duration, closing: impl Future<Output = T>) -> Checked<T> {
+    within(deadline + GRACE, "a close with a deadline", closing).await
+}
+
 async fn of_bus(stage: &Stage) -> Checked {
     let bus = stage.bus().await?;
     let topic = stage.topic("bus");
     if stage.capability.broadcast != Broadcast::None {
         bus.on(predicate::topic(&literal(&topic))).run(|_: &Event| ()).await?;
     }
-    bus.publish(stage.events(&topic, 1).remove(0)).await?;
-    many_times(stage, || bus.close_within(DEADLINE)).await?;
+    stage.within("a publish", bus.publish(stage.events(&topic, 1).remove(0))).await??;
+    many_times(|| bus.close_within(DEADLINE)).await?;
     closed("publish", bus.publish(stage.events(&topic, 1).remove(0)).await)?;
     let batch: Vec<_> = stage.events(&topic, 3).into_iter().map(Into::into).collect();
     for result in bus.publish_all(&batch).await {
@@ -59,23 +71,20 @@ async fn of_bus(stage: &Stage) -> Checked {
 }
 
 /// Closes a hundred times, one after another and at once.
-async fn many_times<F: Future<Output = Result<()>>>(
-    stage: &Stage,
-    close: impl Fn() -> F,
-) -> Checked {
+async fn many_times<F: Future<Output = Result<()>>>(close: impl Fn() -> F) -> Checked {
     for n in 0..50 {
-        let closed = stage.within("close", close()).await?;
+        let closed = in_time(DEADLINE, close()).await?;
         closed.map_err(|e| Broken::from(e).within(&format!("close number {}", n + 1)))?;
     }
     let closing = futures_util::future::join_all((0..50).map(|_| close()));
-    let closed = stage.within("50 closes at once", closing).await?;
+    let closed = in_time(DEADLINE, closing).await?;
     Ok(closed.into_iter().collect::<Result<()>>()?)
 }
 
 async fn of_backend(stage: &Stage) -> Checked {
     let backend: Arc<dyn Backend> = stage.open().await?;
     backend.ping().await?;
-    many_times(stage, || backend.close(DEADLINE)).await?;
+    many_times(|| backend.close(DEADLINE)).await?;
     let topic = stage.topic("backend");
     let batch: Vec<Outgoing> = stage.events(&topic, 3).into_iter().map(Into::into).collect();
     let results = stage.within("publish", backend.publish(&batch)).await?;
@@ -97,6 +106,24 @@ async fn of_backend(stage: &Stage) -> Checked {
         closed("groups", stage.within("groups", keeper.groups()).await?)?;
         let filter = LetterFilter::default();
         closed("letters", stage.within("letters", keeper.letters(&filter)).await?)?;
+        let (name, ids) = (stage.group("backend"), [LetterId::new("no such letter")]);
+        closed("prune", stage.within("prune", keeper.prune(&name)).await?)?;
+        if stage.capability.replay == Replay::Time {
+            let replay = keeper.replay(&name, Start::At(Timestamp::now()));
+            closed("replay", stage.within("replay", replay).await?)?;
+        }
+        closed("redrive", stage.within("redrive", keeper.redrive(&ids)).await?)?;
+        closed("purge", stage.within("purge", keeper.purge(&ids)).await?)?;
+    }
+    if let Some(accounts) = backend.accounts() {
+        closed("position", stage.within("position", accounts.position("input")).await?)?;
+    }
+    if stage.capability.withdraws {
+        closed("withdraw", stage.within("withdraw", backend.withdraw("no such event")).await?)?;
+    }
+    if let Some(journal) = backend.journal() {
+        let filter = RunFilter::default();
+        closed("runs", stage.within("runs", journal.list(&filter)).await?)?;
     }
     Ok(())
 }
@@ -112,12 +139,15 @@ async fn of_source(stage: &Stage) -> Checked {
         let leased = seat.next().await?;
         seat.ack(&seat.next().await?).await?;
         let source = Arc::clone(&seat.source);
-        let waiting = tokio::spawn(async move { source.fetch(1).await });
-        tokio::task::yield_now().await;
+        let mut fetching = Box::pin(async move { source.fetch(1).await });
+        // It has begun to wait before anything is closed.
+        let early = futures_util::poll!(&mut fetching);
+        ensure(early.is_pending(), || format!("a fetch of nothing gave {early:?}"))?;
+        let waiting = tokio::spawn(fetching);
         if whole {
-            stage.within("close", backend.close(DEADLINE)).await??;
+            in_time(DEADLINE, backend.close(DEADLINE)).await??;
         } else {
-            stage.within("close", seat.source.close()).await??;
+            in_time(DEADLINE, seat.source.close()).await??;
         }
         // A fetch that is stopped returns empty; it may also say that it was closed.
         let nothing = |fetched: &Result<Vec<_>>| match fetched {
@@ -160,7 +190,8 @@ async fn hanging(stage: &Stage) -> Checked {
         .await?;
     stage.publish(&near, &stage.events(&topic, 1)).await?;
     let begun = stage.within("the handler", said.recv()).await?;
-    stage.within("close", bus.close_within(Duration::from_millis(50))).await??;
+    let deadline = Duration::from_millis(50);
+    in_time(deadline, bus.close_within(deadline)).await??;
     let seat = stage.join(&near, &group, &topic, stage.lease()).await?;
     let again = seat.next().await?;
     let same = begun.as_deref() == Some(id(&again));

@@ -15,7 +15,10 @@ use crate::{
     predicate,
 };
 use std::{collections::HashSet, sync::Arc};
-use tokio::{sync::mpsc, task::JoinSet};
+use tokio::{
+    sync::mpsc,
+    task::{JoinError, JoinSet},
+};
 
 /// How many connections many subscribers share: servers have bounds.
 const CONNECTIONS: usize = 8;
@@ -171,7 +174,14 @@ async fn shared(stage: &Stage, publishers: usize, count: usize, members: usize) 
     let (mut seen, mut missing) = (Vec::new(), expected.clone());
     while !missing.is_empty() {
         let what = format!("{} of {} events", missing.len(), expected.len());
-        let next = stage.within(&what, handled.recv()).await?;
+        // Why a publisher gave up says more than that its events did not come.
+        let next = tokio::select! {
+            next = stage.within(&what, handled.recv()) => next?,
+            Some(ended) = publishing.join_next() => {
+                published(ended)?;
+                continue;
+            }
+        };
         let id = next.ok_or_else(|| Broken::new("all members ended"))?;
         missing.remove(&id);
         seen.push(id);
@@ -214,7 +224,11 @@ async fn handle_all(
 
 async fn all(stage: &Stage, mut tasks: JoinSet<Result<()>>) -> Checked {
     while let Some(ended) = stage.within("a publisher or member to end", tasks.join_next()).await? {
-        ended.map_err(|e| Broken::new(format!("a publisher or member panicked: {e}")))??;
+        published(ended)?;
     }
     Ok(())
+}
+
+fn published(ended: std::result::Result<Result<()>, JoinError>) -> Checked {
+    Ok(ended.map_err(|e| Broken::new(format!("a publisher or member panicked: {e}")))??)
 }

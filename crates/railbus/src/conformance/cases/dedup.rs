@@ -10,9 +10,13 @@ use crate::{
     },
     event::Event,
 };
+use std::time::Duration;
+
+/// The longest window whose end is waited for.
+const WAITED_MAX: Duration = Duration::from_secs(5);
 
 /// An event under the id of one that is there is confirmed and stored once within the window that
-/// is claimed; where none is claimed it is another event, and comes twice.
+/// is claimed, and as another one after its end; where none is claimed it is another event, and comes twice.
 pub(super) async fn dedup_window(stage: &Stage) -> Checked<Finding> {
     if !stage.capability.groups {
         return no_groups(stage).await;
@@ -40,8 +44,21 @@ pub(super) async fn dedup_window(stage: &Stage) -> Checked<Finding> {
         )
     })?;
     seat.ack_together(&taken).await?;
-    match stage.capability.dedup {
-        Some(window) => Ok(Finding::Passed(Some(format!("within {window:?}")))),
-        None => Ok(Finding::Passed(Some("none is claimed: each publish is stored".into()))),
+    let Some(window) = stage.capability.dedup else {
+        return Ok(Finding::Passed(Some("none is claimed: each publish is stored".into())));
+    };
+    if window > WAITED_MAX {
+        let why = format!("within {window:?}; that is too long to wait for its end");
+        return Ok(Finding::Passed(Some(why)));
     }
+    // Another event of that id, which the history must not take for the first one.
+    let anew = What::Doubtful { event: event.id().into() };
+    stage.history.note(stage.history.now(), [anew]);
+    // It is the store's clock that counts, from when the first one was stored.
+    tokio::time::sleep(window + stage.capability.delay_step).await;
+    stage.publish(&near, std::slice::from_ref(&event)).await?;
+    let again = seat.next().await.map_err(|broken| broken.within("after the window's end"))?;
+    ensure(id(&again) == event.id(), || format!("{} came instead", id(&again)))?;
+    seat.ack(&again).await?;
+    Ok(Finding::Passed(Some(format!("within {window:?}, and not after"))))
 }

@@ -89,9 +89,25 @@ pub(super) async fn extension(stage: &Stage) -> Checked<Finding> {
     if let Some(finding) = without_leases(stage).await? {
         return Ok(finding);
     }
+    if !stage.capability.extends {
+        return not_extended(stage).await.map(Finding::Refused);
+    }
     kept(stage).await?;
     tries(stage).await.map_err(|broken| broken.within("tries in place"))?;
     Ok(Finding::Passed(None))
+}
+
+/// Asks for more time where none is given: the lease stays as it is.
+async fn not_extended(stage: &Stage) -> Checked<String> {
+    let (topic, group) = (stage.topic("kept"), stage.group("kept"));
+    let backend = stage.open().await?;
+    let seat = stage.join(&backend, &group, &topic, stage.lease()).await?;
+    stage.publish(&backend, &stage.events(&topic, 1)).await?;
+    let leased = seat.next().await?;
+    let asked = seat.settle(&leased.receipt, Verdict::Extend { tries: 0 }).await?;
+    let hint = refused("an extension", asked.err(), |c| c.extends, &stage.capability)?;
+    seat.ack(&leased).await?;
+    Ok(hint)
 }
 
 /// Keeps an event for three leases, while another member waits.

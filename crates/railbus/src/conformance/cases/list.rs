@@ -2,8 +2,8 @@
 
 use super::{
     batches, bounded, broken, clocks, close, concurrent, context, dead, dedup, delayed, drain,
-    groups, keys, kill, leaks, leases, many, patterns, payloads, poison, publish, redrive, resend,
-    settle, stale, stranger, topics, unclaimed,
+    gathered, groups, keys, kill, leaks, leases, many, outcomes, patterns, payloads, poison,
+    positions, publish, redrive, resend, settle, stale, stranger, topics, unclaimed, withdraw,
 };
 use crate::conformance::{finding::Running, stage::Stage};
 
@@ -66,9 +66,13 @@ pub(in crate::conformance) const CASES: &[Case] = cases! {
     "poison" Others poison::poison;
     "batch publish" Others batches::batch_publish;
     "batch receive" Others batches::batch_receive;
+    "gathered batches" Others gathered::gathered;
     "partial settle" Others settle::partial_settle;
+    "outcomes" Others outcomes::outcomes;
     "delayed events" Others delayed::delayed_events;
+    "withdrawal" Others withdraw::withdrawal;
     "dedup window" Others dedup::dedup_window;
+    "positions" Others positions::positions;
     "metadata" Others payloads::metadata;
     "payload sizes" None payloads::payload_sizes;
     "drain" Others drain::drain;

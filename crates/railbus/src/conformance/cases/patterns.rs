@@ -1,11 +1,11 @@
 //! A pattern means the same everywhere.
 
 use crate::{
-    backend::{Broadcast, Start, Subscribe},
+    backend::{Broadcast, Capability, Patterns, Start, Subscribe},
     conformance::{
-        census::census,
+        census::{census, once},
         finding::{Broken, Checked, Finding, ensure},
-        refusal::no_groups,
+        refusal::{no_groups, refused},
         seat::{Ear, ids},
         stage::{LONG_LEASE, Stage, literal},
     },
@@ -125,6 +125,13 @@ pub(super) async fn patterns(stage: &Stage) -> Checked<Finding> {
             format!("{pattern:?} must {not}match {name:?}")
         })?;
     }
+    if stage.capability.patterns == Patterns::None {
+        let asked = stage.bus().await?.on(predicate::topic("a*")).run(|_: &Event| ());
+        let asked = stage.within("a refusal", asked.into_future()).await?;
+        let can = |c: &Capability| c.patterns != Patterns::None;
+        let hint = refused("patterns", asked.err(), can, &stage.capability)?;
+        return Ok(Finding::Refused(hint));
+    }
     let patterns: BTreeSet<&str> = TABLE.iter().map(|(pattern, _, _)| *pattern).collect();
     if stage.capability.broadcast != Broadcast::None {
         heard(stage, &patterns).await.map_err(|broken| broken.within("broadcast"))?;
@@ -164,14 +171,15 @@ async fn heard(stage: &Stage, patterns: &BTreeSet<&str>) -> Checked {
     let events = named(&topic, true);
     let end = Event::new("end").topic(format!("{topic}:end")).payload(());
     for event in events.iter().chain([&end]) {
-        near.publish(event.clone()).await?;
+        stage.within("a publish", near.publish(event.clone())).await??;
     }
     for (text, mut ear) in ears {
         let pattern = Pattern::new(*text);
         let expected: Vec<_> = events.iter().filter(|e| pattern.matches(e.event_type())).collect();
-        let heard = ear.take(expected.len() + 1).await?;
+        let mut heard = ear.take(expected.len() + 1).await?;
+        heard.extend(ear.rest());
         let expected = expected.into_iter().chain([&end]).map(Event::id);
-        census(expected, heard.iter().map(Event::id))
+        once(expected, heard.iter().map(Event::id))
             .map_err(|b| b.within(&format!("{text:?}")))?;
     }
     Ok(())

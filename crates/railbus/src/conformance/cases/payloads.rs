@@ -75,12 +75,23 @@ pub(super) async fn payload_sizes(stage: &Stage) -> Checked<Finding> {
     carried(stage, &topic, &events).await?;
     if most <= TRIED_MAX {
         let backend = stage.open().await?;
+        let seat = match stage.capability.groups {
+            true => {
+                Some(stage.join(&backend, &stage.group("refused"), &topic, stage.lease()).await?)
+            }
+            false => None,
+        };
         let error = refused(stage, &backend, &event(of_size(most + 1))).await?;
         ensure(error.kind() == ErrorKind::TooLarge && !error.is_retryable(), || {
             format!("a payload of one byte more than the largest gave {error:?}")
         })?;
         let after = [event(RawPayload::of("after it"))];
         stage.publish(&backend, &after).await?;
+        if let Some(seat) = seat {
+            // What was refused is not stored, not even in part.
+            arrives(&seat, &after).await?;
+            seat.nothing_else().await?;
+        }
     }
     if !stage.capability.groups {
         no_groups(stage).await?;
@@ -109,7 +120,7 @@ async fn carried(stage: &Stage, topic: &str, events: &[Event]) -> Checked {
         let wanted = predicate::topic(&literal(topic));
         let mut ear = Ear::open(&far, wanted, stage.patience).await?;
         for event in events {
-            near.publish(event.clone()).await?;
+            stage.within("a publish", near.publish(event.clone())).await??;
             same(event, &ear.next().await?).map_err(|broken| broken.within("broadcast"))?;
         }
     }

@@ -84,6 +84,7 @@ pub(super) async fn redrive(stage: &Stage) -> Checked<Finding> {
         format!("redriven, {expected:?} is to be told, and it is {told:?}")
     })?;
     stage.within("the event to be settled", bus.idle()).await??;
+    nobody_else(&mut said)?;
     let filter = LetterFilter { group: Some(group.clone()), ..LetterFilter::default() };
     let left = keeper.letters(&filter).await?;
     ensure(left.is_empty(), || format!("it is handled, and still there is {left:?}"))?;
@@ -121,6 +122,10 @@ async fn purged(
     let keeper = bus.keeper()?;
     let group = filter.group.as_deref().unwrap_or_default();
     let found = letter(stage, keeper, group).await?;
+    // The last that was said is of the try before it became a letter. If it came again, it would
+    // be handled.
+    while said.try_recv().is_ok() {}
+    heals.store(true, SeqCst);
     let ids = [found.id, LetterId::new("no such letter")];
     let count = keeper.purge(&ids).await?;
     ensure(count == 1, || format!("one letter was purged as {count}"))?;
@@ -128,7 +133,22 @@ async fn purged(
     ensure(gone == (0, 0), || format!("purged, and then purged and redriven as {gone:?}"))?;
     let left = keeper.letters(filter).await?;
     ensure(left.is_empty(), || format!("purged, and still there is {left:?}"))?;
-    // The last that was said is of the try before it became a letter.
-    while said.try_recv().is_ok() {}
+    let after = stage.events(topic, 1);
+    stage.publish(&near, &after).await?;
+    for name in ["failing", "sound"] {
+        let told = stage.within("a later event to come", said.recv()).await?;
+        let expected = (name, after[0].id().to_owned(), 1);
+        ensure(told.as_ref() == Some(&expected), || {
+            format!("after a purge, {expected:?} is to be told, and it is {told:?}")
+        })?;
+    }
+    stage.within("the event to be settled", bus.idle()).await??;
+    nobody_else(said)?;
     Ok(Finding::Passed(None))
+}
+
+/// Checks that nothing was told beside what was awaited.
+fn nobody_else(said: &mut mpsc::UnboundedReceiver<(&'static str, String, u32)>) -> Checked {
+    let more = said.try_recv().ok();
+    ensure(more.is_none(), || format!("nothing else is to be told, and it is {more:?}"))
 }

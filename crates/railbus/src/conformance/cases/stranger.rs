@@ -2,7 +2,7 @@
 
 use crate::{
     conformance::{
-        finding::{Checked, Finding, ensure},
+        finding::{Checked, Excuse, Finding, ensure},
         stage::Stage,
     },
     error::ErrorKind,
@@ -34,6 +34,6 @@ pub(super) async fn wrong_password(stage: &Stage) -> Checked<Finding> {
     };
     let typed = error.kind() == ErrorKind::Denied && !error.is_retryable();
     ensure(typed, || format!("a wrong password must be a denied error, and gave {error:?}"))?;
-    ensure(took <= WITHIN || stage.was_slow(), || format!("the refusal took {took:?}"))?;
+    ensure(took <= WITHIN || stage.excuses(Excuse::Slow), || format!("the refusal took {took:?}"))?;
     Ok(Finding::Passed(None))
 }

@@ -34,7 +34,7 @@ pub(super) async fn unclaimed(stage: &Stage) -> Checked<Finding> {
         refuses("broadcast", |c| c.broadcast != Broadcast::None, on("broadcast")).await?;
     }
     if c.patterns == Patterns::None {
-        let pattern = bus.on(predicate::topic("a*"));
+        let pattern = bus.on(predicate::topic(&format!("{}*", literal(&stage.topic("pattern")))));
         let pattern = if c.groups { pattern.group(stage.group("pattern")) } else { pattern };
         refuses("patterns", |c| c.patterns != Patterns::None, pattern).await?;
     }

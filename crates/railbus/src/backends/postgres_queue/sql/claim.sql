@@ -225,11 +225,17 @@ BEGIN
             SELECT k.type, k.topic, @SCHEMA@.wants(types, topics, k.type, k.topic) AS mine,
                 @SCHEMA@.wants(theirs.types, theirs.topics, k.type, k.topic) AS theirs
             FROM (SELECT DISTINCT c.type, c.topic FROM chunk c) AS k
+        ), held AS MATERIALIZED (
+            -- Locked, so that it is not withdrawn meanwhile; one that just was is not there.
+            SELECT e.seq FROM (
+                SELECT c.seq FROM chunk c WHERE c.due IS NOT NULL ORDER BY c.seq
+            ) AS c JOIN @SCHEMA@.events e ON e.seq = c.seq FOR KEY SHARE OF e
         ), marked AS MATERIALIZED (
             SELECT c.place, c.seq, c.due, c.body,
                 k.theirs AND NOT c.rejected AND NOT c.place <@ known AS theirs,
                 k.mine AND NOT c.rejected AND NOT c.place <@ known AND coalesce(c.due, 0) <= now AS mine
             FROM chunk c JOIN kinds k ON k.type = c.type AND k.topic = c.topic
+            WHERE c.due IS NULL OR c.seq IN (SELECT h.seq FROM held h)
         ), counted AS (
             SELECT m.place, count(*) OVER w AS nth,
                 sum(octet_length(m.body)) OVER w - octet_length(m.body) AS before

@@ -2,8 +2,6 @@
 -- there is; whoever settles the one before makes it due. Which event holds a key is asked whenever
 -- one is about to be leased, so that those that became due in other ways keep the order as well. In
 -- a group that keeps it, all that is leased has a delivery of its own.
-CREATE INDEX deliveries_key ON @SCHEMA@.deliveries (grp, key, place) WHERE open AND key IS NOT NULL;
-
 -- Takes new events of a group in, up to a place, as deliveries: those whose key is free are due.
 CREATE FUNCTION @SCHEMA@.take_in(
     of_group integer, behind bigint, upto bigint, now bigint, types text[], topics text[],
@@ -11,6 +9,25 @@ CREATE FUNCTION @SCHEMA@.take_in(
 ) RETURNS void LANGUAGE plpgsql VOLATILE
 SET jit = off SET enable_seqscan = off SET enable_bitmapscan = off AS $$
 BEGIN
+    WITH chunk AS MATERIALIZED (
+        SELECT l.place + e.seq - l.first AS place, e.seq, e.type, e.topic, e.key, e.due
+        FROM (
+            SELECT l.place, l.first, l.n FROM @SCHEMA@.log l
+            WHERE l.place <= upto AND l.place >= coalesce((
+                SELECT b.place FROM @SCHEMA@.log b
+                WHERE b.place <= behind + 1 ORDER BY b.place DESC LIMIT 1), 0)
+            ORDER BY l.place
+        ) AS l CROSS JOIN LATERAL (
+            SELECT e.* FROM @SCHEMA@.events e
+            WHERE e.seq >= l.first + greatest(behind + 1 - l.place, 0)
+              AND e.seq < l.first + least(l.n, upto + 1 - l.place) AND NOT e.rejected
+        ) AS e
+    ), held AS MATERIALIZED (
+        -- As a claim has it: what is withdrawn meanwhile is not taken in.
+        SELECT e.seq FROM (
+            SELECT c.seq FROM chunk c WHERE c.due IS NOT NULL ORDER BY c.seq
+        ) AS c JOIN @SCHEMA@.events e ON e.seq = c.seq FOR KEY SHARE OF e
+    )
     INSERT INTO @SCHEMA@.deliveries (grp, place, seq, key, due)
     SELECT of_group, w.place, w.seq, w.key, CASE
         WHEN w.due > now THEN w.due
@@ -23,21 +40,9 @@ BEGIN
     FROM (
         SELECT c.*, row_number() OVER (
             PARTITION BY c.key, coalesce(c.due, 0) > now ORDER BY c.place) AS nth
-        FROM (
-            SELECT l.place + e.seq - l.first AS place, e.seq, e.type, e.topic, e.key, e.due
-            FROM (
-                SELECT l.place, l.first, l.n FROM @SCHEMA@.log l
-                WHERE l.place <= upto AND l.place >= coalesce((
-                    SELECT b.place FROM @SCHEMA@.log b
-                    WHERE b.place <= behind + 1 ORDER BY b.place DESC LIMIT 1), 0)
-                ORDER BY l.place
-            ) AS l CROSS JOIN LATERAL (
-                SELECT e.* FROM @SCHEMA@.events e
-                WHERE e.seq >= l.first + greatest(behind + 1 - l.place, 0)
-                  AND e.seq < l.first + least(l.n, upto + 1 - l.place) AND NOT e.rejected
-            ) AS e
-        ) AS c
-        WHERE NOT c.place <@ known AND @SCHEMA@.wants(types, topics, c.type, c.topic)
+        FROM chunk c
+        WHERE (c.due IS NULL OR c.seq IN (SELECT h.seq FROM held h))
+          AND NOT c.place <@ known AND @SCHEMA@.wants(types, topics, c.type, c.topic)
     ) AS w;
 END $$;
 

@@ -17,7 +17,7 @@ BEGIN
     END IF;
     upto := least(newest, behind + 1024);
     RETURN QUERY WITH chunk AS MATERIALIZED (
-        SELECT l.place + e.seq - l.first AS place, e.type, e.topic, e.due, e.body
+        SELECT l.place + e.seq - l.first AS place, e.seq, e.type, e.topic, e.due, e.body
         FROM (
             SELECT l.place, l.first, l.n FROM @SCHEMA@.log l
             WHERE l.place <= upto AND l.place >= coalesce((
@@ -30,6 +30,11 @@ BEGIN
               AND e.seq < l.first + least(l.n, upto + 1 - l.place) AND NOT e.rejected
             ORDER BY e.seq
         ) AS e
+    ), held AS MATERIALIZED (
+        -- As a claim has it: what is withdrawn meanwhile is heard by nobody.
+        SELECT e.seq FROM (
+            SELECT c.seq FROM chunk c WHERE c.due IS NOT NULL ORDER BY c.seq
+        ) AS c JOIN @SCHEMA@.events e ON e.seq = c.seq FOR KEY SHARE OF e
     ), kinds AS MATERIALIZED (
         SELECT k.type, k.topic FROM (SELECT DISTINCT c.type, c.topic FROM chunk c) AS k
         WHERE @SCHEMA@.wants(types, topics, k.type, k.topic)
@@ -37,6 +42,7 @@ BEGIN
         SELECT c.place, c.due, c.body, count(*) OVER w AS nth,
             sum(octet_length(c.body)) OVER w - octet_length(c.body) AS before
         FROM chunk c JOIN kinds k ON k.type = c.type AND k.topic = c.topic
+        WHERE c.due IS NULL OR c.seq IN (SELECT h.seq FROM held h)
         WINDOW w AS (ORDER BY c.place ROWS UNBOUNDED PRECEDING)
     ), cut AS MATERIALIZED (
         SELECT coalesce(min(c.place), upto + 1) AS place FROM counted c
@@ -46,4 +52,18 @@ BEGIN
         WHERE c.place < cut.place ORDER BY c.place)
     UNION ALL
     SELECT greatest(cut.place - 1, behind), (cut.place - 1 < newest)::integer::bigint, NULL FROM cut;
+END $$;
+
+-- Reads what was held back, at its places, by now: `delay` says in how many microseconds it is due.
+CREATE FUNCTION @SCHEMA@.hear_again(at_places bigint[])
+RETURNS TABLE (place bigint, delay bigint, body bytea) LANGUAGE plpgsql VOLATILE
+SET jit = off SET enable_seqscan = off SET enable_bitmapscan = off AS $$
+BEGIN
+    RETURN QUERY WITH there AS MATERIALIZED (
+        SELECT p.place, p.nth, e.due, e.body
+        FROM unnest(at_places) WITH ORDINALITY AS p (place, nth)
+        JOIN @SCHEMA@.events e ON e.seq = @SCHEMA@.seq_at(p.place) FOR KEY SHARE OF e
+    )
+    SELECT t.place, greatest(coalesce(t.due, 0) - @SCHEMA@.now_micros(), 0), t.body
+    FROM there t ORDER BY t.nth;
 END $$;

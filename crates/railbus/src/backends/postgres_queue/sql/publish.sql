@@ -1,5 +1,5 @@
--- The class of this schema's advisory locks: 0 for the log, 1 for runs, 2 and 3 for retention,
--- groups from 16 on, inputs below 0.
+-- The class of this schema's advisory locks: 0 for the log, 1 for runs, 2 and 3 for retention, 4 and
+-- 5 for graphs, groups from 16 on, inputs below 0.
 CREATE FUNCTION @SCHEMA@.lock_class() RETURNS integer LANGUAGE sql STABLE AS
 $$ SELECT '@SCHEMA@'::regnamespace::oid::integer $$;
 

@@ -84,6 +84,8 @@ CREATE TABLE @SCHEMA@.deliveries (
 );
 CREATE INDEX deliveries_due ON @SCHEMA@.deliveries (grp, due, place) WHERE open AND fence IS NULL;
 CREATE INDEX deliveries_seq ON @SCHEMA@.deliveries (seq);
+-- Of those that wait for their key.
+CREATE INDEX deliveries_key ON @SCHEMA@.deliveries (grp, key, place) WHERE open AND key IS NOT NULL;
 -- How places ended, kept while a run wants to know: 1 unmatched, 2 succeeded, 3 failed, 4 dead.
 CREATE TABLE @SCHEMA@.settled (
     grp integer NOT NULL,

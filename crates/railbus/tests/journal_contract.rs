@@ -1,9 +1,15 @@
-//! The journal of runs on sqlite: one run an id, each place once, one holder at a time.
-#![cfg(feature = "sqlite")]
+//! The journal of runs, on each backend that keeps one: one run an id, each place once, one holder
+//! at a time.
+#![cfg(any(feature = "postgres", feature = "sqlite"))]
 #![allow(clippy::unwrap_used, clippy::expect_used)]
 
+#[path = "kept_runs/place.rs"]
+#[allow(dead_code)]
+mod place;
+
+use place::{Place, on_each_backend};
 use railbus::{
-    Bus, Error, ErrorKind, Store,
+    Error, ErrorKind, Store,
     backend::{
         Begun, Journal, NewRun, Record, RecordStatus, RunEnd, RunError, RunFilter, RunLease,
         RunState, Told, Went,
@@ -13,26 +19,20 @@ use railbus::{
     step::Opaque,
     store,
 };
-use rusqlite::Connection;
-use std::{
-    path::{Path, PathBuf},
-    sync::Arc,
-    time::Duration,
-};
+use std::{sync::Arc, time::Duration};
+
+on_each_backend! {
+    what_was_recorded_is_there_for_the_next_bus_as_it_was,
+    a_run_that_someone_holds_is_theirs_until_the_lease_runs_out_or_is_given_back,
+    of_all_who_begin_a_run_at_once_one_gets_it,
+    a_lost_lease_writes_nothing_any_more,
+    a_place_is_recorded_once_and_the_same_again_is_fine,
+    a_cancelled_run_is_told_at_its_next_record_and_one_that_was_left_ends,
+    a_run_of_another_graph_or_pipeline_is_refused_with_what_it_was,
+    values_of_a_mebibyte_are_kept_and_what_is_too_large_or_no_json_is_refused,
+}
 
 const SHAPE: &str = "charge -> ship";
-
-fn place() -> (tempfile::TempDir, PathBuf) {
-    let folder = tempfile::tempdir().unwrap();
-    let path = folder.path().join("runs.db");
-    (folder, path)
-}
-
-async fn open(path: &Path) -> (Bus, Arc<dyn Journal>) {
-    let bus = Bus::open(&format!("sqlite:{}", path.display())).await.unwrap();
-    let journal = bus.journal().unwrap();
-    (bus, journal)
-}
 
 fn run(id: &str) -> NewRun {
     let mut run = NewRun::new(id, "fulfil", SHAPE);
@@ -46,22 +46,6 @@ async fn begin(journal: &dyn Journal, id: &str) -> RunLease {
         Begun::New(lease) | Begun::Resumed(lease) => lease,
         other => panic!("{other:?}"),
     }
-}
-
-/// Lets all leases run out, as time would.
-fn expire(path: &Path) {
-    execute(path, "UPDATE journal SET until = 0");
-}
-
-fn execute(path: &Path, statement: &str) {
-    let store = Connection::open(path).unwrap();
-    store.busy_timeout(Duration::from_secs(10)).unwrap();
-    store.execute_batch(statement).unwrap();
-}
-
-fn count(path: &Path, table: &str) -> i64 {
-    let store = Connection::open(path).unwrap();
-    store.query_row(&format!("SELECT count(*) FROM {table}"), [], |row| row.get(0)).unwrap()
 }
 
 fn charged() -> Record {
@@ -94,16 +78,14 @@ fn all_kinds() -> Vec<Record> {
     vec![charged(), refused, broke, chose, stopped, skipped, given_up]
 }
 
-#[tokio::test]
-async fn what_was_recorded_is_there_for_the_next_bus_as_it_was() {
-    let (_folder, path) = place();
-    let (bus, journal) = open(&path).await;
+async fn what_was_recorded_is_there_for_the_next_bus_as_it_was(place: Place) {
+    let (bus, journal) = place.open().await;
     let lease = begin(&*journal, "r-1").await;
     assert_eq!(journal.record(&lease, &all_kinds()).await.unwrap(), Told::GoOn);
     bus.close().await.unwrap();
 
-    expire(&path);
-    let (bus, journal) = open(&path).await;
+    place.expire();
+    let (bus, journal) = place.open().await;
     let Begun::Resumed(lease) = journal.begin(&run("r-1")).await.unwrap() else { panic!() };
     assert_eq!(lease.fence, 2);
     let found = journal.load("r-1").await.unwrap().unwrap();
@@ -128,10 +110,10 @@ async fn what_was_recorded_is_there_for_the_next_bus_as_it_was() {
 
 const INPUT: &str = r#"{"order":7,"tags":["b","a"]}"#;
 
-#[tokio::test]
-async fn a_run_that_someone_holds_is_theirs_until_the_lease_runs_out_or_is_given_back() {
-    let (_folder, path) = place();
-    let ((one, ours), (two, theirs)) = (open(&path).await, open(&path).await);
+async fn a_run_that_someone_holds_is_theirs_until_the_lease_runs_out_or_is_given_back(
+    place: Place,
+) {
+    let ((one, ours), (two, theirs)) = (place.open().await, place.open().await);
     let lease = begin(&*ours, "r-1").await;
     let Begun::Elsewhere(held) = theirs.begin(&run("r-1")).await.unwrap() else { panic!() };
     assert_eq!((held.owner.as_str(), held.state), ("one", RunState::Running));
@@ -152,10 +134,8 @@ async fn a_run_that_someone_holds_is_theirs_until_the_lease_runs_out_or_is_given
     }
 }
 
-#[tokio::test]
-async fn of_all_who_begin_a_run_at_once_one_gets_it() {
-    let (_folder, path) = place();
-    let buses = [open(&path).await, open(&path).await, open(&path).await];
+async fn of_all_who_begin_a_run_at_once_one_gets_it(place: Place) {
+    let buses = [place.open().await, place.open().await, place.open().await];
     for id in ["a", "b", "c"] {
         let (mut got, mut not) = (0, 0);
         let tasks: Vec<_> = (0..30)
@@ -173,8 +153,8 @@ async fn of_all_who_begin_a_run_at_once_one_gets_it() {
         }
         assert_eq!((got, not), (1, 29));
     }
-    assert_eq!(count(&path, "journal"), 3);
-    assert_eq!(count(&path, "shapes"), 1, "a graph is kept once");
+    assert_eq!(place.count("journal"), 3);
+    assert_eq!(place.count("shapes"), 1, "a graph is kept once");
 }
 
 fn is(error: &Error, kind: ErrorKind, parts: &[&str]) {
@@ -184,15 +164,13 @@ fn is(error: &Error, kind: ErrorKind, parts: &[&str]) {
     }
 }
 
-#[tokio::test]
-async fn a_lost_lease_writes_nothing_any_more() {
-    let (_folder, path) = place();
-    let (_bus, journal) = open(&path).await;
+async fn a_lost_lease_writes_nothing_any_more(place: Place) {
+    let (_bus, journal) = place.open().await;
     let lost = begin(&*journal, "r-1").await;
-    expire(&path);
+    place.expire();
     // Nobody took it: late, but still the holder's.
     assert_eq!(journal.record(&lost, &[charged()]).await.unwrap(), Told::GoOn);
-    expire(&path);
+    place.expire();
     let mut other = run("r-1");
     other.owner = "two".into();
     let Begun::Resumed(lease) = journal.begin(&other).await.unwrap() else { panic!() };
@@ -212,10 +190,8 @@ async fn a_lost_lease_writes_nothing_any_more() {
     is(&journal.renew(&lease).await.unwrap_err(), ErrorKind::Stale, &["the run was deleted"]);
 }
 
-#[tokio::test]
-async fn a_place_is_recorded_once_and_the_same_again_is_fine() {
-    let (_folder, path) = place();
-    let (_bus, journal) = open(&path).await;
+async fn a_place_is_recorded_once_and_the_same_again_is_fine(place: Place) {
+    let (_bus, journal) = place.open().await;
     let lease = begin(&*journal, "r-1").await;
     for _ in 0..2 {
         let batch = [charged(), charged(), Record::new("charge", 2)];
@@ -236,10 +212,8 @@ async fn a_place_is_recorded_once_and_the_same_again_is_fine() {
     assert_eq!(found.run.records, 2);
 }
 
-#[tokio::test]
-async fn a_cancelled_run_is_told_at_its_next_record_and_one_that_was_left_ends() {
-    let (_folder, path) = place();
-    let (_bus, journal) = open(&path).await;
+async fn a_cancelled_run_is_told_at_its_next_record_and_one_that_was_left_ends(place: Place) {
+    let (_bus, journal) = place.open().await;
     let lease = begin(&*journal, "r-1").await;
     assert_eq!(journal.cancel("r-1").await.unwrap(), RunState::Running);
     assert_eq!(journal.record(&lease, &[charged()]).await.unwrap(), Told::Cancel);
@@ -254,12 +228,12 @@ async fn a_cancelled_run_is_told_at_its_next_record_and_one_that_was_left_ends()
     // Asked for while it ran, and its process died before it heard.
     begin(&*journal, "r-2").await;
     journal.cancel("r-2").await.unwrap();
-    expire(&path);
+    place.expire();
     let Begun::Finished(run_now) = journal.begin(&run("r-2")).await.unwrap() else { panic!() };
     assert_eq!(run_now.state, over);
 
     let lease = begin(&*journal, "r-3").await;
-    expire(&path);
+    place.expire();
     assert_eq!(journal.cancel("r-3").await.unwrap(), RunState::Left);
     let refused = journal.record(&lease, &[charged()]).await.unwrap_err();
     is(&refused, ErrorKind::Stale, &["the run has ended: cancelled"]);
@@ -267,16 +241,14 @@ async fn a_cancelled_run_is_told_at_its_next_record_and_one_that_was_left_ends()
     is(&journal.cancel("r-4").await.unwrap_err(), ErrorKind::NotFound, &["r-4"]);
 }
 
-#[tokio::test]
-async fn a_run_of_another_graph_or_pipeline_is_refused_with_what_it_was() {
-    let (_folder, path) = place();
-    let (_bus, journal) = open(&path).await;
+async fn a_run_of_another_graph_or_pipeline_is_refused_with_what_it_was(place: Place) {
+    let (_bus, journal) = place.open().await;
     let lease = begin(&*journal, "r-1").await;
     let mut changed = run("r-1");
     changed.shape = "charge -> pack -> ship".into();
     // Who runs it goes on, whatever others would run.
     assert!(matches!(journal.begin(&changed).await.unwrap(), Begun::Elsewhere(_)));
-    expire(&path);
+    place.expire();
     let mut renamed = run("r-1");
     renamed.pipeline = "return".into();
     for other in [&changed, &renamed] {
@@ -293,10 +265,8 @@ async fn a_run_of_another_graph_or_pipeline_is_refused_with_what_it_was() {
     is(&journal.renew(&lease).await.unwrap_err(), ErrorKind::Stale, &[]);
 }
 
-#[tokio::test]
-async fn values_of_a_mebibyte_are_kept_and_what_is_too_large_or_no_json_is_refused() {
-    let (_folder, path) = place();
-    let (_bus, journal) = open(&path).await;
+async fn values_of_a_mebibyte_are_kept_and_what_is_too_large_or_no_json_is_refused(place: Place) {
+    let (_bus, journal) = place.open().await;
     let lease = begin(&*journal, "r-1").await;
     let large = "\u{e9}".repeat(1 << 19);
     let many: Vec<_> = (0..20)
@@ -339,5 +309,5 @@ async fn values_of_a_mebibyte_are_kept_and_what_is_too_large_or_no_json_is_refus
         let error = journal.begin(run).await.unwrap_err();
         assert!(!error.is_retryable(), "{error}");
     }
-    assert_eq!(count(&path, "journal"), 1);
+    assert_eq!(place.count("journal"), 1);
 }

@@ -1,0 +1,36 @@
+//! The suite catches mutants of the backends on PostgreSQL.
+#![cfg(feature = "postgres")]
+#![allow(clippy::unwrap_used, clippy::expect_used)]
+
+mod mutants;
+
+use mutants::{Needs, all_are_caught, sane_passes};
+use railbus_testbed::Postgres;
+use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
+
+const THERE: [Needs; 3] = [Needs::Server, Needs::Password, Needs::Bytes];
+
+fn server() -> Postgres {
+    Postgres::options().password("s3cret").setting("max_connections", "300").start().unwrap()
+}
+
+/// Returns the URL of what no other mutant hears or sees.
+fn url(server: &Postgres, scheme: &str) -> String {
+    static NUMBER: AtomicUsize = AtomicUsize::new(0);
+    let number = NUMBER.fetch_add(1, Relaxed);
+    format!("{}?prefix=m{number}&schema=m{number}", server.url(scheme))
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn every_mutant_of_postgres_is_caught() {
+    let server = server();
+    sane_passes(&url(&server, "postgres"), &THERE).await;
+    all_are_caught(|| url(&server, "postgres"), &THERE).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn every_mutant_of_postgres_queue_is_caught() {
+    let server = server();
+    sane_passes(&url(&server, "postgres-queue"), &THERE).await;
+    all_are_caught(|| url(&server, "postgres-queue"), &THERE).await;
+}
