@@ -44,7 +44,8 @@ impl Member {
         command.arg("XREADGROUP").arg("GROUP").arg(&native).arg(&self.name).arg("COUNT").arg(count);
         command.arg("BLOCK").arg(self.reader.block(wait));
         command.arg("STREAMS").arg(&self.keys.stream).arg(">");
-        let entries = match self.reader.read(&command, &self.keys, self.interrupted(wait)).await {
+        let read = self.reader.read(&command, &self.keys, self.interrupted(wait)).await;
+        let entries = match read {
             Err(e) if is_no_group(&e) => {
                 self.reopen().await?;
                 return Ok(Vec::new());
@@ -83,17 +84,15 @@ impl Member {
         for id in &missing {
             command.arg(id.to_string());
         }
-        let said = match self.reader.ask(&command, std::future::pending()).await {
+        let entries = match self.reader.claim(&command, &self.keys).await {
             Err(e) => {
                 let mut state = self.state();
                 // One that can't be brought here is another member's when its lease runs out.
                 state.suspects = state.portion.failed();
                 return Err(e);
             }
-            Ok(said) => said,
+            Ok(entries) => entries,
         };
-        let entries: Vec<_> =
-            list(said).into_iter().filter_map(|one| Entry::read(one, &self.keys)).collect();
         {
             // Those that are gone meanwhile are not asked for again.
             let (mut state, now) = (self.state(), Instant::now());

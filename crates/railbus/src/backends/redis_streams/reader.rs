@@ -147,22 +147,25 @@ impl Reader {
         keys: &Keys,
         interrupt: impl Future<Output = ()>,
     ) -> Result<Vec<Entry>> {
-        match self.ask(command, interrupt).await? {
+        match self.answer(command, interrupt).await? {
             Value::Int(number) => {
                 let answer = u64::try_from(number).ok().and_then(|n| self.shelf.take(n));
-                let all = answer.and_then(|answer| Entry::read_all(&answer, keys));
-                all.ok_or_else(|| odd("fetch"))
+                answer.and_then(|answer| Entry::read_all(&answer, keys)).ok_or_else(|| odd("fetch"))
             }
             said => Ok(entries(said, keys)),
         }
     }
 
-    /// As [`Reader::read`], for what answers otherwise than with streams.
-    pub(super) async fn ask(
-        &self,
-        command: &Cmd,
-        interrupt: impl Future<Output = ()>,
-    ) -> Result<Value> {
+    /// Takes events over from a member, itself, and returns them.
+    ///
+    /// # Errors
+    /// Returns what the server says, or why there was no answer.
+    pub(super) async fn claim(&self, command: &Cmd, keys: &Keys) -> Result<Vec<Entry>> {
+        let said = list(self.answer(command, std::future::pending()).await?);
+        Ok(said.into_iter().filter_map(|one| Entry::read(one, keys)).collect())
+    }
+
+    async fn answer(&self, command: &Cmd, interrupt: impl Future<Output = ()>) -> Result<Value> {
         let (number, mut connection, client) = self.prepare().await?;
         let mut reading = pin!(connection.send_packed_command(command));
         let said = tokio::select! {

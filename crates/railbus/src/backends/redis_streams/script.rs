@@ -118,3 +118,8 @@ pub(super) fn number(value: &Value) -> Option<i64> {
         _ => None,
     }
 }
+
+/// Reads a count; what is none is zero.
+pub(super) fn count(value: &Value) -> u64 {
+    number(value).and_then(|n| u64::try_from(n).ok()).unwrap_or(0)
+}
