@@ -84,7 +84,8 @@ async fn a_password_that_is_wrong_for_a_while_is_told_to_who_publishes_and_ends_
     postgres.psql("postgres", "ALTER ROLE postgres PASSWORD 'other'").unwrap();
     postgres.stop().unwrap();
     postgres.start_again().unwrap();
-    assert_eq!(bus.publish(Event::new("tick")).await.unwrap_err().kind(), ErrorKind::Denied);
+    // The first may still go by the connection that the server broke.
+    while bus.publish(Event::new("tick")).await.unwrap_err().kind() != ErrorKind::Denied {}
     postgres.psql("postgres", "ALTER ROLE postgres PASSWORD 's3cret'").unwrap();
     while heard.now().is_empty() {
         bus.publish(Event::new("tick")).await.unwrap();
