@@ -257,8 +257,7 @@ impl PostgresOptions {
     ///
     /// As for [`Postgres::start`].
     pub fn start(self) -> Result<Postgres> {
-        let postgres =
-            self.start_on(|program, user, folder| cluster::copy(program, user, folder))?;
+        let postgres = self.start_on(cluster::copy)?;
         if let Some(password) = postgres.password() {
             let owner = cluster::OWNER;
             let sql = format!("ALTER ROLE {owner} PASSWORD '{}'", password.replace('\'', "''"));
