@@ -9,6 +9,7 @@ mod ended;
 #[path = "durable_held/held.rs"]
 mod held;
 #[path = "kept_runs/place.rs"]
+#[allow(dead_code)]
 mod place;
 
 use place::{Place, on_each_backend};
