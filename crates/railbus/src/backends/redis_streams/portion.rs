@@ -28,8 +28,8 @@ impl Portion {
 
     /// Notes an answer to a read of `asked`.
     pub(super) fn came(&mut self, asked: usize, events: usize, bytes: usize) {
-        if events > 0 {
-            let fits = BYTES_MAX / (bytes / events).max(1);
+        if let Some(each) = bytes.checked_div(events) {
+            let fits = BYTES_MAX / each.max(1);
             let more = match self.careful {
                 _ if events < asked => self.most,
                 true => self.most + 1,

@@ -118,3 +118,11 @@ pub(super) fn number(value: &Value) -> Option<i64> {
         _ => None,
     }
 }
+
+/// Reads a number that a script gives as one or as text.
+pub(super) fn count(value: Value) -> u64 {
+    match number(&value) {
+        Some(n) => u64::try_from(n).unwrap_or(0),
+        None => text(value).parse().unwrap_or(0),
+    }
+}

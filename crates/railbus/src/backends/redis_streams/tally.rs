@@ -1,11 +1,10 @@
 //! Counting a run: each event by its worst outcome, over the groups of the run.
 
 use super::{
-    accounts::count,
     entry::Entry,
     id::Id,
     keys::Keys,
-    script::{RUNS, bytes, list, number, odd, text},
+    script::{RUNS, bytes, count, list, number, odd, text},
 };
 use crate::{
     backend::{RunMark, SharedFilter, Tally},
