@@ -25,8 +25,8 @@ Usage: cargo xtask TASK
                   fmt clippy docs features test loom examples counts apart
   servers         the servers that tests start: installed below target/ where they are nowhere
                   else, and shown with their versions
-  stress [ARGS]   the stress tests in full, in release, one after another, with their output;
-                  ARGS go to the tests
+  stress [ARGS]   the stress tests and the conformance suite in full, in release, one after another,
+                  with their output; ARGS go to the tests
   certify         run the conformance suite on every backend, and keep what it shows in
                   docs/certificates, of which README and `railbus backends` tell
   loom [ARGS]     what threads share, in every order of their steps; ARGS go to `cargo test`
@@ -106,6 +106,10 @@ fn stress(args: &[String]) -> Outcome {
         "*_kill",
         "--test",
         "stress_*",
+        "--test",
+        "conformance",
+        "--test",
+        "conformance_servers",
     ];
     let mut command = cargo::command(&test);
     command.args(["--", "--nocapture", "--test-threads=1"]).args(args);

@@ -331,6 +331,9 @@ pub(crate) struct Conformance {
     /// exits with 0 when that is done
     #[arg(long, value_name = "CMD")]
     pub(crate) control: Option<PathBuf>,
+    /// Run this case only; may be given again
+    #[arg(long, value_name = "CASE")]
+    pub(crate) case: Vec<String>,
     /// Do much more of everything, for minutes
     #[arg(long)]
     pub(crate) stress: bool,

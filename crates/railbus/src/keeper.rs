@@ -39,10 +39,14 @@ pub trait Keeper: Send + Sync {
     /// Returns the groups, by name.
     async fn groups(&self) -> Result<Vec<GroupInfo>>;
 
-    /// Forgets a group: its interest, its place and its unsettled events.
+    /// Forgets a group: its interest, its place and its unsettled events; one that is not there is
+    /// [`NotFound`](crate::error::ErrorKind::NotFound).
     async fn prune(&self, group: &str) -> Result<()>;
 
     /// Lets the group see again all retained events from `start` on; tells how many.
+    ///
+    /// What it has not settled stays as it is: whoever holds an event goes on and settles it. A group
+    /// that is not there is [`NotFound`](crate::error::ErrorKind::NotFound).
     async fn replay(&self, group: &str, start: Start) -> Result<u64>;
 
     /// Returns the dead letters that `filter` takes, oldest first.

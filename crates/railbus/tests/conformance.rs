@@ -9,7 +9,7 @@ use railbus::{
     Error, ErrorKind, Result,
     backend::{Backend, Capability, Outgoing, Source, Subscribe},
     backends,
-    conformance::{Member, Suite, Target},
+    conformance::{Control, Member, Suite, Target},
     options::Options,
 };
 use std::{
@@ -105,6 +105,25 @@ async fn a_member_that_is_killed() {
     }
 }
 
+#[tokio::test(flavor = "multi_thread")]
+async fn a_run_that_is_given_up_leaves_its_server_running() {
+    let (says, mut said) = tokio::sync::mpsc::unbounded_channel();
+    let target = Target::url("memory:").unwrap().control(move |order| {
+        let says = says.clone();
+        Box::pin(async move {
+            says.send(order).unwrap();
+            Ok(())
+        })
+    });
+    let mut run = Box::pin(Suite::new(target).only(["server paused"]).run());
+    tokio::select! {
+        ended = &mut run => panic!("{ended:?}"),
+        order = said.recv() => assert_eq!(order, Some(Control::Pause)),
+    }
+    drop(run);
+    assert_eq!(said.recv().await, Some(Control::Resume));
+}
+
 #[tokio::test]
 async fn a_case_that_does_not_exist_names_the_nearest() {
     let suite = Suite::new(Target::url("memory:").unwrap()).only(["stale acks"]);
@@ -128,7 +147,7 @@ fn everything_that_must_be_shown_has_a_case_and_every_case_is_told() {
     let text = std::fs::read_to_string(krate.join("../../docs/conformance.md")).unwrap();
     let rows = text.lines().skip_while(|line| *line != "|---|---|").skip(1);
     let rows: Vec<_> = rows.take_while(|line| line.starts_with('|')).collect();
-    assert_eq!(rows.len(), 58, "16 of Watermill's, and those beyond them");
+    assert_eq!(rows.len(), 60, "16 of Watermill's, and those beyond them");
     let cells = rows.iter().filter_map(|row| row.trim_matches('|').split('|').nth(1));
     let told: std::collections::BTreeSet<_> =
         cells.flat_map(|c| c.split(',').map(str::trim)).collect();

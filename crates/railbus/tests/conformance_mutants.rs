@@ -4,7 +4,7 @@
 
 mod mutants;
 
-use mutants::{HUNTED, Mutant, all_are_caught, dedup_window, the_sane_one};
+use mutants::{HUNTED, Mutant, all_are_caught, dedup_window, less_is_enough, the_sane_one};
 use railbus::conformance::{CaseReport, Status, Suite, Target};
 use std::{collections::HashSet, time::Duration};
 
@@ -45,6 +45,15 @@ async fn a_wrapper_of_memory_that_changes_nothing_passes() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn who_claims_less_is_not_blamed_for_it() {
+    let memory = || Target::url("memory:").unwrap();
+    let refused = ["patterns", "late subscriber", "positions"];
+    less_is_enough(memory(), Mutant::NoPatterns, &[], &refused).await;
+    let cases = ["extension", "what is not claimed"];
+    less_is_enough(memory(), Mutant::NoExtension, &cases, &["extension"]).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_window_that_is_forgotten_or_never_ends_is_caught() {
     for (kept, expected, says) in [
         (200, Status::Passed, "and not after"),
@@ -71,6 +80,13 @@ mod sqlite {
     async fn every_mutant_of_sqlite_is_caught() {
         let folder = tempfile::tempdir().unwrap();
         all_are_caught(|| url(&folder), &[Needs::Bytes]).await;
+    }
+
+    #[tokio::test(flavor = "multi_thread")]
+    async fn who_claims_no_order_is_not_blamed_for_it() {
+        let folder = tempfile::tempdir().unwrap();
+        let target = Target::url(&url(&folder)).unwrap();
+        less_is_enough(target, Mutant::NoOrder, &["poison", "concurrent publishers"], &[]).await;
     }
 
     #[tokio::test(flavor = "multi_thread")]

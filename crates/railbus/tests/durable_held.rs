@@ -8,6 +8,7 @@ mod decided;
 mod ended;
 #[path = "durable_held/held.rs"]
 mod held;
+#[allow(dead_code)]
 #[path = "kept_runs/place.rs"]
 mod place;
 

@@ -297,7 +297,10 @@ async fn verify(place: &Path, url: &str, done: &Done) {
     assert_eq!(recorded, runs.len() * STEPS, "each step of each run is recorded, and once");
     // What was under way runs again where a run is taken over, of a group both its members; nobody runs
     // a step of a run that another has.
+    let disturbed = done.kills + done.stops + 3 * done.server;
     assert!(resumed > 0, "no run was taken over");
+    // Where it is busy a lease may run out by itself, now and then.
+    assert!(resumed as usize <= 2 * disturbed + 10, "{resumed} were taken over: {done:?}");
     let most = recorded + 2 * resumed as usize;
     assert!((recorded..=most).contains(&ran.len()), "{} not {recorded}..={most}", ran.len());
     bus.close().await.unwrap();

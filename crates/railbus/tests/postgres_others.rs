@@ -33,6 +33,39 @@ async fn plain_json_from_psql_is_heard_and_written() {
 }
 
 #[tokio::test]
+async fn payloads_that_are_equal_are_heard_as_often_as_they_are_published() {
+    let database = server().database().unwrap();
+    let options = json!({ "url": database.url("postgres"), "format": "plain", "topics": "lights" });
+    let bus = Bus::open(options).await.unwrap();
+    let mut heard = Heard::on(&bus, any()).await;
+    let batch = vec![Event::new("lights").payload(1).into(); 20];
+    assert!(bus.publish_all(&batch).await.iter().all(Result::is_ok));
+    for _ in 0..20 {
+        assert_eq!(heard.next().await.payload::<u32>().unwrap(), 1);
+    }
+    bus.close().await.unwrap();
+}
+
+#[tokio::test]
+async fn what_only_grows_too_large_on_the_way_is_refused_too() {
+    server()
+        .psql("postgres", "CREATE DATABASE narrow ENCODING LATIN1 TEMPLATE template0 LOCALE 'C'")
+        .unwrap();
+    let url = server().url("postgres");
+    let (place, _) = url.rsplit_once('/').unwrap();
+    let options =
+        json!({ "url": format!("{place}/narrow"), "format": "plain", "topics": "lights" });
+    let bus = Bus::open(options).await.unwrap();
+    let mut heard = Heard::on(&bus, any()).await;
+    let event = |size| Event::new("lights").payload("é".repeat(size));
+    let sent = bus.publish_all(&[event(2_000).into(), event(1_000).into()]).await;
+    assert_eq!(sent[0].as_ref().unwrap_err().kind(), ErrorKind::TooLarge);
+    assert!(sent[1].is_ok(), "{sent:?}");
+    assert_eq!(heard.next().await.payload::<String>().unwrap().chars().count(), 1_000);
+    bus.close().await.unwrap();
+}
+
+#[tokio::test]
 async fn what_others_could_not_take_is_refused() {
     let database = server().database().unwrap();
     let options = json!({ "url": database.url("postgres"), "format": "dataknobs" });

@@ -1,5 +1,5 @@
-//! A transaction that is held open keeps the server from cleaning up: nothing gets slower, and
-//! nothing waits.
+//! A transaction that is held open keeps the server from cleaning up: what is acked at once gets no
+//! slower, and nothing waits.
 #![cfg(feature = "postgres")]
 #![allow(clippy::unwrap_used, clippy::expect_used)]
 

@@ -36,6 +36,17 @@ impl Seen {
         let count = |who: &&str| seen.get(&(id.to_owned(), (*who).to_owned())).copied();
         all.iter().map(|who| count(who).unwrap_or(0)).collect()
     }
+
+    /// Waits until they have got the event so often.
+    async fn wait_for(&self, id: &str, all: &[&str], counts: &[u32]) {
+        let waiting = async {
+            while self.of(id, all) != counts {
+                // sleep: nothing tells when a handler in another task was called.
+                tokio::time::sleep(Duration::from_millis(5)).await;
+            }
+        };
+        tokio::time::timeout(Duration::from_secs(60), waiting).await.expect("it does not come");
+    }
 }
 
 /// Lets a group of the bus have all events, in the order of keys or not.
@@ -80,8 +91,8 @@ async fn of_claims_and_withdrawals_at_once_one_has_the_event_and_one_alone() {
             let event = Event::new("t").id(&*id).key(format!("k-{}", n % 7)).delay(delay);
             bus.publish(event.payload(n)).await.unwrap();
             if n % 5 > 2 {
-                // sleep: until about when it is due, some before and some after.
                 let until = delay + Duration::from_micros((n % 80) as u64 * 100);
+                // sleep: until about when it is due, some before and some after.
                 tokio::time::sleep(until - Duration::from_millis(4)).await;
             }
             (bus.withdraw(&id).await.unwrap(), id)
@@ -122,15 +133,13 @@ async fn what_is_about_to_be_withdrawn_when_it_is_due_waits_for_how_that_ends() 
         group(&bus, WHO[1], true, &seen).await;
         bus.on("t").run(seen.handler(WHO[3])).await.unwrap();
         let event = |id: &str| Event::new("t").id(id).key("k");
-        let soon = event("soon").delay(Duration::from_millis(700)).payload(1);
+        let soon = event("soon").delay(Duration::from_secs(2)).payload(1);
         let first = event("first").payload(1);
         // What is at once shows that the groups have looked.
         for outcome in bus.publish_all(&[soon.into(), first.into()]).await {
             outcome.unwrap();
         }
-        while seen.of("first", &WHO) != [1, 1, 0, 1] {
-            tokio::task::yield_now().await;
-        }
+        seen.wait_for("first", &WHO, &[1, 1, 0, 1]).await;
         let client = connect(&database).await;
         client.batch_execute("BEGIN").await.unwrap();
         let row = client.query_one("SELECT railbus.withdraw('soon')", &[]).await.unwrap();
@@ -138,7 +147,7 @@ async fn what_is_about_to_be_withdrawn_when_it_is_due_waits_for_how_that_ends() 
         group(&bus, WHO[2], keyed, &seen).await;
         bus.publish(event("behind it").payload(1)).await.unwrap();
         // sleep: until it has been due for some time, and was looked for.
-        tokio::time::sleep(Duration::from_millis(1500)).await;
+        tokio::time::sleep(Duration::from_millis(2500)).await;
         assert_eq!(seen.of("soon", &WHO), [0; 4]);
         client.batch_execute(end).await.unwrap();
         bus.idle().await.unwrap();
@@ -160,12 +169,11 @@ async fn what_was_handed_out_is_not_withdrawn_though_the_servers_clock_is_set_ba
         release.notified().await;
     };
     bus.on("t").group("g").run(handler).await.unwrap();
-    let soon = Event::new("t").id("soon").delay(Duration::from_millis(200)).payload(1);
+    // Held back long enough for the group to look at it.
+    let soon = Event::new("t").id("soon").delay(Duration::from_secs(1)).payload(1);
     bus.publish(soon).await.unwrap();
-    while seen.of("soon", &["g"]) != [1] {
-        tokio::task::yield_now().await;
-    }
-    // As if it had been published for later: its lease says that somebody has it.
+    seen.wait_for("soon", &["g"], &[1]).await;
+    // As if it had been published for later: what is kept of its delivery says that somebody has it.
     database.psql("UPDATE railbus.events SET due = due + 3600000000").unwrap();
     assert!(!bus.withdraw("soon").await.unwrap());
     held.notify_one();

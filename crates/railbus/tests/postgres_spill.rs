@@ -9,6 +9,7 @@ mod heard;
 
 use heard::{Heard, PATIENCE, server};
 use railbus::{Bus, ErrorKind, Event, json};
+use railbus_testbed::Database;
 use std::time::{Duration, Instant};
 use tokio::task::JoinSet;
 
@@ -152,4 +153,38 @@ async fn a_user_with_the_least_rights_publishes_and_listens_and_is_told_what_it_
     for bus in [bus, owner] {
         bus.close().await.unwrap();
     }
+    // It deletes what is old, whoever kept it.
+    let bus = Bus::open(format!("{url}?spill_retention=100ms")).await.unwrap();
+    bus.publish(&large).await.unwrap();
+    until_empty(&database).await;
+    bus.close().await.unwrap();
+}
+
+async fn until_empty(database: &Database<'_>) {
+    let emptying = async {
+        while database.psql("SELECT count(*) FROM railbus.spilled").unwrap().trim() != "0" {
+            // sleep: retention is a matter of time.
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
+    };
+    tokio::time::timeout(Duration::from_secs(60), emptying).await.expect("rows are left");
+}
+
+#[tokio::test]
+async fn what_was_spilled_is_deleted_however_much_it_is_and_by_whoever_reads() {
+    let database = server().database().unwrap();
+    let url = format!("{}?spill_retention=1s", database.url("postgres"));
+    let large = || Event::new("blob").payload("x".repeat(9_000));
+    let writer = Bus::open(database.url("postgres")).await.unwrap();
+    writer.publish(large()).await.unwrap();
+    let more = "INSERT INTO railbus.spilled (body) SELECT ''::bytea FROM generate_series(1, 2500)";
+    database.psql(more).unwrap();
+    let reader = Bus::open(&url).await.unwrap();
+    let mut heard = Heard::on(&reader, "blob").await;
+    writer.publish(large()).await.unwrap();
+    // It would delete after ten minutes.
+    writer.close().await.unwrap();
+    heard.next().await;
+    until_empty(&database).await;
+    reader.close().await.unwrap();
 }

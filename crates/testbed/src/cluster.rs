@@ -11,7 +11,6 @@ use crate::{
 };
 use std::{
     fs,
-    os::unix::process::CommandExt,
     path::PathBuf,
     process::{Command, Stdio},
 };
@@ -42,9 +41,7 @@ fn made(program: &Program, user: Option<User>) -> Result<PathBuf> {
     program.surroundings(&mut command);
     command.args(["--username", OWNER, "--auth=trust", "--encoding=UTF8", "--locale=C"]);
     command.args(["--no-sync", "--pgdata"]).arg(&data).stdin(Stdio::null()).current_dir("/");
-    if let Some(user) = user {
-        command.uid(user.uid).gid(user.gid);
-    }
+    program.within(&mut command, user, work.path());
     let output = command.output().doing(|| "start initdb".into())?;
     if !output.status.success() {
         let said = String::from_utf8_lossy(&output.stderr);

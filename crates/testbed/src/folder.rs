@@ -2,6 +2,7 @@
 
 use crate::{
     error::{Doing, Error, Result},
+    place,
     port::random,
     user::User,
 };
@@ -18,6 +19,14 @@ const GUARD: &str = include_str!("guard.sh");
 /// Writes its process number where the guard looks for it, in one step, and becomes the program.
 /// If the folder is gone by then it does not.
 const WRAPPER: &str = r#"echo $$ >"$0/pid.new" && mv "$0/pid.new" "$0/pid" && exec "$@""#;
+
+/// Mounts a disk in memory where only this process and its children see it, and becomes the program as
+/// the user.
+const OWN_DISK: &str = r#"
+user=$1 group=$2 bytes=$3
+shift 3
+mount -t tmpfs -o "size=$bytes,uid=$user,gid=$group,mode=700" railbus "$0" &&
+    exec setpriv --reuid "$user" --regid "$group" --clear-groups "$@""#;
 
 /// How long a folder's path may be: sockets have their paths from it, and those are short.
 const PATH_MAX: usize = 60;
@@ -39,7 +48,7 @@ impl Folder {
         // Before there is a folder, so that there is never one without a guard.
         let mut guard = Command::new("/bin/sh");
         guard.args(["-c", GUARD, "railbus-testbed-guard"]).arg(&path).arg(signal);
-        guard.env_clear().env("PATH", "/usr/bin:/bin:/usr/sbin:/sbin");
+        guard.env_clear().env("PATH", "/usr/bin:/bin:/usr/sbin:/sbin").envs(place::of_docker());
         // In a group of its own, so that Ctrl-C does not reach it.
         guard.current_dir("/").process_group(0);
         guard.stdin(Stdio::piped()).stdout(Stdio::null()).stderr(Stdio::null());
@@ -84,6 +93,26 @@ pub(crate) fn guarded(folder: &Folder, program: &Path) -> Command {
     let mut command = Command::new("/bin/sh");
     command.args(["-c", WRAPPER]).arg(folder.path()).arg(program);
     command
+}
+
+/// As [`guarded`], with a disk of so many bytes that nobody else sees.
+pub(crate) fn with_disk(
+    folder: &Folder,
+    at: &Path,
+    bytes: u64,
+    user: User,
+    program: &Path,
+) -> Result<Command> {
+    fs::create_dir_all(at).doing(|| format!("create {}", at.display()))?;
+    let mut may = Command::new("unshare");
+    may.args(["--mount", "true"]).stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null());
+    if !may.status().is_ok_and(|status| status.success()) {
+        return Err(Error::new("only root, where it may mount, can have a disk of its own"));
+    }
+    let mut command = guarded(folder, Path::new("unshare"));
+    command.args(["--mount", "--propagation", "private", "/bin/sh", "-c", OWN_DISK]).arg(at);
+    command.args([user.uid.to_string(), user.gid.to_string(), bytes.to_string()]).arg(program);
+    Ok(command)
 }
 
 /// Returns the folder for temporary things: the system's, if the owner gets there and sockets

@@ -41,6 +41,10 @@ end() {
     kill -s KILL "$1" $(children "$1") "-$1"
 }
 
+# A server in a container is Docker's child, and goes by its name.
+if read -r docker <"$gone/docker"; then
+    "$docker" rm -f "${folder##*/}"
+fi
 if read -r server <"$gone/pid"; then
     end "$server"
 fi

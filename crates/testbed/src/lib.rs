@@ -19,7 +19,8 @@
 //!
 //! Programs are looked for where an environment variable says, in `PATH`, in the folders where
 //! systems keep them, and below `target/servers/`; what is nowhere is installed there, without
-//! root. What can't be installed fails the test, with what to do about it.
+//! root, or run by Docker where that is there. What can't be had fails the test, with what to do
+//! about it.
 
 mod error;
 mod lock;
@@ -38,6 +39,7 @@ mod resp;
 mod redis;
 mod cluster;
 mod postgres;
+mod standby;
 mod pgbouncer;
 mod python;
 mod install;

@@ -52,7 +52,7 @@ impl PgBouncer {
         let plan = Plan { name: "PgBouncer", user, orderly: Signal::TERM, folder };
         let server = Server::begin(plan, Box::new(ready), |folder, port| {
             let file = configure(postgres, folder, port, user, settings)?;
-            Ok(Launch { program: program.clone(), args: vec![file.into_os_string()] })
+            Ok(Launch { program: program.clone(), args: vec![file.into_os_string()], disk: None })
         })?;
         let url = postgres.url("");
         let url = url.split_once('?').map_or(url.as_str(), |(url, _)| url);

@@ -18,6 +18,12 @@ pub(crate) fn kept() -> PathBuf {
     root.join(target.unwrap_or_else(|| "target".into())).join("servers")
 }
 
+/// Returns the variables that say where Docker is, and who asks it.
+pub(crate) fn of_docker() -> impl Iterator<Item = (&'static str, std::ffi::OsString)> {
+    let names = ["HOME", "DOCKER_HOST", "DOCKER_CONTEXT", "DOCKER_CONFIG", "XDG_RUNTIME_DIR"];
+    names.into_iter().filter_map(|name| Some((name, env::var_os(name)?)))
+}
+
 /// Returns the folders of `PATH`.
 pub(crate) fn path() -> Vec<PathBuf> {
     env::var_os("PATH").map(|path| env::split_paths(&path).collect()).unwrap_or_default()

@@ -5,7 +5,7 @@ use crate::{
     error::{Doing, Error, Result},
     folder::Folder,
     programs::{self, Program},
-    server::{Launch, Plan, Server},
+    server::{Disk, Launch, Plan, Server},
     tls::{Tls, tls_options},
     url::{encoded, encoded_path},
     user::User,
@@ -16,7 +16,7 @@ use std::{
     io::{self, Read, Write},
     ops::Deref,
     os::unix::net::UnixStream,
-    path::Path,
+    path::{Path, PathBuf},
     process::{Command, Stdio},
     sync::atomic::{AtomicUsize, Ordering},
     time::Duration,
@@ -104,6 +104,7 @@ impl Postgres {
         let program = self.program();
         let mut command = Command::new(program.beside("psql"));
         program.surroundings(&mut command);
+        program.within(&mut command, None, self.folder());
         command.args(["-X", "-A", "-t", "-q", "-v", "ON_ERROR_STOP=1", "-d", url, "-c", sql]);
         let output = command.stdin(Stdio::null()).output().doing(|| "start psql".into())?;
         if !output.status.success() {
@@ -111,6 +112,27 @@ impl Postgres {
             return Err(Error::new(format!("psql: {}", said.trim())));
         }
         Ok(String::from_utf8_lossy(&output.stdout).trim_end_matches('\n').to_owned())
+    }
+
+    /// Creates a database on the small disk, which has about eight million bytes of its own.
+    ///
+    /// # Errors
+    ///
+    /// The server was started without [`PostgresOptions::small_disk`], or does not answer.
+    pub fn small_database(&self) -> Result<Database<'_>> {
+        let number = self.databases.fetch_add(1, Ordering::Relaxed) + 1;
+        let name = format!("small_{number}");
+        let at = small_disk(self.folder()).display().to_string();
+        let owner = cluster::OWNER;
+        if self.psql(owner, "SELECT count(*) FROM pg_tablespace WHERE spcname = 'small'")? == "0" {
+            self.psql(owner, &format!("CREATE TABLESPACE small LOCATION '{at}'"))?;
+        }
+        self.psql(owner, &format!("CREATE DATABASE {name} TABLESPACE small"))?;
+        Ok(Database { postgres: self, name })
+    }
+
+    pub(crate) fn options_of(&self) -> &PostgresOptions {
+        &self.options
     }
 
     pub(crate) fn password(&self) -> Option<&str> {
@@ -188,6 +210,7 @@ pub struct PostgresOptions {
     password: Option<String>,
     fsync: bool,
     tls: Tls,
+    small: Option<u64>,
     settings: Vec<(String, String)>,
 }
 
@@ -208,10 +231,24 @@ impl PostgresOptions {
 
     tls_options!();
 
+    /// Takes a setting out.
+    pub(crate) fn without(mut self, name: &str) -> Self {
+        self.settings.retain(|(known, _)| known != name);
+        self
+    }
+
     /// Adds a setting, as `postgresql.conf` has them: `max_connections`, `20`.
     #[must_use]
     pub fn setting(mut self, name: &str, value: &str) -> Self {
         self.settings.push((name.into(), value.into()));
+        self
+    }
+
+    /// Adds a disk of its own with so many bytes, for [`Postgres::small_database`]. It is in memory, and
+    /// empty after [`Server::start_again`]. Only root can have one.
+    #[must_use]
+    pub fn small_disk(mut self, bytes: u64) -> Self {
+        self.small = Some(bytes);
         self
     }
 
@@ -221,12 +258,27 @@ impl PostgresOptions {
     ///
     /// As for [`Postgres::start`].
     pub fn start(self) -> Result<Postgres> {
+        let postgres =
+            self.start_on(cluster::copy)?;
+        if let Some(password) = postgres.password() {
+            let owner = cluster::OWNER;
+            let sql = format!("ALTER ROLE {owner} PASSWORD '{}'", password.replace('\'', "''"));
+            postgres.psql(owner, &sql)?;
+        }
+        Ok(postgres)
+    }
+
+    /// Starts a server on the data that `fill` puts into its folder.
+    pub(crate) fn start_on(
+        self,
+        fill: impl FnOnce(&Program, Option<User>, &Folder) -> Result<PathBuf>,
+    ) -> Result<Postgres> {
         let program = programs::find(&programs::POSTGRES)?;
         let user = User::without_rights()?;
         // It ends at once and takes its processes and its shared memory along.
         let folder = Folder::new(user, "QUIT")?;
         let program = program.for_user(user, &folder)?;
-        cluster::copy(&program, user, &folder)?;
+        fill(&program, user, &folder)?;
         let socket = folder.path().to_owned();
         let ready = move || answers(&socket, cluster::OWNER);
         let plan = Plan { name: "PostgreSQL", user, orderly: Signal::INT, folder };
@@ -234,13 +286,7 @@ impl PostgresOptions {
             self.configure(&program, folder, port, user)
         })?;
         let databases = AtomicUsize::new(0);
-        let postgres = Postgres { server, options: self, databases };
-        if let Some(password) = &postgres.options.password {
-            let owner = cluster::OWNER;
-            let sql = format!("ALTER ROLE {owner} PASSWORD '{}'", password.replace('\'', "''"));
-            postgres.psql(owner, &sql)?;
-        }
-        Ok(postgres)
+        Ok(Postgres { server, options: self, databases })
     }
 
     fn configure(
@@ -255,7 +301,9 @@ impl PostgresOptions {
         // What is not encrypted is not let in where it should be.
         let host = if self.tls.is_on { "hostssl" } else { "host" };
         let client = if self.tls.asks_clients { " clientcert=verify-ca" } else { "" };
-        let access = format!("local all all trust\n{host} all all 127.0.0.1/32 {method}{client}\n");
+        let access = format!(
+            "local all,replication all trust\n{host} all all 127.0.0.1/32 {method}{client}\n"
+        );
         folder.write("hba.conf", &access, user)?;
         let on = |on: bool| if on { "on" } else { "off" }.to_owned();
         let mut settings = vec![
@@ -285,14 +333,20 @@ impl PostgresOptions {
         for (name, value) in settings {
             args.extend(["-c".into(), format!("{name}={value}").into()]);
         }
-        Ok(Launch { program: program.clone(), args })
+        let disk = self.small.map(|bytes| Disk { at: small_disk(folder.path()), bytes });
+        Ok(Launch { program: program.clone(), args, disk })
     }
+}
+
+/// Where the small disk of a server is.
+fn small_disk(folder: &Path) -> PathBuf {
+    folder.join("small")
 }
 
 /// Asks to be let in: whoever is refused was answered, except by a server that is starting.
 pub(crate) fn answers(folder: &Path, database: &str) -> io::Result<bool> {
     let sockets = std::fs::read_dir(folder)?.filter_map(|entry| Some(entry.ok()?.path()));
-    let is_socket = |path: &std::path::PathBuf| {
+    let is_socket = |path: &PathBuf| {
         let name = path.file_name().and_then(|name| name.to_str()).unwrap_or_default();
         name.starts_with(".s.PGSQL.") && !name.ends_with(".lock")
     };

@@ -208,7 +208,7 @@ impl RedisOptions {
         lines.extend(own);
         let file = folder.write("redis.conf", &(lines.join("\n") + "\n"), None)?;
         let args = vec![file.into_os_string()];
-        Ok(Launch { program: program.clone(), args })
+        Ok(Launch { program: program.clone(), args, disk: None })
     }
 
     /// Says on which port, and whether what goes through it is encrypted.

@@ -6,7 +6,7 @@ use crate::{
     family,
     folder::{self, Folder},
     port,
-    programs::Program,
+    programs::{self, Program},
     user::User,
 };
 use rustix::process::Signal;
@@ -38,6 +38,15 @@ const PORTS_MAX: usize = 10;
 pub(crate) struct Launch {
     pub(crate) program: Program,
     pub(crate) args: Vec<OsString>,
+    /// What it has for a disk of its own.
+    pub(crate) disk: Option<Disk>,
+}
+
+/// A disk in memory that only its server sees, and that goes with it.
+#[derive(Debug)]
+pub(crate) struct Disk {
+    pub(crate) at: PathBuf,
+    pub(crate) bytes: u64,
 }
 
 /// Tells whether the server answers by now.
@@ -169,7 +178,7 @@ impl Server {
     pub fn kill(&self) -> Result<()> {
         let mut running = self.child();
         let child = running.as_mut().ok_or_else(|| self.is_down())?;
-        family::kill(child.id());
+        self.end(child);
         child.wait().doing(|| format!("wait for the end of {}", self.name))?;
         self.reaped(&mut running);
         Ok(())
@@ -183,8 +192,14 @@ impl Server {
     pub fn stop(&self) -> Result<()> {
         let mut running = self.child();
         let child = running.as_mut().ok_or_else(|| self.is_down())?;
-        family::resume(child.id());
-        family::signal(child.id(), self.orderly);
+        if self.container().is_some() {
+            self.tell_docker(&["unpause"]);
+            let signal = if self.orderly == Signal::INT { "INT" } else { "TERM" };
+            self.tell_docker(&["kill", "--signal", signal]);
+        } else {
+            family::resume(child.id());
+            family::signal(child.id(), self.orderly);
+        }
         if ends(child, PATIENCE).is_none() {
             let said = self.tail();
             return Err(Error::new(format!("{} does not end when asked to\n{said}", self.name)));
@@ -223,7 +238,13 @@ impl Server {
     ///
     /// It does not run.
     pub fn pause(&self) -> Result<()> {
-        self.pid().map(family::pause).ok_or_else(|| self.is_down())
+        self.tell_docker(&["pause"]);
+        let signal = |pid| {
+            if self.container().is_none() {
+                family::pause(pid);
+            }
+        };
+        self.pid().map(signal).ok_or_else(|| self.is_down())
     }
 
     /// Lets it go on after [`Server::pause`].
@@ -232,7 +253,28 @@ impl Server {
     ///
     /// It does not run.
     pub fn resume(&self) -> Result<()> {
+        self.tell_docker(&["unpause"]);
         self.pid().map(family::resume).ok_or_else(|| self.is_down())
+    }
+
+    /// Returns the name of the container it runs in, if it runs by Docker: that of its folder.
+    fn container(&self) -> Option<String> {
+        let name = || self.folder().file_name().unwrap_or_default().to_string_lossy().into_owned();
+        self.launch.program.is_dockers().then(name)
+    }
+
+    fn tell_docker(&self, order: &[&str]) {
+        if let Some(container) = self.container() {
+            programs::tell(&self.launch.program, order, &container);
+        }
+    }
+
+    /// Kills the server. Docker's own program is left to end with its container, as it does.
+    fn end(&self, child: &mut Child) {
+        self.tell_docker(&["kill"]);
+        if self.container().is_none() || ends(child, PATIENCE / 6).is_none() {
+            family::kill(child.id());
+        }
     }
 
     fn is_down(&self) -> Error {
@@ -255,12 +297,29 @@ impl Server {
         let log = OpenOptions::new().create(true).append(true).open(&log);
         let log = log.and_then(|log| Ok((log.try_clone()?, log)));
         let (out, err) = log.doing(|| format!("open {}'s log", self.name)).map_err(Failed::For)?;
-        let mut command = folder::guarded(&self.folder, &self.launch.program.path);
+        let program = &self.launch.program.path;
+        let (mut command, user) = match (&self.launch.disk, self.user) {
+            (None, user) => (folder::guarded(&self.folder, program), user),
+            // It gives up its rights once it has the disk.
+            (Some(disk), Some(user)) => {
+                let own = folder::with_disk(&self.folder, &disk.at, disk.bytes, user, program);
+                (own.map_err(Failed::For)?, None)
+            }
+            (Some(_), None) => {
+                let why = "only root, where it may mount, can have a disk of its own";
+                return Err(Failed::For(Error::new(why)));
+            }
+        };
         command.args(&self.launch.args);
         self.launch.program.surroundings(&mut command);
         command.stdin(Stdio::null()).stdout(out).stderr(err).process_group(0).current_dir("/");
-        if let Some(user) = self.user {
-            command.uid(user.uid).gid(user.gid);
+        self.launch.program.within(&mut command, user, self.folder());
+        if let Some(container) = self.container() {
+            command.env("RAILBUS_CONTAINER", container);
+            // For the guard, who ends it by name.
+            self.folder
+                .write("docker", &format!("{}\n", programs::path_of_docker()), None)
+                .map_err(Failed::For)?;
         }
         let child = command.spawn().doing(|| format!("start {}", self.name));
         let mut running = self.child();
@@ -325,7 +384,7 @@ impl fmt::Debug for Server {
 impl Drop for Server {
     fn drop(&mut self) {
         if let Some(mut child) = self.child().take() {
-            family::kill(child.id());
+            self.end(&mut child);
             // Reaped before the guard looks, to whom a process that was not is one that lives.
             let _ = child.wait();
             let _ = fs::remove_file(self.folder().join("pid"));

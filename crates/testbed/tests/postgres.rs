@@ -129,3 +129,40 @@ fn a_server_whose_port_was_taken_meanwhile_says_so() -> Result<()> {
         again.join().unwrap()
     })
 }
+
+#[test]
+fn a_standby_follows_and_takes_over_when_it_is_promoted() -> Result<()> {
+    let primary = Postgres::options().password("secret").start()?;
+    primary.psql("postgres", "CREATE TABLE a (b int)")?;
+    let standby = primary.standby()?;
+    primary.waits_for_standbys()?;
+    primary.psql("postgres", "INSERT INTO a VALUES (7)")?;
+    assert!(standby.psql("postgres", "INSERT INTO a VALUES (8)").is_err(), "it is read only");
+    assert!(primary.promote().is_err(), "it is no standby");
+    primary.kill()?;
+    standby.promote()?;
+    standby.psql("postgres", "INSERT INTO a VALUES (9)")?;
+    let url = standby.url("postgresql");
+    assert_eq!(standby.psql_at(&url, "SELECT sum(b) FROM a")?, "16");
+    Ok(())
+}
+
+#[test]
+fn a_small_disk_is_full_soon_and_a_database_beside_it_is_not() -> Result<()> {
+    let small = Postgres::options().small_disk(24 << 20).start();
+    let postgres = match small {
+        Err(why) if why.to_string().contains("only root") => return Ok(()),
+        started => started?,
+    };
+    let (full, other) = (postgres.small_database()?, postgres.database()?);
+    let much =
+        "CREATE TABLE much AS SELECT repeat(md5(n::text), 20) FROM generate_series(1, 50000) n";
+    let error = full.psql(much).unwrap_err().to_string();
+    assert!(error.contains("No space left on device"), "{error}");
+    other.psql(much)?;
+    full.psql("CREATE TABLE little (n int)")?;
+    let folder = postgres.folder().to_owned();
+    drop(postgres);
+    assert!(!folder.exists());
+    Ok(())
+}

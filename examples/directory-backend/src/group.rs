@@ -115,15 +115,21 @@ impl Group {
         put(&self.root, &self.folder.join("state"), state)
     }
 
+    /// Locks the group, whether it is there or not: its lock is not in its folder, and stays when that
+    /// is deleted. Else one who waits for it would have the lock of a group that is gone, and the next
+    /// one another.
     fn locked(&self) -> Result<fs::File> {
-        lock(&self.folder.join("lock"))
+        let name = self.folder.file_name().unwrap_or_default();
+        let locks = self.root.join("locks");
+        fs::create_dir_all(&locks).map_err(failed("lock", &locks))?;
+        lock(&locks.join(name))
     }
 
     /// Joins, beginning the group if nobody has.
     pub(crate) fn join(&self, name: &str, interest: &Interest, start: Start) -> Result<()> {
+        let _lock = self.locked()?;
         let open = self.folder.join("open");
         fs::create_dir_all(&open).map_err(failed("subscribe", &open))?;
-        let _lock = self.locked()?;
         let mut state = match get::<State>(&self.folder.join("state"))? {
             Some(state) => state,
             None => State {
@@ -324,17 +330,23 @@ impl Group {
         delete(&path)
     }
 
-    /// Lets the group see again what was published from `start` on; tells how many.
+    /// Lets the group see again what it has settled since `start`; tells how much. What is not settled
+    /// is there, and stays with who has it.
     pub(crate) fn replay(&self, start: Start) -> Result<u64> {
         let _lock = self.locked()?;
-        let mut state = self.state()?;
-        let (from, last) = (self.place_of(start)?, state.cursor);
-        for name in self.open()?.iter().filter(|name| name.number > from) {
-            delete(&self.folder.join("open").join(name.text()))?;
+        let state = self.state()?;
+        let (filter, open) = (state.interest.compile(), self.open()?);
+        let mut again = 0;
+        for number in self.place_of(start)? + 1..=state.cursor {
+            let Some(entry) = log::read(&self.root, number)? else { continue };
+            let there = open.iter().any(|name| name.number == number && name.letter.is_empty());
+            if entry.is_wanted(&filter) && !there {
+                let path = self.folder.join("open").join(Name::new(number).text());
+                put(&self.root, &path, &Open::default())?;
+                again += 1;
+            }
         }
-        state.cursor = last.min(from);
-        self.save(&state)?;
-        self.count(&state, from)
+        Ok(again)
     }
 
     /// Counts the events of interest after a number.
@@ -369,10 +381,8 @@ impl Group {
 
     /// Forgets the group.
     pub(crate) fn prune(&self) -> Result<()> {
-        if !self.folder.join("state").exists() {
-            return Ok(());
-        }
         let _lock = self.locked()?;
+        self.state()?;
         // Without its state it is no group any more, whatever is left of it.
         delete(&self.folder.join("state"))?;
         fs::remove_dir_all(&self.folder).map_err(failed("prune", &self.folder))

@@ -20,8 +20,7 @@ const SERVER: [&str; 8] = [
 ];
 
 /// What it does not claim, and refuses.
-const REFUSED: [&str; 5] =
-    ["order by key", "hot key", "delayed events", "withdrawal", "positions"];
+const REFUSED: [&str; 5] = ["order by key", "hot key", "delayed events", "withdrawal", "positions"];
 
 fn check(certificate: &Certificate) {
     println!("{}", certificate.to_markdown());
@@ -29,6 +28,8 @@ fn check(certificate: &Certificate) {
         let expected = match case.name {
             name if REFUSED.contains(&name) => Status::Refused,
             name if SERVER.contains(&name) => Status::NotRun,
+            // Its leases are on the machine's clock, so that a member's can't be set wrong alone.
+            "clocks apart" => Status::NotRun,
             _ => Status::Passed,
         };
         assert_eq!(case.status, expected, "{}: {:?}", case.name, case.why);

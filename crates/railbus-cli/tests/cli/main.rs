@@ -2,6 +2,7 @@
 #![allow(clippy::unwrap_used, clippy::expect_used)]
 
 mod conformance;
+mod conformance_servers;
 mod dlq;
 mod doctor;
 mod files;
@@ -9,6 +10,7 @@ mod groups;
 mod postgres;
 mod printed;
 mod publish;
+mod redis;
 mod runs;
 mod subscribe;
 

@@ -1,6 +1,7 @@
 //! Flows of an app: branches, groups, items, what is piped, and how they are shown.
 
 use crate::scene::Scene;
+use railbus_testbed::Postgres;
 use serde_json::Value;
 use std::process::Command;
 
@@ -134,8 +135,10 @@ pipeline = "all"
 lease = "1s"
 "#;
 
-fn kept() -> Scene {
-    let scene = Scene::new(KEPT, "{\"type\":\"a\"}\n", "echo one >> noted");
+/// Runs it on that bus until it is killed.
+fn kept(url: &str) -> Scene {
+    let app = KEPT.replace("sqlite:events.db", url);
+    let scene = Scene::new(&app, "{\"type\":\"a\"}\n", "echo one >> noted");
     let kills = "if [ ! -e killed ]; then touch killed; kill -9 $PPID; sleep 1; fi";
     scene.script("second.sh", &format!("{kills}; echo two >> noted; echo 22"));
     scene.script("third.sh", "cat >> noted");
@@ -147,20 +150,32 @@ fn kept() -> Scene {
 
 #[test]
 fn an_event_that_comes_again_after_a_kill_goes_on_with_its_run() {
-    let scene = kept();
-    scene.run().expect(0, &[("succeeded", 1)]);
-    assert_eq!(scene.read("noted"), "one\ntwo\n22");
+    let server = Postgres::start().unwrap();
+    let queue = server.database().unwrap().url("postgres-queue");
+    for url in ["sqlite:events.db", &queue] {
+        let scene = kept(url);
+        scene.run().expect(0, &[("succeeded", 1)]);
+        assert_eq!(scene.read("noted"), "one\ntwo\n22", "{url}");
+    }
 }
 
 #[test]
 fn a_run_that_was_left_is_gone_on_with_by_hand() {
-    let scene = kept();
+    let server = Postgres::start().unwrap();
+    let queue = server.database().unwrap().url("postgres-queue");
+    for url in ["sqlite:events.db", &queue] {
+        is_gone_on_with_by_hand(url);
+    }
+}
+
+fn is_gone_on_with_by_hand(url: &str) {
+    let scene = kept(url);
     let railbus = |args: &[&str]| {
         let mut command = Command::new(env!("CARGO_BIN_EXE_railbus"));
         command.args(args).current_dir(scene.path("")).env_remove("RAILBUS_URL");
         command.output().unwrap()
     };
-    let listed = railbus(&["runs", "ls", "sqlite:events.db", "--json"]);
+    let listed = railbus(&["runs", "ls", url, "--json"]);
     let run: Value = serde_json::from_slice(&listed.stdout).unwrap();
     let id = run["id"].as_str().unwrap();
     let start = std::time::Instant::now();
@@ -180,6 +195,13 @@ fn a_run_that_was_left_is_gone_on_with_by_hand() {
     assert_eq!(scene.read("noted"), "one\ntwo\n22");
     let none = railbus(&["runs", "resume", "app.toml", "no such run"]);
     assert!(String::from_utf8_lossy(&none.stderr).contains(id), "{none:?}");
+    let shown = railbus(&["runs", "show", url, id]);
+    assert!(String::from_utf8_lossy(&shown.stdout).contains("third"), "{shown:?}");
+    let over = railbus(&["runs", "cancel", url, id]);
+    assert!(String::from_utf8_lossy(&over.stderr).contains("has ended, success"), "{over:?}");
+    let pruned = railbus(&["runs", "prune", url, "--older-than", "0s", "--json"]);
+    let pruned: Value = serde_json::from_slice(&pruned.stdout).unwrap();
+    assert_eq!(pruned["pruned"], 1, "{url}");
 }
 
 #[test]

@@ -5,7 +5,8 @@ use crate::backend::Capability;
 use serde_json::{Map, Value, json};
 use std::{fmt, time::Duration};
 
-/// What a run of the suite has shown of a backend.
+/// What a run of the suite has shown of a backend; more may be added.
+#[non_exhaustive]
 #[derive(Clone, Debug)]
 pub struct Certificate {
     /// The backend's name.
@@ -18,7 +19,8 @@ pub struct Certificate {
     pub cases: Vec<CaseReport>,
 }
 
-/// What one case came to.
+/// What one case came to; more may be added.
+#[non_exhaustive]
 #[derive(Clone, Debug)]
 pub struct CaseReport {
     /// The case's name.

@@ -58,9 +58,10 @@ impl Control {
 /// Calls `program` with the order as its only argument, and waits until it has done so.
 pub(super) async fn call(program: Arc<Path>, order: Control) -> Result<()> {
     let failed = move |why: String| {
-        Error::new(ErrorKind::Unavailable, "conformance", why)
-            .with("order", order.name())
-            .hint("the command is called with start, stop, kill, pause or resume, and exits with 0")
+        Error::new(ErrorKind::Unavailable, "conformance", why).with("order", order.name()).hint(
+            "it is the path of a program, which is called with start, stop, kill, pause or resume \
+                   alone, and exits with 0",
+        )
     };
     let name = program.display().to_string();
     let calling = tokio::task::spawn_blocking(move || {

@@ -52,6 +52,11 @@ impl Broken {
         Self { why: why.into(), excuse: Excuse::None }
     }
 
+    /// Says that no slowness excuses it here.
+    pub(super) fn firmly(self) -> Self {
+        Self { excuse: Excuse::None, ..self }
+    }
+
     pub(super) fn excuse(&self) -> Excuse {
         self.excuse
     }
@@ -62,7 +67,7 @@ impl Broken {
     }
 
     /// Says what it came from.
-    pub(super) fn follows(self, rule: Self) -> Self {
+    pub(super) fn follows(self, rule: &Self) -> Self {
         let why = format!("{}; so that: {}", rule.why, self.why);
         // What was only waited for is what the rule says came before it.
         let excuse = if self.excuse == Excuse::None { self.excuse } else { rule.excuse };

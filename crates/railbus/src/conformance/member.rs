@@ -58,6 +58,7 @@ pub struct Member {
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub(super) enum Said {
+    Joined {},
     Delivered { id: String, attempt: u32 },
     Settled { id: String },
     Holding {},
@@ -109,6 +110,7 @@ impl Member {
                 order: Default::default(),
             })
             .await?;
+        say(out, &Said::Joined {})?;
         loop {
             let mut holds = false;
             for leased in source.fetch(self.max).await? {

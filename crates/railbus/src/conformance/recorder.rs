@@ -4,8 +4,8 @@ use super::history::{Delivered, History, Published, What};
 use crate::{
     accounts::Accounts,
     backend::{
-        Backend, Capability, Journal, Keeper, Leased, Order, Outgoing, Receipt, Settle, Source, Subscribe,
-        Verdict,
+        Backend, Capability, Journal, Keeper, Leased, Order, Outgoing, Receipt, Settle, Source,
+        Subscribe, Verdict,
     },
     error::Result,
     event::Event,

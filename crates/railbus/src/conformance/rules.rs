@@ -162,9 +162,10 @@ fn no_two_live_leases(life: &Life<'_>, stored: Stored) -> Checked {
 /// it. As known at `now`, which an extension in between is.
 fn leased_since(life: &Life<'_>, n: usize, stored: Stored, now: Duration) -> Duration {
     let turn = &life[n];
-    let renewed = turn.settled.iter().filter(|(_, ended, verdict)| {
-        matches!(verdict, Verdict::Extend { .. }) && *ended <= now
-    });
+    let renewed = turn
+        .settled
+        .iter()
+        .filter(|(_, ended, verdict)| matches!(verdict, Verdict::Extend { .. }) && *ended <= now);
     let renewed = renewed.map(|(begun, _, _)| *begun).max();
     let before = n.checked_sub(1).filter(|_| stored.copies == 1).map(|before| &life[before]);
     let given_back = before.into_iter().flat_map(|turn| &turn.settled).filter_map(|settled| {
@@ -299,7 +300,8 @@ fn published(records: &[Record]) -> HashMap<&str, Place<'_>> {
         };
         let (publisher, index, key) = (*publisher, *index, key.as_deref());
         let place = Place { event, key, publisher, begun: *begun, ended: *ended, index };
-        published.insert(event, place);
+        // What is published again is where it was published first.
+        published.entry(event).or_insert(place);
     }
     published
 }
@@ -318,7 +320,7 @@ fn in_order(
         let What::Delivered(delivered) = &record.what else { continue };
         let Some(place) = published.get(delivered.event.as_str()) else { continue };
         // A group's events come once, a broadcast's once to each who listens.
-        let group = delivered.group.as_deref().map_or(Err(delivered.member), Ok);
+        let group = delivered.group.as_deref().ok_or(delivered.member);
         // Where keys are kept in order, one may hold up what was published before others.
         if !seen.insert((group, place.event)) || delivered.by_key {
             continue;

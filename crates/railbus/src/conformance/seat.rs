@@ -187,17 +187,20 @@ impl Ear {
         Ok(taken)
     }
 
-    /// Waits for the event with that id, passing by others; false if it does not come `within`.
-    pub(super) async fn hears(&mut self, id: &str, within: Duration) -> bool {
+    /// Waits for the event with that id, but no longer than `within`; returns the ids of all that came.
+    pub(super) async fn until(&mut self, id: &str, within: Duration) -> Vec<String> {
+        let mut heard = Vec::new();
         let hearing = async {
             while let Some(event) = self.heard.recv().await {
+                heard.push(event.id().to_owned());
                 if event.id() == id {
-                    return true;
+                    return;
                 }
             }
-            false
         };
-        tokio::time::timeout(within, hearing).await.unwrap_or(false)
+        // Whether it came is in what was heard.
+        let _ = tokio::time::timeout(within, hearing).await;
+        heard
     }
 
     /// Returns what has come by now.

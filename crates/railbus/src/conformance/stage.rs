@@ -52,6 +52,8 @@ pub(super) struct Stage {
     prefix: String,
     random: Mutex<Random>,
     opened: Mutex<Vec<Arc<dyn Backend>>>,
+    // One order to the server at a time.
+    ordering: Arc<tokio::sync::Mutex<()>>,
     groups: Mutex<Vec<String>>,
 }
 
@@ -77,6 +79,7 @@ impl Stage {
             prefix,
             random: Mutex::new(random),
             opened: Mutex::default(),
+            ordering: Arc::default(),
             groups: Mutex::default(),
         }
     }
@@ -120,7 +123,33 @@ impl Stage {
     pub(super) async fn order(&self, order: Control) -> Checked {
         let Some(doing) = self.target.order(order) else { return Ok(()) };
         let what = format!("the server to {}", order.name());
-        Ok(within(CONTROL_WITHIN, &what, doing).await??)
+        let turn = Arc::clone(&self.ordering).lock_owned().await;
+        // A task of its own, so that what is begun is done before the next, though nobody waits.
+        let doing = tokio::spawn(async move {
+            let done = doing.await;
+            drop(turn);
+            done
+        });
+        let panicked = |e| Broken::new(format!("{what} panicked: {e}"));
+        Ok(within(CONTROL_WITHIN, &what, doing).await?.map_err(panicked)??)
+    }
+
+    /// As [`Stage::order`], where nobody can wait: this thread does.
+    pub(super) fn order_now(&self, order: Control) {
+        let Some(doing) = self.target.order(order) else { return };
+        let ordering = Arc::clone(&self.ordering);
+        let ordered = std::thread::spawn(move || {
+            let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
+            let after = async {
+                // If what was begun is stuck, there is no reason left to wait for it.
+                let _turn = within(CLOSE_WITHIN, "its turn", ordering.lock()).await;
+                within(CONTROL_WITHIN, order.name(), doing).await
+            };
+            runtime.map(|runtime| runtime.block_on(after))
+        });
+        if !matches!(ordered.join(), Ok(Ok(Ok(Ok(()))))) {
+            tracing::error!(order = order.name(), "the server may be left as it is");
+        }
     }
 
     /// Tells whether it is said how to control the server.
@@ -221,6 +250,11 @@ impl Stage {
         happens: impl Future<Output = T>,
     ) -> Checked<T> {
         within(self.patience, what, happens).await
+    }
+
+    /// Tells whether the clock of a member in a process of its own can be set.
+    pub(super) fn clocks_can_be_set(&self) -> bool {
+        self.target.clocks_can_be_set()
     }
 
     /// Starts a member as a process; none if the target doesn't say how.

@@ -16,8 +16,10 @@ use crate::{
 };
 use futures_util::{FutureExt, StreamExt, stream};
 use std::{
+    fmt,
     future::Future,
     panic::AssertUnwindSafe,
+    sync::Arc,
     time::{Duration, Instant},
 };
 use tokio_util::task::AbortOnDropHandle;
@@ -31,8 +33,11 @@ const WAITS: u32 = 4;
 /// How often this process looks whether it stands still.
 const TICK: Duration = Duration::from_millis(20);
 
-/// How many cases run at once that mostly wait.
-const AT_ONCE: usize = 8;
+/// Which cases run after which, and how many of them at once: those that mostly wait, then those
+/// that have much to do, those that are cut off by proxies of their own, and last those that need this
+/// process or the server for themselves.
+const TURNS: [(Beside, usize); 4] =
+    [(Beside::Others, 8), (Beside::None, 1), (Beside::CutOff, 4), (Beside::Nothing, 1)];
 
 /// By how much leases grow each time that the machine was too slow for those of a case.
 const SCALES: [u32; 3] = [1, 4, 16];
@@ -56,6 +61,7 @@ const SCALES: [u32; 3] = [1, 4, 16];
 ///     .seed(7)
 ///     .counts(Counts::short())
 ///     .patience(Duration::from_secs(10))
+///     .each(|case| println!("{} {}", case.name, case.status))
 ///     .only([Suite::names()[0]]);
 /// assert_eq!(suite.seed_used(), 7);
 /// let certificate: Certificate = suite.run().await?;
@@ -75,6 +81,17 @@ pub struct Suite {
     counts: Counts,
     patience: Duration,
     only: Option<Vec<String>>,
+    tells: Option<Teller>,
+}
+
+/// Who is told of each case.
+#[derive(Clone)]
+struct Teller(Arc<dyn Fn(&CaseReport) + Send + Sync>);
+
+impl fmt::Debug for Teller {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Teller")
+    }
 }
 
 impl Suite {
@@ -85,7 +102,7 @@ impl Suite {
             .fold(0, |hash: u64, byte| hash.wrapping_mul(31).wrapping_add(u64::from(byte)));
         // Short enough to be typed.
         let seed = random % 1_000_000;
-        Self { target, seed, counts: Counts::short(), patience: PATIENCE, only: None }
+        Self { target, seed, counts: Counts::short(), patience: PATIENCE, only: None, tells: None }
     }
 
     /// Sets the seed, to repeat a run.
@@ -112,6 +129,12 @@ impl Suite {
         self
     }
 
+    /// Tells of each case as it ends: a run may take minutes.
+    pub fn each(mut self, tell: impl Fn(&CaseReport) + Send + Sync + 'static) -> Self {
+        self.tells = Some(Teller(Arc::new(tell)));
+        self
+    }
+
     /// Returns the names of all cases, in the order they run.
     #[must_use]
     pub fn names() -> Vec<&'static str> {
@@ -125,8 +148,8 @@ impl Suite {
     }
 
     /// Runs the cases, each with connections, topics and groups of its own: those that mostly wait
-    /// beside each other, then those that have much to do one after another, last those that need
-    /// this process or the server for themselves.
+    /// beside each other, then those that have much to do one after another, those that are cut off by
+    /// a proxy beside each other, last those that need this process or the server for themselves.
     ///
     /// A case that fails is run again with longer leases if the machine was too slow for them.
     ///
@@ -137,9 +160,7 @@ impl Suite {
         let chosen = self.chosen()?;
         let capability = self.reached().await?;
         let mut cases = Vec::with_capacity(chosen.len());
-        for (beside, at_once) in
-            [(Beside::Others, AT_ONCE), (Beside::None, 1), (Beside::Nothing, 1)]
-        {
+        for (beside, at_once) in TURNS {
             let these = chosen.iter().copied().enumerate().filter(|(_, c)| c.beside == beside);
             let running = these.map(|(place, case)| {
                 let (suite, capability) = (self.clone(), capability.clone());
@@ -154,6 +175,9 @@ impl Suite {
                 let lost = || Error::new(ErrorKind::Internal, "conformance", "a case was lost");
                 let report = report.map_err(|e| lost().with("case", name).because(e))?;
                 tracing::info!(case = report.name, status = %report.status, why = report.why);
+                if let Some(Teller(tell)) = &self.tells {
+                    tell(&report);
+                }
                 cases.push((place, report));
             }
         }
@@ -235,7 +259,7 @@ async fn play(case: &Case, stage: &Stage) -> Checked<Finding> {
         (Ok(found), Ok(())) => Ok(found),
         (Ok(_), Err(rule)) => Err(rule),
         (Err(broken), Ok(())) => Err(broken),
-        (Err(broken), Err(rule)) => Err(broken.follows(rule)),
+        (Err(broken), Err(rule)) => Err(broken.follows(&rule)),
     }
 }
 

@@ -34,6 +34,7 @@ use std::{
 ///     let backend: Arc<dyn Backend> = Arc::new(memory.connect());
 ///     Box::pin(async move { Ok(backend) })
 /// })
+/// .has_our_clock()
 /// .inject(|topic, bytes| Box::pin(async move {
 ///     println!("{} bytes that are no event go to {topic}", bytes.len());
 ///     Ok(())
@@ -55,6 +56,7 @@ use std::{
 pub struct Target {
     open: Arc<dyn Fn() -> Opening + Send + Sync>,
     member: Option<Arc<dyn Fn() -> Command + Send + Sync>>,
+    has_our_clock: bool,
     inject: Option<Arc<Inject>>,
     server: Option<Server>,
     stranger: Option<Arc<dyn Fn() -> Opening + Send + Sync>>,
@@ -75,6 +77,9 @@ type Doing = Pin<Box<dyn Future<Output = Result<()>> + Send>>;
 /// The ports that servers are on unless it is said.
 const PORTS: [(&str, &str); 3] = [("nats", "4222"), ("postgres", "5432"), ("redis", "6379")];
 
+/// Which backends are of this crate, and ask its clock or their server's.
+const OURS: [&str; 5] = ["sqlite", "redis", "redis-streams", "postgres", "postgres-queue"];
+
 /// A password that nobody has.
 const WRONG: &str = "not the password, says the conformance suite";
 
@@ -86,6 +91,7 @@ impl Target {
         Self {
             open: Arc::new(open),
             member: None,
+            has_our_clock: false,
             inject: None,
             server: None,
             stranger: None,
@@ -107,7 +113,8 @@ impl Target {
             }));
         }
         let again = options.clone();
-        let target = Self::new(move || Box::pin(backends::open(again.clone())));
+        let mut target = Self::new(move || Box::pin(backends::open(again.clone())));
+        target.has_our_clock = OURS.contains(&options.backend());
         #[cfg(feature = "sqlite")]
         if options.backend() == "sqlite" {
             let path = Arc::<str>::from(options.address());
@@ -170,6 +177,15 @@ impl Target {
     #[must_use]
     pub fn member(mut self, command: impl Fn() -> Command + Send + Sync + 'static) -> Self {
         self.member = Some(Arc::new(command));
+        self
+    }
+
+    /// Says that the backend reads the time of its leases and delays by
+    /// [`Timestamp::now`](crate::clock::Timestamp::now), or from its server: so the suite can set the
+    /// clock of a member wrong, which must not matter. Railbus's own backends do.
+    #[must_use]
+    pub fn has_our_clock(mut self) -> Self {
+        self.has_our_clock = true;
         self
     }
 
@@ -253,6 +269,10 @@ impl Target {
 
     pub(super) fn open(&self) -> Opening {
         (self.open)()
+    }
+
+    pub(super) fn clocks_can_be_set(&self) -> bool {
+        self.has_our_clock
     }
 
     pub(super) fn command(&self) -> Option<Command> {

@@ -122,7 +122,7 @@ pub trait Journal: Send + Sync + fmt::Debug + 'static {
     /// # Cancel safety
     /// It is waited for anew after each renewal, and what was asked for meanwhile is not missed.
     async fn nudged(&self, _id: &str) {
-        pending().await
+        pending::<()>().await;
     }
 
     /// Returns a run with what it was begun with, without its records.

@@ -1,6 +1,6 @@
 //! What is refused, in the same words whoever keeps the runs.
 
-use super::{run::RunEnd, text::Ready};
+use super::run::RunEnd;
 use crate::error::{Error, ErrorKind};
 
 /// Builds the error for a lease that `owner` has now.
@@ -24,12 +24,12 @@ fn stale(run: &str, why: String) -> Error {
 }
 
 /// Builds the error for a place that has another record.
-pub(crate) fn twice(run: &str, ready: &Ready) -> Error {
+pub(crate) fn twice(run: &str, path: &str, visit: u32) -> Error {
     let why = "the place is recorded already, with another outcome";
     Error::new(ErrorKind::Internal, "journal", why)
         .with("run", run.escape_debug())
-        .with("path", ready.path.escape_debug())
-        .with("visit", ready.visit)
+        .with("path", path.escape_debug())
+        .with("visit", visit)
         .hint("a path names one place, and each visit to it has a number of its own")
 }
 

@@ -177,7 +177,7 @@ pub(crate) fn ready(run: &str, records: &[Record], payload_max: usize) -> Result
                 all.push(one);
             }
             Some(&before) if all.get(before) == Some(&one) => {}
-            Some(_) => return Err(twice(run, &one)),
+            Some(_) => return Err(twice(run, &one.path, one.visit)),
         }
     }
     Ok(all)

@@ -37,6 +37,7 @@ fn is_of_groups(case: &str) -> bool {
         "clocks apart",
         "dead letter",
         "redrive",
+        "keeper",
         "batch receive",
         "partial settle",
         "outcomes",

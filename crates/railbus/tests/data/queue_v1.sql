@@ -25,17 +25,26 @@ CREATE TABLE "railbus".batches (
 -- The order of all events: batches in the order in which they were found committed. Written by
 -- one session at a time, so that places become visible in order and none is filled later.
 -- The newest row says where to look for more: all batches up to `high` were found but for those of
--- the transactions in `gaps`, that had not begun at `bound`, and in `old`, not at `old_bound`.
+-- the transactions that row `missed` of `gaps` names.
 CREATE TABLE "railbus".log (
     place bigint PRIMARY KEY,
     first bigint NOT NULL,
     n bigint NOT NULL,
     at bigint NOT NULL,
     high bigint,
-    gaps int8multirange,
+    missed bigint
+);
+-- Numbers that were passed by, of transactions that may commit still: those in `gaps` had begun before
+-- `bound`, those in `old` before `old_bound`. Of those in `asked`, each transaction that was not over
+-- is among `busy`. Written anew when it changes.
+CREATE TABLE "railbus".gaps (
+    turn bigint PRIMARY KEY,
+    gaps int8multirange NOT NULL,
     bound xid8,
-    old int8multirange,
-    old_bound xid8
+    old int8multirange NOT NULL,
+    old_bound xid8,
+    asked int8multirange NOT NULL DEFAULT '{}',
+    busy text[]
 );
 CREATE TABLE "railbus".groups (
     id integer PRIMARY KEY GENERATED ALWAYS AS IDENTITY,
@@ -44,6 +53,8 @@ CREATE TABLE "railbus".groups (
     types text[],
     topics text[],
     keyed boolean NOT NULL DEFAULT false,
+    -- What a replay found unsettled, behind which the cursor comes by again.
+    passed int8multirange NOT NULL DEFAULT '{}',
     seen bigint NOT NULL
 );
 -- How far a group has come: the row with its highest `turn` counts. A row that is updated for each
@@ -68,7 +79,8 @@ CREATE INDEX leases_fence ON "railbus".leases (fence);
 -- Not by group first: without statistics, which a queue never has, a lease would be looked for there.
 CREATE INDEX leases_until ON "railbus".leases (until, grp);
 -- What is to be told of single events: held back, to be delivered again, or, once `open` is
--- false, in dead letters. While `fence` is set the event is in the lease of that number.
+-- false, in dead letters. While `fence` is set the event is in the lease of that number. Once it has
+-- `begun`, its first delivery that is, it holds its key until it is settled.
 CREATE TABLE "railbus".deliveries (
     grp integer NOT NULL,
     place bigint NOT NULL,
@@ -78,6 +90,7 @@ CREATE TABLE "railbus".deliveries (
     fence bigint,
     due bigint NOT NULL,
     attempt integer NOT NULL DEFAULT 0,
+    begun boolean NOT NULL DEFAULT true,
     lost boolean NOT NULL DEFAULT false,
     outcome smallint NOT NULL DEFAULT 0,
     retried boolean NOT NULL DEFAULT false,
@@ -87,13 +100,18 @@ CREATE TABLE "railbus".deliveries (
 );
 CREATE INDEX deliveries_due ON "railbus".deliveries (grp, due, place) WHERE open AND fence IS NULL;
 CREATE INDEX deliveries_seq ON "railbus".deliveries (seq);
+-- Of those that wait for their key.
+CREATE INDEX deliveries_key ON "railbus".deliveries (grp, key, place) WHERE open AND key IS NOT NULL;
 -- How places ended, kept while a run wants to know: 1 unmatched, 2 succeeded, 3 failed, 4 dead.
+-- `highest` is the last of the places, of which the first is less than 8192 below it.
 CREATE TABLE "railbus".settled (
     grp integer NOT NULL,
     places int8multirange NOT NULL,
     outcome smallint NOT NULL,
-    retried boolean NOT NULL
+    retried boolean NOT NULL,
+    highest bigint NOT NULL
 );
+CREATE INDEX settled_highest ON "railbus".settled (highest);
 -- What groups had settled at a time: all up to `place` but for what was `open`.
 CREATE TABLE "railbus".marks (
     grp integer NOT NULL,
@@ -122,11 +140,14 @@ CREATE TABLE "railbus".inputs (
     fingerprint bigint NOT NULL,
     PRIMARY KEY (name, turn)
 );
+-- What all that have the queue open share, such as its retention, in microseconds.
+CREATE TABLE "railbus".settings (name text PRIMARY KEY, value bigint NOT NULL);
 -- Runs of apps: what was open in their groups when they began, and what retention has removed of
--- theirs since.
+-- theirs since. `seen` is when a run last said that it goes on.
 CREATE TABLE "railbus".runs (
     id bigint PRIMARY KEY GENERATED ALWAYS AS IDENTITY,
     began_at bigint NOT NULL,
+    seen bigint NOT NULL,
     newest bigint NOT NULL,
     ended boolean NOT NULL DEFAULT false,
     swept text
@@ -140,8 +161,8 @@ CREATE TABLE "railbus".run_groups (
     open int8multirange NOT NULL,
     PRIMARY KEY (run, name)
 );
--- The class of this schema's advisory locks: 0 for the log, 1 for runs, 2 and 3 for retention,
--- groups from 16 on, inputs below 0.
+-- The class of this schema's advisory locks: 0 for the log, 1 for runs, 2 and 3 for retention, 4 and
+-- 5 for graphs, groups from 16 on, inputs below 0.
 CREATE FUNCTION "railbus".lock_class() RETURNS integer LANGUAGE sql STABLE AS
 $$ SELECT '"railbus"'::regnamespace::oid::integer $$;
 
@@ -195,7 +216,9 @@ END $$;
 CREATE FUNCTION "railbus".publish(
     ids text[], types text[], topics text[], keys text[], delays bigint[], bodies bytea[],
     of_runs bigint[]
-) RETURNS bigint LANGUAGE plpgsql VOLATILE AS $$
+) RETURNS bigint LANGUAGE plpgsql VOLATILE
+SET search_path = pg_catalog, pg_temp
+AS $$
 DECLARE
     -- The transaction's id first, as `draw` has it.
     first_seq CONSTANT bigint := CASE WHEN pg_current_xact_id() IS NOT NULL
@@ -211,7 +234,9 @@ END $$;
 CREATE FUNCTION "railbus".enlist(
     ids text[], types text[], topics text[], keys text[], delays bigint[], bodies bytea[],
     of_runs bigint[]
-) RETURNS void LANGUAGE sql VOLATILE AS $$
+) RETURNS void LANGUAGE sql VOLATILE
+SET search_path = pg_catalog, pg_temp
+AS $$
     SELECT "railbus".insert_events(
         "railbus".draw(cardinality(bodies)), ids, types, topics, keys, delays, bodies, of_runs)
 $$;
@@ -223,7 +248,7 @@ CREATE FUNCTION "railbus".advance(
 DECLARE
     found record;
 BEGIN
-    PERFORM pg_advisory_xact_lock("railbus".lock_class(), hashtext('input:' || input));
+    PERFORM pg_advisory_xact_lock("railbus".lock_class(), hashtext('input:' || input) | -2147483648);
     SELECT i.turn, i.place INTO found FROM "railbus".inputs i
     WHERE i.name = input ORDER BY i.turn DESC LIMIT 1;
     IF coalesce(found.place, 0) <> from_place THEN
@@ -249,7 +274,9 @@ CREATE FUNCTION "railbus".publish_steps(
     ids text[], types text[], topics text[], keys text[], delays bigint[], bodies bytea[],
     of_runs bigint[], inputs text[], froms bigint[], tos bigint[], fingerprints bigint[],
     nths bigint[], sources text[], reasons text[]
-) RETURNS void LANGUAGE plpgsql VOLATILE AS $$
+) RETURNS void LANGUAGE plpgsql VOLATILE
+SET search_path = pg_catalog, pg_temp
+AS $$
 DECLARE
     first_seq CONSTANT bigint := "railbus".publish(ids, types, topics, keys, delays, bodies, of_runs);
 BEGIN
@@ -266,9 +293,12 @@ END $$;
 -- write in its transaction: the transaction's id, drawn after looking, is higher than that of any
 -- that had drawn numbers before.
 CREATE FUNCTION "railbus".tick() RETURNS bigint LANGUAGE plpgsql VOLATILE
+SET search_path = pg_catalog, pg_temp
 SET jit = off SET enable_seqscan = off SET enable_bitmapscan = off AS $$
 DECLARE
     state record;
+    late "railbus".gaps;
+    was "railbus".gaps;
     horizon xid8;
     missing int8multirange;
     ids int8multirange;
@@ -284,42 +314,59 @@ BEGIN
     PERFORM pg_advisory_xact_lock("railbus".lock_class(), 0);
     -- Before looking: what is missing from behind this horizon then will never come.
     horizon := pg_snapshot_xmin(pg_current_snapshot());
-    SELECT l.place + l.n - 1 AS newest, l.high, l.gaps, l.bound, l.old, l.old_bound
+    SELECT l.place + l.n - 1 AS newest, l.high, l.missed
     INTO state FROM "railbus".log l ORDER BY l.place DESC LIMIT 1;
     newest := coalesce(state.newest, 0);
     state.high := coalesce(state.high, 0);
-    state.gaps := coalesce(state.gaps, '{}');
-    state.old := coalesce(state.old, '{}');
+    IF state.missed IS NOT NULL THEN
+        SELECT * INTO late FROM "railbus".gaps g WHERE g.turn = state.missed;
+        was := late;
+        late := "railbus".ask(late);
+    END IF;
     SELECT array_agg(b.first ORDER BY b.first), array_agg(b.n ORDER BY b.first),
         array_agg(b.at ORDER BY b.first), max(b.first),
         range_agg(int8range(b.first >> 20, b.first >> 20, '[]'))
     INTO firsts, ns, ats, top, ids
     FROM (
-        SELECT late.* FROM unnest(state.gaps + state.old) AS gap CROSS JOIN LATERAL (
+        SELECT late_one.* FROM unnest(late.gaps + late.old) AS gap CROSS JOIN LATERAL (
             SELECT b.first, b.n, b.at FROM "railbus".batches b
             WHERE b.first >= lower(gap) << 20 AND b.first < upper(gap) << 20 ORDER BY b.first
-        ) AS late
+        ) AS late_one
         UNION ALL
         (SELECT b.first, b.n, b.at FROM "railbus".batches b
             WHERE b.first > state.high ORDER BY b.first LIMIT 1000)
     ) AS b;
     IF ids IS NULL THEN
+        IF coalesce(pg_sequence_last_value('"railbus".transactions'::regclass), 0) < state.high >> 20 THEN
+            PERFORM "railbus".catch_up(state.high);
+        END IF;
         RETURN newest;
     END IF;
-    state.gaps := state.gaps - ids;
-    state.old := state.old - ids;
-    IF horizon >= coalesce(state.old_bound, horizon) THEN
-        state.old := state.gaps;
-        state.old_bound := state.bound;
-        state.gaps := '{}';
+    IF late.turn IS NOT NULL THEN
+        late.gaps := late.gaps - ids;
+        late.old := late.old - ids;
+        IF horizon >= coalesce(late.old_bound, horizon) THEN
+            late.old := late.gaps;
+            late.old_bound := late.bound;
+            late.gaps := '{}';
+        END IF;
+        -- All that might have been among them is over, and was before this looked.
+        IF cardinality(late.busy) = 0 THEN
+            late.gaps := late.gaps - late.asked;
+            late.old := late.old - late.asked;
+            late.busy := NULL;
+        END IF;
     END IF;
     IF top > state.high THEN
         missing := int8multirange(int8range((state.high >> 20) + 1, (top >> 20) + 1)) - ids;
         IF NOT isempty(missing) THEN
-            state.gaps := state.gaps + missing;
-            state.bound := pg_current_xact_id();
+            late.gaps := coalesce(late.gaps, '{}') + missing;
+            late.bound := pg_current_xact_id();
         END IF;
         state.high := top;
+    END IF;
+    IF late IS DISTINCT FROM was THEN
+        state.missed := "railbus".write_gaps(late);
     END IF;
     INSERT INTO "railbus".log (place, first, n, at)
     SELECT newest + 1 + sum(b.n) OVER (ORDER BY b.nth) - b.n, b.first, b.n, b.at
@@ -327,17 +374,71 @@ BEGIN
     WHERE b.nth < cardinality(firsts);
     newest := newest + (SELECT sum(n) FROM unnest(ns) AS n);
     top := cardinality(firsts);
-    INSERT INTO "railbus".log (place, first, n, at, high, gaps, bound, old, old_bound)
-    VALUES (newest + 1 - ns[top], firsts[top], ns[top], ats[top],
-        state.high, state.gaps, state.bound, state.old, state.old_bound);
+    INSERT INTO "railbus".log (place, first, n, at, high, missed)
+    VALUES (newest + 1 - ns[top], firsts[top], ns[top], ats[top], state.high, state.missed);
     RETURN newest;
+END $$;
+
+-- Writes gaps in place of those before; returns their turn, nothing if there are none.
+CREATE FUNCTION "railbus".write_gaps(late "railbus".gaps) RETURNS bigint LANGUAGE plpgsql VOLATILE
+SET enable_seqscan = off SET enable_bitmapscan = off AS $$
+DECLARE
+    following CONSTANT bigint := 1 + coalesce((
+        SELECT g.turn FROM "railbus".gaps g ORDER BY g.turn DESC LIMIT 1), 0);
+BEGIN
+    IF isempty(late.gaps) AND isempty(coalesce(late.old, '{}')) THEN
+        DELETE FROM "railbus".gaps g WHERE g.turn = late.turn;
+        RETURN NULL;
+    END IF;
+    DELETE FROM "railbus".gaps g WHERE g.turn = late.turn;
+    INSERT INTO "railbus".gaps (turn, gaps, bound, old, old_bound, asked, busy)
+    VALUES (following, late.gaps, late.bound, coalesce(late.old, '{}'), late.old_bound,
+        coalesce(late.asked, '{}'), late.busy);
+    RETURN following;
+END $$;
+
+-- Asks, where there are many gaps since an old transaction keeps the horizon, which of those that
+-- publish are not over: each holds a lock of the sequence since before it drew its number.
+CREATE FUNCTION "railbus".ask(late "railbus".gaps) RETURNS "railbus".gaps LANGUAGE plpgsql VOLATILE AS $$
+DECLARE
+    publishing text[];
+BEGIN
+    IF (SELECT count(*) FROM unnest(late.gaps + late.old)) < 100 THEN
+        RETURN late;
+    END IF;
+    publishing := ARRAY(SELECT l.virtualtransaction FROM pg_locks l
+        WHERE l.locktype = 'relation' AND l.relation = '"railbus".transactions'::regclass
+          AND l.database = (SELECT d.oid FROM pg_database d WHERE d.datname = current_database())
+          AND l.virtualtransaction IS NOT NULL);
+    IF late.busy IS NULL THEN
+        late.asked := late.gaps + late.old;
+        late.busy := publishing;
+    ELSE
+        late.busy := ARRAY(SELECT unnest(late.busy) INTERSECT SELECT unnest(publishing));
+    END IF;
+    RETURN late;
+END $$;
+
+-- Moves a sequence on that has fallen behind the log, as where a copy of the tables came without it,
+-- and looks for what was published meanwhile under numbers that were passed by.
+CREATE FUNCTION "railbus".catch_up(high bigint) RETURNS void LANGUAGE plpgsql VOLATILE AS $$
+DECLARE
+    late "railbus".gaps;
+BEGIN
+    PERFORM setval('"railbus".transactions'::regclass, high >> 20);
+    late.turn := (SELECT max(g.turn) FROM "railbus".gaps g);
+    late.gaps := int8multirange(int8range(1, (high >> 20) + 1)) - coalesce((
+        SELECT range_agg(int8range(b.first >> 20, b.first >> 20, '[]')) FROM "railbus".batches b
+        WHERE b.first <= high AND EXISTS (
+            SELECT FROM "railbus".log l WHERE l.first = b.first AND l.at = b.at)), '{}');
+    late.bound := pg_current_xact_id();
+    UPDATE "railbus".log l SET missed = "railbus".write_gaps(late)
+    WHERE l.place = (SELECT m.place FROM "railbus".log m ORDER BY m.place DESC LIMIT 1);
 END $$;
 -- Order by key. An event that waits for an earlier one of its key is due at no time, the highest
 -- there is; whoever settles the one before makes it due. Which event holds a key is asked whenever
 -- one is about to be leased, so that those that became due in other ways keep the order as well. In
 -- a group that keeps it, all that is leased has a delivery of its own.
-CREATE INDEX deliveries_key ON "railbus".deliveries (grp, key, place) WHERE open AND key IS NOT NULL;
-
 -- Takes new events of a group in, up to a place, as deliveries: those whose key is free are due.
 CREATE FUNCTION "railbus".take_in(
     of_group integer, behind bigint, upto bigint, now bigint, types text[], topics text[],
@@ -345,40 +446,49 @@ CREATE FUNCTION "railbus".take_in(
 ) RETURNS void LANGUAGE plpgsql VOLATILE
 SET jit = off SET enable_seqscan = off SET enable_bitmapscan = off AS $$
 BEGIN
-    INSERT INTO "railbus".deliveries (grp, place, seq, key, due)
-    SELECT of_group, w.place, w.seq, w.key, CASE
+    WITH chunk AS MATERIALIZED (
+        SELECT l.place + e.seq - l.first AS place, e.seq, e.type, e.topic, e.key, e.due
+        FROM (
+            SELECT l.place, l.first, l.n FROM "railbus".log l
+            WHERE l.place <= upto AND l.place >= coalesce((
+                SELECT b.place FROM "railbus".log b
+                WHERE b.place <= behind + 1 ORDER BY b.place DESC LIMIT 1), 0)
+            ORDER BY l.place
+        ) AS l CROSS JOIN LATERAL (
+            SELECT e.* FROM "railbus".events e
+            WHERE e.seq >= l.first + greatest(behind + 1 - l.place, 0)
+              AND e.seq < l.first + least(l.n, upto + 1 - l.place) AND NOT e.rejected
+        ) AS e
+    ), held AS MATERIALIZED (
+        -- As a claim has it: what is withdrawn meanwhile is not taken in.
+        SELECT e.seq FROM (
+            SELECT c.seq FROM chunk c WHERE c.due IS NOT NULL ORDER BY c.seq
+        ) AS c JOIN "railbus".events e ON e.seq = c.seq FOR KEY SHARE OF e
+    )
+    INSERT INTO "railbus".deliveries (grp, place, seq, key, begun, due)
+    SELECT of_group, w.place, w.seq, w.key, false, CASE
         WHEN w.due > now THEN w.due
         WHEN w.key IS NULL THEN 0
         WHEN w.nth > 1 OR EXISTS (
             SELECT FROM "railbus".deliveries d WHERE d.grp = of_group AND d.key = w.key AND d.open
-              AND (d.due = 9223372036854775807 OR d.fence IS NOT NULL OR d.attempt > 0
+              AND (d.due = 9223372036854775807 OR d.fence IS NOT NULL OR d.begun
                    OR d.due <= now)) THEN 9223372036854775807
         ELSE 0 END
     FROM (
         SELECT c.*, row_number() OVER (
             PARTITION BY c.key, coalesce(c.due, 0) > now ORDER BY c.place) AS nth
-        FROM (
-            SELECT l.place + e.seq - l.first AS place, e.seq, e.type, e.topic, e.key, e.due
-            FROM (
-                SELECT l.place, l.first, l.n FROM "railbus".log l
-                WHERE l.place <= upto AND l.place >= coalesce((
-                    SELECT b.place FROM "railbus".log b
-                    WHERE b.place <= behind + 1 ORDER BY b.place DESC LIMIT 1), 0)
-                ORDER BY l.place
-            ) AS l CROSS JOIN LATERAL (
-                SELECT e.* FROM "railbus".events e
-                WHERE e.seq >= l.first + greatest(behind + 1 - l.place, 0)
-                  AND e.seq < l.first + least(l.n, upto + 1 - l.place) AND NOT e.rejected
-            ) AS e
-        ) AS c
-        WHERE NOT c.place <@ known AND "railbus".wants(types, topics, c.type, c.topic)
-    ) AS w;
+        FROM chunk c
+        WHERE (c.due IS NULL OR c.seq IN (SELECT h.seq FROM held h))
+          AND NOT c.place <@ known AND "railbus".wants(types, topics, c.type, c.topic)
+    ) AS w ON CONFLICT (grp, place) DO NOTHING;
 END $$;
 
--- Leases deliveries that are due, one of each key; those whose key is held are set aside.
+-- Leases deliveries that are due, one of each key, behind one and up to another; those whose key is held
+-- are set aside.
 CREATE FUNCTION "railbus".claim_keyed(
     of_group integer, new_fence bigint, now bigint, lease bigint, types text[], topics text[],
-    most integer, most_bytes bigint
+    most integer, most_bytes bigint, after_due bigint, after_place bigint, upto_due bigint,
+    upto_place bigint
 ) RETURNS TABLE (place bigint, attempt integer, lost boolean, finished text, body bytea)
 LANGUAGE plpgsql VOLATILE SET jit = off SET enable_seqscan = off SET enable_bitmapscan = off AS $$
 #variable_conflict use_column
@@ -391,7 +501,8 @@ BEGIN
     FOR one IN
         SELECT d.place, d.key, d.attempt, d.lost, d.finished, e.body FROM "railbus".deliveries d
         JOIN "railbus".events e ON e.seq = d.seq
-        WHERE d.grp = of_group AND d.open AND d.fence IS NULL AND d.due <= now
+        WHERE d.grp = of_group AND d.open AND d.fence IS NULL
+          AND (d.due, d.place) > (after_due, after_place) AND (d.due, d.place) <= (upto_due, upto_place)
           AND "railbus".wants(types, topics, e.type, e.topic)
         ORDER BY d.due, d.place FOR UPDATE OF d SKIP LOCKED
     LOOP
@@ -399,13 +510,13 @@ BEGIN
         IF one.key IS NOT NULL AND EXISTS (
             SELECT FROM "railbus".deliveries d WHERE d.grp = of_group AND d.key = one.key AND d.open
               AND d.place <> one.place AND d.due < 9223372036854775807
-              AND (d.fence IS NOT NULL OR d.attempt > 0 OR (d.due <= now AND d.place < one.place))
+              AND (d.fence IS NOT NULL OR d.begun OR (d.due <= now AND d.place < one.place))
         ) THEN
             parked := parked || one.place;
             CONTINUE;
         END IF;
-        UPDATE "railbus".deliveries d SET fence = new_fence, attempt = d.attempt + 1, lost = false,
-            retried = d.retried OR d.attempt > 0 WHERE d.grp = of_group AND d.place = one.place;
+        UPDATE "railbus".deliveries d SET fence = new_fence, attempt = d.attempt + 1, begun = true,
+            lost = false, retried = d.retried OR d.attempt > 0 WHERE d.grp = of_group AND d.place = one.place;
         taken := taken || one.place;
         size := size + octet_length(one.body);
         RETURN QUERY SELECT one.place, one.attempt + 1, one.lost, one.finished, one.body;
@@ -428,10 +539,10 @@ BEGIN
     ) AS next WHERE d.grp = of_group AND d.place = next.place;
 END $$;
 
--- Lets a group keep the order of keys from here on.
+-- Lets a group keep the order of keys from here on. Its lock is held, and that of runs: nobody is
+-- about to settle or extend a lease that is made into deliveries here.
 CREATE FUNCTION "railbus".keep_order(of_group integer) RETURNS void LANGUAGE plpgsql VOLATILE AS $$
 BEGIN
-    PERFORM pg_advisory_xact_lock("railbus".lock_class(), of_group + 16);
     INSERT INTO "railbus".deliveries (grp, place, seq, fence, due, attempt)
     SELECT of_group, p.place, "railbus".seq_at(p.place), l.fence, l.until, 1
     FROM "railbus".leases l CROSS JOIN LATERAL unnest(l.places) AS span
@@ -561,13 +672,19 @@ END $$;
 
 -- Leases up to `most` events to a member: first those that are due again, then new ones.
 --
+-- Of what is due it looks at no more than 4096 after `after_due` and `after_place`: what is for other
+-- members, who may be away, is passed by piece by piece.
+--
 -- The last row has no event: it tells how long there is nothing to claim, in microseconds; below 0
--- that the group is gone, nothing that nobody knows.
+-- that the group is gone, nothing that nobody knows; and as `finished` after what to go on, if not all
+-- was looked at.
 CREATE FUNCTION "railbus".claim(
     of_group integer, new_fence bigint, lease bigint, types text[], topics text[],
-    most integer, most_bytes bigint, since bigint
+    most integer, most_bytes bigint, since bigint, after_due bigint, after_place bigint
 ) RETURNS TABLE (place bigint, attempt integer, lost boolean, finished text, body bytea, wait bigint)
-LANGUAGE plpgsql VOLATILE SET jit = off SET enable_seqscan = off SET enable_bitmapscan = off AS $$
+LANGUAGE plpgsql VOLATILE
+SET search_path = pg_catalog, pg_temp
+SET jit = off SET enable_seqscan = off SET enable_bitmapscan = off AS $$
 #variable_conflict use_column
 DECLARE
     now bigint;
@@ -579,46 +696,64 @@ DECLARE
     got integer;
     upto bigint;
     scanned bigint := 0;
+    first_new bigint;
+    is_due boolean;
+    goes_on boolean := false;
+    upto_due bigint;
+    upto_place bigint;
 BEGIN
     PERFORM set_config('synchronous_commit', 'off', true);
     PERFORM pg_advisory_xact_lock("railbus".lock_class(), of_group + 16);
-    SELECT g.types, g.topics, g.keyed INTO theirs FROM "railbus".groups g WHERE g.id = of_group;
-    IF NOT FOUND THEN
-        RETURN QUERY SELECT 0::bigint, 0, false, NULL::text, NULL::bytea, -1::bigint;
-        RETURN;
-    END IF;
     SELECT c.turn, c.place, c.furthest INTO at
     FROM "railbus".cursors c WHERE c.grp = of_group ORDER BY c.turn DESC LIMIT 1;
     SELECT l.place + l.n - 1 INTO newest FROM "railbus".log l ORDER BY l.place DESC LIMIT 1;
     IF coalesce(newest, 0) - at.place < most THEN
         newest := "railbus".tick();
     END IF;
+    -- Only now: what was published once the group wanted it may be in the log by now.
+    SELECT g.types, g.topics, g.keyed INTO theirs FROM "railbus".groups g WHERE g.id = of_group;
+    IF NOT FOUND THEN
+        RETURN QUERY SELECT 0::bigint, 0, false, NULL::text, NULL::bytea, -1::bigint;
+        RETURN;
+    END IF;
     now := "railbus".now_micros();
     IF since IS NOT NULL THEN
         PERFORM "railbus".expire(of_group, now, since);
     END IF;
-    IF theirs.keyed THEN
-        RETURN QUERY SELECT k.*, NULL::bigint FROM "railbus".claim_keyed(
-            of_group, new_fence, now, lease, types, topics, room, most_bytes) AS k;
+    is_due := EXISTS (SELECT FROM "railbus".deliveries d WHERE d.grp = of_group AND d.open
+        AND d.fence IS NULL AND d.due <= now AND (d.due, d.place) > (after_due, after_place));
+    IF is_due THEN
+        SELECT d.due, d.place INTO upto_due, upto_place FROM "railbus".deliveries d
+        WHERE d.grp = of_group AND d.open AND d.fence IS NULL AND d.due <= now
+          AND (d.due, d.place) > (after_due, after_place)
+        ORDER BY d.due, d.place OFFSET 4095 LIMIT 1;
+        goes_on := upto_due IS NOT NULL;
+        upto_due := coalesce(upto_due, now);
+        upto_place := coalesce(upto_place, 9223372036854775807);
+    END IF;
+    IF is_due AND theirs.keyed THEN
+        RETURN QUERY SELECT k.*, NULL::bigint FROM "railbus".claim_keyed(of_group, new_fence, now, lease,
+            types, topics, room, most_bytes, after_due, after_place, upto_due, upto_place) AS k;
         GET DIAGNOSTICS got = ROW_COUNT;
         room := room - got;
-    ELSIF EXISTS (SELECT FROM "railbus".deliveries d WHERE d.grp = of_group AND d.open
-        AND d.fence IS NULL AND d.due <= now) THEN
+    ELSIF is_due THEN
         RETURN QUERY WITH due AS MATERIALIZED (
             SELECT d.place, d.due, d.attempt, d.lost, d.finished, e.body,
                 sum(octet_length(e.body)) OVER (ORDER BY d.due, d.place) - octet_length(e.body) AS before
             FROM (
                 SELECT d.place, d.due, d.attempt, d.lost, d.finished, d.seq FROM "railbus".deliveries d
                 JOIN "railbus".events e ON e.seq = d.seq
-                WHERE d.grp = of_group AND d.open AND d.fence IS NULL AND d.due <= now
+                WHERE d.grp = of_group AND d.open AND d.fence IS NULL
+                  AND (d.due, d.place) > (after_due, after_place)
+                  AND (d.due, d.place) <= (upto_due, upto_place)
                   AND "railbus".wants(types, topics, e.type, e.topic)
                 ORDER BY d.due, d.place LIMIT most FOR UPDATE OF d SKIP LOCKED
             ) AS d JOIN "railbus".events e ON e.seq = d.seq
         ), taken AS MATERIALIZED (
             SELECT * FROM due WHERE before < most_bytes
         ), marked AS (
-            UPDATE "railbus".deliveries d SET fence = new_fence, attempt = d.attempt + 1, lost = false,
-                retried = d.retried OR d.attempt > 0
+            UPDATE "railbus".deliveries d SET fence = new_fence, attempt = d.attempt + 1, begun = true,
+                lost = false, retried = d.retried OR d.attempt > 0
             FROM taken t WHERE d.grp = of_group AND d.place = t.place
         ), leased AS (
             INSERT INTO "railbus".leases (fence, grp, until, again, places)
@@ -630,23 +765,30 @@ BEGIN
         GET DIAGNOSTICS got = ROW_COUNT;
         room := room - got;
     END IF;
+    IF goes_on AND got > 0 THEN
+        -- There may be more of its own there.
+        upto_due := after_due;
+        upto_place := after_place;
+    END IF;
     IF room > 0 AND at.place < newest AND at.place < at.furthest THEN
-        known := "railbus".open_places(of_group);
+        known := (SELECT g.passed FROM "railbus".groups g WHERE g.id = of_group);
     END IF;
     WHILE room > 0 AND at.place < newest AND scanned < 4096 LOOP
-        upto := least(newest, at.place + greatest(room, 64));
+        -- Never more than 8192 places in one lease: as far do those reach that are settled together.
+        upto := least(newest, at.place + least(greatest(room, 64), 4096));
         scanned := scanned + upto - at.place;
         IF theirs.keyed THEN
             PERFORM "railbus".take_in(
                 of_group, at.place, upto, now, theirs.types, theirs.topics, known);
+            first_new := at.place;
             DELETE FROM "railbus".cursors c WHERE c.grp = of_group AND c.turn = at.turn;
             at.turn := at.turn + 1;
             at.place := upto;
             at.furthest := greatest(at.furthest, upto);
             INSERT INTO "railbus".cursors (grp, turn, place, furthest, at)
             VALUES (of_group, at.turn, at.place, at.furthest, now);
-            RETURN QUERY SELECT k.*, NULL::bigint FROM "railbus".claim_keyed(
-                of_group, new_fence, now, lease, types, topics, room, most_bytes) AS k;
+            RETURN QUERY SELECT k.*, NULL::bigint FROM "railbus".claim_keyed(of_group, new_fence, now,
+                lease, types, topics, room, most_bytes, 0, first_new, now, 9223372036854775807) AS k;
             GET DIAGNOSTICS got = ROW_COUNT;
             room := room - got;
             CONTINUE;
@@ -669,11 +811,17 @@ BEGIN
             SELECT k.type, k.topic, "railbus".wants(types, topics, k.type, k.topic) AS mine,
                 "railbus".wants(theirs.types, theirs.topics, k.type, k.topic) AS theirs
             FROM (SELECT DISTINCT c.type, c.topic FROM chunk c) AS k
+        ), held AS MATERIALIZED (
+            -- Locked, so that it is not withdrawn meanwhile; one that just was is not there.
+            SELECT e.seq FROM (
+                SELECT c.seq FROM chunk c WHERE c.due IS NOT NULL ORDER BY c.seq
+            ) AS c JOIN "railbus".events e ON e.seq = c.seq FOR KEY SHARE OF e
         ), marked AS MATERIALIZED (
             SELECT c.place, c.seq, c.due, c.body,
                 k.theirs AND NOT c.rejected AND NOT c.place <@ known AS theirs,
                 k.mine AND NOT c.rejected AND NOT c.place <@ known AND coalesce(c.due, 0) <= now AS mine
             FROM chunk c JOIN kinds k ON k.type = c.type AND k.topic = c.topic
+            WHERE c.due IS NULL OR c.seq IN (SELECT h.seq FROM held h)
         ), counted AS (
             SELECT m.place, count(*) OVER w AS nth,
                 sum(octet_length(m.body)) OVER w - octet_length(m.body) AS before
@@ -682,9 +830,10 @@ BEGIN
             SELECT coalesce(min(c.place), upto + 1) AS place FROM counted c
             WHERE c.nth > room OR c.before >= most_bytes
         ), others AS (
-            INSERT INTO "railbus".deliveries (grp, place, seq, due)
-            SELECT of_group, m.place, m.seq, coalesce(m.due, 0) FROM marked m, cut
+            INSERT INTO "railbus".deliveries (grp, place, seq, due, begun)
+            SELECT of_group, m.place, m.seq, coalesce(m.due, 0), false FROM marked m, cut
             WHERE m.theirs AND NOT m.mine AND m.place < cut.place
+            ON CONFLICT (grp, place) DO NOTHING
         ), leased AS (
             INSERT INTO "railbus".leases (fence, grp, until, again, places)
             SELECT new_fence, of_group, now + lease, false,
@@ -704,8 +853,9 @@ BEGIN
         FROM "railbus".cursors c WHERE c.grp = of_group ORDER BY c.turn DESC LIMIT 1;
         EXIT WHEN at.place < upto;
     END LOOP;
-    RETURN QUERY SELECT 0::bigint, 0, false, NULL::text, NULL::bytea, CASE
-        WHEN room < most OR at.place < newest THEN 0
+    RETURN QUERY SELECT 0::bigint, 0, false,
+        CASE WHEN goes_on THEN upto_due || ' ' || upto_place END, NULL::bytea, CASE
+        WHEN room < most OR at.place < newest OR goes_on THEN 0
         WHEN since IS NULL THEN NULL
         ELSE "railbus".next_due(of_group, now) END;
 END $$;
@@ -755,9 +905,9 @@ BEGIN
         DELETE FROM "railbus".deliveries d USING ended e
         WHERE NOT e.stays AND d.grp = of_group AND d.place = e.place
     ), counted_too AS (
-        INSERT INTO "railbus".settled (grp, places, outcome, retried)
-        SELECT of_group, range_agg(int8range(e.place, e.place, '[]')), e.outcome, e.retried
-        FROM ended e WHERE counted GROUP BY e.outcome, e.retried
+        INSERT INTO "railbus".settled (grp, places, outcome, retried, highest)
+        SELECT of_group, range_agg(int8range(e.place, e.place, '[]')), e.outcome, e.retried, max(e.place)
+        FROM ended e WHERE counted GROUP BY e.outcome, e.retried, e.place >> 12
     )
     SELECT array_agg(DISTINCT e.key) INTO keys FROM ended e WHERE e.key IS NOT NULL;
     IF keys IS NOT NULL THEN
@@ -772,6 +922,7 @@ END $$;
 CREATE FUNCTION "railbus".settle(
     of_group integer, fences bigint[], spans text[], outcomes smallint[], retried boolean[]
 ) RETURNS SETOF text LANGUAGE plpgsql VOLATILE
+SET search_path = pg_catalog, pg_temp
 SET jit = off SET enable_seqscan = off SET enable_bitmapscan = off AS $$
 DECLARE
     counted boolean;
@@ -788,8 +939,8 @@ BEGIN
             IF part.again THEN
                 PERFORM "railbus".close(of_group, part.places, outcomes[nth], retried[nth], counted);
             ELSIF counted THEN
-                INSERT INTO "railbus".settled (grp, places, outcome, retried)
-                VALUES (of_group, part.places, outcomes[nth], retried[nth]);
+                INSERT INTO "railbus".settled (grp, places, outcome, retried, highest)
+                VALUES (of_group, part.places, outcomes[nth], retried[nth], upper(part.places) - 1);
             END IF;
         END LOOP;
         RETURN NEXT kept::text;
@@ -799,12 +950,15 @@ END $$;
 -- Lets leases begin anew. Returns, for each of the lists, the places that were held still.
 CREATE FUNCTION "railbus".extend(of_group integer, fences bigint[], spans text[], lease bigint)
 RETURNS SETOF text LANGUAGE plpgsql VOLATILE
+SET search_path = pg_catalog, pg_temp
 SET jit = off SET enable_seqscan = off SET enable_bitmapscan = off AS $$
 DECLARE
     part record;
     kept int8multirange;
 BEGIN
     PERFORM set_config('synchronous_commit', 'off', true);
+    -- Whoever turns a group to the order of keys waits for this.
+    PERFORM pg_advisory_xact_lock_shared("railbus".lock_class(), 1);
     FOR nth IN 1 .. cardinality(fences) LOOP
         kept := '{}';
         FOR part IN SELECT r.again, range_agg(s) AS places
@@ -819,12 +973,18 @@ BEGIN
     END LOOP;
 END $$;
 
--- Locks leases of single places, and tells what is kept of each that is held still.
+-- Locks leases of single places, and tells what is kept of each that is held still. A run that begins
+-- meanwhile waits until they are resolved, as for `settle`.
 CREATE FUNCTION "railbus".hold(of_group integer, fences bigint[], at_places bigint[])
 RETURNS TABLE (nth bigint, seq bigint, attempt integer, outcome smallint, retried boolean,
     finished text, history text)
-LANGUAGE sql VOLATILE SET jit = off SET enable_seqscan = off SET enable_bitmapscan = off AS $$
-    WITH held AS MATERIALIZED (
+LANGUAGE plpgsql VOLATILE
+SET search_path = pg_catalog, pg_temp
+SET jit = off SET enable_seqscan = off SET enable_bitmapscan = off AS $$
+#variable_conflict use_column
+BEGIN
+    PERFORM pg_advisory_xact_lock_shared("railbus".lock_class(), 1);
+    RETURN QUERY WITH held AS MATERIALIZED (
         SELECT w.nth, w.place FROM unnest(fences, at_places) WITH ORDINALITY AS w (fence, place, nth)
         JOIN "railbus".leases l ON l.fence = w.fence AND l.grp = of_group AND l.places @> w.place
         FOR UPDATE OF l
@@ -832,8 +992,8 @@ LANGUAGE sql VOLATILE SET jit = off SET enable_seqscan = off SET enable_bitmapsc
     SELECT h.nth, coalesce(d.seq, "railbus".seq_at(h.place)),
         coalesce(d.attempt, 1), coalesce(d.outcome, 0::smallint), coalesce(d.retried, false),
         d.finished, d.history
-    FROM held h LEFT JOIN "railbus".deliveries d ON d.grp = of_group AND d.place = h.place
-$$;
+    FROM held h LEFT JOIN "railbus".deliveries d ON d.grp = of_group AND d.place = h.place;
+END $$;
 
 -- Settles one place that is held, with all there is to tell: `what` is 0 to close it, 1 to have it
 -- again after `delay`, below 0 before all others, 2 to go on with it.
@@ -841,6 +1001,7 @@ CREATE FUNCTION "railbus".resolve(
     of_group integer, of_fence bigint, at_place bigint, of_seq bigint, what integer, delay bigint,
     lease bigint, attempts integer, worst smallint, was_retried boolean, ends text, tries text
 ) RETURNS void LANGUAGE plpgsql VOLATILE
+SET search_path = pg_catalog, pg_temp
 SET jit = off SET enable_seqscan = off SET enable_bitmapscan = off AS $$
 DECLARE
     now CONSTANT bigint := "railbus".now_micros();
@@ -869,6 +1030,7 @@ END $$;
 CREATE FUNCTION "railbus".hear(
     behind bigint, types text[], topics text[], most integer, most_bytes bigint
 ) RETURNS TABLE (place bigint, delay bigint, body bytea) LANGUAGE plpgsql VOLATILE
+SET search_path = pg_catalog, pg_temp
 SET jit = off SET enable_seqscan = off SET enable_bitmapscan = off AS $$
 #variable_conflict use_column
 DECLARE
@@ -882,7 +1044,7 @@ BEGIN
     END IF;
     upto := least(newest, behind + 1024);
     RETURN QUERY WITH chunk AS MATERIALIZED (
-        SELECT l.place + e.seq - l.first AS place, e.type, e.topic, e.due, e.body
+        SELECT l.place + e.seq - l.first AS place, e.seq, e.type, e.topic, e.due, e.body
         FROM (
             SELECT l.place, l.first, l.n FROM "railbus".log l
             WHERE l.place <= upto AND l.place >= coalesce((
@@ -895,6 +1057,11 @@ BEGIN
               AND e.seq < l.first + least(l.n, upto + 1 - l.place) AND NOT e.rejected
             ORDER BY e.seq
         ) AS e
+    ), held AS MATERIALIZED (
+        -- As a claim has it: what is withdrawn meanwhile is heard by nobody.
+        SELECT e.seq FROM (
+            SELECT c.seq FROM chunk c WHERE c.due IS NOT NULL ORDER BY c.seq
+        ) AS c JOIN "railbus".events e ON e.seq = c.seq FOR KEY SHARE OF e
     ), kinds AS MATERIALIZED (
         SELECT k.type, k.topic FROM (SELECT DISTINCT c.type, c.topic FROM chunk c) AS k
         WHERE "railbus".wants(types, topics, k.type, k.topic)
@@ -902,6 +1069,7 @@ BEGIN
         SELECT c.place, c.due, c.body, count(*) OVER w AS nth,
             sum(octet_length(c.body)) OVER w - octet_length(c.body) AS before
         FROM chunk c JOIN kinds k ON k.type = c.type AND k.topic = c.topic
+        WHERE c.due IS NULL OR c.seq IN (SELECT h.seq FROM held h)
         WINDOW w AS (ORDER BY c.place ROWS UNBOUNDED PRECEDING)
     ), cut AS MATERIALIZED (
         SELECT coalesce(min(c.place), upto + 1) AS place FROM counted c
@@ -912,6 +1080,21 @@ BEGIN
     UNION ALL
     SELECT greatest(cut.place - 1, behind), (cut.place - 1 < newest)::integer::bigint, NULL FROM cut;
 END $$;
+
+-- Reads what was held back, at its places, by now: `delay` says in how many microseconds it is due.
+CREATE FUNCTION "railbus".hear_again(at_places bigint[])
+RETURNS TABLE (place bigint, delay bigint, body bytea) LANGUAGE plpgsql VOLATILE
+SET search_path = pg_catalog, pg_temp
+SET jit = off SET enable_seqscan = off SET enable_bitmapscan = off AS $$
+BEGIN
+    RETURN QUERY WITH there AS MATERIALIZED (
+        SELECT p.place, p.nth, e.due, e.body
+        FROM unnest(at_places) WITH ORDINALITY AS p (place, nth)
+        JOIN "railbus".events e ON e.seq = "railbus".seq_at(p.place) FOR KEY SHARE OF e
+    )
+    SELECT t.place, greatest(coalesce(t.due, 0) - "railbus".now_micros(), 0), t.body
+    FROM there t ORDER BY t.nth;
+END $$;
 -- Returns the place right before a start: 0 the oldest, 1 the newest, 2 a time.
 CREATE FUNCTION "railbus".before(what integer, at_time bigint, newest bigint) RETURNS bigint
 LANGUAGE sql STABLE AS $$
@@ -920,17 +1103,35 @@ LANGUAGE sql STABLE AS $$
     ), newest) END
 $$;
 
+-- Returns the newest place, as `tick` left it, which comes first: in a transaction of its own, so that
+-- nobody waits for whoever looks through the log then.
+CREATE FUNCTION "railbus".newest() RETURNS bigint LANGUAGE sql STABLE AS $$
+    SELECT coalesce((SELECT l.place + l.n - 1 FROM "railbus".log l ORDER BY l.place DESC LIMIT 1), 0)
+$$;
+
 -- Opens a group that wants no less than this. Nothing if its interest was not what it was thought
 -- to be: look again.
 CREATE FUNCTION "railbus".open_group(
     of_name text, thought text, wanted text, of_types text[], of_topics text[], by_key boolean,
     what integer, at_time bigint
-) RETURNS integer LANGUAGE plpgsql VOLATILE AS $$
+) RETURNS TABLE (id integer, keyed boolean) LANGUAGE plpgsql VOLATILE
+SET search_path = pg_catalog, pg_temp
+AS $$
+#variable_conflict use_column
 DECLARE
-    newest CONSTANT bigint := "railbus".tick();
+    newest CONSTANT bigint := "railbus".newest();
     now CONSTANT bigint := "railbus".now_micros();
     opened integer;
 BEGIN
+    IF by_key AND thought IS NOT NULL THEN
+        SELECT g.id INTO opened FROM "railbus".groups g WHERE g.name = of_name AND NOT g.keyed;
+        IF FOUND THEN
+            -- Before its row, as all have it.
+            PERFORM pg_advisory_xact_lock("railbus".lock_class(), 1);
+            PERFORM pg_advisory_xact_lock("railbus".lock_class(), opened + 16);
+            opened := NULL;
+        END IF;
+    END IF;
     IF thought IS NULL THEN
         INSERT INTO "railbus".groups (name, interest, types, topics, keyed, seen)
         VALUES (of_name, wanted, of_types, of_topics, by_key, now)
@@ -948,11 +1149,11 @@ BEGIN
     IF by_key AND EXISTS (SELECT FROM "railbus".groups g WHERE g.id = opened AND NOT g.keyed) THEN
         PERFORM "railbus".keep_order(opened);
     END IF;
-    RETURN opened;
+    RETURN QUERY SELECT g.id, g.keyed FROM "railbus".groups g WHERE g.id = opened;
 END $$;
 
 -- Lists events behind a place, with their places.
-CREATE FUNCTION "railbus".events_behind(behind bigint)
+CREATE FUNCTION "railbus".events_behind(behind bigint, below bigint DEFAULT 9223372036854775807)
 RETURNS TABLE (place bigint, seq bigint, id text, type text, topic text, rejected boolean, run bigint)
 LANGUAGE sql STABLE SET jit = off AS $$
     SELECT l.place + e.seq - l.first, e.seq, e.id, e.type, e.topic, e.rejected, e.run
@@ -960,22 +1161,23 @@ LANGUAGE sql STABLE SET jit = off AS $$
         SELECT * FROM "railbus".events e
         WHERE e.seq >= l.first + greatest(behind + 1 - l.place, 0) AND e.seq < l.first + l.n
     ) AS e
-    WHERE l.place + l.n - 1 > behind
+    WHERE l.place + l.n - 1 > behind AND l.place < below
 $$;
 
 CREATE FUNCTION "railbus".list_groups() RETURNS TABLE (
     name text, interest text, seen bigint, lag bigint, leased bigint, letters bigint
-) LANGUAGE plpgsql VOLATILE SET jit = off AS $$
+) LANGUAGE plpgsql STABLE
+SET search_path = pg_catalog, pg_temp
+SET jit = off AS $$
 #variable_conflict use_column
 BEGIN
-    PERFORM "railbus".tick();
     RETURN QUERY SELECT g.name, g.interest, greatest(g.seen, c.at),
         (SELECT count(*) FROM "railbus".deliveries d WHERE d.grp = g.id AND d.open)
         + coalesce((SELECT sum(upper(p) - lower(p)) FROM "railbus".leases l
             CROSS JOIN LATERAL unnest(l.places) AS p WHERE l.grp = g.id AND NOT l.again), 0)::bigint
         + (SELECT count(*) FROM "railbus".events_behind(c.place) AS e
             WHERE NOT e.rejected AND "railbus".wants(g.types, g.topics, e.type, e.topic)
-              AND (c.place >= c.furthest OR NOT e.place <@ (SELECT "railbus".open_places(g.id)))),
+              AND (c.place >= c.furthest OR NOT e.place <@ g.passed)),
         coalesce((SELECT sum(upper(p) - lower(p)) FROM "railbus".leases l
             CROSS JOIN LATERAL unnest(l.places) AS p
             WHERE l.grp = g.id AND l.until > "railbus".now_micros()), 0)::bigint,
@@ -987,7 +1189,9 @@ BEGIN
 END $$;
 
 -- Forgets a group; false if there is none of that name.
-CREATE FUNCTION "railbus".prune(of_name text) RETURNS boolean LANGUAGE plpgsql VOLATILE AS $$
+CREATE FUNCTION "railbus".prune(of_name text) RETURNS boolean LANGUAGE plpgsql VOLATILE
+SET search_path = pg_catalog, pg_temp
+AS $$
 DECLARE
     gone integer;
 BEGIN
@@ -995,6 +1199,8 @@ BEGIN
     IF NOT FOUND THEN
         RETURN false;
     END IF;
+    -- After all that settle now, and may write a dead letter.
+    PERFORM pg_advisory_xact_lock("railbus".lock_class(), 1);
     PERFORM pg_advisory_xact_lock("railbus".lock_class(), gone + 16);
     DELETE FROM "railbus".letters WHERE grp = gone;
     DELETE FROM "railbus".leases WHERE grp = gone;
@@ -1009,33 +1215,42 @@ END $$;
 -- Lets a group see again what it has settled since a start; what it has not settled stays as it
 -- is. Returns how many; nothing if there is no such group.
 CREATE FUNCTION "railbus".replay(of_name text, what integer, at_time bigint) RETURNS bigint
-LANGUAGE plpgsql VOLATILE SET jit = off AS $$
+LANGUAGE plpgsql VOLATILE
+SET search_path = pg_catalog, pg_temp
+SET jit = off AS $$
 DECLARE
-    newest CONSTANT bigint := "railbus".tick();
-    behind CONSTANT bigint := "railbus".before(what, at_time, newest);
+    behind CONSTANT bigint := "railbus".before(what, at_time, "railbus".newest());
     span CONSTANT int8multirange := int8multirange(int8range(behind + 1, NULL));
     the record;
     at record;
     reopened bigint;
     again bigint;
+    unsettled int8multirange;
 BEGIN
-    SELECT g.id, g.types, g.topics INTO the FROM "railbus".groups g WHERE g.name = of_name;
+    PERFORM pg_advisory_xact_lock("railbus".lock_class(), g.id + 16)
+    FROM "railbus".groups g WHERE g.name = of_name;
+    SELECT g.id, g.types, g.topics, g.passed INTO the FROM "railbus".groups g WHERE g.name = of_name;
     IF NOT FOUND THEN
         RETURN NULL;
     END IF;
-    PERFORM pg_advisory_xact_lock("railbus".lock_class(), the.id + 16);
     SELECT c.turn, c.place, c.furthest INTO at
     FROM "railbus".cursors c WHERE c.grp = the.id ORDER BY c.turn DESC LIMIT 1;
-    UPDATE "railbus".deliveries d SET open = true, fence = NULL, due = 0, attempt = 0, lost = false,
-        outcome = 0, retried = false, finished = NULL, history = NULL
+    UPDATE "railbus".deliveries d SET open = true, fence = NULL, due = 0, attempt = 0, begun = false,
+        lost = false, outcome = 0, retried = false, finished = NULL, history = NULL
     WHERE d.grp = the.id AND d.place > behind AND NOT d.open;
     GET DIAGNOSTICS reopened = ROW_COUNT;
+    -- With what was reopened just now: it has a delivery, and needs no other.
+    unsettled := "railbus".open_places(the.id);
     SELECT count(*) INTO again FROM "railbus".events_behind(behind) AS e
-    WHERE e.place <= at.place AND NOT e.rejected
-      AND "railbus".wants(the.types, the.topics, e.type, e.topic)
-      AND NOT e.place <@ (SELECT "railbus".open_places(the.id));
+    WHERE (e.place <= at.place OR (e.place <= at.furthest AND e.place <@ the.passed)) AND NOT e.rejected
+      AND "railbus".wants(the.types, the.topics, e.type, e.topic) AND NOT e.place <@ unsettled;
+    -- Of an earlier replay that is not over, what does not begin anew.
+    UPDATE "railbus".groups g SET passed = unsettled + CASE WHEN at.place < at.furthest
+        THEN the.passed - span ELSE '{}' END WHERE g.id = the.id;
+    -- By the marks there are it would be settled: none of it goes until there are new ones.
+    DELETE FROM "railbus".marks m WHERE m.grp = the.id;
     UPDATE "railbus".settled s SET places = s.places - span
-    WHERE s.grp = the.id AND s.places && span;
+    WHERE s.grp = the.id AND s.highest > behind AND s.places && span;
     DELETE FROM "railbus".cursors c WHERE c.grp = the.id AND c.turn = at.turn;
     INSERT INTO "railbus".cursors (grp, turn, place, furthest, at)
     VALUES (the.id, at.turn + 1, least(at.place, behind), greatest(at.place, at.furthest),
@@ -1050,7 +1265,9 @@ CREATE FUNCTION "railbus".rank_of(how jsonb) RETURNS smallint LANGUAGE sql IMMUT
 $$;
 
 -- Hands dead letters back, each to the one subscription it failed in; returns how many.
-CREATE FUNCTION "railbus".redrive(ids bigint[]) RETURNS bigint LANGUAGE plpgsql VOLATILE AS $$
+CREATE FUNCTION "railbus".redrive(ids bigint[]) RETURNS bigint LANGUAGE plpgsql VOLATILE
+SET search_path = pg_catalog, pg_temp
+AS $$
 DECLARE
     letter record;
     others jsonb;
@@ -1068,12 +1285,13 @@ BEGIN
         FROM "railbus".deliveries d WHERE d.grp = letter.grp AND d.place = letter.place
             AND (NOT d.open OR (d.fence IS NULL AND d.attempt = 0)) FOR UPDATE;
         CONTINUE WHEN NOT FOUND;
-        UPDATE "railbus".deliveries d SET open = true, fence = NULL, due = 0, attempt = 0, lost = false,
-            outcome = coalesce((SELECT max("railbus".rank_of(o.value)) FROM jsonb_each(others) AS o), 0),
+        UPDATE "railbus".deliveries d SET open = true, fence = NULL, due = 0, attempt = 0, begun = false,
+            lost = false, outcome = coalesce((SELECT max("railbus".rank_of(o.value)) FROM jsonb_each(others) AS o), 0),
             finished = CASE WHEN others <> '{}' THEN others::text END, history = NULL
         WHERE d.grp = letter.grp AND d.place = letter.place;
         UPDATE "railbus".settled s SET places = s.places - int8range(letter.place, letter.place, '[]')::int8multirange
-        WHERE s.grp = letter.grp AND s.places @> letter.place;
+        WHERE s.grp = letter.grp AND s.highest >= letter.place AND s.highest < letter.place + 8192
+          AND s.places @> letter.place;
         DELETE FROM "railbus".letters l WHERE l.id = letter.id;
         redriven := redriven + 1;
     END LOOP;
@@ -1081,7 +1299,9 @@ BEGIN
 END $$;
 
 -- Deletes dead letters, with what is kept for them alone; returns how many there were.
-CREATE FUNCTION "railbus".purge(ids bigint[]) RETURNS bigint LANGUAGE plpgsql VOLATILE AS $$
+CREATE FUNCTION "railbus".purge(ids bigint[]) RETURNS bigint LANGUAGE plpgsql VOLATILE
+SET search_path = pg_catalog, pg_temp
+AS $$
 DECLARE
     seqs bigint[];
     purged bigint;
@@ -1095,9 +1315,11 @@ BEGIN
     RETURN purged;
 END $$;
 -- Begins a run of an app with these groups: `[{"name": .., "types": .., "topics": ..}]`.
-CREATE FUNCTION "railbus".begin_run(of_groups jsonb) RETURNS bigint LANGUAGE plpgsql VOLATILE AS $$
+CREATE FUNCTION "railbus".begin_run(of_groups jsonb) RETURNS bigint LANGUAGE plpgsql VOLATILE
+SET search_path = pg_catalog, pg_temp
+AS $$
 DECLARE
-    newest CONSTANT bigint := "railbus".tick();
+    newest CONSTANT bigint := "railbus".newest();
     now CONSTANT bigint := "railbus".now_micros();
     began bigint;
 BEGIN
@@ -1106,7 +1328,7 @@ BEGIN
     DELETE FROM "railbus".run_groups g USING "railbus".runs r
     WHERE g.run = r.id AND r.ended AND r.began_at < now - 7776000000000;
     DELETE FROM "railbus".runs r WHERE r.ended AND r.began_at < now - 7776000000000;
-    INSERT INTO "railbus".runs (began_at, newest) VALUES (now, newest) RETURNING id INTO began;
+    INSERT INTO "railbus".runs (began_at, seen, newest) VALUES (now, now, newest) RETURNING id INTO began;
     INSERT INTO "railbus".run_groups (run, name, types, topics, place, open)
     SELECT began, said ->> 'name', "railbus".list_of(said -> 'types'), "railbus".list_of(said -> 'topics'),
         coalesce(c.place, 0), coalesce("railbus".open_places(g.id), '{}')
@@ -1119,15 +1341,31 @@ BEGIN
     RETURN began;
 END $$;
 
-CREATE FUNCTION "railbus".end_run(of_run bigint) RETURNS void LANGUAGE sql VOLATILE AS $$
+-- Notes that runs go on, and ends those that have said nothing for an hour: their process was killed.
+CREATE FUNCTION "railbus".keep_runs(going_on bigint[]) RETURNS void LANGUAGE plpgsql VOLATILE
+SET search_path = pg_catalog, pg_temp AS $$
+DECLARE
+    now CONSTANT bigint := "railbus".now_micros();
+BEGIN
+    UPDATE "railbus".runs r SET seen = now WHERE r.id = ANY (going_on) AND NOT r.ended;
+    PERFORM "railbus".end_run(r.id) FROM "railbus".runs r
+    WHERE NOT r.ended AND r.seen < now - 3600000000;
+END $$;
+
+CREATE FUNCTION "railbus".end_run(of_run bigint) RETURNS void LANGUAGE sql VOLATILE
+SET search_path = pg_catalog, pg_temp
+AS $$
     UPDATE "railbus".runs SET ended = true, swept = NULL WHERE id = of_run;
     DELETE FROM "railbus".settled WHERE NOT "railbus".is_counted();
 $$;
 
--- Counts what became of a run's events, each id by its worst, of those numbered below `below`.
+-- Counts what became of a run's events, each id by its worst; if they are given, of those alone that
+-- retention removes, which are at places from `from_place` to below `to_place`.
 -- They are those published during the run, by itself or by no run at all, and those that one of its
 -- groups had not settled when it began. One that a group wants but has not settled is in no class.
-CREATE FUNCTION "railbus".tally(of_run bigint, only_seqs bigint[]) RETURNS TABLE (
+CREATE FUNCTION "railbus".tally(
+    of_run bigint, only_seqs bigint[], from_place bigint, to_place bigint
+) RETURNS TABLE (
     published bigint, carried bigint, delivered bigint, succeeded bigint, failed bigint,
     dead bigint, unmatched bigint, retried bigint
 ) LANGUAGE sql STABLE SET jit = off AS $$
@@ -1135,7 +1373,7 @@ CREATE FUNCTION "railbus".tally(of_run bigint, only_seqs bigint[]) RETURNS TABLE
         SELECT r.id, r.newest FROM "railbus".runs r WHERE r.id = of_run
     ), mine AS MATERIALIZED (
         SELECT rg.name, rg.types, rg.topics, rg.place AS began, rg.open AS carried, g.id, c.place,
-            "railbus".open_places(g.id) AS open
+            CASE WHEN only_seqs IS NULL THEN "railbus".open_places(g.id) ELSE '{}' END AS open
         FROM "railbus".run_groups rg LEFT JOIN "railbus".groups g ON g.name = rg.name
         LEFT JOIN LATERAL (
             SELECT c.place FROM "railbus".cursors c WHERE c.grp = g.id ORDER BY c.turn DESC LIMIT 1
@@ -1145,19 +1383,21 @@ CREATE FUNCTION "railbus".tally(of_run bigint, only_seqs bigint[]) RETURNS TABLE
         SELECT least((SELECT newest FROM the), (SELECT min(m.began) FROM mine m),
             (SELECT min(lower(m.carried)) - 1 FROM mine m WHERE NOT isempty(m.carried))) AS place
     ), all_events AS MATERIALIZED (
-        SELECT e.* FROM least_place CROSS JOIN LATERAL "railbus".events_behind(least_place.place) AS e
+        SELECT e.* FROM least_place CROSS JOIN LATERAL
+            "railbus".events_behind(greatest(least_place.place, from_place - 1), to_place) AS e
         WHERE only_seqs IS NULL OR e.seq = ANY (only_seqs)
     ), outcomes AS MATERIALIZED (
         SELECT s.grp, p.place, max(s.outcome) AS outcome, bool_or(s.retried) AS retried
         FROM "railbus".settled s CROSS JOIN LATERAL unnest(s.places) AS span
         CROSS JOIN LATERAL generate_series(lower(span), upper(span) - 1) AS p (place)
-        WHERE s.grp IN (SELECT m.id FROM mine m) GROUP BY s.grp, p.place
+        WHERE s.grp IN (SELECT m.id FROM mine m)
+          AND s.highest >= from_place AND s.highest < to_place + 8192 GROUP BY s.grp, p.place
     ), held AS MATERIALIZED (
         SELECT d.grp, d.place, d.attempt, d.outcome, d.retried FROM "railbus".deliveries d
-        WHERE d.open AND d.grp IN (SELECT m.id FROM mine m)
+        WHERE d.open AND d.grp IN (SELECT m.id FROM mine m) AND only_seqs IS NULL
     ), leased AS MATERIALIZED (
         SELECT l.grp, range_agg(p) AS places FROM "railbus".leases l
-        CROSS JOIN LATERAL unnest(l.places) AS p GROUP BY l.grp
+        CROSS JOIN LATERAL unnest(l.places) AS p WHERE only_seqs IS NULL GROUP BY l.grp
     ), seen AS MATERIALIZED (
         SELECT e.id, e.place > the.newest AS is_new, e.rejected,
             o.outcome IS NOT NULL OR coalesce(h.attempt, 0) > 0 OR coalesce(h.outcome, 0) > 0
@@ -1191,11 +1431,12 @@ $$;
 CREATE FUNCTION "railbus".count_run(of_run bigint) RETURNS TABLE (
     published bigint, carried bigint, delivered bigint, succeeded bigint, failed bigint,
     dead bigint, unmatched bigint, retried bigint, swept text
-) LANGUAGE plpgsql VOLATILE AS $$
+) LANGUAGE plpgsql STABLE
+SET search_path = pg_catalog, pg_temp
+AS $$
 BEGIN
-    PERFORM "railbus".tick();
     RETURN QUERY SELECT t.*, (SELECT r.swept FROM "railbus".runs r WHERE r.id = of_run)
-    FROM "railbus".tally(of_run, NULL) AS t;
+    FROM "railbus".tally(of_run, NULL, 0, 1::bigint << 62) AS t;
 END $$;
 
 -- Tells whether a group has an unsettled event that a program wants.
@@ -1240,9 +1481,10 @@ BEGIN
 END $$;
 
 -- As `is_busy`, for any of the groups `[{"name": .., "types": .., "topics": ..}]`, in one look.
-CREATE FUNCTION "railbus".are_busy(of_groups jsonb) RETURNS boolean LANGUAGE plpgsql VOLATILE AS $$
+CREATE FUNCTION "railbus".are_busy(of_groups jsonb) RETURNS boolean LANGUAGE plpgsql STABLE
+SET search_path = pg_catalog, pg_temp
+AS $$
 BEGIN
-    PERFORM "railbus".tick();
     RETURN EXISTS (SELECT FROM jsonb_array_elements(of_groups) AS said WHERE "railbus".is_busy(
         said ->> 'name', "railbus".list_of(said -> 'types'), "railbus".list_of(said -> 'topics')));
 END $$;
@@ -1251,13 +1493,17 @@ END $$;
 -- the end of what is old enough, or if another session is at it.
 --
 -- An event goes once it was published longer ago than that and all groups that want it had settled
--- it then. Kept are those with dead letters, and those that are held back still.
+-- it then. Kept are those with dead letters, and those that are held back still. How long that is says
+-- `retention`, or, if that is nothing, what all share.
 CREATE FUNCTION "railbus".sweep(
     retention bigint, from_place bigint, begins boolean, OUT low bigint, OUT following bigint
-) LANGUAGE plpgsql VOLATILE SET jit = off SET enable_seqscan = off SET enable_bitmapscan = off AS $$
+) LANGUAGE plpgsql VOLATILE
+SET search_path = pg_catalog, pg_temp
+SET jit = off SET enable_seqscan = off SET enable_bitmapscan = off AS $$
 DECLARE
     now CONSTANT bigint := "railbus".now_micros();
-    cutoff CONSTANT bigint := now - retention;
+    kept_for bigint;
+    cutoff bigint;
     looked record;
     doomed bigint[];
 BEGIN
@@ -1265,47 +1511,30 @@ BEGIN
         RETURN;
     END IF;
     PERFORM set_config('synchronous_commit', 'off', true);
+    kept_for := coalesce(retention, (
+        SELECT s.value FROM "railbus".settings s WHERE s.name = 'retention'), 86400000000);
+    cutoff := now - kept_for;
     IF begins THEN
-        -- Nobody may consume.
-        PERFORM "railbus".tick();
-        PERFORM "railbus".mark(now, retention);
+        PERFORM "railbus".mark(now, kept_for);
     END IF;
     SELECT min(l.place) AS low, max(l.place + l.n) FILTER (WHERE l.is_old) AS upto,
         count(*) FILTER (WHERE l.is_old) AS n INTO looked
     FROM (
-        SELECT l.place, l.n, l.at < cutoff OR l.at > now AS is_old FROM "railbus".log l
-        WHERE l.place >= from_place ORDER BY l.place LIMIT 200
-    ) AS l;
+        SELECT l.*, sum(l.n) OVER (ORDER BY l.place) - l.n AS before FROM (
+            SELECT l.place, l.n, l.at < cutoff OR l.at > now AS is_old FROM "railbus".log l
+            WHERE l.place >= from_place ORDER BY l.place LIMIT 200
+        ) AS l
+    ) AS l WHERE l.before < 20000;
     low := looked.low;
+    IF begins THEN
+        DELETE FROM "railbus".settled s WHERE s.highest < looked.low;
+    END IF;
     IF looked.n = 0 THEN
         RETURN;
     END IF;
-    SELECT array_agg(e.seq) INTO doomed FROM (
-        SELECT l.place + e.seq - l.first AS place, e.* FROM (
-            SELECT l.place, l.first, l.n FROM "railbus".log l
-            WHERE l.place >= looked.low AND l.place < looked.upto AND l.at < cutoff ORDER BY l.place
-        ) AS l CROSS JOIN LATERAL (
-            SELECT e.seq, e.type, e.topic, e.due, e.rejected FROM "railbus".events e
-            WHERE e.seq >= l.first AND e.seq < l.first + l.n
-        ) AS e
-    ) AS e
-    WHERE coalesce(e.due, 0) < cutoff
-      AND NOT EXISTS (SELECT FROM "railbus".letters l WHERE l.seq = e.seq)
-      AND NOT EXISTS (SELECT FROM "railbus".deliveries d WHERE d.seq = e.seq)
-      AND NOT EXISTS (
-          SELECT FROM "railbus".groups g CROSS JOIN LATERAL (
-              SELECT c.place, c.furthest FROM "railbus".cursors c
-              WHERE c.grp = g.id ORDER BY c.turn DESC LIMIT 1
-          ) AS c
-          WHERE NOT e.rejected AND (
-              (c.place < e.place AND "railbus".wants(g.types, g.topics, e.type, e.topic))
-              OR ("railbus".wants(g.types, g.topics, e.type, e.topic) AND NOT coalesce((
-                  SELECT m.place >= e.place AND NOT m.open @> e.place FROM "railbus".marks m
-                  WHERE m.grp = g.id AND m.at <= cutoff ORDER BY m.at DESC LIMIT 1), false))
-              OR coalesce((SELECT m.open @> e.place FROM "railbus".marks m
-                  WHERE m.grp = g.id ORDER BY m.at DESC LIMIT 1), false)));
+    doomed := "railbus".doomed(looked.low, looked.upto, cutoff);
     IF doomed IS NOT NULL THEN
-        PERFORM "railbus".remove(doomed);
+        PERFORM "railbus".remove(doomed, looked.low, looked.upto);
     END IF;
     -- What nothing is left of, but for the newest, which says where to look on.
     DELETE FROM "railbus".log l WHERE l.place >= looked.low AND l.place < looked.upto AND l.at < cutoff
@@ -1315,27 +1544,68 @@ BEGIN
     ORDER BY l.place LIMIT 1;
 END $$;
 
--- Notes what groups have settled by now, and forgets older notes but for the newest that counts.
+-- Lists events that go, of the batches at places from `low` to below `upto`.
+CREATE FUNCTION "railbus".doomed(low bigint, upto bigint, cutoff bigint) RETURNS bigint[]
+LANGUAGE plpgsql STABLE SET jit = off SET enable_seqscan = off SET enable_bitmapscan = off AS $$
+BEGIN
+    RETURN (WITH marked AS MATERIALIZED (
+        -- Added to nothing, what may be large is unpacked once, and not for each event.
+        SELECT g.types, g.topics, c.place, coalesce(was.place, 0) AS settled_to,
+            coalesce(was.open, '{}') + '{}' AS open_then, coalesce(latest.open, '{}') + '{}' AS open_now
+        FROM "railbus".groups g CROSS JOIN LATERAL (
+            SELECT c.place FROM "railbus".cursors c WHERE c.grp = g.id ORDER BY c.turn DESC LIMIT 1
+        ) AS c LEFT JOIN LATERAL (
+            SELECT m.place, m.open FROM "railbus".marks m
+            WHERE m.grp = g.id AND m.at <= cutoff ORDER BY m.at DESC LIMIT 1
+        ) AS was ON true LEFT JOIN LATERAL (
+            SELECT m.open FROM "railbus".marks m WHERE m.grp = g.id ORDER BY m.at DESC LIMIT 1
+        ) AS latest ON true
+    )
+    SELECT array_agg(e.seq) FROM (
+        SELECT l.place + e.seq - l.first AS place, e.* FROM (
+            SELECT l.place, l.first, l.n FROM "railbus".log l
+            WHERE l.place >= doomed.low AND l.place < doomed.upto AND l.at < cutoff ORDER BY l.place
+        ) AS l CROSS JOIN LATERAL (
+            SELECT e.seq, e.type, e.topic, e.due, e.rejected FROM "railbus".events e
+            WHERE e.seq >= l.first AND e.seq < l.first + l.n
+        ) AS e
+    ) AS e
+    WHERE coalesce(e.due, 0) < cutoff
+      AND NOT EXISTS (SELECT FROM "railbus".letters l WHERE l.seq = e.seq)
+      AND NOT EXISTS (SELECT FROM "railbus".deliveries d WHERE d.seq = e.seq)
+      AND NOT EXISTS (
+          SELECT FROM marked m WHERE NOT e.rejected AND (m.open_now @> e.place OR (
+              (m.place < e.place OR m.settled_to < e.place OR m.open_then @> e.place)
+              AND "railbus".wants(m.types, m.topics, e.type, e.topic)))));
+END $$;
+
+-- Notes what groups have settled by now, now and then, whoever asks for it, and forgets older notes but
+-- for the newest that counts.
 CREATE FUNCTION "railbus".mark(now bigint, retention bigint) RETURNS void LANGUAGE sql VOLATILE AS $$
     INSERT INTO "railbus".marks (grp, at, place, open)
     SELECT g.id, now, c.place, coalesce("railbus".open_places(g.id), '{}')
     FROM "railbus".groups g CROSS JOIN LATERAL (
         SELECT c.place FROM "railbus".cursors c WHERE c.grp = g.id ORDER BY c.turn DESC LIMIT 1
-    ) AS c ON CONFLICT DO NOTHING;
+    ) AS c WHERE NOT EXISTS (SELECT FROM "railbus".marks m
+        WHERE m.grp = g.id AND m.at > now - retention / 64 AND m.at <= now)
+    ON CONFLICT DO NOTHING;
     DELETE FROM "railbus".marks m USING "railbus".marks newer
     WHERE newer.grp = m.grp AND newer.at > m.at AND newer.at <= now - retention;
     DELETE FROM "railbus".marks m WHERE m.at > now;
 $$;
 
-CREATE FUNCTION "railbus".remove(doomed bigint[]) RETURNS void LANGUAGE plpgsql VOLATILE AS $$
+-- Removes events of places from `low` to below `upto`, and what is kept of them; runs count them first.
+CREATE FUNCTION "railbus".remove(doomed bigint[], low bigint, upto bigint) RETURNS void
+LANGUAGE plpgsql VOLATILE AS $$
 DECLARE
     run record;
     t record;
     was json;
+    remaining int8multirange;
 BEGIN
     FOR run IN SELECT r.id, r.swept FROM "railbus".runs r WHERE NOT r.ended ORDER BY r.id DESC LIMIT 16
     LOOP
-        SELECT * INTO t FROM "railbus".tally(run.id, doomed);
+        SELECT * INTO t FROM "railbus".tally(run.id, doomed, low, upto);
         was := coalesce(run.swept, '{}')::json;
         UPDATE "railbus".runs r SET swept = json_build_object(
             'published', t.published + coalesce((was ->> 'published')::bigint, 0),
@@ -1349,11 +1619,18 @@ BEGIN
         WHERE r.id = run.id;
     END LOOP;
     DELETE FROM "railbus".events e WHERE e.seq = ANY (doomed);
+    IF EXISTS (SELECT FROM "railbus".settled) THEN
+        remaining := coalesce((SELECT range_agg(int8range(e.place, e.place, '[]'))
+            FROM "railbus".events_behind(remove.low - 1, upto) AS e), '{}');
+        DELETE FROM "railbus".settled s WHERE s.highest >= remove.low AND s.highest < upto
+            AND coalesce(lower(s.places) >= remove.low, true) AND NOT s.places && remaining;
+    END IF;
 END $$;
 
 -- Removes batches that stand in the log, from number `from_first` on; returns where to go on, and
 -- nothing if there are no more.
 CREATE FUNCTION "railbus".tidy(from_first bigint) RETURNS bigint LANGUAGE plpgsql VOLATILE
+SET search_path = pg_catalog, pg_temp
 SET enable_seqscan = off SET enable_bitmapscan = off AS $$
 DECLARE
     state record;
@@ -1364,7 +1641,9 @@ BEGIN
         RETURN NULL;
     END IF;
     PERFORM set_config('synchronous_commit', 'off', true);
-    SELECT l.high, l.gaps, l.old INTO state FROM "railbus".log l ORDER BY l.place DESC LIMIT 1;
+    SELECT l.high, g.gaps, g.old INTO state FROM (
+        SELECT l.high, l.missed FROM "railbus".log l ORDER BY l.place DESC LIMIT 1
+    ) AS l LEFT JOIN "railbus".gaps g ON g.turn = l.missed;
     -- All below the first gap, and below the newest transaction, of which more may be to come.
     safe := least(state.high >> 20, lower(state.gaps), lower(state.old)) << 20;
     SELECT max(b.first) INTO last FROM (
@@ -1375,5 +1654,18 @@ BEGIN
         DELETE FROM "railbus".batches b WHERE b.first >= from_first AND b.first <= last;
     END IF;
     RETURN last + 1;
+END $$;
+
+-- Says how long all keep what is settled; returns how long they did, nothing if nobody had said so.
+CREATE FUNCTION "railbus".keep_for(retention bigint) RETURNS bigint LANGUAGE plpgsql VOLATILE
+SET search_path = pg_catalog, pg_temp AS $$
+DECLARE
+    was CONSTANT bigint := (SELECT s.value FROM "railbus".settings s WHERE s.name = 'retention');
+BEGIN
+    IF was IS DISTINCT FROM retention THEN
+        INSERT INTO "railbus".settings (name, value) VALUES ('retention', retention)
+        ON CONFLICT (name) DO UPDATE SET value = excluded.value;
+    END IF;
+    RETURN was;
 END $$;
 INSERT INTO "railbus".migrations (version) VALUES (1);

@@ -3,6 +3,7 @@
 use super::{
     hunted::{HUNTED, Hunted, Needs},
     mutant::Mutant,
+    spoilt::{self, Spoilt},
     wrapped::{Shared, Wrapped},
 };
 use futures_util::{StreamExt, stream};
@@ -10,7 +11,7 @@ use railbus::{
     Error, ErrorKind,
     backend::{Backend, Capability},
     backends,
-    conformance::{CaseReport, Status, Suite, Target},
+    conformance::{CaseReport, Counts, Status, Suite, Target},
     options::Options,
 };
 use std::{collections::BTreeSet, sync::Arc, time::Duration};
@@ -21,14 +22,23 @@ const PATIENCE: Duration = Duration::from_secs(3);
 /// How many are hunted at once: they mostly wait.
 const AT_ONCE: usize = 6;
 
+/// Returns how much of everything a hunt does: a mutant shows in little.
+fn few() -> Counts {
+    let mut few = Counts::short();
+    (few.shared, few.published, few.subscribers) = (200, 60, 8);
+    (few.many_topics, few.nacks, few.reopened) = (50, 50, 10);
+    few
+}
+
 /// The case that counts what there is in this process, and so wants it for itself.
 const ALONE: &str = "leaks";
 
 /// Puts a wrapper that is or is not sane around a store.
 fn target(store: Target, mutant: Mutant) -> Target {
-    let shared = Arc::<Shared>::default();
+    let (shared, edges) = (Arc::<Shared>::default(), Arc::<spoilt::Shared>::default());
     let target = store.around(move |inner| {
-        Arc::new(Wrapped::new(inner, mutant, Arc::clone(&shared))) as Arc<dyn Backend>
+        let inside = Arc::new(Wrapped::new(inner, mutant, Arc::clone(&shared)));
+        Arc::new(Spoilt::new(inside, mutant, Arc::clone(&edges))) as Arc<dyn Backend>
     });
     if mutant != Mutant::VagueRefusal {
         return target;
@@ -71,7 +81,7 @@ pub(crate) async fn all_are_caught(fresh: impl Fn() -> String, there: &[Needs]) 
 /// Runs the case that is there for a mutant; returns what it came to if that is not what it should.
 async fn hunt(store: Target, hunted: Hunted) -> Option<String> {
     let suite = Suite::new(target(store, hunted.mutant)).only([hunted.case]);
-    let certificate = suite.patience(PATIENCE).run().await.unwrap();
+    let certificate = suite.counts(few()).patience(PATIENCE).run().await.unwrap();
     let [report] = certificate.cases.as_slice() else { panic!("{certificate:?}") };
     let why = report.why.as_deref().unwrap_or_default();
     let caught =
@@ -85,6 +95,19 @@ pub(crate) async fn the_sane_one(store: Target, whole: bool) -> Vec<CaseReport> 
     let cases: BTreeSet<_> = HUNTED.iter().map(|hunted| hunted.case).collect();
     let suite = if whole { suite } else { suite.only(cases) };
     suite.run().await.unwrap().cases
+}
+
+/// Runs cases on a store that claims less than it could; all pass but those that must be refused.
+pub(crate) async fn less_is_enough(store: Target, less: Mutant, cases: &[&str], refused: &[&str]) {
+    let suite = Suite::new(target(store, less));
+    let suite = if cases.is_empty() { suite } else { suite.only(cases.iter().copied()) };
+    for report in suite.run().await.unwrap().cases {
+        let expected = match refused.contains(&report.name) {
+            true => [Status::Refused; 2],
+            false => [Status::Passed, Status::NotRun],
+        };
+        assert!(expected.contains(&report.status), "{less:?}: {report:?}");
+    }
 }
 
 /// Checks that nothing is wrong with the wrapper that changes nothing, by the cases that tell the

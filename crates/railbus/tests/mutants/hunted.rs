@@ -100,11 +100,37 @@ pub(crate) const HUNTED: &[Hunted] = &[
         .only(|c| c.groups && c.keeps_finished),
     kept(Mutant::ForgottenPosition, "positions", "the input was read to Some")
         .only(|c| c.positions),
-    kept(Mutant::Unwithdrawn, "withdrawal", "was withdrawn, and came").only(|c| c.withdraws),
+    kept(Mutant::Unwithdrawn, "withdrawal", "was withdrawn, and came|must say false")
+        .only(|c| c.withdraws),
     kept(Mutant::WithdrawnTwice, "withdrawal", "must say false, and said true")
         .only(|c| c.withdraws),
     kept(Mutant::ForgottenPublishDelay, "delayed events", "was to come after")
         .only(|c| c.groups && c.publish_delay_max.is_some()),
+    kept(Mutant::LostOnce, "concurrent publishers", "waited"),
+    kept(Mutant::PublisherFails, "concurrent publishers", "too many connections"),
+    // Elsewhere those who are through are known by their names as well.
+    kept(Mutant::ForgottenOnly, "redrive", "is to be told")
+        .only(|c| c.dead_letters && c.broadcast == Broadcast::Inline),
+    kept(Mutant::PurgedBack, "redrive", "after a purge|nothing else is to be told")
+        .only(|c| c.dead_letters),
+    kept(Mutant::PrunesAnything, "keeper", "must be a not-found error"),
+    kept(Mutant::ReplayTakes, "keeper", "came to another member")
+        .only(|c| c.groups && matches!(c.replay, Replay::Time)),
+    kept(Mutant::UnfilteredLetters, "keeper", "gave [").only(|c| c.dead_letters),
+    any(Mutant::HangingPublish, "publish-subscribe", "for a publish"),
+    live(Mutant::HangingSubscribe, "publish-subscribe", "nothing happened for"),
+    any(Mutant::LateClose, "close", "for a close with a deadline"),
+    kept(Mutant::LateFetch, "delayed events", "late, of|for a broadcast")
+        .only(|c| c.groups && c.publish_delay_max.is_some()),
+    kept(Mutant::TooLargeStored, "payload sizes", "was invented")
+        .only(|c| c.groups && c.payload_max <= TRIED_MAX),
+    live(Mutant::BusyForEver, "idle", "for the bus to be idle"),
+    kept(Mutant::IdleAtOnce, "idle", "idle while a handler runs"),
+    live(Mutant::SilentGap, "reconnect", "for a gap to be told")
+        .needs(Needs::Server)
+        .only(|c| c.broadcast == Broadcast::Live && !c.groups),
+    live(Mutant::DeafAfterCut, "reset", "broadcasts to be heard again").needs(Needs::Server),
+    kept(Mutant::LyingNow, "resend on error", "for try").only(|c| c.broadcast == Broadcast::Inline),
     any(Mutant::BadConfirmed, "batch publish", "whose third event has no type"),
     kept(Mutant::LostPoison, "poison", "bytes that are no event").needs(Needs::Bytes),
     kept(Mutant::FailsByPoison, "poison", "bytes that are no event").needs(Needs::Bytes),
@@ -115,10 +141,10 @@ pub(crate) const HUNTED: &[Hunted] = &[
     any(Mutant::BlurredChannel, "odd topics", "a.b"),
     any(Mutant::TooLargeConfirmed, "payload sizes", "more than is claimed was confirmed")
         .only(|c| c.payload_max <= TRIED_MAX),
-    any(Mutant::LeftOpen, "leaks", "opened and closed"),
     any(Mutant::VagueRefusal, "wrong password", "must be a denied error").needs(Needs::Password),
     live(Mutant::HeardTwice, "topics at once", "broadcast: |heard twice|were lost"),
     live(Mutant::HeardTwice, "concurrent subscribers", "broadcast: "),
+    live(Mutant::LeftOpen, "leaks", "opened and closed|for close"),
     live(Mutant::SwappedBroadcasts, "concurrent subscribers", "but came after it"),
     live(Mutant::LostSpill, "publish-subscribe", "for a broadcast"),
     live(Mutant::DeafAfterCut, "reconnect", "publishing and receiving to go on")

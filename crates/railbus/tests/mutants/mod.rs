@@ -7,10 +7,11 @@ mod mutant;
 mod sent;
 mod heard;
 mod wrapped;
+mod spoilt;
 mod hunted;
 mod hunt;
 
 pub(crate) use dedup::dedup_window;
-pub(crate) use hunt::{all_are_caught, sane_passes, the_sane_one};
+pub(crate) use hunt::{all_are_caught, less_is_enough, sane_passes, the_sane_one};
 pub(crate) use hunted::{HUNTED, Hunted, Needs};
 pub(crate) use mutant::Mutant;

@@ -102,4 +102,42 @@ pub(crate) enum Mutant {
     ForgottenFinished,
     /// Forgets how far inputs were read.
     ForgottenPosition,
+    /// Is sane, and matches no patterns.
+    NoPatterns,
+    /// Is sane, and extends no leases.
+    NoExtension,
+    /// Is sane, and gives events in any order.
+    NoOrder,
+    /// Takes its time over a batch once, and loses one event of it.
+    LostOnce,
+    /// Hands a dead letter back to every subscription of its group.
+    ForgottenOnly,
+    /// Hands back what is purged.
+    PurgedBack,
+    /// Says that it forgot groups that were not there.
+    PrunesAnything,
+    /// Takes what is held from who holds it, to replay it.
+    ReplayTakes,
+    /// Gives all letters of a group, whatever is asked for.
+    UnfilteredLetters,
+    /// Never returns from a publish.
+    HangingPublish,
+    /// Never returns from a subscribe.
+    HangingSubscribe,
+    /// Closes when it likes, whatever the deadline.
+    LateClose,
+    /// Hands everything out late.
+    LateFetch,
+    /// Refuses what is too large, and keeps a part of it.
+    TooLargeStored,
+    /// Confirms some of what many publish, and then no more.
+    PublisherFails,
+    /// Never says that listeners have heard all.
+    BusyForEver,
+    /// Says at once that groups have settled all.
+    IdleAtOnce,
+    /// Never says that broadcasts were missed.
+    SilentGap,
+    /// Confirms without a wait what it does not publish.
+    LyingNow,
 }

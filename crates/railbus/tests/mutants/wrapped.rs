@@ -25,8 +25,8 @@ use tokio::time::timeout;
 /// How long what is not there is waited for by a mutant that throws it away.
 const GLANCE: Duration = Duration::from_millis(100);
 
-/// The bit that marks the fence of a lease that the other backend knows nothing of.
-const GHOST: u64 = 1 << 40;
+/// What marks the receipt of a lease that the other backend knows nothing of.
+const GHOST: &str = "ghost";
 
 /// An event that is leased, and the member that has it.
 type Ghost = (usize, Receipt, Event);
@@ -75,6 +75,10 @@ struct WrappedSource {
 
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+fn is_ghost(receipt: &Receipt) -> bool {
+    receipt.token.as_deref() == Some(GHOST)
 }
 
 fn ack(receipt: &Receipt) -> [Settle; 1] {
@@ -267,7 +271,7 @@ impl WrappedSource {
         let place = ghosts.iter().position(|(member, ..)| *member != self.number);
         if let Some((_, receipt, event)) = place.map(|place| ghosts.swap_remove(place)) {
             leased.push(Leased {
-                receipt: Receipt { fence: receipt.fence | GHOST, ..receipt },
+                receipt: Receipt { token: Some(GHOST.into()), ..receipt },
                 event: Ok(event),
                 attempt: 2,
                 lost: true,
@@ -275,7 +279,7 @@ impl WrappedSource {
                 only: None,
             });
         }
-        let real = leased.iter().filter(|l| l.receipt.fence & GHOST == 0 && l.attempt == 1);
+        let real = leased.iter().filter(|l| !is_ghost(&l.receipt) && l.attempt == 1);
         let ghost = |l: &Leased| Some((self.number, l.receipt.clone(), l.event.clone().ok()?));
         ghosts.extend(real.filter_map(ghost));
     }
@@ -294,7 +298,7 @@ impl WrappedSource {
 
     /// Tells whether a settlement is only said to be done.
     fn skips(&self, settle: &Settle) -> bool {
-        settle.receipt.fence & GHOST != 0
+        is_ghost(&settle.receipt)
             || match self.mutant {
                 Mutant::EarlyAck => true,
                 Mutant::ForgottenAck => settle.verdict == Verdict::Ack,

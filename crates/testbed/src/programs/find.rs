@@ -1,6 +1,6 @@
 //! Looks for a program, and has it installed if it is nowhere.
 
-use super::{Kind, Program, debian};
+use super::{Kind, Program, debian, docker};
 use crate::{
     error::{Error, Result},
     lock::Lock,
@@ -32,6 +32,16 @@ fn look(kind: &Kind) -> Result<Program> {
     if let Some(named) = env::var_os(kind.variable).filter(|value| !value.is_empty()) {
         return told(kind, Path::new(&named));
     }
+    let dockers = docker::root(&place::kept(), kind);
+    let by_docker = || {
+        docker::install(kind, &dockers).and_then(|()| {
+            unpacked(kind, &dockers).ok_or_else(|| "its image does not run by Docker".to_owned())
+        })
+    };
+    if env::var_os(docker::WANTED).is_some_and(|value| !value.is_empty()) && !kind.image.is_empty()
+    {
+        return by_docker().map_err(|why| missing(kind, &[], &why));
+    }
     let mut wrong = Vec::new();
     for folder in place::path().into_iter().chain(places(kind.folders)) {
         match Program::at(kind, &folder.join(kind.program), None) {
@@ -53,6 +63,8 @@ fn look(kind: &Kind) -> Result<Program> {
     let installed = debian::install(kind, &root).and_then(|()| {
         unpacked(kind, &root).ok_or_else(|| "it was unpacked and does not run".to_owned())
     });
+    let installed =
+        installed.or_else(|why| by_docker().map_err(|docker| format!("{why}; {docker}")));
     installed.map_err(|why| missing(kind, &wrong, &why))
 }
 
@@ -91,8 +103,9 @@ fn missing(kind: &Kind, wrong: &[String], why: &str) -> Error {
         "" => String::new(),
         name => format!(", or say where it is by {name}=/path/to/{}", kind.program),
     };
+    let docker = if kind.image.is_empty() { "" } else { ", or install Docker, which runs it" };
     Error::new(format!(
-        "{}{least} is needed, and could not be installed: {why}\ninstall it by {}{named}{wrong}",
+        "{}{least} is needed, and could not be installed: {why}\ninstall it by {}{named}{docker}{wrong}",
         kind.name, kind.advice,
     ))
 }

@@ -17,6 +17,8 @@ pub(crate) struct Kind {
     pub(crate) packages: &'static [&'static str],
     /// What of them no server needs.
     pub(crate) unused: &'static [&'static str],
+    /// Docker's image of it; empty if there is none.
+    pub(crate) image: &'static str,
     /// How to install it by hand.
     pub(crate) advice: &'static str,
 }
@@ -30,6 +32,7 @@ pub(crate) const REDIS: Kind = Kind {
     folders: &["/usr/local/bin", "/opt/homebrew/bin"],
     packages: &["redis-server", "redis-tools"],
     unused: &["usr/share"],
+    image: "redis:7.2",
     advice: "`apt-get install redis-server` or `brew install redis`",
 };
 
@@ -48,6 +51,7 @@ pub(crate) const POSTGRES: Kind = Kind {
     ],
     packages: &["postgresql-*", "postgresql-client-*"],
     unused: &["usr/share/doc", "usr/share/locale", "usr/lib/postgresql/*/lib/bitcode"],
+    image: "postgres:16",
     advice: "`apt-get install postgresql` or `brew install postgresql`",
 };
 
@@ -60,6 +64,7 @@ pub(crate) const PGBOUNCER: Kind = Kind {
     folders: &["/usr/sbin", "/usr/local/sbin", "/usr/local/bin", "/opt/homebrew/bin"],
     packages: &["pgbouncer"],
     unused: &["usr/share"],
+    image: "",
     advice: "`apt-get install pgbouncer` or `brew install pgbouncer`",
 };
 
@@ -78,6 +83,7 @@ pub(crate) const PYTHON: Kind = Kind {
         "libpython3.*-stdlib",
     ],
     unused: &["usr/share"],
+    image: "",
     advice: "`apt-get install python3` or `brew install python`",
 };
 
@@ -91,5 +97,6 @@ pub(crate) const PIP: Kind = Kind {
     folders: &["/usr/share/python-wheels"],
     packages: &["python3-pip-whl"],
     unused: &["usr/share/doc"],
+    image: "",
     advice: "`apt-get install python3-venv`",
 };

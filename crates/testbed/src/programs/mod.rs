@@ -2,9 +2,11 @@
 
 mod kinds;
 mod program;
+mod docker;
 mod debian;
 mod find;
 
+pub(crate) use docker::{path_of_docker, tell};
 pub(crate) use find::{file, find};
 pub(crate) use kinds::{Kind, PGBOUNCER, PIP, POSTGRES, PYTHON, REDIS};
 pub(crate) use program::Program;

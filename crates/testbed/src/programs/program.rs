@@ -1,6 +1,6 @@
 //! A program that was found, and what it needs around it.
 
-use super::Kind;
+use super::{Kind, docker};
 use crate::{
     copy,
     error::{Doing, Error},
@@ -10,6 +10,7 @@ use crate::{
 };
 use std::{
     env, fs,
+    os::unix::process::CommandExt,
     path::{Path, PathBuf},
     process::{Command, Stdio},
 };
@@ -67,6 +68,9 @@ impl Program {
     /// Returns a program that the user gets to: as root, what is below one's own folders must be
     /// copied for whoever has no rights. The copy is where the server's folder is.
     pub(crate) fn for_user(&self, user: Option<User>, folder: &Folder) -> Result<Self, Error> {
+        if self.is_dockers() {
+            return Ok(self.clone());
+        }
         let own = self.path.parent().unwrap_or(&self.path);
         if user.is_none_or(|user| user.reaches(own)) {
             return Ok(self.clone());
@@ -87,7 +91,31 @@ impl Program {
         command.env_clear().env("LC_ALL", "C").env("TZ", "UTC");
         let path = env::join_paths(place::path()).unwrap_or_else(|_| "/usr/bin:/bin".into());
         command.env("PATH", path);
+        if self.is_dockers() {
+            command.envs(place::of_docker());
+        }
         self.show_libraries(command);
+    }
+
+    /// Tells whether it runs by Docker.
+    pub(crate) fn is_dockers(&self) -> bool {
+        self.root.as_deref().is_some_and(docker::is_at)
+    }
+
+    /// Has a command run as that user, with that folder.
+    pub(crate) fn within(&self, command: &mut Command, user: Option<User>, folder: &Path) {
+        if self.is_dockers() {
+            command.env("RAILBUS_FOLDER", folder);
+        }
+        match user {
+            Some(user) if self.is_dockers() => {
+                command.env("RAILBUS_USER", format!("{}:{}", user.uid, user.gid));
+            }
+            Some(user) => {
+                command.uid(user.uid).gid(user.gid);
+            }
+            None => {}
+        }
     }
 
     /// Has a command find the libraries that were unpacked with this program.

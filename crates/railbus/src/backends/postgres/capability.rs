@@ -22,6 +22,10 @@ pub const CAPABILITY: Capability = {
 pub const SETTINGS: &[Setting] = &ALL;
 
 const ALL: [Setting; 19] = with_server([
+    Setting {
+        key: "prefix",
+        help: "what its channels and tables are for: programs hear each other if they share it (default railbus)",
+    },
     Format::SETTING,
     Setting {
         key: "topics",

@@ -3,7 +3,7 @@
 use crate::options::Setting;
 
 /// What can be set for every backend on PostgreSQL.
-pub(in crate::backends) const SERVER: [Setting; 15] = [
+pub(in crate::backends) const SERVER: [Setting; 14] = [
     Setting {
         key: "host",
         help: "a name, an address, the folder of a Unix socket, or several, joined by commas (default PGHOST, else localhost)",
@@ -26,10 +26,6 @@ pub(in crate::backends) const SERVER: [Setting; 15] = [
     },
     Setting { key: "tls_cert", help: "a PEM file with this client's certificate" },
     Setting { key: "tls_key", help: "a PEM file with the key of tls_cert" },
-    Setting {
-        key: "prefix",
-        help: "what its channels and tables are for: programs hear each other if they share it (default railbus)",
-    },
     Setting { key: "schema", help: "where its tables are (default railbus)" },
     Setting {
         key: "application_name",

@@ -1,8 +1,9 @@
 //! The connection that listens: one a bus, made again whenever it broke.
 
 use super::{
+    drive::Ear,
     link::{Link, Pace},
-    session::{Ear, Session},
+    session::Session,
     settings::{Server, quote},
 };
 use crate::{
@@ -28,8 +29,6 @@ pub(in crate::backends) enum Heard {
     Note(Notification),
     /// The connection broke and is back: what was notified between is lost.
     Gap,
-    /// It ended for good, for a reason that does not heal by itself.
-    Over(Error),
 }
 
 /// Who hears what a listener tells.
@@ -163,8 +162,7 @@ impl Care {
                  back is lost"
             );
             session = match stop.run_until_cancelled(self.again(&mut pace)).await {
-                Some(Ok(session)) => session,
-                Some(Err(error)) => return (self.hear)(Heard::Over(error)),
+                Some(session) => session,
                 None => return,
             };
             tracing::info!(server = %self.server.shown, "listening to PostgreSQL again");
@@ -193,16 +191,15 @@ impl Care {
         }
     }
 
-    async fn again(&self, pace: &mut Pace) -> Result<Session> {
+    async fn again(&self, pace: &mut Pace) -> Session {
         loop {
             sleep_until(pace.next.into()).await;
             let error = match self.connect().await {
-                Ok(session) => return Ok(session),
+                Ok(session) => return session,
                 Err(error) => error,
             };
-            if !error.is_retryable() {
-                return Err(error);
-            }
+            // It listened before: what does not heal by itself elsewhere, as a password that was
+            // changed here first, may here.
             let wait = pace.failed();
             tracing::warn!(%error, again_in = ?wait, "PostgreSQL can't be listened to");
         }

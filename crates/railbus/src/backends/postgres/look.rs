@@ -96,7 +96,8 @@ async fn spilled(session: &Session, server: &Server) -> Result<Check> {
     let about = "SELECT to_regclass($1) IS NOT NULL, \
                  has_database_privilege(current_database(), 'CREATE'), \
                  CASE WHEN to_regclass($1) IS NOT NULL THEN \
-                 has_table_privilege(to_regclass($1)::oid, 'SELECT, INSERT, DELETE') END";
+                 (SELECT bool_and(has_table_privilege(to_regclass($1)::oid, of)) \
+                 FROM unnest(ARRAY['SELECT', 'INSERT', 'DELETE']) AS of) END";
     let values: [(&(dyn tokio_postgres::types::ToSql + Sync), _); 1] =
         [(&table, tokio_postgres::types::Type::TEXT)];
     let rows = session.query(OPERATION, about, &values).await?;

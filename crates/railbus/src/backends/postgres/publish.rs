@@ -13,7 +13,10 @@ use crate::{
     codec::Format,
     error::{Error, ErrorKind, Result},
 };
-use std::{collections::HashSet, sync::Arc};
+use std::{
+    collections::{HashMap, HashSet},
+    sync::Arc,
+};
 use tokio_postgres::types::{ToSql, Type};
 
 /// A notification is not stored, so that waiting for the disk would win nothing; in the statement
@@ -91,18 +94,36 @@ pub(super) fn write(
         Channels::One(_) => None,
         named => Some(named.of(event.topic())?),
     };
-    if channel.is_some() && text.len() > NOTE_MAX {
-        let why = format!("the event has {} bytes; at most {NOTE_MAX} are allowed", text.len());
-        return Err(Error::new(ErrorKind::TooLarge, "publish", why)
-            .with("event", event.id())
-            .hint("programs of others can't fetch what is larger: use format=cloudevents"));
+    let ready = Ready { text, id: event.id().into(), channel };
+    ready.check()?;
+    Ok(Some(ready))
+}
+
+impl Ready {
+    /// Refuses what is too large for a channel where nobody would fetch it.
+    fn check(&self) -> Result<()> {
+        let size = self.text.len();
+        if self.channel.is_none() || size <= NOTE_MAX {
+            return Ok(());
+        }
+        let why = format!("the event has {size} bytes; at most {NOTE_MAX} are allowed");
+        Err(Error::new(ErrorKind::TooLarge, "publish", why)
+            .with("event", &self.id)
+            .hint("programs of others can't fetch what is larger: use format=cloudevents"))
     }
-    Ok(Some(Ready { text, id: event.id().into(), channel }))
 }
 
 impl Publisher {
     /// Notifies events, in order, and returns one result each.
     async fn send(&self, mut batch: Vec<Ready>) -> Vec<Result<()>> {
+        match self.link.client("publish").await {
+            // Before it is counted how much there is.
+            Ok(session) if !session.is_utf8 => {
+                batch.iter_mut().for_each(|ready| ready.text = ascii(&ready.text));
+            }
+            Ok(_) => {}
+            Err(e) => return vec![Err(e); batch.len()],
+        }
         make_distinct(&mut batch);
         let mut results = Vec::with_capacity(batch.len());
         let mut rest = &mut batch[..];
@@ -120,9 +141,6 @@ impl Publisher {
             Ok(session) => session,
             Err(e) => return results.extend(part.iter().map(|_| Err(e.clone()))),
         };
-        if !session.is_utf8 {
-            part.iter_mut().for_each(|ready| ready.text = ascii(&ready.text));
-        }
         if let [ready] = part {
             return results.push(self.send_one(&session, ready).await);
         }
@@ -153,6 +171,7 @@ impl Publisher {
     }
 
     async fn send_one(&self, session: &Session, ready: &Ready) -> Result<()> {
+        ready.check()?;
         if ready.text.len() > NOTE_MAX {
             return self.spill.publish(&self.channel, ready.text.as_bytes()).await;
         }
@@ -163,35 +182,37 @@ impl Publisher {
     }
 }
 
-/// Returns how many of these go in one statement: what is spilled goes alone.
+/// Returns how many of these go in one statement: what is spilled goes alone, and so does what is the
+/// same as one before it.
 fn one_statement(batch: &[Ready]) -> usize {
-    // Where the database is not in UTF8, a character takes up to six times its bytes.
-    let fits = |ready: &&Ready| {
-        ready.text.len() <= NOTE_MAX && ready.text.is_ascii() || ready.text.len() * 6 <= NOTE_MAX
-    };
-    let mut bytes = 0;
-    let small = batch.iter().take_while(fits).take_while(|ready| {
+    let (mut bytes, mut seen) = (0, HashSet::with_capacity(batch.len()));
+    let small = batch.iter().take_while(|ready| {
         bytes += ready.text.len();
-        bytes <= STATEMENT_BYTES
+        ready.text.len() <= NOTE_MAX
+            && bytes <= STATEMENT_BYTES
+            && seen.insert((&ready.channel, &*ready.text))
     });
     small.count().max(1)
 }
 
 /// The server tells a listener only once what is notified twice in a transaction, and an event may be
-/// published twice: white space behind it makes a difference that is none.
+/// published twice, or be nothing but its payload: white space behind it makes a difference that is
+/// none, as long as there is room for it.
 fn make_distinct(batch: &mut [Ready]) {
     if batch.len() < 2 {
         return;
     }
-    let mut seen = HashSet::with_capacity(batch.len());
+    let mut times: HashMap<_, usize> = HashMap::with_capacity(batch.len());
     let mut again = Vec::new();
     for (at, ready) in batch.iter().enumerate() {
-        if !seen.insert(&*ready.id) {
-            again.push(at);
+        let before = times.entry((&ready.channel, &*ready.text)).or_default();
+        if *before > 0 && ready.text.len() + *before <= NOTE_MAX {
+            again.push((at, *before));
         }
+        *before += 1;
     }
-    for (nth, at) in again.into_iter().enumerate() {
-        batch[at].text.extend(std::iter::repeat_n(' ', nth + 1));
+    for (at, before) in again {
+        batch[at].text.extend(std::iter::repeat_n(' ', before));
     }
 }
 
@@ -231,6 +252,16 @@ mod tests {
         let of_a: HashSet<_> = batch.iter().filter(|r| r.id == "a").map(|r| &r.text).collect();
         assert_eq!(of_a.len(), 3);
         assert!(of_a.iter().all(|text| text.trim_end() == "{}"));
+        let all: HashSet<_> = batch.iter().map(|r| &r.text).collect();
+        assert_eq!((all.len(), one_statement(&batch)), (4, 4), "whichever their ids are");
+    }
+
+    #[test]
+    fn what_is_the_same_and_has_no_room_for_a_difference_goes_in_statements_of_its_own() {
+        let full = "1".repeat(NOTE_MAX);
+        let mut batch = [ready("a", &full), ready("b", &full), ready("c", "{}")];
+        make_distinct(&mut batch);
+        assert_eq!((one_statement(&batch), one_statement(&batch[1..])), (1, 2));
     }
 
     #[test]

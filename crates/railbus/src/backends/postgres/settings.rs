@@ -39,6 +39,7 @@ const SHARED: [&str; 12] = [
 #[derive(Clone)]
 pub(in crate::backends) struct Server {
     config: Config,
+    hosts: Vec<(String, u16)>,
     pub(in crate::backends) tls: Tls,
     pub(in crate::backends) prefix: String,
     pub(in crate::backends) schema: String,
@@ -89,7 +90,7 @@ impl Server {
         let is_local = hosts.iter().all(|(host, _)| host.starts_with('/'));
         let tls = if is_local { Tls { mode: Mode::Disable, ..tls } } else { tls };
         let (user, password) = (text("user", "PGUSER"), text("password", "PGPASSWORD"));
-        let mut config = reaching(&hosts, connect_timeout, statement_timeout);
+        let mut config = reaching(hosts.len(), connect_timeout, statement_timeout);
         if let Some(user) = &user {
             config.user(user.as_str());
         }
@@ -108,31 +109,47 @@ impl Server {
             connect_timeout,
             statement_timeout,
             shown: shown(&hosts, database.or(user).as_deref()),
+            hosts,
         })
     }
 
-    /// Returns the client's own settings, encrypted as `mode` says.
-    pub(super) fn config(&self, mode: SslMode) -> Config {
+    /// Returns how many hosts there are to try.
+    pub(super) fn hosts(&self) -> usize {
+        self.hosts.len()
+    }
+
+    /// Returns the client's own settings for one of the hosts, encrypted as `mode` says.
+    pub(super) fn config(&self, host: usize, mode: SslMode) -> Config {
         let mut config = self.config.clone();
+        if let Some((host, port)) = self.hosts.get(host) {
+            config.host(host).port(*port);
+        }
         config.ssl_mode(mode);
         config
+    }
+
+    /// Returns how long one of the hosts is tried: one that is silent leaves time for the others.
+    pub(super) fn share(&self) -> Duration {
+        share_of(self.connect_timeout, self.hosts.len())
     }
 }
 
 /// Returns settings by which a server is reached, and by which it is noticed that it is not.
-fn reaching(hosts: &[(String, u16)], connecting: Duration, answering: Duration) -> Config {
+fn reaching(hosts: usize, connecting: Duration, answering: Duration) -> Config {
     let mut config = Config::new();
-    for (host, port) in hosts {
-        config.host(host).port(*port);
-    }
-    if hosts.len() > 1 {
+    if hosts > 1 {
         // A standby takes neither NOTIFY nor rows.
         config.target_session_attrs(TargetSessionAttrs::ReadWrite);
     }
-    config.tcp_user_timeout(answering).connect_timeout(connecting);
+    // A name may stand for two addresses, of which one is silent.
+    config.tcp_user_timeout(answering).connect_timeout(share_of(connecting, hosts) / 2);
     config.keepalives(true).keepalives_idle(Duration::from_secs(10));
     config.keepalives_interval(Duration::from_secs(5)).keepalives_retries(3);
     config
+}
+
+fn share_of(connecting: Duration, hosts: usize) -> Duration {
+    connecting / u32::try_from(hosts.max(1)).unwrap_or(u32::MAX)
 }
 
 /// Shows where a database is.
@@ -316,7 +333,9 @@ mod tests {
         assert_eq!(shown("postgres://[::1]:7/d"), "[::1]:7/d");
         assert_eq!(shown("postgres://a:1,b,[::1]:3/d"), "a:1,b:5432,[::1]:3/d");
         let local = read("postgres://%2Frun%2Fpg/d", &[]).unwrap();
-        assert!(matches!(&local.config.get_hosts()[0], Host::Unix(path) if path.ends_with("pg")));
+        assert!(
+            matches!(&local.config(0, SslMode::Disable).get_hosts()[0], Host::Unix(path) if path.ends_with("pg"))
+        );
         assert_eq!(local.tls.mode, Mode::Disable);
         assert!(read("postgres://a,,b/d", &[]).is_err());
         assert!(read("postgres://h/d", &[("PGPORT", "65536")]).is_err());

@@ -56,7 +56,6 @@ struct Waiting {
     handed_out: u64,
     marked: u64,
     stopped: bool,
-    over: Option<Error>,
 }
 
 /// A listener to every event of interest from now on.
@@ -145,12 +144,6 @@ impl Broadcast {
     /// Notes that events were missed, and are heard again.
     pub(super) fn missed(&self) {
         self.gap.notify_one();
-    }
-
-    /// Ends it for a reason that does not heal by itself.
-    pub(super) fn end(&self, error: Error) {
-        self.waiting().over = Some(error);
-        self.news.notify_one();
     }
 
     /// Takes out up to `max` notes.
@@ -256,16 +249,8 @@ impl Source for Broadcast {
     async fn fetch(&self, max: usize) -> Result<Vec<Leased>> {
         loop {
             let news = self.news.notified();
-            {
-                let waiting = self.waiting();
-                if waiting.stopped {
-                    return Ok(Vec::new());
-                }
-                if waiting.notes.is_empty()
-                    && let Some(error) = &waiting.over
-                {
-                    return Err(error.clone());
-                }
+            if self.waiting().stopped {
+                return Ok(Vec::new());
             }
             let notes = self.next(max);
             if notes.is_empty() {

@@ -2,7 +2,7 @@
 //!
 //! The notification is a reference, which no event can be mistaken for: a structured CloudEvent
 //! begins with a brace. Rows are not taken out by who reads them, since nobody knows how many
-//! listeners there are; they are deleted after a while, by whoever spills.
+//! listeners there are; they are deleted after a while, by whoever spills or reads.
 
 use super::{
     link::Link,
@@ -28,6 +28,9 @@ pub(super) const NOTE_MAX: usize = 7_999;
 
 const REFERENCE: &str = "spilled:";
 
+/// How often old rows are looked for at most, unless the last look found as many as it may.
+const CLEANED_EVERY: Duration = Duration::from_secs(1);
+
 /// How many rows are deleted in one statement.
 const DELETED_MAX: i64 = 1_000;
 
@@ -38,14 +41,13 @@ pub(super) fn reference(note: &str) -> Option<i64> {
 
 /// Writes the migrations of the table as SQL that may be run any number of times, from anywhere.
 ///
-/// One transaction, behind one lock: instances that start at once wait for each other. A user who may
+/// Together they are one transaction, behind one lock: instances that start at once wait for each other. A user who may
 /// not create finds all there, if a DBA has run it, and needs `USAGE` on the schema, and `SELECT,
 /// INSERT, DELETE` on the table.
 pub(super) fn migrations(schema: &str) -> String {
     let schema = quote(schema);
     format!(
-        "BEGIN;
-SELECT pg_advisory_xact_lock(hashtextextended('railbus:' || '{lock}', 0));
+        "SELECT pg_advisory_xact_lock(hashtextextended('railbus:' || '{lock}', 0));
 CREATE SCHEMA IF NOT EXISTS {schema};
 CREATE TABLE IF NOT EXISTS {schema}.versions
   (part text PRIMARY KEY, version int NOT NULL, at timestamptz NOT NULL DEFAULT now());
@@ -54,8 +56,7 @@ CREATE TABLE IF NOT EXISTS {schema}.spilled
    at timestamptz NOT NULL DEFAULT now(), body bytea NOT NULL);
 CREATE INDEX IF NOT EXISTS spilled_at ON {schema}.spilled (at);
 INSERT INTO {schema}.versions (part, version) VALUES ('spilled', 1)
-  ON CONFLICT (part) DO UPDATE SET version = GREATEST(versions.version, excluded.version);
-COMMIT;",
+  ON CONFLICT (part) DO UPDATE SET version = GREATEST(versions.version, excluded.version);",
         lock = schema.replace('\'', "''"),
     )
 }
@@ -85,12 +86,14 @@ impl Spill {
                  SELECT pg_notify($1, '{REFERENCE}' || id) FROM kept"
             ),
             read: format!("SELECT id, body FROM {table} WHERE id = ANY($1)"),
-            // Beside it: whether there is more.
+            // Beside it: how many went, and in how many seconds the oldest that is left may go.
             clean: format!(
                 "WITH gone AS (DELETE FROM {table} WHERE id IN (SELECT id FROM {table} \
                  WHERE at < now() - $1 * interval '1 second' \
-                 ORDER BY at LIMIT {DELETED_MAX} FOR UPDATE SKIP LOCKED) RETURNING 1) \
-                 SELECT (SELECT count(*) FROM {table}) > (SELECT count(*) FROM gone)"
+                 ORDER BY at LIMIT {DELETED_MAX}) RETURNING id) \
+                 SELECT (SELECT count(*) FROM gone), (SELECT extract(epoch FROM at - now() \
+                 + $1 * interval '1 second')::float8 FROM {table} \
+                 WHERE at >= now() - $1 * interval '1 second' ORDER BY at LIMIT 1)"
             ),
             spilled: Arc::default(),
             cleaning: AtomicBool::new(false),
@@ -119,6 +122,8 @@ impl Spill {
     pub(super) async fn read(&self, ids: &[i64]) -> Result<HashMap<i64, Vec<u8>>> {
         let session = self.link.client("fetch").await?;
         let rows = session.query("fetch", &self.read, &[(&ids, Type::INT8_ARRAY)]).await?;
+        // Who wrote it may be gone.
+        self.clean_up();
         Ok(rows
             .iter()
             .filter_map(|row| Some((row.try_get(0).ok()?, row.try_get(1).ok()?)))
@@ -159,20 +164,32 @@ async fn clean(link: Weak<Link>, sql: String, retention: Duration, spilled: Arc<
     let seconds = retention.as_secs_f64();
     loop {
         spilled.notified().await;
+        // What was kept just now is old after this time, and what was kept before it, too.
+        let mut wait = retention;
         loop {
-            // What was kept just now is old after this time, and what was kept before it, too.
-            sleep(retention).await;
+            sleep(wait).await;
             let Some(link) = link.upgrade() else { return };
             let deleted = async {
                 let session = link.client("clean up").await?;
                 let rows = session.query("clean up", &sql, &[(&seconds, Type::FLOAT8)]).await?;
-                Ok::<bool, Error>(rows.first().is_some_and(|row| row.get(0)))
+                let row = rows.first();
+                let count: i64 = row.and_then(|row| row.try_get(0).ok()).unwrap_or(0);
+                Ok::<_, Error>((count, row.and_then(|row| row.try_get::<_, f64>(1).ok())))
             };
-            match deleted.await {
-                Ok(true) => {}
-                Ok(false) => break,
+            wait = match deleted.await {
+                Ok((DELETED_MAX.., _)) => Duration::ZERO,
+                Ok((_, Some(left))) => {
+                    let left = Duration::try_from_secs_f64(left).unwrap_or_default();
+                    left.clamp(CLEANED_EVERY.min(retention), retention)
+                }
+                Ok((_, None)) => break,
+                Err(error) if error.kind() == ErrorKind::Denied => {
+                    tracing::debug!(%error, "what is large is left to others to delete");
+                    return;
+                }
                 Err(error) => {
                     tracing::warn!(%error, "what was too large for a notification is not deleted");
+                    retention.max(CLEANED_EVERY)
                 }
             }
         }
@@ -182,10 +199,6 @@ async fn clean(link: Weak<Link>, sql: String, retention: Duration, spilled: Arc<
 async fn migrate(session: &Session, server: &Server) -> Result<()> {
     let sql = migrations(&server.schema);
     let made = session.timed("create tables", session.batch_execute(&sql)).await;
-    if made.is_err() && !session.has_ended() {
-        // Within a transaction that failed, every statement fails.
-        let _ = session.timed("create tables", session.batch_execute("ROLLBACK")).await;
-    }
     made.map_err(|e| {
         let hint = "an event of 8000 bytes or more needs a table: have it created as docs/postgres.md \
                     shows, or keep payloads smaller";

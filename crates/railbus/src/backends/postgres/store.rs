@@ -82,7 +82,6 @@ impl Ears {
             }
             // Nothing was kept that could be caught up on: at most once.
             Heard::Gap => sources.for_each(|source| source.missed()),
-            Heard::Over(error) => sources.for_each(|source| source.end(error.clone())),
         }
     }
 }

@@ -17,22 +17,35 @@ const OPERATION: &str = "accounts";
 
 /// Begins a run.
 pub(super) async fn begin(lines: &Lines, groups: &[(String, Interest)]) -> Result<RunMark> {
+    lines.tick(OPERATION).await?;
     let said = Wants::named(groups).to_string();
     let values: [Value<'_>; 1] = [(&said, Type::TEXT)];
     let begin = "SELECT @.begin_run($1::jsonb)";
-    Ok(RunMark { run: lines.one(OPERATION, begin, &values).await? })
+    let run = lines.one(OPERATION, begin, &values).await?;
+    lines.runs().push(run);
+    Ok(RunMark { run })
 }
 
 /// Ends a run.
 pub(super) async fn end(lines: &Lines, run: RunMark) -> Result<()> {
     let values: [Value<'_>; 1] = [(&run.run, Type::INT8)];
-    lines.query(OPERATION, "SELECT @.end_run($1)", &values).await.map(drop)
+    lines.query(OPERATION, "SELECT @.end_run($1)", &values).await?;
+    lines.runs().retain(|one| *one != run.run);
+    Ok(())
+}
+
+/// Says that the runs of this process go on, and ends those of processes that have long said nothing.
+pub(super) async fn go_on(lines: &Lines) -> Result<()> {
+    let runs = lines.runs().clone();
+    let values: [Value<'_>; 1] = [(&runs, Type::INT8_ARRAY)];
+    lines.query(OPERATION, "SELECT @.keep_runs($1)", &values).await.map(drop)
 }
 
 /// Counts the outcomes of a run's events, each id by its worst, and what retention has removed.
 pub(super) async fn tally(lines: &Lines, run: RunMark) -> Result<Tally> {
     let values: [Value<'_>; 1] = [(&run.run, Type::INT8)];
-    let rows = lines.query(OPERATION, "SELECT * FROM @.count_run($1)", &values).await?;
+    lines.tick(OPERATION).await?;
+    let rows = lines.slow(OPERATION, "SELECT * FROM @.count_run($1)", &values).await?;
     let Some(row) = rows.first() else { return Ok(Tally::default()) };
     let count = |at| {
         let found = row.try_get::<_, i64>(at).map_err(|e| fault(OPERATION, &lines.shown, e));
@@ -57,6 +70,7 @@ pub(super) async fn tally(lines: &Lines, run: RunMark) -> Result<Tally> {
 pub(super) async fn is_idle(lines: &Lines, groups: &[(String, Interest)]) -> Result<bool> {
     let said = Wants::named(groups).to_string();
     let values: [Value<'_>; 1] = [(&said, Type::TEXT)];
+    lines.tick(OPERATION).await?;
     let busy: bool = lines.one(OPERATION, "SELECT @.are_busy($1::jsonb)", &values).await?;
     Ok(!busy)
 }

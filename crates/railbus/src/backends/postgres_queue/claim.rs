@@ -47,6 +47,27 @@ pub(super) enum Look {
 pub(super) struct Claimed {
     pub(super) leased: Vec<Leased>,
     pub(super) next: Next,
+    /// After what of that which is due the next claim goes on, if not all was looked at.
+    pub(super) seen: Seen,
+}
+
+/// Up to where a member has looked through what is due, of which much may be for others: when that
+/// was due, and its place.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Seen(i64, i64);
+
+impl Default for Seen {
+    /// Nothing was looked at.
+    fn default() -> Self {
+        Self(-1, 0)
+    }
+}
+
+impl Seen {
+    fn read(text: &str) -> Option<Self> {
+        let (due, place) = text.split_once(' ')?;
+        Some(Self(due.parse().ok()?, place.parse().ok()?))
+    }
 }
 
 /// When to claim next, if nothing was there.
@@ -68,16 +89,17 @@ pub(super) async fn claim(
     member: &Member,
     max: usize,
     look: Look,
+    seen: Seen,
 ) -> Result<Claimed> {
     let since = match look {
         Look::No => "NULL",
         Look::Lately => SINCE,
         Look::Full => "0",
     };
-    let statement = format!("SELECT * FROM @.claim($1, $2, $3, $4, $5, $6, $7, {since})");
+    let statement = format!("SELECT * FROM @.claim($1, $2, $3, $4, $5, $6, $7, {since}, $8, $9)");
     let fence = new_fence();
     let (lease, most) = (micros(member.lease), i32::try_from(max).unwrap_or(i32::MAX));
-    let values: [super::lines::Value<'_>; 7] = [
+    let values: [super::lines::Value<'_>; 9] = [
         (&member.group, Type::INT4),
         (&fence, Type::INT8),
         (&lease, Type::INT8),
@@ -85,16 +107,24 @@ pub(super) async fn claim(
         (&member.wants.topics, Type::TEXT_ARRAY),
         (&most, Type::INT4),
         (&BYTES_MAX, Type::INT8),
+        (&seen.0, Type::INT8),
+        (&seen.1, Type::INT8),
     ];
     let rows = lines.query("fetch", &statement, &values).await?;
     read(&rows, fence).map_err(|e| fault("fetch", &lines.shown, e))
 }
 
 fn read(rows: &[Row], fence: i64) -> Result<Claimed, tokio_postgres::Error> {
-    let mut claimed = Claimed { leased: Vec::with_capacity(rows.len()), next: Next::OnNews };
+    let mut claimed = Claimed {
+        leased: Vec::with_capacity(rows.len()),
+        next: Next::OnNews,
+        seen: Seen::default(),
+    };
     for row in rows {
         let place: i64 = row.try_get(0)?;
         if place == 0 {
+            let seen = row.try_get::<_, Option<&str>>(3)?.and_then(Seen::read);
+            claimed.seen = seen.unwrap_or_default();
             claimed.next = match row.try_get::<_, Option<i64>>(5)? {
                 None => Next::OnNews,
                 Some(0) => Next::Now,

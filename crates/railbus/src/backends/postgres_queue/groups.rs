@@ -36,15 +36,17 @@ fn check(name: &str) -> Result<()> {
     Ok(())
 }
 
-/// Opens a group, creating it at `start`, and adds `interest` to what it wants; returns its row.
+/// Opens a group, creating it at `start`, and adds `interest` to what it wants; returns its row,
+/// and whether it keeps the order of keys.
 pub(super) async fn open(
     lines: &Lines,
     name: &str,
     interest: &Interest,
     start: Start,
     order: Order,
-) -> Result<i32> {
+) -> Result<(i32, bool)> {
     check(name)?;
+    lines.tick("subscribe").await?;
     for _ in 0..TRIES {
         let values: [Value<'_>; 1] = [(&name, Type::TEXT)];
         let found = "SELECT g.interest FROM @.groups g WHERE g.name = $1";
@@ -77,9 +79,11 @@ pub(super) async fn open(
             (&what, Type::INT4),
             (&at, Type::INT8),
         ];
-        let open = "SELECT @.open_group($1, $2, $3, $4, $5, $6, $7, $8)";
-        if let Some(group) = lines.one::<Option<i32>>("subscribe", open, &values).await? {
-            return Ok(group);
+        let open = "SELECT o.id, o.keyed FROM @.open_group($1, $2, $3, $4, $5, $6, $7, $8) AS o";
+        let rows = lines.query("subscribe", open, &values).await?;
+        if let Some(row) = rows.first() {
+            let failed = |e| fault("subscribe", &lines.shown, e);
+            return Ok((row.try_get(0).map_err(failed)?, row.try_get(1).map_err(failed)?));
         }
     }
     let why = "others keep changing what the group wants";
@@ -101,7 +105,8 @@ fn read_interest(text: &str) -> Result<Interest> {
 
 /// Lists the groups by name.
 pub(super) async fn list(lines: &Lines) -> Result<Vec<GroupInfo>> {
-    let rows = lines.query("groups", "SELECT * FROM @.list_groups()", &[]).await?;
+    lines.tick("groups").await?;
+    let rows = lines.slow("groups", "SELECT * FROM @.list_groups()", &[]).await?;
     rows.iter().map(|row| read(lines, row)).collect()
 }
 
@@ -124,7 +129,7 @@ pub(super) async fn prune(lines: &Lines, name: &str) -> Result<bool> {
     if check(name).is_err() {
         return Ok(false);
     }
-    lines.one("groups", "SELECT @.prune($1)", &values).await
+    lines.slow_one("groups", "SELECT @.prune($1)", &values).await
 }
 
 /// Lets a group see again what it has settled since `start`; none if there is no such group.
@@ -132,8 +137,10 @@ pub(super) async fn replay(lines: &Lines, name: &str, start: Start) -> Result<Op
     if check(name).is_err() {
         return Ok(None);
     }
+    lines.tick("groups").await?;
     let (what, at) = written(start);
     let values: [Value<'_>; 3] = [(&name, Type::TEXT), (&what, Type::INT4), (&at, Type::INT8)];
-    let again: Option<i64> = lines.one("groups", "SELECT @.replay($1, $2, $3)", &values).await?;
+    let again: Option<i64> =
+        lines.slow_one("groups", "SELECT @.replay($1, $2, $3)", &values).await?;
     Ok(again.map(i64::cast_unsigned))
 }

@@ -206,15 +206,19 @@ impl Journal for Runs {
     }
 
     async fn nudged(&self, id: &str) {
-        let news = match (self.lines(), self.wake.upgrade()) {
-            (Ok(lines), Some(wake)) => wake.listen(&lines).await.map(|()| wake.news_of_runs()),
+        let listening = match (self.lines(), self.wake.upgrade()) {
+            (Ok(lines), Some(wake)) => {
+                wake.listen(&lines).await.map(|was| (was, wake.news_of_runs()))
+            }
             _ => Err(closed(OPERATION)),
         };
-        match news {
-            Ok(news) => news.until(id).await,
+        match listening {
+            Ok((true, news)) => news.until(id).await,
+            // It may have been asked for before anyone listened.
+            Ok((false, _)) => {}
             Err(error) => {
                 tracing::debug!(run = id, %error, "nobody tells that a run is to end");
-                pending().await
+                pending::<()>().await;
             }
         }
     }

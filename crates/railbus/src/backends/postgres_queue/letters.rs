@@ -97,7 +97,7 @@ fn read(row: &Row) -> Result<Letter, tokio_postgres::Error> {
 pub(super) async fn redrive(lines: &Lines, ids: &[LetterId]) -> Result<u64> {
     let ids: Vec<i64> = ids.iter().map(number).collect();
     let values: [Value<'_>; 1] = [(&ids, Type::INT8_ARRAY)];
-    let redriven: i64 = lines.one("letters", "SELECT @.redrive($1)", &values).await?;
+    let redriven: i64 = lines.slow_one("letters", "SELECT @.redrive($1)", &values).await?;
     Ok(redriven.cast_unsigned())
 }
 
@@ -105,6 +105,6 @@ pub(super) async fn redrive(lines: &Lines, ids: &[LetterId]) -> Result<u64> {
 pub(super) async fn purge(lines: &Lines, ids: &[LetterId]) -> Result<u64> {
     let ids: Vec<i64> = ids.iter().map(number).collect();
     let values: [Value<'_>; 1] = [(&ids, Type::INT8_ARRAY)];
-    let purged: i64 = lines.one("letters", "SELECT @.purge($1)", &values).await?;
+    let purged: i64 = lines.slow_one("letters", "SELECT @.purge($1)", &values).await?;
     Ok(purged.cast_unsigned())
 }

@@ -11,7 +11,7 @@ use crate::{
 use futures_util::future::{BoxFuture, join_all};
 use std::{
     sync::{
-        Arc,
+        Arc, Mutex, MutexGuard, PoisonError,
         atomic::{AtomicBool, AtomicUsize, Ordering::Relaxed},
     },
     time::Duration,
@@ -25,6 +25,9 @@ use tokio_postgres::{
 /// takes what has come.
 pub(super) const PUBLISHERS: usize = 2;
 
+/// How long what looks through all there is may take: the larger the queue, the longer.
+const SLOW_WITHIN: Duration = Duration::from_secs(60 * 60);
+
 /// A value of a statement, with its type.
 pub(super) type Value<'a> = (&'a (dyn ToSql + Sync), Type);
 
@@ -33,6 +36,10 @@ pub(super) type Value<'a> = (&'a (dyn ToSql + Sync), Type);
 pub(super) struct Lines {
     lines: Vec<Line>,
     transact: Link,
+    // For what takes long, so that nothing else waits behind it.
+    slow: Link,
+    // Of apps, that were begun here and have not ended.
+    runs: Mutex<Vec<i64>>,
     one_at_a_time: tokio::sync::Mutex<()>,
     closed: AtomicBool,
     quoted: String,
@@ -62,6 +69,8 @@ impl Lines {
         Arc::new(Self {
             lines: (0..settings.connections.max(1)).map(line).collect(),
             transact: link(),
+            slow: link(),
+            runs: Mutex::default(),
             one_at_a_time: tokio::sync::Mutex::default(),
             closed: AtomicBool::new(false),
             quoted: quote(&settings.server.schema),
@@ -108,6 +117,12 @@ impl Lines {
         session.query(operation, &self.sql(statement), values).await
     }
 
+    /// Puts what is committed in order, in a transaction of its own: whoever looks through the log
+    /// then holds up nobody.
+    pub(super) async fn tick(&self, operation: &'static str) -> Result<()> {
+        self.query(operation, "SELECT @.tick()", &[]).await.map(drop)
+    }
+
     /// Runs one statement, as [`Lines::query`], and returns the first value of its one row.
     pub(super) async fn one<T>(
         &self,
@@ -119,8 +134,46 @@ impl Lines {
         T: for<'a> tokio_postgres::types::FromSql<'a>,
     {
         let rows = self.query(operation, statement, values).await?;
+        self.first_value(operation, &rows)
+    }
+
+    fn first_value<T>(&self, operation: &'static str, rows: &[Row]) -> Result<T>
+    where
+        T: for<'a> tokio_postgres::types::FromSql<'a>,
+    {
         let row = rows.first().ok_or_else(|| no_row(operation))?;
         row.try_get(0).map_err(|e| fault(operation, &self.shown, e))
+    }
+
+    /// Runs one statement that may take as long as the queue is large.
+    pub(super) async fn slow(
+        &self,
+        operation: &'static str,
+        statement: &str,
+        values: &[Value<'_>],
+    ) -> Result<Vec<Row>> {
+        self.check(operation)?;
+        let session = self.slow.client(operation).await?;
+        session.query_within(SLOW_WITHIN, operation, &self.sql(statement), values).await
+    }
+
+    /// Runs one statement, as [`Lines::slow`], and returns the first value of its one row.
+    pub(super) async fn slow_one<T>(
+        &self,
+        operation: &'static str,
+        statement: &str,
+        values: &[Value<'_>],
+    ) -> Result<T>
+    where
+        T: for<'a> tokio_postgres::types::FromSql<'a>,
+    {
+        let rows = self.slow(operation, statement, values).await?;
+        self.first_value(operation, &rows)
+    }
+
+    /// Returns the runs of apps that were begun here and have not ended.
+    pub(super) fn runs(&self) -> MutexGuard<'_, Vec<i64>> {
+        self.runs.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Runs `work` in a transaction.
@@ -159,7 +212,7 @@ impl Lines {
     /// Ends all connections within `limit`.
     pub(super) async fn close(&self, limit: Duration) {
         self.closed.store(true, Relaxed);
-        let all = self.lines.iter().map(|line| &line.link).chain([&self.transact]);
+        let all = self.lines.iter().map(|line| &line.link).chain([&self.transact, &self.slow]);
         join_all(all.map(|link| link.close(limit))).await;
     }
 }

@@ -14,7 +14,7 @@ use crate::{
 use async_trait::async_trait;
 use std::{
     collections::BTreeSet,
-    sync::{Arc, Mutex, PoisonError},
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
     time::{Duration, Instant},
 };
 use tokio::sync::{Notify, watch};
@@ -34,7 +34,7 @@ pub(super) struct BroadcastSource {
 }
 
 /// How far a broadcast has listened, and what it holds back until it is due.
-#[derive(Clone, Debug)]
+#[derive(Debug)]
 pub(super) struct Heard {
     place: i64,
     held: BTreeSet<(Instant, i64)>,
@@ -48,28 +48,43 @@ impl Heard {
     pub(super) fn behind(place: i64) -> Self {
         Self { place, held: BTreeSet::new(), handed_out: 0, failed: false }
     }
+}
 
+/// What a look came to, noted at its end: one that is broken off has moved nothing.
+#[derive(Debug, Default)]
+struct Looked {
+    place: Option<i64>,
+    found: Vec<Leased>,
+    // What is to be held back, and what was and is not any more.
+    held: Vec<(Instant, i64)>,
+    due: Vec<(Instant, i64)>,
+    // Whether there may be more.
+    more: bool,
+}
+
+impl Looked {
     /// Takes an event to hand it out, or holds it back until it is due.
-    fn take(&mut self, row: &Row, found: &mut Vec<Leased>) -> Result<(), tokio_postgres::Error> {
+    fn take(&mut self, row: &Row) -> Result<(), tokio_postgres::Error> {
         let (place, delay): (i64, i64) = (row.try_get(0)?, row.try_get(1)?);
         if delay <= 0 {
-            found.push(leased(place, row.try_get(2)?));
+            self.found.push(leased(place, row.try_get(2)?));
         } else if let Some(at) =
             // One that is due later than any clock goes is never due.
             Instant::now().checked_add(Duration::from_micros(delay.cast_unsigned()))
         {
-            self.held.insert((at, place));
+            self.held.push((at, place));
         }
         Ok(())
     }
 }
 
 impl BroadcastSource {
-    /// Reads what is new and wanted; tells whether there may be more.
-    async fn hear(&self, heard: &mut Heard, max: usize) -> Result<(Vec<Leased>, bool)> {
+    /// Reads what is new and wanted.
+    async fn hear(&self, max: usize) -> Result<Looked> {
+        let place = self.heard().place;
         let most = i32::try_from(max).unwrap_or(i32::MAX);
         let values: [Value<'_>; 5] = [
-            (&heard.place, Type::INT8),
+            (&place, Type::INT8),
             (&self.wants.types, Type::TEXT_ARRAY),
             (&self.wants.topics, Type::TEXT_ARRAY),
             (&most, Type::INT4),
@@ -77,36 +92,48 @@ impl BroadcastSource {
         ];
         let statement = "SELECT * FROM @.hear($1, $2, $3, $4, $5)";
         let rows = self.lines.query("fetch", statement, &values).await?;
-        read(&rows, heard).map_err(|e| fault("fetch", &self.lines.shown, e))
+        read(&rows).map_err(|e| fault("fetch", &self.lines.shown, e))
     }
 
     /// Reads what was held back and is due now by the clock here; what is not by the server's is
     /// held back on, and what was withdrawn is forgotten.
-    async fn due(&self, heard: &mut Heard, max: usize) -> Result<Vec<Leased>> {
+    async fn due(&self, max: usize) -> Result<Looked> {
         let now = Instant::now();
         let due: Vec<_> =
-            heard.held.iter().take_while(|(at, _)| *at <= now).take(max).copied().collect();
+            self.heard().held.iter().take_while(|(at, _)| *at <= now).take(max).copied().collect();
         if due.is_empty() {
-            return Ok(Vec::new());
+            return Ok(Looked::default());
         }
         let places: Vec<i64> = due.iter().map(|(_, place)| *place).collect();
         let values: [Value<'_>; 1] = [(&places, Type::INT8_ARRAY)];
         let statement = "SELECT * FROM @.hear_again($1)";
         let rows = self.lines.query("fetch", statement, &values).await?;
-        heard.held.retain(|one| !due.contains(one));
-        let mut found = Vec::with_capacity(rows.len());
-        let read: Result<(), _> = rows.iter().try_for_each(|row| heard.take(row, &mut found));
+        let mut looked = Looked { due, more: true, ..Looked::default() };
+        let read: Result<(), _> = rows.iter().try_for_each(|row| looked.take(row));
         read.map_err(|e| fault("fetch", &self.lines.shown, e))?;
-        Ok(found)
+        Ok(looked)
     }
 
-    /// Reads what is due, else what is new; tells whether there may be more.
-    async fn read_on(&self, heard: &mut Heard, max: usize) -> Result<(Vec<Leased>, bool)> {
-        let due = self.due(heard, max).await?;
-        match due.is_empty() {
-            true => self.hear(heard, max).await,
-            false => Ok((due, true)),
+    /// Reads what is due, else what is new.
+    async fn read_on(&self, max: usize) -> Result<Looked> {
+        let due = self.due(max).await?;
+        if due.found.is_empty() && due.due.is_empty() { self.hear(max).await } else { Ok(due) }
+    }
+
+    /// Notes what a look came to; tells what it found, whether there may be more, and when what is
+    /// held back longest is due.
+    fn note(&self, looked: Looked) -> (Vec<Leased>, bool, Option<Instant>) {
+        let mut heard = self.heard();
+        if std::mem::take(&mut heard.failed) {
+            self.gap.notify_one();
         }
+        heard.place = looked.place.unwrap_or(heard.place);
+        for one in &looked.due {
+            heard.held.remove(one);
+        }
+        heard.held.extend(looked.held);
+        heard.handed_out += looked.found.len() as u64;
+        (looked.found, looked.more, heard.held.first().map(|(at, _)| *at))
     }
 
     /// Returns what of these is no longer there.
@@ -122,12 +149,8 @@ impl BroadcastSource {
         places.map_err(|e| fault("fetch", &self.lines.shown, e))
     }
 
-    fn note_failure(&self) {
-        self.heard.lock().unwrap_or_else(PoisonError::into_inner).failed = true;
-    }
-
-    fn heard(&self) -> Heard {
-        self.heard.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    fn heard(&self) -> MutexGuard<'_, Heard> {
+        self.heard.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     fn is_stopped(&self) -> bool {
@@ -135,15 +158,18 @@ impl BroadcastSource {
     }
 }
 
-fn read(rows: &[Row], heard: &mut Heard) -> Result<(Vec<Leased>, bool), tokio_postgres::Error> {
-    let (mut found, mut more) = (Vec::with_capacity(rows.len()), false);
+fn read(rows: &[Row]) -> Result<Looked, tokio_postgres::Error> {
+    let mut looked = Looked { found: Vec::with_capacity(rows.len()), ..Looked::default() };
     for row in rows {
         match row.try_get::<_, Option<&[u8]>>(2)? {
-            None => (heard.place, more) = (row.try_get(0)?, row.try_get::<_, i64>(1)? > 0),
-            Some(_) => heard.take(row, &mut found)?,
+            None => {
+                looked.place = Some(row.try_get(0)?);
+                looked.more = row.try_get::<_, i64>(1)? > 0;
+            }
+            Some(_) => looked.take(row)?,
         }
     }
-    Ok((found, more))
+    Ok(looked)
 }
 
 fn leased(place: i64, body: &[u8]) -> Leased {
@@ -164,17 +190,8 @@ impl Source for BroadcastSource {
         while !self.is_stopped() {
             news.mark_unchanged();
             // Only this task moves the place; others only look at it.
-            let mut heard = self.heard();
-            let failed = heard.failed;
-            let read = self.read_on(&mut heard, max).await;
-            let (found, more) = read.inspect_err(|_| self.note_failure())?;
-            if failed {
-                heard.failed = false;
-                self.gap.notify_one();
-            }
-            heard.handed_out += found.len() as u64;
-            let due = heard.held.first().map(|(at, _)| *at);
-            *self.heard.lock().unwrap_or_else(PoisonError::into_inner) = heard;
+            let looked = self.read_on(max).await.inspect_err(|_| self.heard().failed = true)?;
+            let (found, more, due) = self.note(looked);
             if !found.is_empty() {
                 return Ok(found);
             }
@@ -191,7 +208,7 @@ impl Source for BroadcastSource {
         let newest: i64 = self.lines.one("fetch", "SELECT @.tick()", &[]).await?;
         let held: Vec<i64> = self.heard().held.iter().map(|(_, place)| *place).collect();
         let gone = self.withdrawn(&held).await?;
-        let mut heard = self.heard.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut heard = self.heard();
         heard.held.retain(|(_, place)| !gone.contains(place));
         let all = heard.place >= newest && heard.held.is_empty();
         Ok(all.then_some(heard.handed_out))

@@ -1,16 +1,18 @@
 //! Publishing in a transaction of one's own.
 
 use super::{
-    publish::{Columns, ENLIST, Ready, make_ready},
+    publish::{Columns, ENLIST, Ready, make_ready, parts},
     settings::CAPABILITY,
 };
 use crate::{
     backend::Outgoing,
     backends::postgres::{fault, quote},
-    error::{Error, ErrorKind, Result},
+    error::Result,
     event::Event,
 };
 use tokio_postgres::{GenericClient, types::Type};
+
+const NOTIFY: &str = "SELECT pg_notify($1, '')";
 
 /// Publishes in a transaction of one's own: the events are there when it commits, with whatever else it
 /// did, and never if it does not.
@@ -34,8 +36,7 @@ use tokio_postgres::{GenericClient, types::Type};
 /// ```
 #[derive(Clone, Debug)]
 pub struct Outbox {
-    publish: String,
-    notify: String,
+    enlist: String,
     channel: String,
 }
 
@@ -45,15 +46,9 @@ impl Outbox {
     /// # Errors
     /// Returns a config error if no queue can be in a schema of that name.
     pub fn new(schema: &str) -> Result<Self> {
-        let is_word = schema.chars().all(|c| c.is_ascii_alphanumeric() || c == '_');
-        if schema.is_empty() || !is_word {
-            let why = format!("`{}` is not the schema of a queue", schema.escape_debug());
-            return Err(Error::new(ErrorKind::Config, "outbox", why)
-                .hint("give what the bus has as `schema`, railbus unless set"));
-        }
+        super::settings::check_schema("outbox", schema)?;
         Ok(Self {
-            publish: ENLIST.replace("@.", &format!("{}.", quote(schema))),
-            notify: "SELECT pg_notify($1, '')".into(),
+            enlist: ENLIST.replace("@.", &format!("{}.", quote(schema))),
             channel: super::settings::channel_of(schema),
         })
     }
@@ -88,14 +83,16 @@ impl Outbox {
             .map(|event| make_ready(&Outgoing::from(event), CAPABILITY.payload_max))
             .collect();
         let ready = ready?;
+        let is_empty = ready.is_empty();
         let failed = |e| fault("outbox", "the transaction's", e);
-        for part in ready.chunks(CAPABILITY.batch_max) {
+        let parts = parts(ready);
+        for part in parts.iter().flat_map(|part| part.chunks(CAPABILITY.batch_max)) {
             let columns = Columns::of(part);
-            transaction.query_typed(&self.publish, &columns.values()).await.map_err(failed)?;
+            transaction.query_typed(&self.enlist, &columns.values()).await.map_err(failed)?;
         }
-        if !ready.is_empty() {
+        if !is_empty {
             let value = [(&self.channel as &(dyn tokio_postgres::types::ToSql + Sync), Type::TEXT)];
-            transaction.query_typed(&self.notify, &value).await.map_err(failed)?;
+            transaction.query_typed(NOTIFY, &value).await.map_err(failed)?;
         }
         Ok(())
     }

@@ -79,6 +79,25 @@ pub(super) fn make_ready(outgoing: &Outgoing, payload_max: usize) -> Result<Read
     })
 }
 
+/// How many bytes one statement has at most, but for one event: the server takes no message of 1 GiB.
+const PART_WEIGHT: usize = 64 << 20;
+
+/// Cuts events into parts of which each fits in a statement.
+pub(super) fn parts(events: Vec<Ready>) -> Vec<Vec<Ready>> {
+    let (mut parts, mut weight) = (Vec::new(), 0);
+    for event in events {
+        weight += event.weight();
+        match parts.last_mut() {
+            Some(part) if weight <= PART_WEIGHT => Vec::push(part, event),
+            _ => {
+                weight = event.weight();
+                parts.push(vec![event]);
+            }
+        }
+    }
+    parts
+}
+
 /// The columns of events, as the server takes them.
 pub(super) struct Columns<'a> {
     ids: Vec<Cow<'a, str>>,
@@ -154,6 +173,8 @@ pub(super) async fn send_steps(
             None => steps.push(step.clone()),
         }
     }
+    // One order for all: of two publishers none waits for the other.
+    steps.sort_by(|one, other| one.input.cmp(&other.input));
     let inputs: Vec<String> = steps.iter().map(|step| clean(&step.input)).collect();
     let froms: Vec<i64> = steps.iter().map(|step| step.from.cast_signed()).collect();
     let tos: Vec<i64> = steps.iter().map(|step| step.to.offset.cast_signed()).collect();

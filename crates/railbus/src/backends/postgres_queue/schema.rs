@@ -1,5 +1,6 @@
 //! What is stored, and how an older schema is brought up to date.
 
+use super::settings::check_schema;
 use crate::{
     backends::postgres::{Session, fault, quote},
     error::{Error, ErrorKind, Result, causes},
@@ -52,13 +53,14 @@ const FUNCTIONS: &[&str] = &[
 /// ```
 ///
 /// # Errors
-/// Returns a config error if there is no such version.
+/// Returns a config error if there is no such version, or no queue can be in a schema of that name.
 pub fn script(schema: &str, from: i32) -> Result<String> {
     if !(0..=VERSION).contains(&from) {
         let why = format!("there is no version {from} of the tables");
         return Err(Error::new(ErrorKind::Config, "migrate", why)
             .hint(format!("allowed: 0, for none, to {VERSION}")));
     }
+    check_schema("migrate", schema)?;
     let create = match from {
         0 => format!("CREATE SCHEMA IF NOT EXISTS {};\n{}", quote(schema), versions(schema)),
         _ => String::new(),
@@ -93,7 +95,7 @@ pub fn grants(schema: &str, grant: Grant, role: &str) -> String {
         Grant::All => format!(
             "GRANT SELECT, INSERT, UPDATE, DELETE ON ALL TABLES IN SCHEMA {schema} TO {role};\n\
              REVOKE INSERT, UPDATE, DELETE ON {schema}.migrations FROM {role};\n\
-             GRANT USAGE ON ALL SEQUENCES IN SCHEMA {schema} TO {role};\n"
+             GRANT USAGE, SELECT, UPDATE ON ALL SEQUENCES IN SCHEMA {schema} TO {role};\n"
         ),
         Grant::Publish => format!(
             "GRANT SELECT ON {schema}.migrations TO {role};\n\
@@ -154,6 +156,13 @@ pub(super) async fn migrate(
             .with("server", shown)
             .hint("create a database with the encoding UTF8"));
     }
+    if !session.is_read_committed {
+        let why = "transactions are of an isolation level that a queue can't have";
+        return Err(Error::new(ErrorKind::Config, operation, why).with("server", shown).hint(
+            "behind a pool Railbus can't set it: ALTER ROLE .. SET \
+                 default_transaction_isolation = 'read committed'",
+        ));
+    }
     let found = version(session, operation, schema, shown).await?;
     if found == VERSION {
         return Ok(found);
@@ -162,6 +171,10 @@ pub(super) async fn migrate(
     let done = locked(session, operation, schema, shown).await;
     let end = if done.is_ok() { "COMMIT" } else { "ROLLBACK" };
     let ended = session.timed(operation, session.batch_execute(end)).await;
+    if ended.is_err() {
+        // Nothing may be left half done on a connection that is used again.
+        session.end();
+    }
     let found = done?;
     ended.map(|()| found)
 }

@@ -41,12 +41,15 @@ pub const CAPABILITY: Capability = Capability {
 };
 
 /// What can be set in the URL, the table or the map.
-pub const SETTINGS: &[Setting] = &with_server::<5, 20>([
+pub const SETTINGS: &[Setting] = &with_server::<5, 19>([
     Setting {
         key: "connections",
         help: "how many connections a bus makes at most for its statements (default 4); one more listens, and one is for what fails",
     },
-    Setting { key: "retention", help: "how long settled events are kept (default 24h)" },
+    Setting {
+        key: "retention",
+        help: "how long settled events are kept, by all that have the queue open (default what was set last, else 24h)",
+    },
     Setting {
         key: "journal_retention",
         help: "how long runs of pipelines are kept that have ended (default 720h); as long, their ids aren't run again",
@@ -74,7 +77,8 @@ const OPERATION: &str = "open postgres-queue";
 #[derive(Clone, Debug)]
 pub(super) struct Settings {
     pub(super) server: Arc<Server>,
-    pub(super) retention: Duration,
+    /// None: as all that have the queue open share it.
+    pub(super) retention: Option<Duration>,
     pub(super) journal_retention: Duration,
     pub(super) poll: Duration,
     pub(super) poll_only: bool,
@@ -83,15 +87,14 @@ pub(super) struct Settings {
 
 impl Settings {
     pub(super) fn read(options: &Options) -> Result<Self> {
+        if options.text("prefix").is_some() {
+            let why = "a queue has no `prefix`";
+            return Err(Error::new(ErrorKind::Config, OPERATION, why)
+                .hint("set `schema`: queues are apart if their tables are"));
+        }
         options.check(SETTINGS)?;
         let server = Server::read(options)?;
-        let name = &server.schema;
-        let is_word = name.chars().all(|c| c.is_ascii_alphanumeric() || c == '_');
-        let starts = name.starts_with(|c: char| c.is_ascii_digit()) || name.starts_with("pg_");
-        if !is_word || starts || name.len() > 48 {
-            let why = format!("`{}` is not a value of `schema`", name.escape_debug());
-            return Err(Error::new(ErrorKind::Config, OPERATION, why).hint(SCHEMA_RULE));
-        }
+        check_schema(OPERATION, &server.schema)?;
         let poll_only =
             options.one_of("poll_only", &[("true", true), ("false", false)])?.unwrap_or(false);
         let poll = options.duration("poll")?;
@@ -103,7 +106,7 @@ impl Settings {
         }
         Ok(Self {
             server: Arc::new(server),
-            retention: options.duration("retention")?.unwrap_or(Duration::from_secs(24 * 60 * 60)),
+            retention: options.duration("retention")?,
             journal_retention: options.duration("journal_retention")?.unwrap_or(JOURNAL_RETENTION),
             poll: poll.unwrap_or(Duration::from_millis(if poll_only { 100 } else { 1000 })),
             poll_only,
@@ -120,6 +123,17 @@ impl Settings {
     pub(super) fn run_channel(&self) -> String {
         format!("railbus.j.{}", self.server.schema)
     }
+}
+
+/// Refuses a schema that no queue can be in.
+pub(super) fn check_schema(operation: &'static str, name: &str) -> Result<()> {
+    let is_word = name.chars().all(|c| c.is_ascii_alphanumeric() || c == '_');
+    let starts = name.starts_with(|c: char| c.is_ascii_digit()) || name.starts_with("pg_");
+    if name.is_empty() || !is_word || starts || name.len() > 48 {
+        let why = format!("`{}` is not a value of `schema`", name.escape_debug());
+        return Err(Error::new(ErrorKind::Config, operation, why).hint(SCHEMA_RULE));
+    }
+    Ok(())
 }
 
 fn connections(options: &Options) -> Result<usize> {

@@ -1,7 +1,7 @@
 //! A member of a group.
 
 use super::{
-    claim::{Look, Member, Next, claim},
+    claim::{Look, Member, Next, Seen, claim},
     lines::Lines,
     settle::settle,
     wake::Wake,
@@ -12,7 +12,7 @@ use crate::{
 };
 use async_trait::async_trait;
 use std::{
-    sync::{Arc, Mutex, PoisonError},
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
     time::{Duration, Instant},
 };
 use tokio::sync::watch;
@@ -32,7 +32,7 @@ const LOOK_FULLY_EVERY: Duration = Duration::from_secs(10);
 pub(super) struct GroupSource {
     pub(super) member: Member,
     pub(super) name: String,
-    /// Whether it asked for the order of keys: what is settled may free what waits.
+    /// Whether its group keeps the order of keys: what is settled may free what waits.
     pub(super) keyed: bool,
     pub(super) lines: Arc<Lines>,
     pub(super) wake: Arc<Wake>,
@@ -40,17 +40,18 @@ pub(super) struct GroupSource {
     pub(super) times: Mutex<Times>,
 }
 
-/// When a member last did what it does now and then.
+/// When a member last did what it does now and then, and how far it has looked.
 #[derive(Debug)]
 pub(super) struct Times {
     touched: Instant,
     looked: Option<Instant>,
     looked_fully: Option<Instant>,
+    seen: Seen,
 }
 
 impl Default for Times {
     fn default() -> Self {
-        Self { touched: Instant::now(), looked: None, looked_fully: None }
+        Self { touched: Instant::now(), looked: None, looked_fully: None, seen: Seen::default() }
     }
 }
 
@@ -77,7 +78,7 @@ impl GroupSource {
     /// a quiet group as an abandoned one.
     async fn touch(&self) -> Result<()> {
         {
-            let mut times = self.times.lock().unwrap_or_else(PoisonError::into_inner);
+            let mut times = self.times();
             if times.touched.elapsed() < TOUCH_EVERY {
                 return Ok(());
             }
@@ -86,6 +87,10 @@ impl GroupSource {
         let values: [super::lines::Value<'_>; 1] = [(&self.member.group, Type::INT4)];
         let statement = "UPDATE @.groups SET seen = @.now_micros() WHERE id = $1";
         self.lines.query("fetch", statement, &values).await.map(drop)
+    }
+
+    fn times(&self) -> MutexGuard<'_, Times> {
+        self.times.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     fn is_stopped(&self) -> bool {
@@ -100,8 +105,10 @@ impl Source for GroupSource {
         let mut idle = false;
         while !self.is_stopped() {
             news.mark_unchanged();
-            let look = self.times.lock().unwrap_or_else(PoisonError::into_inner).look(idle);
-            let claimed = claim(&self.lines, &self.member, max, look).await?;
+            let look = self.times().look(idle);
+            let seen = self.times().seen;
+            let claimed = claim(&self.lines, &self.member, max, look, seen).await?;
+            self.times().seen = claimed.seen;
             if !claimed.leased.is_empty() {
                 return Ok(claimed.leased);
             }

@@ -9,7 +9,7 @@ use super::{
     lines::Lines,
     listen::{BroadcastSource, Heard},
     publish::{self, Ready},
-    retention::keep_sweeping,
+    retention::{keep_for, keep_sweeping},
     schema::{self, Grant},
     settings::{CAPABILITY, Settings},
     source::{GroupSource, Times},
@@ -19,7 +19,7 @@ use super::{
 use crate::{
     backend::{
         Accounts, Backend, Capability, GroupInfo, Journal, Keeper, Letter, LetterFilter, LetterId,
-        Order, Outgoing, Position, RunMark, Source, Start, Subscribe, Tally,
+        Outgoing, Position, RunMark, Source, Start, Subscribe, Tally,
     },
     backends::gather::{Gather, Limits},
     error::{Error, ErrorKind, Result},
@@ -54,8 +54,14 @@ pub async fn open(options: Options) -> Result<Arc<dyn Backend>> {
     let settings = Settings::read(&options)?;
     task::runtime("open postgres-queue")?;
     let lines = Lines::new(&settings);
-    let ready = prepare(&lines, &settings, "open postgres-queue").await;
-    if let Err(e) = ready {
+    let ready = async {
+        prepare(&lines, &settings, "open postgres-queue").await?;
+        match settings.retention {
+            Some(retention) => keep_for(&lines, retention).await,
+            None => Ok(()),
+        }
+    };
+    if let Err(e) = ready.await {
         lines.close(settings.server.connect_timeout).await;
         return Err(e);
     }
@@ -64,8 +70,9 @@ pub async fn open(options: Options) -> Result<Arc<dyn Backend>> {
     let gather = Gather::new(LIMITS, Ready::weight, move |events| {
         publish::send(Arc::clone(&sending), Arc::clone(&telling), events)
     });
-    let kept = [settings.retention, settings.journal_retention];
-    let sweeping = tokio::spawn(keep_sweeping(Arc::downgrade(&lines), kept));
+    let sweeping =
+        keep_sweeping(Arc::downgrade(&lines), settings.retention, settings.journal_retention);
+    let sweeping = tokio::spawn(sweeping);
     let open = Open { gather, sweeping: AbortOnDropHandle::new(sweeping), sources: Vec::new() };
     let journal = Arc::new(Runs::new(&lines, &wake));
     Ok(Arc::new(Queue { lines, wake, journal, open: Mutex::new(Some(open)) }))
@@ -195,7 +202,11 @@ impl Backend for Queue {
             return results;
         }
         let sent = if ready.iter().all(Ready::is_plain) {
-            gather.put(ready).await
+            let mut sent = Vec::with_capacity(ready.len());
+            for part in publish::parts(ready) {
+                sent.extend(gather.put(part).await);
+            }
+            sent
         } else {
             let count = ready.len();
             vec![publish::send_steps(&self.lines, &self.wake, &ready).await; count]
@@ -223,9 +234,9 @@ impl Backend for Queue {
             }
             Some(name) => {
                 let Subscribe { interest, start, order, lease, .. } = request;
-                let group = groups::open(lines, &name, &interest, start, order).await?;
+                let (group, keyed) = groups::open(lines, &name, &interest, start, order).await?;
                 let member = Member { group, lease, wants };
-                let (keyed, times) = (order == Order::ByKey, Mutex::new(Times::default()));
+                let times = Mutex::new(Times::default());
                 Arc::new(GroupSource { member, name, keyed, lines: all, wake, stopped, times })
             }
         };

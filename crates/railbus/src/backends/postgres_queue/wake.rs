@@ -14,7 +14,7 @@ use std::{
     pin::pin,
     sync::{
         Arc, Mutex, PoisonError,
-        atomic::{AtomicBool, Ordering::SeqCst},
+        atomic::{AtomicBool, AtomicU64, Ordering::SeqCst},
     },
     time::{Duration, Instant},
 };
@@ -41,6 +41,7 @@ pub(super) struct Wake {
     ringing: AtomicBool,
     // When they were told.
     rung: tokio::sync::Mutex<Instant>,
+    is_listening: AtomicBool,
     listener: tokio::sync::Mutex<Option<Listener>>,
 }
 
@@ -55,32 +56,37 @@ impl Wake {
             tells: !settings.poll_only,
             ringing: AtomicBool::new(false),
             rung: tokio::sync::Mutex::new(Instant::now()),
+            is_listening: AtomicBool::new(false),
             listener: tokio::sync::Mutex::default(),
         })
     }
 
-    /// Starts listening, once.
-    pub(super) async fn listen(self: &Arc<Self>, lines: &Lines) -> Result<()> {
+    /// Starts listening, once; tells whether it was before.
+    pub(super) async fn listen(self: &Arc<Self>, lines: &Lines) -> Result<bool> {
+        let was = self.is_listening.load(SeqCst);
         let mut listener = self.listener.lock().await;
-        if listener.is_some() || !self.tells {
-            return Ok(());
+        let is_alive = listener.as_ref().is_some_and(|listener| !listener.is_over());
+        if is_alive || !self.tells {
+            return Ok(was || !self.tells);
         }
         let bell = Arc::downgrade(self);
         let hear: Hear = Arc::new(move |heard| {
-            if let Heard::Over(error) = &heard {
-                tracing::warn!(%error, "nobody tells of new events any more; looking for them now and then");
-            }
             let Some(bell) = bell.upgrade() else { return };
             match heard {
                 Heard::Note(note) if note.channel() == bell.run_channel => {
                     bell.called_off(note.payload());
                 }
-                _ => bell.here(),
+                Heard::Note(_) => bell.here(),
+                _ => {
+                    bell.runs.missed();
+                    bell.here();
+                }
             }
         });
         let channels = [self.channel.clone(), self.run_channel.clone()];
         *listener = Some(Listener::start(lines.first(), &channels, hear).await?);
-        Ok(())
+        self.is_listening.store(true, SeqCst);
+        Ok(was)
     }
 
     /// Returns what changes whenever there may be work.
@@ -105,13 +111,14 @@ impl Wake {
             return;
         }
         let (bell, lines) = (Arc::clone(self), Arc::clone(lines));
+        let rings = Rings(Arc::clone(self));
         tokio::spawn(async move {
             let mut last = bell.rung.lock().await;
             if let Some(early) = RING_EVERY.checked_sub(last.elapsed()) {
                 sleep(early).await;
             }
             // Before the statement: what is published while it is on its way rings again.
-            bell.ringing.store(false, SeqCst);
+            drop(rings);
             if let Err(error) = bell.ring(&lines).await {
                 tracing::debug!(%error, "others could not be told of new events");
             }
@@ -164,6 +171,15 @@ impl Wake {
     }
 }
 
+/// That others are about to be told, also if the runtime ends before they are.
+struct Rings(Arc<Wake>);
+
+impl Drop for Rings {
+    fn drop(&mut self) {
+        self.0.ringing.store(false, SeqCst);
+    }
+}
+
 /// How many runs are remembered whose end was asked for, as they may be in no hurry to hear it.
 const CALLED_OFF_MAX: usize = 256;
 
@@ -171,6 +187,8 @@ const CALLED_OFF_MAX: usize = 256;
 #[derive(Clone, Debug, Default)]
 pub(super) struct RunNews {
     called_off: Arc<Mutex<VecDeque<String>>>,
+    // How often some may have been missed.
+    gaps: Arc<AtomicU64>,
     news: Arc<Notify>,
 }
 
@@ -185,6 +203,11 @@ impl RunNews {
         self.news.notify_waiters();
     }
 
+    fn missed(&self) {
+        self.gaps.fetch_add(1, SeqCst);
+        self.news.notify_waiters();
+    }
+
     fn take(&self, id: &str) -> bool {
         let mut called_off = self.called_off.lock().unwrap_or_else(PoisonError::into_inner);
         let before = called_off.len();
@@ -192,13 +215,14 @@ impl RunNews {
         called_off.len() < before
     }
 
-    /// Waits until the end of that run is asked for.
+    /// Waits until the end of that run is asked for, or may have been.
     pub(super) async fn until(&self, id: &str) {
+        let gaps = self.gaps.load(SeqCst);
         loop {
             let mut news = pin!(self.news.notified());
             // From here on nothing is missed.
             news.as_mut().enable();
-            if self.take(id) {
+            if self.take(id) || self.gaps.load(SeqCst) != gaps {
                 return;
             }
             news.await;

@@ -138,7 +138,7 @@ fn came(entry: &Entry, row: &Row) -> Result<Result<()>, tokio_postgres::Error> {
                 let why = format!("the store says what is not known here: {came}");
                 Error::new(ErrorKind::Internal, OPERATION, why)
             };
-            Err(ready.map_or_else(unknown, |ready| twice(run, ready)))
+            Err(ready.map_or_else(unknown, |ready| twice(run, &ready.path, ready.visit)))
         }
     })
 }

@@ -57,11 +57,6 @@ fn meaning(error: &RedisError, server: &Server) -> Meaning {
     }
     match error.kind() {
         Kind::AuthenticationFailed => denied(),
-        Kind::Server(ServerErrorKind::NoPerm) => (
-            ErrorKind::Denied,
-            "the user may not do this",
-            "give the user's access list the command and the keys",
-        ),
         Kind::Server(_) => (ErrorKind::Internal, "the server refused what it was asked", ""),
         Kind::RESP3NotSupported => old(),
         Kind::InvalidClientConfig => {
@@ -114,7 +109,7 @@ const CODES: &[(&str, ErrorKind, &str, &str)] = &[
     ("MASTERDOWN", ErrorKind::Unavailable, "the server is a replica without its master", ""),
     ("CLUSTERDOWN", ErrorKind::Unavailable, "the cluster is down", ""),
     ("TRYAGAIN", ErrorKind::Unavailable, "the server asks to try again", ""),
-    ("BUSY Redis", ErrorKind::Unavailable, "the server is busy with a script", ""),
+    ("BUSY", ErrorKind::Unavailable, "the server is busy with a script", ""),
     (
         "MISCONF",
         ErrorKind::Full,
@@ -196,4 +191,45 @@ pub(in crate::backends) fn is_broken(error: &RedisError) -> bool {
             error.kind(),
             Kind::Server(ServerErrorKind::ReadOnly | ServerErrorKind::MasterDown)
         )
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::options::Options;
+
+    #[test]
+    fn what_servers_say_is_understood() {
+        let server = Server::read(&Options::parse("redis://h").unwrap()).unwrap();
+        let cases = [
+            ("BUSY Redis is busy running a script. You can only call SCRIPT KILL.", "busy with"),
+            ("WRONGPASS invalid username-password pair or user is disabled.", "user and password"),
+            ("NOAUTH Authentication required.", "user and password"),
+            ("ERR invalid password", "user and password"),
+            ("ERR AUTH <password> called without any password configured", "the server"),
+            ("ERR DB index is out of range", "no such database"),
+            ("ERR max number of clients reached", "no more connections"),
+            ("LOADING Redis is loading the dataset in memory", "reading its data"),
+            ("MASTERDOWN Link with MASTER is down", "without its master"),
+            ("CLUSTERDOWN Hash slot not served", "the cluster is down"),
+            ("TRYAGAIN Multiple keys request during rehashing of slot", "try again"),
+            ("MISCONF Redis is configured to save RDB snapshots", "to disk"),
+            ("OOM command not allowed when used memory > 'maxmemory'.", "no memory left"),
+            ("ERR Error running script: @user_script:9: -OOM command not allowed", "no memory"),
+            ("NOREPLICAS Not enough good replicas to write.", "lacks replicas"),
+            ("READONLY You can't write against a read only replica.", "takes no writes"),
+            ("MOVED 3999 127.0.0.1:6381", "on another"),
+            ("WRONGTYPE Operation against a key holding the wrong kind of value", "something else"),
+            ("ERR The user executing the script can't run this command", "what a script does"),
+            ("NOPERM this user has no permissions to run the 'xadd' command", "may not do this"),
+        ];
+        for (said, meaning) in cases {
+            let value = redis::parse_redis_value(format!("-{said}\r\n").as_bytes()).unwrap();
+            let told = fault("ask", &server, value.extract_error().unwrap_err());
+            assert!(told.message().contains(meaning), "{said}: {told}");
+        }
+        let value = redis::parse_redis_value(b"-ERR something else\r\n").unwrap();
+        let told = fault("ask", &server, value.extract_error().unwrap_err());
+        assert_eq!(told.kind(), ErrorKind::Internal, "{told}");
+    }
 }

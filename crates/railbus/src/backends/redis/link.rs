@@ -48,7 +48,7 @@ struct Inner {
     // Counts the connections, so that an error of an old one does not break the next.
     number: AtomicU64,
     current: StdMutex<Option<Current>>,
-    healing: Mutex<Healing>,
+    healing: Arc<Mutex<Healing>>,
 }
 
 /// A connection, its number, and what keeps it going, if it does not do so itself.
@@ -110,7 +110,7 @@ impl Link {
             closing: watch::Sender::new(false),
             number: AtomicU64::new(0),
             current: StdMutex::new(None),
-            healing: Mutex::default(),
+            healing: Arc::default(),
         })))
     }
 
@@ -184,7 +184,7 @@ impl Link {
         if self.is_closed() {
             return Err(closed());
         }
-        let mut healing = self.0.healing.lock().await;
+        let mut healing = Arc::clone(&self.0.healing).lock_owned().await;
         if let Some(current) = &*self.current() {
             return Ok(current.get());
         }
@@ -195,10 +195,21 @@ impl Link {
                 _ = closing.wait_for(|closing| *closing) => return Err(closed()),
             }
         }
-        let inner = &*self.0;
         // Set before it is tried: who is cut off in it counts as one that failed.
         healing.failures += 1;
         healing.next = Some(Instant::now() + pause(healing.failures));
+        // In a task of its own, since connecting takes several answers: who waits for less than that
+        // leaves it to the next.
+        let link = self.clone();
+        let connecting = tokio::spawn(async move { link.connect(&mut healing).await });
+        connecting.await.unwrap_or_else(|e| {
+            let why = "the task that connects has ended";
+            Err(Error::new(ErrorKind::Unavailable, "connect", why).because(e))
+        })
+    }
+
+    async fn connect(&self, healing: &mut Healing) -> Result<(u64, MultiplexedConnection)> {
+        let (inner, mut closing) = (&*self.0, self.0.closing.subscribe());
         let (client, server, hears) = (&inner.client, &*inner.server, inner.hears.as_ref());
         let connecting = async {
             match &inner.shelf {
@@ -234,6 +245,11 @@ impl Link {
                 Err(error)
             }
         }
+    }
+
+    /// Tells whether the connection of this number is still used.
+    pub(in crate::backends) fn is_current(&self, number: u64) -> bool {
+        self.current().as_ref().is_some_and(|current| current.number == number)
     }
 
     /// Notes that the connection of this number must not be used again.

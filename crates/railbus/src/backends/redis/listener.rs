@@ -8,14 +8,17 @@ use super::{
 use crate::{
     backend::{Leased, Receipt, Settle, SharedFilter, Source, Undecodable},
     codec::Format,
-    error::Result,
+    error::{Error, ErrorKind, Result},
 };
 use async_trait::async_trait;
 use bytes::Bytes;
 use redis::{PushInfo, PushKind, Value};
 use std::{
     collections::VecDeque,
-    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    sync::{
+        Arc, Mutex, MutexGuard, PoisonError,
+        atomic::{AtomicU64, Ordering::SeqCst},
+    },
     time::Duration,
 };
 use tokio::sync::{Notify, watch};
@@ -38,6 +41,8 @@ struct Ear {
     lost: Notify,
     // Events were missed, and are heard again.
     gap: Notify,
+    // The number of the connection that hears.
+    number: AtomicU64,
 }
 
 #[derive(Debug, Default)]
@@ -45,8 +50,13 @@ struct Heard {
     waiting: VecDeque<Said>,
     bytes: usize,
     handed_out: u64,
+    // Taken, and not counted yet.
+    in_hand: usize,
     // Since it was last told.
     dropped: u64,
+    // Why nothing is heard, and whether that was told.
+    cut_off: Option<Error>,
+    is_told: bool,
 }
 
 /// What was published, and where.
@@ -54,6 +64,12 @@ struct Heard {
 struct Said {
     channel: Vec<u8>,
     body: Vec<u8>,
+}
+
+impl Said {
+    fn bytes(&self) -> usize {
+        self.channel.len() + self.body.len()
+    }
 }
 
 impl Ear {
@@ -76,11 +92,11 @@ impl Ear {
 
     fn take(&self, said: Said) {
         let mut heard = self.lock();
-        if heard.waiting.len() >= WAITING_MAX || heard.bytes + said.body.len() > BYTES_MAX {
+        if heard.waiting.len() >= WAITING_MAX || heard.bytes + said.bytes() > BYTES_MAX {
             heard.dropped += 1;
             return;
         }
-        heard.bytes += said.body.len();
+        heard.bytes += said.bytes();
         heard.waiting.push_back(said);
         let first = heard.waiting.len() == 1;
         drop(heard);
@@ -88,6 +104,44 @@ impl Ear {
             self.news.notify_one();
         }
     }
+
+    /// Notes why nothing is heard.
+    fn deafen(&self, error: Error) {
+        let mut heard = self.lock();
+        // What can't heal is told whatever was told before.
+        heard.is_told &= error.is_retryable();
+        heard.cut_off = Some(error);
+        drop(heard);
+        self.news.notify_one();
+    }
+
+    /// Notes the connection that hears from now on.
+    fn listens(&self, number: u64) {
+        self.number.store(number, SeqCst);
+        self.lock().cut_off = None;
+        self.news.notify_one();
+        self.gap.notify_one();
+    }
+
+    /// Returns why nothing is heard, once; when it is heard again after that, it tells of a gap.
+    fn complaint(&self) -> Option<Error> {
+        let mut heard = self.lock();
+        let was_told = heard.is_told;
+        heard.is_told = heard.cut_off.is_some();
+        if was_told && !heard.is_told {
+            drop(heard);
+            self.gap.notify_one();
+            return None;
+        }
+        heard.cut_off.clone().filter(|_| !was_told)
+    }
+}
+
+/// Tells whether the connection of this number lives: one that was made since hears nothing.
+async fn is_alive(link: &Link, number: u64) -> bool {
+    link.is_current(number)
+        && link.ask::<Value>("listen", &redis::cmd("PING")).await.is_ok()
+        && link.is_current(number)
 }
 
 /// A listener to every channel of a prefix.
@@ -121,7 +175,8 @@ impl Listener {
         let link = Link::idle(server, server.timeout, Some(hears), None)?;
         let pattern = format!("{}:*", literal(prefix));
         let number = subscribe(&link, &pattern).await?;
-        let healing = tokio::spawn(heal(Arc::clone(&ear), link.clone(), pattern, number));
+        ear.number.store(number, SeqCst);
+        let healing = tokio::spawn(heal(Arc::clone(&ear), link.clone(), pattern));
         let (stopped, _healing) = (watch::Sender::new(false), AbortOnDropHandle::new(healing));
         let prefix = prefix.len() + 1;
         Ok(Self { ear, link, wants, format, prefix, stopped, _healing })
@@ -131,7 +186,8 @@ impl Listener {
         let mut heard = self.ear.lock();
         let count = heard.waiting.len().min(max);
         let taken: Vec<_> = heard.waiting.drain(..count).collect();
-        heard.bytes -= taken.iter().map(|said| said.body.len()).sum::<usize>();
+        heard.bytes -= taken.iter().map(Said::bytes).sum::<usize>();
+        heard.in_hand = taken.len();
         let (place, dropped) = (heard.handed_out, std::mem::take(&mut heard.dropped));
         drop(heard);
         if dropped > 0 {
@@ -142,13 +198,19 @@ impl Listener {
         for said in taken {
             leased.extend(self.hear(place + leased.len() as u64, said));
         }
-        self.ear.lock().handed_out += leased.len() as u64;
+        let mut heard = self.ear.lock();
+        heard.handed_out += leased.len() as u64;
+        heard.in_hand = 0;
+        drop(heard);
         leased
     }
 
     fn hear(&self, place: u64, said: Said) -> Option<Leased> {
         let topic = said.channel.get(self.prefix..).unwrap_or_default();
         let (topic, raw) = (String::from_utf8_lossy(topic), Bytes::from(said.body));
+        if !self.wants.may_match(&topic) {
+            return None;
+        }
         let event = match self.format.decode(&topic, &raw) {
             // One of a prefix that goes on from this one after a colon, such as `a:b` from `a`: the
             // channel is the same as that of a topic `b:..` here, the topic is not.
@@ -175,26 +237,28 @@ async fn subscribe(link: &Link, pattern: &str) -> Result<u64> {
 }
 
 /// Subscribes anew whenever the connection is gone, for ever.
-async fn heal(ear: Arc<Ear>, link: Link, pattern: String, mut number: u64) {
+async fn heal(ear: Arc<Ear>, link: Link, pattern: String) {
     loop {
         tokio::select! {
             () = ear.lost.notified() => {}
             // A connection that was cut off without a word is found out by asking.
-            () = tokio::time::sleep(PING_EVERY) => {
-                if link.ask::<Value>("listen", &redis::cmd("PING")).await.is_ok() {
-                    continue;
-                }
-            }
+            () = tokio::time::sleep(PING_EVERY) => {}
+        }
+        let number = ear.number.load(SeqCst);
+        // What was told may be of a connection before this one.
+        if is_alive(&link, number).await {
+            continue;
         }
         link.broken(number);
         tracing::warn!(server = %link.server(), "broadcasts are not heard until it is connected again");
+        let why = "the connection that hears broadcasts is lost";
+        ear.deafen(Error::new(ErrorKind::Unavailable, "listen", why).with("server", link.server()));
         loop {
             match subscribe(&link, &pattern).await {
-                Ok(new) => {
-                    number = new;
-                    break ear.gap.notify_one();
-                }
+                Ok(number) => break ear.listens(number),
                 Err(_) if link.is_closed() => return,
+                // What can't heal is told to whoever fetches.
+                Err(error) if !error.is_retryable() => return ear.deafen(error),
                 Err(error) => {
                     tracing::error!(%error, "broadcasts are not heard");
                     tokio::time::sleep(Duration::from_secs(5)).await;
@@ -229,7 +293,12 @@ impl Source for Listener {
                 return Ok(leased);
             }
             if !self.ear.lock().waiting.is_empty() {
+                // A flood that nobody here wants holds up no other task.
+                tokio::task::yield_now().await;
                 continue;
+            }
+            if let Some(error) = self.ear.complaint() {
+                return Err(error);
             }
             tokio::select! {
                 () = self.ear.news.notified() => {}
@@ -248,11 +317,13 @@ impl Source for Listener {
             return Err(closed());
         }
         // What was published before comes ahead of the answer, by the same connection.
-        if self.link.ask::<Value>("listen", &redis::cmd("PING")).await.is_err() {
+        if !is_alive(&self.link, self.ear.number.load(SeqCst)).await {
+            self.ear.lost.notify_one();
             return Ok(None);
         }
         let heard = self.ear.lock();
-        Ok(heard.waiting.is_empty().then_some(heard.handed_out))
+        let all = heard.waiting.is_empty() && heard.in_hand == 0;
+        Ok(all.then_some(heard.handed_out))
     }
 
     async fn gap(&self) {
@@ -292,5 +363,23 @@ mod tests {
         (0..5).for_each(|_| ear.take(said(BYTES_MAX / 4)));
         let heard = ear.lock();
         assert_eq!((heard.waiting.len(), heard.dropped), (4, 1));
+    }
+    #[test]
+    fn what_cuts_it_off_is_told_once_and_what_comes_after_is_a_gap() {
+        let ear = Ear::default();
+        let gap = || {
+            let gap = std::pin::pin!(ear.gap.notified());
+            futures_util::FutureExt::now_or_never(gap).is_some()
+        };
+        let error = || Error::new(ErrorKind::Unavailable, "listen", "gone");
+        assert!(ear.complaint().is_none());
+        ear.deafen(error());
+        ear.deafen(error());
+        assert!(ear.complaint().is_some() && ear.complaint().is_none() && !gap());
+        ear.listens(2);
+        assert!(gap(), "it is heard again");
+        assert!(ear.complaint().is_none());
+        assert!(gap(), "also by whoever has heard of the failure late");
+        assert!(ear.complaint().is_none() && !gap());
     }
 }

@@ -48,7 +48,7 @@ macro_rules! server_settings {
             Setting { key: "port", help: "its port (default 6379)" },
             Setting { key: "user", help: "the user of its access list (default: the server's `default`)" },
             Setting { key: "password", help: "the user's password" },
-            Setting { key: "database", help: "the number of the database (default 0)" },
+            Setting { key: "database", help: "the number of the database (default 0); channels are the same in all of them" },
             Setting { key: "tls", help: "true: the connection is encrypted, as rediss: says (default false)" },
             Setting { key: "tls_ca", help: "a PEM file of the authorities to trust instead of the system's" },
             Setting { key: "tls_cert", help: "a PEM file of the client's certificate" },

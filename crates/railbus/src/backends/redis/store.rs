@@ -3,6 +3,7 @@
 use super::{
     link::{Link, closed},
     listener::{Listener, literal},
+    send::send_all,
     settings::{CAPABILITY, SETTINGS, Server, prefix},
 };
 use crate::{
@@ -14,7 +15,7 @@ use crate::{
     task,
 };
 use async_trait::async_trait;
-use redis::{Cmd, Pipeline, Value};
+use redis::{Cmd, Value};
 use std::{
     sync::{Arc, Mutex, PoisonError, Weak},
     time::Duration,
@@ -52,7 +53,10 @@ pub async fn open(options: Options) -> Result<Arc<dyn Backend>> {
     let server = Arc::new(server);
     let link = Link::open(&server).await?;
     let sending = link.clone();
-    let send = move |items| send(sending.clone(), items);
+    let send = move |items: Vec<Message>| {
+        let link = sending.clone();
+        async move { send_all(&link, &items, Message::weight, Message::command).await }
+    };
     let gather = Gather::new(LIMITS, Message::weight, send);
     let sources = Mutex::new(Some(Vec::new()));
     Ok(Arc::new(Redis { server, prefix, format, link, gather, sources }))
@@ -86,25 +90,6 @@ impl Message {
         command.arg("PUBLISH").arg(&self.channel).arg(self.body.as_slice());
         command
     }
-}
-
-async fn send(link: Link, items: Vec<Message>) -> Vec<Result<()>> {
-    if let [one] = &*items {
-        return vec![link.ask::<Value>("publish", &one.command()).await.map(drop)];
-    }
-    let mut commands = Pipeline::with_capacity(items.len());
-    for item in &items {
-        commands.add_command(item.command());
-    }
-    let (number, said) = match link.ask_all("publish", &commands).await {
-        Ok(said) => said,
-        Err(e) => return vec![Err(e); items.len()],
-    };
-    let result = |value: Value| match value.extract_error() {
-        Ok(_) => Ok(()),
-        Err(e) => Err(link.failed("publish", number, e)),
-    };
-    said.into_iter().map(result).collect()
 }
 
 impl Redis {

@@ -7,7 +7,7 @@ use super::{
     keys::Keys,
     lag,
     listen::newest,
-    script::{RUNS, number, odd, text},
+    script::{RUNS, odd, text},
     tally,
 };
 use crate::{
@@ -17,7 +17,6 @@ use crate::{
     predicate::Interest,
 };
 use async_trait::async_trait;
-use redis::Value;
 use std::{
     collections::HashMap,
     sync::{Arc, Mutex, PoisonError},
@@ -117,8 +116,9 @@ impl Accounts for Books {
     async fn is_idle(&self, groups: &[(String, Interest)]) -> Result<bool> {
         // What one group's handler publishes to another, which was looked at before, moves the end.
         let end = newest(&self.link, &self.keys).await?;
+        let mut looks = lag::Looks::default();
         for (group, interest) in groups {
-            if !lag::is_settled(&self.link, &self.keys, group, interest).await? {
+            if !looks.is_settled(&self.link, &self.keys, group, interest).await? {
                 return Ok(false);
             }
         }
@@ -127,13 +127,5 @@ impl Accounts for Books {
 
     async fn changed(&self) {
         tokio::time::sleep(LOOK_AGAIN).await;
-    }
-}
-
-/// Reads a number that a script gives as one or as text.
-pub(super) fn count(value: Value) -> u64 {
-    match number(&value) {
-        Some(n) => u64::try_from(n).unwrap_or(0),
-        None => text(value).parse().unwrap_or(0),
     }
 }

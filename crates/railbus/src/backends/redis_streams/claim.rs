@@ -12,16 +12,38 @@ use std::time::Duration;
 
 /// How many bytes of events one claim leases, the last one over: memory stays bounded however large
 /// the events are.
-const BYTES_MAX: usize = 8 << 20;
+pub(super) const BYTES_MAX: usize = 8 << 20;
 
 /// What a claim came to.
 #[derive(Debug)]
 pub(super) enum Claimed {
     /// The group is not there.
     Gone,
-    /// The events, how soon there may be more, and where the order of keys is kept up to where all
-    /// was taken in.
-    Some(Vec<Again>, Option<Duration>, Option<Id>),
+    /// What there is.
+    Some(Found),
+}
+
+/// What a claim found.
+#[derive(Debug)]
+pub(super) struct Found {
+    pub(super) events: Vec<Again>,
+    /// How soon there may be more.
+    pub(super) soon: Option<Duration>,
+    /// Up to where all was taken in, where the order of keys is kept.
+    pub(super) taken_in: Option<Id>,
+    /// Up to where it looked at what was left by others.
+    pub(super) seen: u64,
+}
+
+/// What a claim asks for.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Asked {
+    pub(super) max: usize,
+    pub(super) lease: u64,
+    /// Up to where it was looked at what was left by others.
+    pub(super) seen: u64,
+    /// The number of the claim: one whose answer was lost is asked again under the same.
+    pub(super) number: u64,
 }
 
 /// An event that is delivered again, or that was held back.
@@ -42,11 +64,11 @@ pub(super) async fn claim(
     link: &Link,
     keys: &Keys,
     (group, member): (&str, &str),
-    max: usize,
-    lease: u64,
+    asked: Asked,
 ) -> Result<Claimed> {
     let said = CLAIM.run(link, keys, "fetch", |command| {
-        command.arg(group).arg(member).arg(max).arg(lease).arg(BYTES_MAX);
+        command.arg(group).arg(member).arg(asked.max).arg(asked.lease).arg(BYTES_MAX);
+        command.arg(asked.seen).arg(asked.number);
     });
     let mut said = list(said.await?).into_iter();
     let mut next = || said.next().unwrap_or(Value::Nil);
@@ -61,9 +83,11 @@ pub(super) async fn claim(
             "events were removed from the stream before the group settled them: they are lost"
         );
     }
-    let found: Option<Vec<_>> = list(next()).into_iter().map(|one| read(one, keys)).collect();
+    let events: Option<Vec<_>> = list(next()).into_iter().map(|one| read(one, keys)).collect();
+    let events = events.ok_or_else(|| odd("fetch"))?;
     let taken_in = text(next()).parse().ok();
-    Ok(Claimed::Some(found.ok_or_else(|| odd("fetch"))?, soon, taken_in))
+    let seen = number(&next()).and_then(|seen| u64::try_from(seen).ok()).unwrap_or(asked.seen);
+    Ok(Claimed::Some(Found { events, soon, taken_in, seen }))
 }
 
 fn read(value: Value, keys: &Keys) -> Option<Again> {

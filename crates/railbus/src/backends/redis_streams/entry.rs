@@ -43,10 +43,11 @@ pub(super) struct Entry {
 }
 
 /// How an entry and an interest go together.
-#[derive(Clone, Copy, Debug, PartialEq)]
+#[derive(Clone, Debug, PartialEq)]
 pub(super) enum Fit {
     Wanted,
-    Unwanted,
+    /// With the topic that rules it out, if it is no event.
+    Unwanted(Option<String>),
 }
 
 impl Entry {
@@ -130,8 +131,15 @@ impl Entry {
         }
     }
 
+    /// Returns the topic beside the event, which says more only if the event can't be read.
     pub(super) fn topic(&self) -> Option<&str> {
         std::str::from_utf8(self.topic.as_deref()?).ok()
+    }
+
+    /// Returns how many bytes there are of it.
+    pub(super) fn bytes(&self) -> usize {
+        let own = [&self.topic, &self.body].into_iter().flatten().map(Bytes::len).sum::<usize>();
+        own + self.others.iter().map(|(name, value)| name.len() + value.len()).sum::<usize>()
     }
 
     /// Decodes the event, and tells whether it is wanted. What is no event, or names no topic, is
@@ -140,10 +148,13 @@ impl Entry {
         match self.read_event() {
             Ok(event) => {
                 let fits = wants.matches(event.event_type(), event.topic());
-                (Ok(event), if fits { Fit::Wanted } else { Fit::Unwanted })
+                (Ok(event), if fits { Fit::Wanted } else { Fit::Unwanted(None) })
             }
             Err(undecodable) => {
-                let fit = if self.is_ruled_out(wants) { Fit::Unwanted } else { Fit::Wanted };
+                let fit = match self.topic() {
+                    Some(topic) if !wants.may_match(topic) => Fit::Unwanted(Some(topic.into())),
+                    _ => Fit::Wanted,
+                };
                 (Err(undecodable), fit)
             }
         }
@@ -191,7 +202,7 @@ impl Entry {
 
     /// Tells whether it is wanted.
     pub(super) fn into_wanted(self, wants: &SharedFilter) -> bool {
-        !self.is_ruled_out(wants) && self.decode(wants).1 == Fit::Wanted
+        !self.is_ruled_out(wants) && matches!(self.decode(wants).1, Fit::Wanted)
     }
 
     /// Tells whether the topic says that it is not wanted, whatever its type.

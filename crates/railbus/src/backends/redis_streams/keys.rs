@@ -1,7 +1,8 @@
 //! What lies where: the stream, and beside it keys of the same slot.
 //!
 //! The stream's key is its name, so that others find it. All other keys begin with `{name}:`: what
-//! stands in braces decides the slot of a cluster, and so do names without braces as a whole.
+//! stands in braces decides the slot of a cluster, and so do names without braces as a whole. Of a
+//! name with braces they begin with `name:~:`, which no key of another stream does.
 
 use crate::codec::Format;
 use std::sync::Arc;
@@ -22,15 +23,22 @@ pub(super) struct Keys {
 }
 
 impl Keys {
-    /// Tells whether a name has no braces, or one pair that says which slot it is in.
+    /// Tells whether a name has no braces, or one pair that says which slot it is in, and is not that
+    /// of a key of another stream.
     pub(super) fn fits(stream: &str) -> bool {
         let braces: String = stream.chars().filter(|c| matches!(c, '{' | '}')).collect();
-        braces.is_empty() || braces == "{}" && !stream.contains("{}")
+        let rest = stream.strip_prefix('{').and_then(|rest| rest.split_once("}:"));
+        let is_taken = rest.is_some_and(|(_, rest)| match rest.split_once(':') {
+            None => ["groups", "pruned", "dead", "wake"].contains(&rest),
+            // The keys of a group have one letter.
+            Some((word, _)) => word.len() == 1,
+        });
+        braces.is_empty() || braces == "{}" && !stream.contains("{}") && !is_taken
     }
 
     pub(super) fn of(stream: &str) -> Self {
         let base = match stream.contains('{') {
-            true => format!("{stream}:"),
+            true => format!("{stream}:~:"),
             false => format!("{{{stream}}}:"),
         };
         let of = |name: &str| format!("{base}{name}");
@@ -43,6 +51,16 @@ impl Keys {
     pub(super) fn with_format(mut self, format: Format) -> Self {
         self.plain = (format == Format::Plain).then(|| self.stream.as_str().into());
         self
+    }
+
+    /// Returns the key of what is kept of a group's events beside the stream.
+    pub(super) fn kept(&self, group: &str) -> String {
+        format!("{}d:{group}", self.base)
+    }
+
+    /// Returns the key of when these can be fetched again.
+    pub(super) fn due(&self, group: &str) -> String {
+        format!("{}t:{group}", self.base)
     }
 }
 
@@ -65,6 +83,19 @@ mod tests {
             let all = [&keys.stream, &keys.base, &keys.dead, &keys.wake].map(|key| tag(key));
             assert_eq!(all, [expected; 4], "{name}");
         }
+        assert!(Keys::fits("{shop}:events") && Keys::fits("{shop}"));
         assert!(["a{}b", "a}b", "{a", "{a}{b", "}{a}"].iter().all(|name| !Keys::fits(name)));
+    }
+    #[test]
+    fn no_two_streams_have_a_key_in_common() {
+        let names = ["a", "{a}", "{a}:b", "a:b", "{a}b"];
+        let keys = names.map(Keys::of);
+        let of = |keys: &Keys| [keys.dead.clone(), keys.wake.clone(), keys.kept("g")];
+        let all: std::collections::BTreeSet<_> = keys.iter().flat_map(of).collect();
+        assert_eq!(all.len(), 3 * names.len());
+        // What would be a key of the stream `a`, or of `{a}`.
+        for name in ["{a}:dead", "{a}:d:g", "{a}:groups", "{a}:~:dead"] {
+            assert!(!Keys::fits(name), "{name}");
+        }
     }
 }

@@ -44,8 +44,13 @@ pub(super) async fn letters(
         command.arg(&keys.dead).arg(&from).arg(&to).arg("COUNT").arg(READ_MAX);
         let page = list(link.ask::<Value>("letters", &command).await?);
         let is_last = page.len() < READ_MAX;
-        for (id, letter) in page.into_iter().filter_map(|one| read(one, keys)) {
+        for entry in page {
+            let Some((id, fields)) = parts(entry) else { continue };
             from = format!("({id}");
+            let Some(letter) = read(id, fields, keys) else {
+                tracing::warn!(%id, key = keys.dead, "what is no dead letter is passed over");
+                continue;
+            };
             if found.len() < limit && wanted.takes(&letter, filter) {
                 found.push(letter);
             }
@@ -80,10 +85,13 @@ impl Wanted {
     }
 }
 
-fn read(value: Value, keys: &Keys) -> Option<(Id, Letter)> {
+fn parts(value: Value) -> Option<(Id, Vec<Value>)> {
     let mut parts = list(value).into_iter();
-    let id = Id::read(&bytes(parts.next()?))?;
-    let mut fields = list(parts.next()?).into_iter();
+    Some((Id::read(&bytes(parts.next()?))?, list(parts.next()?)))
+}
+
+fn read(id: Id, fields: Vec<Value>, keys: &Keys) -> Option<Letter> {
+    let mut fields = fields.into_iter();
     let mut all: HashMap<Vec<u8>, Vec<u8>> = HashMap::new();
     let mut own = Vec::new();
     while let (Some(name), Some(value)) = (fields.next(), fields.next()) {
@@ -111,7 +119,7 @@ fn read(value: Value, keys: &Keys) -> Option<(Id, Letter)> {
     let topic = entry.topic().unwrap_or_default().to_owned();
     let event = entry.into_event();
     let of = |get: fn(&crate::event::Event) -> &str| event.as_ref().map_or("", get).to_owned();
-    let letter = Letter {
+    Some(Letter {
         id: LetterId::new(id.to_string()),
         event_id: of(|event| event.id()),
         event_type: of(|event| event.event_type()),
@@ -123,8 +131,7 @@ fn read(value: Value, keys: &Keys) -> Option<(Id, Letter)> {
         at: Timestamp::from_micros(i64::try_from(id.ms).unwrap_or(0).saturating_mul(1000)),
         history,
         event,
-    };
-    Some((id, letter))
+    })
 }
 
 /// Hands letters back, each to the one subscription it failed in; tells how many.

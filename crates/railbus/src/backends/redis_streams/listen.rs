@@ -5,8 +5,9 @@ use super::{
     entry::{Entry, Fit, leased},
     id::Id,
     keys::Keys,
+    portion::Portion,
     reader::{BLOCK_MAX, Reader},
-    script::text,
+    script::{list, number, text},
 };
 use crate::{
     backend::{Leased, Settle, SharedFilter, Source},
@@ -24,6 +25,10 @@ use tokio::sync::{Mutex as AsyncMutex, Notify, watch};
 
 /// How many events one read takes at most.
 const READ_MAX: usize = 1024;
+
+/// How long a listener may be away from reading before it looks whether what it has not read was
+/// removed meanwhile.
+const AWAY_MAX: Duration = Duration::from_millis(20);
 
 /// How long letting go may take.
 const LEAVE_WITHIN: Duration = Duration::from_secs(2);
@@ -46,10 +51,24 @@ pub(super) struct Listener {
 #[derive(Debug)]
 struct Place {
     last: Id,
-    held: BTreeSet<(Instant, Id)>,
+    // By the server's milliseconds, so that what is due at once keeps its order.
+    held: BTreeSet<(u64, Id)>,
+    // What the server's clock showed, and when.
+    clock: (u64, Instant),
     handed_out: u64,
     // Whether the stream may not be the one that was read last.
     suspects: bool,
+    portion: Portion,
+    // When it last came back from reading, having heard of something, and whether there was more.
+    read: Option<(Instant, bool)>,
+}
+
+impl Place {
+    /// Returns the server's milliseconds.
+    fn now(&self) -> u64 {
+        let (then, at) = self.clock;
+        then.saturating_add(u64::try_from(at.elapsed().as_millis()).unwrap_or(u64::MAX))
+    }
 }
 
 impl Listener {
@@ -70,7 +89,15 @@ impl Listener {
         command.arg("XREAD").arg("COUNT").arg(1);
         command.arg("STREAMS").arg(&keys.stream).arg(last.to_string());
         link.ask::<Value>("subscribe", &command).await?;
-        let place = Place { last, held: BTreeSet::new(), handed_out: 0, suspects: false };
+        let place = Place {
+            last,
+            held: BTreeSet::new(),
+            clock: (0, Instant::now()),
+            handed_out: 0,
+            suspects: false,
+            portion: Portion::default(),
+            read: None,
+        };
         Ok(Self {
             wants,
             link: link.clone(),
@@ -91,33 +118,53 @@ impl Listener {
         *self.stopped.borrow()
     }
 
-    /// Makes sure that the place is one of this stream: a server that lost its data, and whose clock
-    /// was set back, begins before it.
+    /// Makes sure that the place is one of this stream: a replica that took over lacks the end that
+    /// was read, and a server that lost its data, and whose clock was set back, begins before it.
     async fn find_place(&self) -> Result<()> {
         if !self.place().suspects {
-            return Ok(());
+            return self.look_behind().await;
         }
         let newest = newest(&self.link, &self.keys).await?;
         let mut place = self.place();
-        place.suspects = false;
+        (place.suspects, place.read) = (false, None);
         if newest < place.last {
-            tracing::warn!("the stream begins anew: it is listened to from its beginning");
-            place.last = Id::FIRST;
+            tracing::warn!("the stream ends before what was heard: it is listened to from its end");
+            place.last = newest;
         }
         drop(place);
         self.gap.notify_one();
         Ok(())
     }
 
+    /// Tells of a gap if what was not read yet may have been removed: whoever waits in a read misses
+    /// nothing, whoever was away or far behind may.
+    async fn look_behind(&self) -> Result<()> {
+        let (last, read) = {
+            let mut place = self.place();
+            (place.last, place.read.take())
+        };
+        if !read.is_some_and(|(at, has_more)| has_more || at.elapsed() > AWAY_MAX) {
+            return Ok(());
+        }
+        let mut command = redis::cmd("XRANGE");
+        command.arg(&self.keys.stream).arg("-").arg(last.to_string()).arg("COUNT").arg(1);
+        if list(self.link.ask::<Value>("fetch", &command).await?).is_empty() {
+            tracing::warn!("the stream was trimmed up to what was not heard yet, or further");
+            self.gap.notify_one();
+        }
+        Ok(())
+    }
+
     async fn read(&self, max: usize) -> Result<Vec<Entry>> {
         self.find_place().await?;
-        let (last, due) = {
+        let (last, due, count) = {
             let place = self.place();
-            (place.last, place.held.first().map(|(due, _)| *due))
+            let due = place.held.first().map(|(due, _)| due.saturating_sub(place.now()));
+            (place.last, due, place.portion.of(max.min(READ_MAX)))
         };
-        let wait = due.map_or(BLOCK_MAX, |due| due.saturating_duration_since(Instant::now()));
+        let wait = due.map_or(BLOCK_MAX, Duration::from_millis);
         let mut command = Cmd::with_capacity(8, 120);
-        command.arg("XREAD").arg("COUNT").arg(max.min(READ_MAX));
+        command.arg("XREAD").arg("COUNT").arg(count);
         command.arg("BLOCK").arg(self.reader.block(wait));
         command.arg("STREAMS").arg(&self.keys.stream).arg(last.to_string());
         let mut stopped = self.stopped.subscribe();
@@ -125,15 +172,27 @@ impl Listener {
             let _ = tokio::time::timeout(wait, stopped.wait_for(|stopped| *stopped)).await;
         };
         let said = self.reader.read(&command, &self.keys, interrupt).await;
-        if said.is_err() {
-            self.place().suspects = true;
-        }
-        said
+        let mut place = self.place();
+        let entries = match said {
+            Ok(entries) => entries,
+            Err(e) => {
+                place.suspects = true;
+                place.portion.failed();
+                return Err(e);
+            }
+        };
+        place.portion.came(count, entries.len(), entries.iter().map(Entry::bytes).sum());
+        place.read = (!entries.is_empty()).then(|| (Instant::now(), entries.len() >= count));
+        Ok(entries)
     }
 
     /// Hands out what is wanted and due of what was read.
-    fn hear(&self, entries: Vec<Entry>) -> Vec<Leased> {
-        let now = Instant::now();
+    async fn hear(&self, entries: Vec<Entry>) -> Result<Vec<Leased>> {
+        let is_delayed = entries.iter().any(|entry| entry.delay.is_some());
+        if is_delayed {
+            let clock = (self.server_time().await?, Instant::now());
+            self.place().clock = clock;
+        }
         let mut place = self.place();
         let mut all = Vec::with_capacity(entries.len());
         for entry in entries {
@@ -143,15 +202,23 @@ impl Listener {
                 continue;
             }
             if let Some(delay) = entry.delay {
-                // From when it is read: how far the clocks are apart is not known.
-                place.held.insert((now + Duration::from_millis(delay), id));
+                place.held.insert((id.ms.saturating_add(delay), id));
                 continue;
             }
             if let (event, Fit::Wanted) = entry.decode(&self.wants) {
                 all.push(leased(id, 0, event, 1));
             }
         }
-        all
+        place.handed_out += all.len() as u64;
+        Ok(all)
+    }
+
+    /// Returns the server's milliseconds: by its clock delays are counted.
+    async fn server_time(&self) -> Result<u64> {
+        let said = list(self.link.ask::<Value>("fetch", &redis::cmd("TIME")).await?);
+        let seconds = said.first().and_then(number).and_then(|s| u64::try_from(s).ok());
+        let micros = said.get(1).and_then(number).and_then(|us| u64::try_from(us).ok());
+        Ok(seconds.unwrap_or(0).saturating_mul(1000) + micros.unwrap_or(0) / 1000)
     }
 
     /// Lets go of what was withdrawn while it was held back.
@@ -177,29 +244,47 @@ impl Listener {
 
     /// Reads what was held back and is due now.
     async fn due(&self, max: usize) -> Result<Vec<Leased>> {
-        let now = Instant::now();
         let due: Vec<_> = {
             let place = self.place();
+            let now = place.now();
+            let max = place.portion.of(max.min(READ_MAX));
             place.held.iter().take_while(|(due, _)| *due <= now).take(max).copied().collect()
         };
-        let mut all = Vec::with_capacity(due.len());
-        for held in due {
-            let mut command = redis::cmd("XRANGE");
-            let id = held.1.to_string();
-            command.arg(&self.keys.stream).arg(&id).arg(&id);
-            let found: Value = self.link.ask("fetch", &command).await?;
-            self.place().held.remove(&held);
-            match super::script::list(found).pop().and_then(|one| Entry::read(one, &self.keys)) {
+        if due.is_empty() {
+            return Ok(Vec::new());
+        }
+        let mut commands = Pipeline::with_capacity(due.len());
+        for (_, id) in &due {
+            let id = id.to_string();
+            commands.cmd("XRANGE").arg(&self.keys.stream).arg(&id).arg(&id);
+        }
+        // Until it is answered they stay where they are.
+        let said = self.link.ask_all("fetch", &commands).await;
+        let mut place = self.place();
+        let said = match said {
+            Ok((_, said)) => said,
+            Err(e) => {
+                place.portion.failed();
+                return Err(e);
+            }
+        };
+        let (mut all, mut bytes) = (Vec::with_capacity(due.len()), 0);
+        for (held, found) in due.iter().zip(said) {
+            place.held.remove(held);
+            match list(found).pop().and_then(|one| Entry::read(one, &self.keys)) {
                 Some(entry) => {
+                    bytes += entry.bytes();
                     if let (event, Fit::Wanted) = entry.decode(&self.wants) {
                         all.push(leased(held.1, 0, event, 1));
                     }
                 }
                 None => {
-                    tracing::info!(id, "a broadcast was withdrawn or trimmed before it was due")
+                    tracing::info!(id = %held.1, "a broadcast was withdrawn or trimmed before it was due");
                 }
             }
         }
+        place.portion.came(due.len(), due.len(), bytes);
+        place.handed_out += all.len() as u64;
         Ok(all)
     }
 }
@@ -239,10 +324,9 @@ impl Source for Listener {
                 if self.is_stopped() {
                     break;
                 }
-                all = self.hear(read?);
+                all = self.hear(read?).await?;
             }
             if !all.is_empty() {
-                self.place().handed_out += all.len() as u64;
                 return Ok(all);
             }
         }

@@ -1,20 +1,21 @@
-//! A member of a group: reads what is new, and claims what comes again.
+//! A member of a group: what it knows, and how it claims what comes again.
 
 use super::{
-    claim::{Again, Claimed, claim},
-    entry::{Entry, Fit, leased},
+    claim::{Again, Asked, Claimed, claim},
+    entry::{Fit, leased},
     groups::{Known, Opened, Opening, open, pruned, read_interest},
     id::{Id, millis},
     keys::Keys,
+    portion::Portion,
     reader::Reader,
-    script::{KNOWN, LEAVE, list, number},
-    settle::{Aside, Fate, Settled, settle, through},
-    unwanted::{Unwanted, What},
+    script::LEAVE,
+    settle::{Fate, Settled, settle, through},
+    unwanted::Unwanted,
 };
 use crate::{
     backend::{Leased, Order, SharedFilter, Start},
     backends::redis::link::Link,
-    error::{Error, ErrorKind, Result},
+    error::{ErrorKind, Result},
     predicate::{Filter, Interest},
 };
 use foldhash::fast::RandomState;
@@ -28,12 +29,6 @@ use tokio::sync::{Mutex as AsyncMutex, watch};
 /// How often a member looks for leases that ran out, at most and at least.
 const LOOK_MIN: Duration = Duration::from_millis(50);
 const LOOK_MAX: Duration = Duration::from_secs(1);
-
-/// The fewest events that are worth a read of their own, if there is room for more.
-const HALF_MIN: usize = 32;
-
-/// How many events are asked for that may have been read by a read that was cut off.
-const SUSPECTS_MAX: usize = 1000;
 
 /// A member of a group.
 #[derive(Debug)]
@@ -58,15 +53,35 @@ pub(super) struct Member {
 pub(super) struct State {
     pub(super) known: Known,
     union: Arc<Filter>,
-    /// The events that were read and not touched since, and when their leases began.
-    pub(super) held: HashMap<Id, Instant, RandomState>,
-    look_at: Instant,
+    /// The events that were read and not touched since.
+    pub(super) held: HashMap<Id, Held, RandomState>,
+    pub(super) look_at: Instant,
     /// Up to where all was taken in, where the order of keys is kept.
-    taken_in: Id,
+    pub(super) taken_in: Id,
+    /// Up to where it was looked at what was left by others.
+    seen: u64,
+    /// The number of the next claim.
+    claim: u64,
     /// The most that was asked for at once.
-    most: usize,
-    /// Whether a read was cut off, and something may have been read that nobody knows of.
-    suspects: bool,
+    pub(super) most: usize,
+    pub(super) portion: Portion,
+    /// Whether something may have been read that nobody knows of: a read is under way, or was cut off.
+    pub(super) suspects: bool,
+}
+
+/// An event that was read and not touched since.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Held {
+    /// When its lease began.
+    pub(super) since: Instant,
+    /// Whether it may be settled: an answer was lost.
+    pub(super) in_doubt: bool,
+}
+
+impl Held {
+    pub(super) fn since(since: Instant) -> Self {
+        Self { since, in_doubt: false }
+    }
 }
 
 impl State {
@@ -78,7 +93,10 @@ impl State {
             held: HashMap::default(),
             look_at: Instant::now(),
             taken_in: Id::FIRST,
+            seen: 0,
+            claim: 1,
             most: 1,
+            portion: Portion::default(),
             suspects: false,
         }
     }
@@ -102,24 +120,21 @@ impl Member {
         if self.state().look_at > Instant::now() {
             return Ok(Vec::new());
         }
-        let lease = millis(self.lease);
-        let claimed = claim(&self.link, &self.keys, self.me(), max, lease).await?;
-        let Claimed::Some(found, soon, taken_in) = claimed else {
+        let asked = {
+            let state = self.state();
+            Asked { max, lease: millis(self.lease), seen: state.seen, number: state.claim }
+        };
+        let Claimed::Some(found) = claim(&self.link, &self.keys, self.me(), asked).await? else {
             self.reopen().await?;
             return Ok(Vec::new());
         };
         let most = (self.lease / 4).clamp(LOOK_MIN, LOOK_MAX);
-        let next = soon.unwrap_or(most).min(most);
+        let next = found.soon.unwrap_or(most).min(most);
         // A full claim has left some; else what is due by now comes with the next look.
-        let next =
-            if found.len() == max { Duration::ZERO } else { next.max(Duration::from_millis(1)) };
-        {
-            let mut state = self.state();
-            state.look_at = Instant::now() + next;
-            state.taken_in = taken_in.unwrap_or(state.taken_in);
-        }
-        let (mut all, mut unwanted) = (Vec::with_capacity(found.len()), Vec::new());
-        for again in found {
+        let is_full = found.events.len() >= max;
+        let next = if is_full { Duration::ZERO } else { next.max(Duration::from_millis(1)) };
+        let (mut all, mut unwanted) = (Vec::with_capacity(found.events.len()), Vec::new());
+        for again in found.events {
             let Again { entry, attempt, fence, lost, through: lines } = again;
             let id = entry.id;
             let (event, fit) = entry.decode(&self.wants);
@@ -129,15 +144,20 @@ impl Member {
                     (one.lost, one.finished) = (lost, through(&lines));
                     all.push(one);
                 }
-                Fit::Unwanted => unwanted.push(Unwanted::new(id, fence, event)),
+                Fit::Unwanted(topic) => unwanted.push(Unwanted::new(id, fence, event, topic)),
             }
         }
         self.put_aside(Vec::new(), unwanted).await?;
+        let mut state = self.state();
+        state.look_at = Instant::now() + next;
+        state.taken_in = found.taken_in.unwrap_or(state.taken_in);
+        // Until here an error leaves what was leased to the next claim, which has the same number.
+        (state.seen, state.claim) = (found.seen, state.claim + 1);
         Ok(all)
     }
 
     /// Opens the group again: it was replayed, or the server has lost it.
-    async fn reopen(&self) -> Result<()> {
+    pub(super) async fn reopen(&self) -> Result<()> {
         let opening = Opening {
             group: &self.group,
             member: &self.name,
@@ -160,7 +180,8 @@ impl Member {
             ),
             Opened::Lost => tracing::error!(
                 group,
-                "the stream was deleted: the group goes on with what is published since"
+                "the consumer group was deleted, or the stream with it: what was settled within a \
+                 lease's time before may come again"
             ),
         }
         let mut state = self.state();
@@ -170,141 +191,17 @@ impl Member {
         state.union = Arc::new(known.interest.compile());
         state.known = known;
         state.look_at = Instant::now();
+        (state.seen, state.suspects) = (0, false);
         Ok(())
-    }
-
-    /// Waits for what is new, until it is time to look for what comes again.
-    pub(super) async fn read(&self, max: usize) -> Result<Vec<Leased>> {
-        if self.state().known.keyed {
-            return self.wait().await.map(|()| Vec::new());
-        }
-        let (native, wait, suspects, max) = {
-            let mut state = self.state();
-            state.most = state.most.max(max);
-            // Half of what there is room for, so that one half is read while the other is handled.
-            let max = max.min(state.most.div_ceil(2).max(HALF_MIN));
-            let wait = state.look_at.saturating_duration_since(Instant::now());
-            (state.known.native.clone(), wait, std::mem::take(&mut state.suspects), max)
-        };
-        // What a lost answer may have held is asked for whole.
-        let count = if suspects { max.max(SUSPECTS_MAX) } else { max };
-        let mut command = redis::Cmd::with_capacity(11, 160);
-        command.arg("XREADGROUP").arg("GROUP").arg(&native).arg(&self.name).arg("COUNT").arg(count);
-        if !suspects {
-            command.arg("BLOCK").arg(self.reader.block(wait));
-        }
-        command.arg("STREAMS").arg(&self.keys.stream).arg(if suspects { "0" } else { ">" });
-        let mut entries = match self.reader.read(&command, &self.keys, self.interrupted(wait)).await
-        {
-            Err(e) if is_no_group(&e) => {
-                self.reopen().await?;
-                return Ok(Vec::new());
-            }
-            Err(e) => {
-                // An answer may have been on its way.
-                self.state().suspects = true;
-                return Err(e);
-            }
-            Ok(entries) => entries,
-        };
-        if suspects {
-            let state = self.state();
-            entries.retain(|entry| !state.held.contains_key(&entry.id));
-        }
-        self.sort(entries, max).await
-    }
-
-    /// Completes when reading is to end: it is woken, stopped, or time to look.
-    async fn interrupted(&self, wait: Duration) {
-        let mut stopped = self.stopped.subscribe();
-        tokio::select! {
-            () = self.reader.woken() => self.state().look_at = Instant::now(),
-            () = tokio::time::sleep(wait) => {}
-            _ = stopped.wait_for(|stopped| *stopped) => {}
-        }
-    }
-
-    /// Waits until something is published that was not taken in: where the order of keys is kept
-    /// nothing is leased but by claims.
-    async fn wait(&self) -> Result<()> {
-        let (wait, taken_in) = {
-            let state = self.state();
-            (state.look_at.saturating_duration_since(Instant::now()), state.taken_in)
-        };
-        let mut command = redis::Cmd::with_capacity(8, 120);
-        command.arg("XREAD").arg("COUNT").arg(1).arg("BLOCK").arg(self.reader.block(wait));
-        command.arg("STREAMS").arg(&self.keys.stream).arg(taken_in.to_string());
-        let read = self.reader.read(&command, &self.keys, self.interrupted(wait)).await?;
-        if !read.is_empty() {
-            self.state().look_at = Instant::now();
-        }
-        Ok(())
-    }
-
-    /// Hands out what is wanted of what was read, and puts the rest aside.
-    async fn sort(&self, mut entries: Vec<Entry>, max: usize) -> Result<Vec<Leased>> {
-        if entries.is_empty() {
-            return Ok(Vec::new());
-        }
-        let (fresh, until) = {
-            let state = self.state();
-            (state.known.fresh(), state.known.until)
-        };
-        if until.is_some_and(|until| entries.iter().any(|entry| entry.id <= until)) {
-            entries = self.without_known(entries).await?;
-        }
-        let mut all = Vec::with_capacity(entries.len());
-        let (mut fates, mut unwanted) = (Vec::new(), Vec::new());
-        for entry in entries {
-            let id = entry.id;
-            if let Some(delay) = entry.delay {
-                fates.push(Fate::aside(id, fresh, Aside::HeldBack(delay)));
-                continue;
-            }
-            if entry.is_ruled_out(&self.wants) {
-                unwanted.push(Unwanted { id, fence: fresh, what: What::Entry(entry) });
-                continue;
-            }
-            let (event, fit) = entry.decode(&self.wants);
-            match fit {
-                Fit::Wanted => all.push(leased(id, fresh, event, 1)),
-                Fit::Unwanted => unwanted.push(Unwanted::new(id, fresh, event)),
-            }
-        }
-        // What a lost answer held may be more than there is room for, and once it is stopped there
-        // is none.
-        let room = if self.is_stopped() { 0 } else { max.min(all.len()) };
-        let given = all
-            .drain(room..)
-            .map(|one: Leased| Fate::aside(Id::of(&one.receipt), fresh, Aside::GivenBack));
-        fates.extend(given);
-        self.put_aside(fates, unwanted).await?;
-        let now = Instant::now();
-        let mut state = self.state();
-        let forgotten = self.lease.saturating_mul(8);
-        if state.held.len() > 4096 && state.held.len() == state.held.capacity() {
-            state.held.retain(|_, since| now.duration_since(*since) < forgotten);
-        }
-        state.held.extend(all.iter().map(|one| (Id::of(&one.receipt), now)));
-        Ok(all)
-    }
-
-    /// Leaves out what the group has not settled from before a replay: that stays as it is.
-    async fn without_known(&self, entries: Vec<Entry>) -> Result<Vec<Entry>> {
-        let said = KNOWN.run(&self.link, &self.keys, "fetch", |command| {
-            command.arg(&self.group);
-            for entry in &entries {
-                command.arg(entry.id.to_string());
-            }
-        });
-        let known = list(said.await?);
-        let new = entries.into_iter().zip(known).filter(|(_, known)| number(known) == Some(0));
-        Ok(new.map(|(entry, _)| entry).collect())
     }
 
     /// Puts aside what is not handed out: what nobody in the group wants is settled, the rest is
     /// left to the others.
-    async fn put_aside(&self, mut fates: Vec<Fate>, mut unwanted: Vec<Unwanted>) -> Result<()> {
+    pub(super) async fn put_aside(
+        &self,
+        mut fates: Vec<Fate>,
+        mut unwanted: Vec<Unwanted>,
+    ) -> Result<()> {
         if fates.is_empty() && unwanted.is_empty() {
             return Ok(());
         }
@@ -339,10 +236,4 @@ impl Member {
         });
         leaving.await.map(drop)
     }
-}
-
-/// Tells whether the server says that the group is not there, or went while it was waited for.
-fn is_no_group(error: &Error) -> bool {
-    let text = error.to_string();
-    ["NOGROUP", "UNBLOCKED", "no longer exists"].iter().any(|word| text.contains(word))
 }

@@ -3,9 +3,9 @@
 //! Read in this order: `keys` says what lies where, `settings` what can be set and what is
 //! guaranteed, `id` how an event's place is written, `script` what runs in the server, in one step each;
 //! `frame` takes apart what a read answers, `plain` and `entry` are what is stored of an event. Then the
-//! parts of the work, a file each: `trim`, `publish`, `rights`, `groups`, `claim`, `settle`, `unwanted`,
-//! `reader`, `member`, `source`, `listen`, `letters`, `lag`, `tally`, `accounts`, `poison`; `store` is the
-//! backend.
+//! parts of the work, a file each: `trim`, `publish`, `rights`, `groups`, `claim`, `portion`, `settle`,
+//! `unwanted`, `reader`, `member`, `fresh`, `source`, `listen`, `letters`, `lag`, `tally`, `accounts`,
+//! `poison`; `store` is the backend.
 
 mod keys;
 mod settings;
@@ -19,10 +19,12 @@ mod publish;
 mod rights;
 mod groups;
 mod claim;
+mod portion;
 mod settle;
 mod unwanted;
 mod reader;
 mod member;
+mod fresh;
 mod source;
 mod listen;
 mod letters;

@@ -12,12 +12,12 @@ use crate::{
     backend::{Advance, Outgoing, Position},
     backends::{
         gather::{Gather, Limits},
-        redis::{link::Link, store::check_size},
+        redis::{link::Link, send::send_all, store::check_size},
     },
     codec::Format,
     error::{Error, ErrorKind, Result},
 };
-use redis::{Cmd, Pipeline, Value};
+use redis::Cmd;
 use std::sync::Arc;
 
 /// How large the requests are that publishes are put together in. With two on their way, the next is
@@ -179,28 +179,10 @@ pub(super) fn line(link: &Link, keys: &Arc<Keys>, trimming: &Arc<Trimming>) -> G
     Gather::new(LIMITS, Ready::weight, move |items| {
         let (link, keys, trimming) = (link.clone(), Arc::clone(&keys), Arc::clone(&trimming));
         async move {
-            let sent = send(&link, &keys, &items).await;
+            let command = |one: &Ready| one.command(&keys);
+            let sent = send_all(&link, &items, Ready::weight, command).await;
             trimming.note(items.len(), &link, &keys);
             sent
         }
     })
-}
-
-async fn send(link: &Link, keys: &Keys, items: &[Ready]) -> Vec<Result<()>> {
-    if let [one] = items {
-        return vec![link.ask::<Value>("publish", &one.command(keys)).await.map(drop)];
-    }
-    let mut commands = Pipeline::with_capacity(items.len());
-    for item in items {
-        commands.add_command(item.command(keys));
-    }
-    let (number, said) = match link.ask_all("publish", &commands).await {
-        Ok(said) => said,
-        Err(e) => return vec![Err(e); items.len()],
-    };
-    let result = |value: Value| match value.extract_error() {
-        Ok(_) => Ok(()),
-        Err(e) => Err(link.failed("publish", number, e)),
-    };
-    said.into_iter().map(result).collect()
 }

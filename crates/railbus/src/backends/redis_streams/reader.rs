@@ -147,6 +147,25 @@ impl Reader {
         keys: &Keys,
         interrupt: impl Future<Output = ()>,
     ) -> Result<Vec<Entry>> {
+        match self.answer(command, interrupt).await? {
+            Value::Int(number) => {
+                let answer = u64::try_from(number).ok().and_then(|n| self.shelf.take(n));
+                answer.and_then(|answer| Entry::read_all(&answer, keys)).ok_or_else(|| odd("fetch"))
+            }
+            said => Ok(entries(said, keys)),
+        }
+    }
+
+    /// Takes events over from a member, itself, and returns them.
+    ///
+    /// # Errors
+    /// Returns what the server says, or why there was no answer.
+    pub(super) async fn claim(&self, command: &Cmd, keys: &Keys) -> Result<Vec<Entry>> {
+        let said = list(self.answer(command, std::future::pending()).await?);
+        Ok(said.into_iter().filter_map(|one| Entry::read(one, keys)).collect())
+    }
+
+    async fn answer(&self, command: &Cmd, interrupt: impl Future<Output = ()>) -> Result<Value> {
         let (number, mut connection, client) = self.prepare().await?;
         let mut reading = pin!(connection.send_packed_command(command));
         let said = tokio::select! {
@@ -172,13 +191,7 @@ impl Reader {
             }
         };
         let said = said.and_then(Value::extract_error);
-        match said.map_err(|e| self.link.failed("fetch", number, e))? {
-            Value::Int(number) => {
-                let answer = u64::try_from(number).ok().and_then(|n| self.shelf.take(n));
-                answer.and_then(|answer| Entry::read_all(&answer, keys)).ok_or_else(|| odd("fetch"))
-            }
-            said => Ok(entries(said, keys)),
-        }
+        said.map_err(|e| self.link.failed("fetch", number, e))
     }
 
     /// Ends what the client of this number waits for; what can't be cut short ends soon by itself.

@@ -32,6 +32,7 @@ scripts! {
     PRUNE: "lua/prune.lua",
     LETTERS: "lua/letters.lua",
     LAG: "lua/lag.lua",
+    KEPT: "lua/kept.lua",
     TRIM: "lua/trim.lua",
     PUBLISH: "lua/publish.lua",
     WITHDRAW: "lua/withdraw.lua",
@@ -116,4 +117,9 @@ pub(super) fn number(value: &Value) -> Option<i64> {
         Value::BulkString(bytes) => std::str::from_utf8(bytes).ok()?.parse().ok(),
         _ => None,
     }
+}
+
+/// Reads a count; what is none is zero.
+pub(super) fn count(value: &Value) -> u64 {
+    number(value).and_then(|n| u64::try_from(n).ok()).unwrap_or(0)
 }

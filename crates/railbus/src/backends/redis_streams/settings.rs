@@ -57,11 +57,11 @@ pub const SETTINGS: &[Setting] = server_settings![
     Setting { key: "stream", help: "the stream's key (default events)" },
     Setting {
         key: "max_len",
-        help: "how many events are kept at most, give or take a hundred; those that a group has not settled are kept beyond it (default: no limit)",
+        help: "how many events are kept at most, give or take a few thousand for each that publishes; those that a group has not settled are kept beyond it (default: no limit)",
     },
     Setting {
         key: "trim",
-        help: "settled (default): what a group has not settled is kept; hard: max_len counts alone, and what goes is lost",
+        help: "settled (default): what a group has not settled is kept; hard: max_len alone counts, what goes is lost, and retention can't be set",
     },
     Setting {
         key: "format",
@@ -107,6 +107,10 @@ impl Settings {
         if hard && max_len.is_none() {
             let why = "trim = hard trims to max_len, which is not set".into();
             return Err(config(why, "trim", "set `max_len`, or leave `trim` out"));
+        }
+        if hard && options.text("retention").is_some() {
+            let why = "trim = hard trims to max_len alone, and retention is set".into();
+            return Err(config(why, "retention", "leave `retention` out, or `trim`"));
         }
         let formats = [("cloudevents", Format::CloudEvents), ("plain", Format::Plain)];
         let format = options.one_of("format", &formats)?.unwrap_or_default();

@@ -12,7 +12,7 @@ use crate::{
     delivery::{End, Try},
     error::{Error, ErrorKind, Result},
 };
-use redis::{Cmd, Value};
+use redis::{Cmd, Pipeline, Value};
 use std::collections::BTreeMap;
 
 /// How many events one call of the script settles.
@@ -163,6 +163,24 @@ pub(super) async fn acknowledge(
     }
     let said = link.ask::<Value>("settle", &command).await?;
     Ok(number(&said).and_then(|count| usize::try_from(count).ok()).unwrap_or(0))
+}
+
+/// Tells which events are kept beside the stream.
+///
+/// # Errors
+/// Returns what the server says.
+pub(super) async fn are_kept(
+    link: &Link,
+    keys: &Keys,
+    group: &str,
+    ids: &[Id],
+) -> Result<Vec<bool>> {
+    let (mut commands, kept) = (Pipeline::with_capacity(ids.len()), keys.kept(group));
+    for id in ids {
+        commands.cmd("HEXISTS").arg(&kept).arg(id.to_string());
+    }
+    let (_, said) = link.ask_all("settle", &commands).await?;
+    Ok(said.iter().map(|is| number(is) == Some(1)).collect())
 }
 
 /// Ranks how a subscription got through, as accounts count it: the worst is the highest.

@@ -133,7 +133,7 @@ impl Streams {
         };
         let known = groups::open(&self.link, &self.keys, &opening).await?;
         if known.state == groups::Opened::Lost {
-            tracing::warn!(group, "the stream was deleted: the group begins at the oldest event");
+            tracing::warn!(group, "the consumer group was deleted, or the stream with it");
         }
         Ok(Member {
             wants: Arc::new(interest.compile()),
@@ -203,10 +203,10 @@ impl Backend for Streams {
     }
 
     async fn settled(&self, groups: &[(String, Interest)]) -> Result<()> {
-        let mut wait = LOOK_MIN;
+        let (mut wait, mut looks) = (LOOK_MIN, lag::Looks::default());
         'look: loop {
             for (group, interest) in groups {
-                if !lag::is_settled(&self.link, &self.keys, group, interest).await? {
+                if !looks.is_settled(&self.link, &self.keys, group, interest).await? {
                     sleep(wait).await;
                     wait = (wait * 2).min(LOOK_MAX);
                     continue 'look;

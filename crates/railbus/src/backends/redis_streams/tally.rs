@@ -1,11 +1,10 @@
 //! Counting a run: each event by its worst outcome, over the groups of the run.
 
 use super::{
-    accounts::count,
     entry::Entry,
     id::Id,
     keys::Keys,
-    script::{RUNS, bytes, list, number, odd, text},
+    script::{RUNS, bytes, count, list, number, odd, text},
 };
 use crate::{
     backend::{RunMark, SharedFilter, Tally},
@@ -186,7 +185,7 @@ async fn look(link: &Link, keys: &Keys, run: RunMark) -> Result<Option<Run>> {
     let groups: Vec<(String, Interest)> =
         serde_json::from_str(&text(groups)).map_err(|e| odd("accounts").because(e))?;
     let (begin, at, swept) = (place(next()), place(next()), text(next()));
-    let (rejected, open) = (count(next()), list(next()));
+    let (rejected, open) = (count(&next()), list(next()));
     let standing = list(next()).into_iter().zip(groups).map(|(said, (name, interest))| {
         let mut said = list(said).into_iter();
         let mut next = || said.next().unwrap_or(Value::Nil);
@@ -197,7 +196,7 @@ async fn look(link: &Link, keys: &Keys, run: RunMark) -> Result<Option<Run>> {
             from: place(next()),
             last: place(next()),
             pending: list(next()).into_iter().map(place).collect(),
-            kept: pairs(next()).map(|(id, attempt)| (place(id), count(attempt))).collect(),
+            kept: pairs(next()).map(|(id, attempt)| (place(id), count(&attempt))).collect(),
             outcomes: pairs(next()).map(|(id, noted)| (place(id), outcome(&text(noted)))).collect(),
         }
     });

@@ -11,6 +11,7 @@ use std::{
     sync::{Arc, Mutex, PoisonError},
     time::{Duration, Instant},
 };
+use tokio::sync::Mutex as AsyncMutex;
 
 /// After how many events of this process it is looked at, where their number is bounded: a node of
 /// the stream has a hundred, and only whole ones are removed.
@@ -19,14 +20,16 @@ const EVENTS: u64 = 2048;
 /// After how long it is looked at, if anything was published since.
 const EVERY: Duration = Duration::from_secs(5);
 
-/// How many are removed at once where there are more: the script ends at 10,000.
-const MANY: i64 = 5_000;
+/// How many events are removed at once: the server has its turn between two calls.
+const AT_ONCE: u64 = 10_000;
 
 /// When it was last looked at.
 #[derive(Debug)]
 pub(super) struct Trimming {
     what: Trim,
     state: Mutex<State>,
+    // Held while it is looked at: who finds it held leaves it to who holds it.
+    looking: AsyncMutex<()>,
 }
 
 #[derive(Debug)]
@@ -37,7 +40,8 @@ struct State {
 
 impl Trimming {
     pub(super) fn new(what: Trim) -> Self {
-        Self { what, state: Mutex::new(State { published: 0, last: Instant::now() }) }
+        let state = Mutex::new(State { published: 0, last: Instant::now() });
+        Self { what, state, looking: AsyncMutex::default() }
     }
 
     /// Notes that so many are published; tells whether it is time to look.
@@ -58,7 +62,7 @@ impl Trimming {
     fn arguments(&self, command: &mut Cmd) {
         let most = self.what.max_len.map_or(-1, |most| i64::try_from(most).unwrap_or(i64::MAX));
         let age = u64::try_from(self.what.retention.as_millis()).unwrap_or(u64::MAX);
-        command.arg(most).arg(age.min(1 << 50)).arg(u8::from(self.what.hard));
+        command.arg(most).arg(age.min(1 << 50)).arg(u8::from(self.what.hard)).arg(AT_ONCE);
     }
 
     /// Notes that so many are published, and looks in a task of its own if it is time to: nobody who
@@ -70,13 +74,13 @@ impl Trimming {
         }
     }
 
-    /// Looks, and removes what is not needed any more.
+    /// Looks, and removes what is not needed any more, until all of it is.
     async fn run(&self, link: &Link, keys: &Keys) {
-        let script: &Script = &TRIM;
+        let Ok(_looking) = self.looking.try_lock() else { return };
         loop {
+            let script: &Script = &TRIM;
             match script.run(link, keys, "trim", |c| self.arguments(c)).await {
-                // More is old than goes at once, which others should not wait for.
-                Ok(trimmed) if number(&trimmed).is_some_and(|trimmed| trimmed >= MANY) => {}
+                Ok(said) if number(&said) == Some(1) => {}
                 Ok(_) => return,
                 Err(error) => {
                     tracing::warn!(%error, stream = keys.stream, "the stream could not be trimmed");

@@ -24,15 +24,21 @@ pub(super) enum What {
     Entry(Entry),
     /// Its type and topic.
     Event(String, String),
-    /// It is no event.
-    Poison,
+    /// It is no event, and stands beside this topic, if any.
+    Poison(Option<String>),
 }
 
 impl Unwanted {
-    pub(super) fn new(id: Id, fence: u64, event: Result<Event, Undecodable>) -> Self {
-        let what = event.map_or(What::Poison, |event| {
-            What::Event(event.event_type().into(), event.topic().into())
-        });
+    pub(super) fn new(
+        id: Id,
+        fence: u64,
+        event: Result<Event, Undecodable>,
+        topic: Option<String>,
+    ) -> Self {
+        let what = match event {
+            Ok(event) => What::Event(event.event_type().into(), event.topic().into()),
+            Err(_) => What::Poison(topic),
+        };
         Self { id, fence, what }
     }
 
@@ -44,12 +50,14 @@ impl Unwanted {
             }
             self.what = match entry.event() {
                 Some(event) => What::Event(event.event_type().into(), event.topic().into()),
-                None => What::Poison,
+                // Its topic is not ruled out.
+                None => What::Poison(None),
             };
         }
         let left = match &self.what {
             What::Event(event_type, topic) => union.matches(event_type, topic),
-            What::Entry(_) | What::Poison => true,
+            What::Poison(Some(topic)) => union.may_match(topic),
+            What::Entry(_) | What::Poison(None) => true,
         };
         Fate::aside(self.id, self.fence, if left { Aside::Left } else { Aside::Dropped })
     }

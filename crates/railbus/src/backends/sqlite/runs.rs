@@ -205,7 +205,7 @@ pub(super) fn record(
         match is_recorded(transaction, known.number, ready)? {
             None => new.push(ready),
             Some(true) => {}
-            Some(false) => return Ok(Err(twice(&lease.run, ready))),
+            Some(false) => return Ok(Err(twice(&lease.run, &ready.path, ready.visit))),
         }
     }
     let at = Timestamp::now().as_micros();

@@ -1,17 +1,17 @@
 //! The server or the way to it fails, and comes back.
 
+use super::persistent::{AGAIN_AFTER, Progress, again_and_again, publish_all};
 use crate::{
-    backend::{Backend, Broadcast, Start},
+    backend::{Broadcast, Ordering, Start},
     bus::Bus,
     conformance::{
         census::census,
         control::Control,
-        finding::{Broken, Checked, Finding, ensure},
+        finding::{Broken, Checked, Finding},
         proxy::{Proxy, Way},
         seat::Ear,
         stage::{LONG_LEASE, Stage, literal},
     },
-    error::{Error, Result},
     event::Event,
     predicate,
 };
@@ -19,10 +19,7 @@ use futures_util::FutureExt;
 use std::{
     collections::HashSet,
     panic::AssertUnwindSafe,
-    sync::{
-        Arc,
-        atomic::{AtomicBool, AtomicUsize, Ordering::SeqCst},
-    },
+    sync::{Arc, atomic::Ordering::SeqCst},
     time::Duration,
 };
 use tokio::{sync::mpsc, task::JoinSet};
@@ -30,12 +27,6 @@ use tokio::{sync::mpsc, task::JoinSet};
 /// How many publish at once, and how many events each in one call.
 const PUBLISHERS: usize = 8;
 const BATCH: usize = 32;
-
-/// How many each goes on with at a time as long as anything fails.
-const MORE: usize = 4;
-
-/// How soon what was not confirmed is published again.
-const AGAIN_AFTER: Duration = Duration::from_millis(20);
 
 /// How long the way is a black hole, and the server stands still.
 const OUTAGE: Duration = Duration::from_secs(1);
@@ -54,6 +45,7 @@ pub(super) async fn reconnect(stage: &Stage) -> Checked<Finding> {
     let backend = stage.open_by(Some(&proxy)).await?;
     let bus = Bus::over(backend);
     let topic = stage.topic("reconnect");
+    let straight = stage.open().await?;
     let mut ear = match stage.capability.broadcast {
         Broadcast::None => None,
         _ => Some(Ear::open(&bus, predicate::topic(&literal(&topic)), stage.patience).await?),
@@ -70,11 +62,20 @@ pub(super) async fn reconnect(stage: &Stage) -> Checked<Finding> {
     }
     for round in 0..=3 {
         let within = |broken: Broken| broken.within(&format!("after {round} resets"));
+        let (gaps, mut missed) = (bus.gaps(), HashSet::new());
         if round > 0 {
             proxy.reset();
+            // Most likely while nobody listens.
+            let meanwhile = stage.events(&topic, 1);
+            stage.publish(&straight, &meanwhile).await?;
+            missed.insert(meanwhile[0].id().to_owned());
         }
-        let heard = goes_on(stage, &bus, &topic, &mut ear, &mut said);
+        let heard = goes_on(stage, &bus, &topic, &mut ear, &mut said, &mut missed);
         heard.await.map_err(within)?;
+        let in_order = stage.capability.ordering != Ordering::None;
+        if ear.is_some() && in_order && !missed.is_empty() {
+            told(stage, &bus, gaps).await.map_err(within)?;
+        }
     }
     stage.within("close", bus.close_within(stage.patience)).await??;
     Ok(Finding::Passed(None))
@@ -87,6 +88,7 @@ async fn goes_on(
     topic: &str,
     ear: &mut Option<Ear>,
     said: &mut mpsc::UnboundedReceiver<String>,
+    missed: &mut HashSet<String>,
 ) -> Checked {
     let heard = async {
         let mut handled = !stage.capability.groups;
@@ -100,7 +102,9 @@ async fn goes_on(
                 handled = true;
             }
             let Some(ear) = ear.as_mut() else { return Checked::Ok(()) };
-            if ear.hears(&confirmed, AGAIN_AFTER * 5).await {
+            let heard = ear.until(&confirmed, AGAIN_AFTER * 5).await;
+            missed.retain(|id| !heard.contains(id));
+            if heard.contains(&confirmed) {
                 return Ok(());
             }
         }
@@ -108,15 +112,15 @@ async fn goes_on(
     stage.within("publishing and receiving to go on", heard).await?
 }
 
-/// Repeats what fails with an error that may pass.
-async fn again_and_again<T, F: Future<Output = Result<T>>>(publish: impl Fn() -> F) -> Checked {
-    loop {
-        match publish().await {
-            Ok(_) => return Ok(()),
-            Err(error) if error.is_retryable() => tokio::time::sleep(AGAIN_AFTER).await,
-            Err(error) => return Err(Broken::from(error).within("what must pass by trying again")),
+/// Waits until a gap is told: an event was not heard, though later ones are.
+async fn told(stage: &Stage, bus: &Bus, before: u64) -> Checked {
+    let telling = async {
+        while bus.gaps() == before {
+            // Nothing tells when it is told.
+            tokio::time::sleep(AGAIN_AFTER).await;
         }
-    }
+    };
+    stage.within("a gap to be told, as a broadcast was missed", telling).await
 }
 
 /// All connections are cut again and again while many publish.
@@ -156,6 +160,7 @@ async fn controlled(stage: &Stage, ends: Control, begins: Control) -> Checked<Fi
     if !stage.is_controlled() {
         return Ok(Finding::NotRun(NO_CONTROL.into()));
     }
+    let mut server = LeftRunning { stage, begins, is_down: true };
     let fault = Fault::Server(ends, begins);
     let found = AssertUnwindSafe(survives(stage, None, fault)).catch_unwind().await;
     let found = found.unwrap_or_else(|_| Err(Broken::new("the backend or the case panicked")));
@@ -163,7 +168,23 @@ async fn controlled(stage: &Stage, ends: Control, begins: Control) -> Checked<Fi
         // Whatever it came to, the next case finds a server that runs.
         let _ = stage.order(begins).await;
     }
+    server.is_down = false;
     found
+}
+
+/// Has the server run again when a case is given up in the middle, such as by Ctrl-C.
+struct LeftRunning<'a> {
+    stage: &'a Stage,
+    begins: Control,
+    is_down: bool,
+}
+
+impl Drop for LeftRunning<'_> {
+    fn drop(&mut self) {
+        if self.is_down {
+            self.stage.order_now(self.begins);
+        }
+    }
 }
 
 /// What fails, and is there again.
@@ -204,7 +225,13 @@ async fn survives(stage: &Stage, proxy: Option<&Proxy>, fault: Fault<'_>) -> Che
     stage.history.expect_faults();
     let topic = stage.topic("faults");
     let consumer = Bus::over(stage.open_by(proxy).await?);
-    let mut said = consumed(stage, &consumer, &topic, proxy.is_some()).await?;
+    let lease = match fault {
+        // Each call takes a second by then, and none is lost.
+        Fault::Late(_) => LATE * 20,
+        Fault::Server(..) => LONG_LEASE / 10,
+        _ => stage.lease() * 10,
+    };
+    let mut said = consumed(stage, &consumer, &topic, lease).await?;
     let mut echo = Echo::open(stage, &consumer).await?;
     let count = stage.counts.faulted / PUBLISHERS * PUBLISHERS;
     let progress = Arc::<Progress>::default();
@@ -250,7 +277,7 @@ async fn survives(stage: &Stage, proxy: Option<&Proxy>, fault: Fault<'_>) -> Che
     let (mut handled, mut missing) = (Vec::new(), expected.clone());
     while !missing.is_empty() {
         let of = format!("{} of {count} confirmed events to be handled", missing.len());
-        let id = stage.within(&of, said.recv()).await.map_err(|b| Broken::firm(b.to_string()))?;
+        let id = stage.within(&of, said.recv()).await.map_err(Broken::firmly)?;
         let id = id.ok_or_else(|| Broken::new("the consumer ended"))?;
         missing.remove(&id);
         handled.push(id);
@@ -267,11 +294,10 @@ async fn consumed(
     stage: &Stage,
     bus: &Bus,
     topic: &str,
-    by_proxy: bool,
+    lease: Duration,
 ) -> Checked<mpsc::UnboundedReceiver<String>> {
     let (says, said) = mpsc::unbounded_channel();
     if stage.capability.groups {
-        let lease = if by_proxy { stage.lease() * 10 } else { LONG_LEASE / 10 };
         bus.on(predicate::topic(&literal(topic)))
             .group(stage.group("faults"))
             .from(Start::Newest)
@@ -302,76 +328,19 @@ impl Echo {
     /// Publishes until one event is heard.
     async fn comes_back(&mut self, stage: &Stage, bus: &Bus) -> Checked {
         let Some(ear) = &mut self.ear else { return Ok(()) };
+        let mut published = Vec::new();
         let hearing = async {
             loop {
                 let event = stage.events(&self.topic, 1).remove(0);
                 again_and_again(|| bus.publish(event.clone())).await?;
-                if ear.hears(event.id(), OUTAGE).await {
+                published.push(event.id().to_owned());
+                // On a way on which all takes its time, an earlier one comes first.
+                let heard = ear.until(event.id(), OUTAGE).await;
+                if heard.iter().any(|id| published.contains(id)) {
                     return Checked::Ok(());
                 }
             }
         };
         stage.within("broadcasts to be heard again", hearing).await?
     }
-}
-
-/// How far those who publish are, and whether they may stop.
-#[derive(Default)]
-struct Progress {
-    confirmed: AtomicUsize,
-    doubted: AtomicUsize,
-    is_over: AtomicBool,
-}
-
-/// Publishes all, each until it is confirmed, and then some more as long as anything fails; returns
-/// the ids.
-async fn publish_all(
-    backend: Arc<dyn Backend>,
-    events: Vec<Event>,
-    batch: usize,
-    progress: Arc<Progress>,
-) -> Checked<Vec<String>> {
-    let mut published = Vec::new();
-    for part in events.chunks(batch) {
-        publish_part(&*backend, part, &progress).await?;
-        published.extend(part.iter().map(|event| event.id().to_owned()));
-    }
-    let topic = events.first().map(|event| event.topic().to_owned()).unwrap_or_default();
-    while !progress.is_over.load(SeqCst) {
-        let more: Vec<_> = (0..batch.min(MORE))
-            .map(|n| Event::new("conformance.more").topic(&*topic).payload(n))
-            .collect();
-        publish_part(&*backend, &more, &progress).await?;
-        published.extend(more.iter().map(|event| event.id().to_owned()));
-        tokio::time::sleep(AGAIN_AFTER).await;
-    }
-    Ok(published)
-}
-
-async fn publish_part(backend: &dyn Backend, part: &[Event], progress: &Progress) -> Checked {
-    let mut left = part.to_vec();
-    while !left.is_empty() {
-        let out: Vec<_> = left.iter().cloned().map(Into::into).collect();
-        let results = backend.publish(&out).await;
-        let (got, of) = (results.len(), left.len());
-        ensure(got == of, || format!("a batch of {of} events gave {got} results"))?;
-        let mut failed: Option<Error> = None;
-        let each = left.into_iter().zip(results);
-        left = each
-            .filter_map(|(event, result)| {
-                failed = Some(result.err()?);
-                Some(event)
-            })
-            .collect();
-        progress.confirmed.fetch_add(of - left.len(), SeqCst);
-        progress.doubted.fetch_add(left.len(), SeqCst);
-        match failed {
-            Some(error) if !error.is_retryable() => {
-                return Err(Broken::from(error).within("what must pass by trying again"));
-            }
-            Some(_) => tokio::time::sleep(AGAIN_AFTER).await,
-            None => {}
-        }
-    }
-    Ok(())
 }

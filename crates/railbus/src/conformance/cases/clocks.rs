@@ -1,6 +1,6 @@
 //! Members whose clocks disagree.
 
-use super::kill::live;
+use super::kill::{joined, live};
 use crate::{
     backend::Verdict,
     conformance::{
@@ -27,6 +27,10 @@ pub(super) async fn clocks_apart(stage: &Stage) -> Checked<Finding> {
     if !stage.capability.durable {
         return Ok(Finding::NotRun("it is in one process, which has one clock".into()));
     }
+    if !stage.clocks_can_be_set() {
+        let why = "the target doesn't say that its backend asks Railbus's clock (has_our_clock)";
+        return Ok(Finding::NotRun(why.into()));
+    }
     for clock_ahead in [HOUR, -HOUR] {
         let part = format!("clock {clock_ahead}");
         let (topic, group) = (stage.topic(&part), stage.group(&part));
@@ -40,7 +44,6 @@ pub(super) async fn clocks_apart(stage: &Stage) -> Checked<Finding> {
             let later = Event::new("later").topic(&*topic).delay(Duration::from_millis(20));
             events.push(later.payload(()));
         }
-        stage.publish(&backend, &events).await?;
         let member = Member {
             group: group.clone(),
             topic: topic.clone(),
@@ -53,11 +56,16 @@ pub(super) async fn clocks_apart(stage: &Stage) -> Checked<Finding> {
             let why = "the target doesn't say how to start a consumer process";
             return Ok(Finding::NotRun(why.into()));
         };
+        let mut process = process?;
+        // It waits for events before there are any: so it is known when its leases begin.
+        joined(stage, &mut process).await.map_err(|broken| broken.within(&part))?;
+        let begun = stage.history.now();
+        stage.publish(&backend, &events).await?;
         let mut handled = Vec::new();
-        live(stage, &mut process?, &member, &mut handled)
+        live(stage, &mut process, &member, begun, &mut handled)
             .await
             .map_err(|broken| broken.within(&part))?;
-        // What it held comes again when its lease has run out by everybody else's clock.
+        // It lives on: all that ends its leases is the time. What it held comes again when its lease has run out by everybody else's clock.
         while handled.len() < events.len() {
             let of = format!("{part}: {} of {} are handled", handled.len(), events.len());
             let leased = seat.next().await.map_err(|broken| broken.within(&of))?;

@@ -79,7 +79,7 @@ pub(super) async fn exclusivity(stage: &Stage) -> Checked<Finding> {
     let mut held = Vec::with_capacity(events.len());
     while held.len() < events.len() {
         let of = format!("{} of {} events", held.len(), events.len());
-        held.extend(stage.within(&of, got.recv()).await?);
+        held.extend(stage.within(&of, got.recv()).await.map_err(Broken::firmly)?);
     }
     seats.iter().for_each(|seat| seat.source.stop());
     all(stage, members).await?;
@@ -176,7 +176,8 @@ async fn shared(stage: &Stage, publishers: usize, count: usize, members: usize) 
         let what = format!("{} of {} events", missing.len(), expected.len());
         // Why a publisher gave up says more than that its events did not come.
         let next = tokio::select! {
-            next = stage.within(&what, handled.recv()) => next?,
+            // No lease runs out meanwhile.
+            next = stage.within(&what, handled.recv()) => next.map_err(Broken::firmly)?,
             Some(ended) = publishing.join_next() => {
                 published(ended)?;
                 continue;

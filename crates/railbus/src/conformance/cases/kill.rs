@@ -45,7 +45,9 @@ pub(super) async fn kill_9(stage: &Stage) -> Checked<Finding> {
             let why = "the target doesn't say how to start a consumer process";
             return Ok(Finding::NotRun(why.into()));
         };
-        live(stage, &mut process?, &member, &mut handled).await?;
+        let (begun, mut process) = (stage.history.now(), process?);
+        live(stage, &mut process, &member, begun, &mut handled).await?;
+        process.kill();
     }
     while handled.len() < events.len() {
         let of = format!("{} of {} are handled", handled.len(), events.len());
@@ -58,14 +60,15 @@ pub(super) async fn kill_9(stage: &Stage) -> Checked<Finding> {
     Ok(Finding::Passed(Some(format!("{} processes killed", stage.counts.kills))))
 }
 
-/// Writes down what a process says until it holds something, and kills it then.
+/// Writes down what a process says until it holds something; it took nothing before `begun`.
 pub(super) async fn live(
     stage: &Stage,
     process: &mut Process,
     member: &Member,
+    begun: Duration,
     handled: &mut Vec<String>,
 ) -> Checked {
-    let (number, begun) = (new_number(), stage.history.now());
+    let number = new_number();
     let mut receipts = HashMap::new();
     loop {
         let said = stage.within("a consumer process to say something", process.next()).await?;
@@ -95,9 +98,17 @@ pub(super) async fn live(
                 stage.history.note(begun, settled);
                 handled.push(id);
             }
+            Said::Joined {} => {}
             Said::Holding {} => break,
         }
     }
-    process.kill();
     Ok(())
+}
+
+/// Waits until a process is a member of its group.
+pub(super) async fn joined(stage: &Stage, process: &mut Process) -> Checked {
+    match stage.within("a consumer process to join", process.next()).await? {
+        Some(Said::Joined {}) => Ok(()),
+        said => Err(Broken::new(format!("a consumer process said {said:?} before it had joined"))),
+    }
 }

@@ -2,8 +2,9 @@
 
 use super::{
     batches, bounded, broken, clocks, close, concurrent, context, dead, dedup, delayed, drain,
-    gathered, groups, keys, kill, leaks, leases, many, outcomes, patterns, payloads, poison,
-    positions, publish, redrive, resend, settle, stale, stranger, topics, unclaimed, withdraw,
+    gathered, groups, idle, keeper, keys, kill, leaks, leases, many, outcomes, patterns, payloads,
+    poison, positions, publish, redrive, resend, settle, stale, stranger, topics, unclaimed,
+    withdraw,
 };
 use crate::conformance::{finding::Running, stage::Stage};
 
@@ -22,6 +23,8 @@ pub(in crate::conformance) enum Beside {
     Others,
     /// No other case: it has much to do.
     None,
+    /// Others of this kind: what fails is its own way to the server, and it waits for what follows.
+    CutOff,
     /// Nothing: it counts what there is in this process, or stops the server.
     Nothing,
 }
@@ -63,6 +66,7 @@ pub(in crate::conformance) const CASES: &[Case] = cases! {
     "clocks apart" Others clocks::clocks_apart;
     "dead letter" Others dead::dead_letter;
     "redrive" Others redrive::redrive;
+    "keeper" Others keeper::keeper;
     "poison" Others poison::poison;
     "batch publish" Others batches::batch_publish;
     "batch receive" Others batches::batch_receive;
@@ -75,6 +79,7 @@ pub(in crate::conformance) const CASES: &[Case] = cases! {
     "positions" Others positions::positions;
     "metadata" Others payloads::metadata;
     "payload sizes" None payloads::payload_sizes;
+    "idle" Others idle::idle;
     "drain" Others drain::drain;
     "close" Others close::close;
     "patterns" Others patterns::patterns;
@@ -82,10 +87,10 @@ pub(in crate::conformance) const CASES: &[Case] = cases! {
     "many topics" None topics::many_topics;
     "what is not claimed" Others unclaimed::unclaimed;
     "wrong password" Others stranger::wrong_password;
-    "reconnect" Nothing broken::reconnect;
-    "reset" Nothing broken::reset;
-    "black hole" Nothing broken::black_hole;
-    "latency" Nothing broken::latency;
+    "reconnect" CutOff broken::reconnect;
+    "reset" CutOff broken::reset;
+    "black hole" CutOff broken::black_hole;
+    "latency" CutOff broken::latency;
     "server restarted" Nothing broken::restarted;
     "server killed" Nothing broken::killed;
     "server paused" Nothing broken::paused;

@@ -179,8 +179,7 @@ async fn heard(stage: &Stage, patterns: &BTreeSet<&str>) -> Checked {
         let mut heard = ear.take(expected.len() + 1).await?;
         heard.extend(ear.rest());
         let expected = expected.into_iter().chain([&end]).map(Event::id);
-        once(expected, heard.iter().map(Event::id))
-            .map_err(|b| b.within(&format!("{text:?}")))?;
+        once(expected, heard.iter().map(Event::id)).map_err(|b| b.within(&format!("{text:?}")))?;
     }
     Ok(())
 }

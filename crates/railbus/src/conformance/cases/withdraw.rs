@@ -12,7 +12,11 @@ use crate::{
     event::Event,
     predicate,
 };
-use std::time::Duration;
+use std::time::{Duration, Instant};
+
+/// How long an event is held back that is withdrawn: longer where the machine is too slow.
+const DELAYS: [Duration; 3] =
+    [Duration::from_millis(400), Duration::from_secs(2), Duration::from_secs(10)];
 
 /// An event that is held back is taken back, once, and comes to nobody; one that was handed out, or
 /// was never there, is not.
@@ -27,7 +31,12 @@ pub(super) async fn withdrawal(stage: &Stage) -> Checked<Finding> {
         return Ok(Finding::Refused(hint));
     }
     if stage.capability.broadcast != Broadcast::None {
-        heard(stage).await.map_err(|broken| broken.within("broadcast"))?;
+        let mut withdrawn = false;
+        for delay in DELAYS {
+            let heard = async { Checked::Ok(withdrawn || heard(stage, delay).await?) };
+            withdrawn = heard.await.map_err(|broken| broken.within("broadcast"))?;
+        }
+        ensure(withdrawn, too_late)?;
     }
     if !stage.capability.withdraws {
         return Ok(Finding::Refused("nothing is stored, and the bus itself withdraws".into()));
@@ -36,13 +45,28 @@ pub(super) async fn withdrawal(stage: &Stage) -> Checked<Finding> {
         no_groups(stage).await?;
         return Ok(Finding::Passed(None));
     }
-    let (topic, group) = (stage.topic("withdrawn"), stage.group("withdrawn"));
+    let mut withdrawn = false;
+    for delay in DELAYS {
+        withdrawn = withdrawn || shared(stage, delay).await?;
+    }
+    ensure(withdrawn, too_late)?;
+    Ok(Finding::Passed(None))
+}
+
+fn too_late() -> String {
+    "what is held back was handed out before it could be withdrawn".into()
+}
+
+/// Withdraws from a group; false if that was too late.
+async fn shared(stage: &Stage, delay: Duration) -> Checked<bool> {
+    let part = format!("withdrawn {delay:?}");
+    let (topic, group) = (stage.topic(&part), stage.group(&part));
     let (near, far) = (stage.open().await?, stage.open().await?);
     let seat = stage.join(&far, &group, &topic, stage.lease()).await?;
-    let [gone, stays] = two(stage, &topic);
+    let [gone, stays] = two(&topic, delay);
     let now = stage.events(&topic, 1).remove(0);
-    let all = [gone.clone(), stays.clone(), now.clone()];
-    stage.publish(&near, &all).await?;
+    let began = Instant::now();
+    stage.publish(&near, &[gone.clone(), stays.clone(), now.clone()]).await?;
     let withdraw = async |event: &str, expected: bool, what: &str| {
         let withdrawn = stage.within("a withdrawal", far.withdraw(event)).await??;
         ensure(withdrawn == expected, || {
@@ -50,7 +74,11 @@ pub(super) async fn withdrawal(stage: &Stage) -> Checked<Finding> {
         })
     };
     // By another connection than it came from.
-    withdraw(gone.id(), true, "what is held back").await?;
+    let withdrawn = withdraw(gone.id(), true, "what is held back").await;
+    if withdrawn.is_err() && began.elapsed() >= delay {
+        return Ok(false);
+    }
+    withdrawn?;
     withdraw(gone.id(), false, "what was withdrawn").await?;
     withdraw(&stage.topic("never"), false, "what was never there").await?;
     let leased = seat.next().await?;
@@ -72,29 +100,30 @@ pub(super) async fn withdrawal(stage: &Stage) -> Checked<Finding> {
     }
     census([stays.id(), now.id()], ids(&handled))?;
     seat.nothing_else().await?;
-    Ok(Finding::Passed(None))
+    Ok(true)
 }
 
-/// Returns an event that is to be taken back, and one that is due after it.
-fn two(stage: &Stage, topic: &str) -> [Event; 2] {
-    let later = |times: u32| {
-        let delay = stage.lease() * times + Duration::from_millis(1);
-        Event::new("later").topic(topic).delay(delay).payload(times)
-    };
-    [later(1), later(2)]
+/// Returns an event that is to be taken back, and one that is due soon after it.
+fn two(topic: &str, delay: Duration) -> [Event; 2] {
+    [delay, delay + Duration::from_millis(100)]
+        .map(|delay| Event::new("later").topic(topic).delay(delay).payload(()))
 }
 
-/// A broadcast that is withdrawn is heard by nobody on its bus.
-async fn heard(stage: &Stage) -> Checked {
-    let topic = stage.topic("unheard");
+/// Withdraws a broadcast, which nobody on its bus hears then; false if that was too late.
+async fn heard(stage: &Stage, delay: Duration) -> Checked<bool> {
+    let topic = stage.topic(&format!("unheard {delay:?}"));
     let bus = stage.bus().await?;
     let mut ear = Ear::open(&bus, predicate::topic(&literal(&topic)), stage.patience).await?;
-    let [gone, stays] = two(stage, &topic);
+    let [gone, stays] = two(&topic, delay);
+    let began = Instant::now();
     for event in [&gone, &stays] {
         bus.publish(event.clone()).await?;
     }
     for (times, expected) in [("once", true), ("again", false)] {
         let withdrawn = stage.within("a withdrawal", bus.withdraw(gone.id())).await??;
+        if expected && !withdrawn && began.elapsed() >= delay {
+            return Ok(false);
+        }
         ensure(withdrawn == expected, || {
             format!("withdrawing {times} must say {expected}, and said {withdrawn}")
         })?;
@@ -102,5 +131,6 @@ async fn heard(stage: &Stage) -> Checked {
     // Due after the other one would have been.
     let mut heard = ear.take(1).await?;
     heard.extend(ear.rest());
-    once([stays.id()], heard.iter().map(Event::id))
+    once([stays.id()], heard.iter().map(Event::id))?;
+    Ok(true)
 }

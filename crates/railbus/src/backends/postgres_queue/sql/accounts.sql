@@ -1,7 +1,9 @@
 -- Begins a run of an app with these groups: `[{"name": .., "types": .., "topics": ..}]`.
-CREATE FUNCTION @SCHEMA@.begin_run(of_groups jsonb) RETURNS bigint LANGUAGE plpgsql VOLATILE AS $$
+CREATE FUNCTION @SCHEMA@.begin_run(of_groups jsonb) RETURNS bigint LANGUAGE plpgsql VOLATILE
+SET search_path = pg_catalog, pg_temp
+AS $$
 DECLARE
-    newest CONSTANT bigint := @SCHEMA@.tick();
+    newest CONSTANT bigint := @SCHEMA@.newest();
     now CONSTANT bigint := @SCHEMA@.now_micros();
     began bigint;
 BEGIN
@@ -10,7 +12,7 @@ BEGIN
     DELETE FROM @SCHEMA@.run_groups g USING @SCHEMA@.runs r
     WHERE g.run = r.id AND r.ended AND r.began_at < now - 7776000000000;
     DELETE FROM @SCHEMA@.runs r WHERE r.ended AND r.began_at < now - 7776000000000;
-    INSERT INTO @SCHEMA@.runs (began_at, newest) VALUES (now, newest) RETURNING id INTO began;
+    INSERT INTO @SCHEMA@.runs (began_at, seen, newest) VALUES (now, now, newest) RETURNING id INTO began;
     INSERT INTO @SCHEMA@.run_groups (run, name, types, topics, place, open)
     SELECT began, said ->> 'name', @SCHEMA@.list_of(said -> 'types'), @SCHEMA@.list_of(said -> 'topics'),
         coalesce(c.place, 0), coalesce(@SCHEMA@.open_places(g.id), '{}')
@@ -23,15 +25,31 @@ BEGIN
     RETURN began;
 END $$;
 
-CREATE FUNCTION @SCHEMA@.end_run(of_run bigint) RETURNS void LANGUAGE sql VOLATILE AS $$
+-- Notes that runs go on, and ends those that have said nothing for an hour: their process was killed.
+CREATE FUNCTION @SCHEMA@.keep_runs(going_on bigint[]) RETURNS void LANGUAGE plpgsql VOLATILE
+SET search_path = pg_catalog, pg_temp AS $$
+DECLARE
+    now CONSTANT bigint := @SCHEMA@.now_micros();
+BEGIN
+    UPDATE @SCHEMA@.runs r SET seen = now WHERE r.id = ANY (going_on) AND NOT r.ended;
+    PERFORM @SCHEMA@.end_run(r.id) FROM @SCHEMA@.runs r
+    WHERE NOT r.ended AND r.seen < now - 3600000000;
+END $$;
+
+CREATE FUNCTION @SCHEMA@.end_run(of_run bigint) RETURNS void LANGUAGE sql VOLATILE
+SET search_path = pg_catalog, pg_temp
+AS $$
     UPDATE @SCHEMA@.runs SET ended = true, swept = NULL WHERE id = of_run;
     DELETE FROM @SCHEMA@.settled WHERE NOT @SCHEMA@.is_counted();
 $$;
 
--- Counts what became of a run's events, each id by its worst, of those numbered below `below`.
+-- Counts what became of a run's events, each id by its worst; if they are given, of those alone that
+-- retention removes, which are at places from `from_place` to below `to_place`.
 -- They are those published during the run, by itself or by no run at all, and those that one of its
 -- groups had not settled when it began. One that a group wants but has not settled is in no class.
-CREATE FUNCTION @SCHEMA@.tally(of_run bigint, only_seqs bigint[]) RETURNS TABLE (
+CREATE FUNCTION @SCHEMA@.tally(
+    of_run bigint, only_seqs bigint[], from_place bigint, to_place bigint
+) RETURNS TABLE (
     published bigint, carried bigint, delivered bigint, succeeded bigint, failed bigint,
     dead bigint, unmatched bigint, retried bigint
 ) LANGUAGE sql STABLE SET jit = off AS $$
@@ -39,7 +57,7 @@ CREATE FUNCTION @SCHEMA@.tally(of_run bigint, only_seqs bigint[]) RETURNS TABLE 
         SELECT r.id, r.newest FROM @SCHEMA@.runs r WHERE r.id = of_run
     ), mine AS MATERIALIZED (
         SELECT rg.name, rg.types, rg.topics, rg.place AS began, rg.open AS carried, g.id, c.place,
-            @SCHEMA@.open_places(g.id) AS open
+            CASE WHEN only_seqs IS NULL THEN @SCHEMA@.open_places(g.id) ELSE '{}' END AS open
         FROM @SCHEMA@.run_groups rg LEFT JOIN @SCHEMA@.groups g ON g.name = rg.name
         LEFT JOIN LATERAL (
             SELECT c.place FROM @SCHEMA@.cursors c WHERE c.grp = g.id ORDER BY c.turn DESC LIMIT 1
@@ -49,19 +67,21 @@ CREATE FUNCTION @SCHEMA@.tally(of_run bigint, only_seqs bigint[]) RETURNS TABLE 
         SELECT least((SELECT newest FROM the), (SELECT min(m.began) FROM mine m),
             (SELECT min(lower(m.carried)) - 1 FROM mine m WHERE NOT isempty(m.carried))) AS place
     ), all_events AS MATERIALIZED (
-        SELECT e.* FROM least_place CROSS JOIN LATERAL @SCHEMA@.events_behind(least_place.place) AS e
+        SELECT e.* FROM least_place CROSS JOIN LATERAL
+            @SCHEMA@.events_behind(greatest(least_place.place, from_place - 1), to_place) AS e
         WHERE only_seqs IS NULL OR e.seq = ANY (only_seqs)
     ), outcomes AS MATERIALIZED (
         SELECT s.grp, p.place, max(s.outcome) AS outcome, bool_or(s.retried) AS retried
         FROM @SCHEMA@.settled s CROSS JOIN LATERAL unnest(s.places) AS span
         CROSS JOIN LATERAL generate_series(lower(span), upper(span) - 1) AS p (place)
-        WHERE s.grp IN (SELECT m.id FROM mine m) GROUP BY s.grp, p.place
+        WHERE s.grp IN (SELECT m.id FROM mine m)
+          AND s.highest >= from_place AND s.highest < to_place + 8192 GROUP BY s.grp, p.place
     ), held AS MATERIALIZED (
         SELECT d.grp, d.place, d.attempt, d.outcome, d.retried FROM @SCHEMA@.deliveries d
-        WHERE d.open AND d.grp IN (SELECT m.id FROM mine m)
+        WHERE d.open AND d.grp IN (SELECT m.id FROM mine m) AND only_seqs IS NULL
     ), leased AS MATERIALIZED (
         SELECT l.grp, range_agg(p) AS places FROM @SCHEMA@.leases l
-        CROSS JOIN LATERAL unnest(l.places) AS p GROUP BY l.grp
+        CROSS JOIN LATERAL unnest(l.places) AS p WHERE only_seqs IS NULL GROUP BY l.grp
     ), seen AS MATERIALIZED (
         SELECT e.id, e.place > the.newest AS is_new, e.rejected,
             o.outcome IS NOT NULL OR coalesce(h.attempt, 0) > 0 OR coalesce(h.outcome, 0) > 0
@@ -95,11 +115,12 @@ $$;
 CREATE FUNCTION @SCHEMA@.count_run(of_run bigint) RETURNS TABLE (
     published bigint, carried bigint, delivered bigint, succeeded bigint, failed bigint,
     dead bigint, unmatched bigint, retried bigint, swept text
-) LANGUAGE plpgsql VOLATILE AS $$
+) LANGUAGE plpgsql STABLE
+SET search_path = pg_catalog, pg_temp
+AS $$
 BEGIN
-    PERFORM @SCHEMA@.tick();
     RETURN QUERY SELECT t.*, (SELECT r.swept FROM @SCHEMA@.runs r WHERE r.id = of_run)
-    FROM @SCHEMA@.tally(of_run, NULL) AS t;
+    FROM @SCHEMA@.tally(of_run, NULL, 0, 1::bigint << 62) AS t;
 END $$;
 
 -- Tells whether a group has an unsettled event that a program wants.
@@ -144,9 +165,10 @@ BEGIN
 END $$;
 
 -- As `is_busy`, for any of the groups `[{"name": .., "types": .., "topics": ..}]`, in one look.
-CREATE FUNCTION @SCHEMA@.are_busy(of_groups jsonb) RETURNS boolean LANGUAGE plpgsql VOLATILE AS $$
+CREATE FUNCTION @SCHEMA@.are_busy(of_groups jsonb) RETURNS boolean LANGUAGE plpgsql STABLE
+SET search_path = pg_catalog, pg_temp
+AS $$
 BEGIN
-    PERFORM @SCHEMA@.tick();
     RETURN EXISTS (SELECT FROM jsonb_array_elements(of_groups) AS said WHERE @SCHEMA@.is_busy(
         said ->> 'name', @SCHEMA@.list_of(said -> 'types'), @SCHEMA@.list_of(said -> 'topics')));
 END $$;

@@ -42,12 +42,20 @@ CREATE FUNCTION @SCHEMA@.list_of(said jsonb) RETURNS text[] LANGUAGE sql IMMUTAB
         ORDER BY v.nth) END
 $$;
 
+-- Reads what should be a list, and is none where somebody has edited it.
+CREATE FUNCTION @SCHEMA@.list_in(said text) RETURNS json LANGUAGE plpgsql IMMUTABLE AS $$
+BEGIN
+    RETURN CASE WHEN json_typeof(said::json) = 'array' THEN said::json ELSE '[]'::json END;
+EXCEPTION WHEN invalid_text_representation THEN
+    RETURN '[]';
+END $$;
+
 -- Adds a failed try to a history, of which the latest twenty are kept.
 CREATE FUNCTION @SCHEMA@.lengthen(history text, try text) RETURNS text
 LANGUAGE sql IMMUTABLE AS $$
     SELECT json_agg(t.try ORDER BY t.nth)::text FROM (
         SELECT a.try, a.nth FROM (
-            SELECT o.try, o.nth FROM json_array_elements(coalesce(history, '[]')::json)
+            SELECT o.try, o.nth FROM json_array_elements(@SCHEMA@.list_in(history))
                 WITH ORDINALITY AS o (try, nth)
             UNION ALL SELECT try::json, 9223372036854775807
         ) AS a ORDER BY a.nth DESC LIMIT 20
@@ -117,13 +125,19 @@ END $$;
 
 -- Leases up to `most` events to a member: first those that are due again, then new ones.
 --
+-- Of what is due it looks at no more than 4096 after `after_due` and `after_place`: what is for other
+-- members, who may be away, is passed by piece by piece.
+--
 -- The last row has no event: it tells how long there is nothing to claim, in microseconds; below 0
--- that the group is gone, nothing that nobody knows.
+-- that the group is gone, nothing that nobody knows; and as `finished` after what to go on, if not all
+-- was looked at.
 CREATE FUNCTION @SCHEMA@.claim(
     of_group integer, new_fence bigint, lease bigint, types text[], topics text[],
-    most integer, most_bytes bigint, since bigint
+    most integer, most_bytes bigint, since bigint, after_due bigint, after_place bigint
 ) RETURNS TABLE (place bigint, attempt integer, lost boolean, finished text, body bytea, wait bigint)
-LANGUAGE plpgsql VOLATILE SET jit = off SET enable_seqscan = off SET enable_bitmapscan = off AS $$
+LANGUAGE plpgsql VOLATILE
+SET search_path = pg_catalog, pg_temp
+SET jit = off SET enable_seqscan = off SET enable_bitmapscan = off AS $$
 #variable_conflict use_column
 DECLARE
     now bigint;
@@ -135,46 +149,64 @@ DECLARE
     got integer;
     upto bigint;
     scanned bigint := 0;
+    first_new bigint;
+    is_due boolean;
+    goes_on boolean := false;
+    upto_due bigint;
+    upto_place bigint;
 BEGIN
     PERFORM set_config('synchronous_commit', 'off', true);
     PERFORM pg_advisory_xact_lock(@SCHEMA@.lock_class(), of_group + 16);
-    SELECT g.types, g.topics, g.keyed INTO theirs FROM @SCHEMA@.groups g WHERE g.id = of_group;
-    IF NOT FOUND THEN
-        RETURN QUERY SELECT 0::bigint, 0, false, NULL::text, NULL::bytea, -1::bigint;
-        RETURN;
-    END IF;
     SELECT c.turn, c.place, c.furthest INTO at
     FROM @SCHEMA@.cursors c WHERE c.grp = of_group ORDER BY c.turn DESC LIMIT 1;
     SELECT l.place + l.n - 1 INTO newest FROM @SCHEMA@.log l ORDER BY l.place DESC LIMIT 1;
     IF coalesce(newest, 0) - at.place < most THEN
         newest := @SCHEMA@.tick();
     END IF;
+    -- Only now: what was published once the group wanted it may be in the log by now.
+    SELECT g.types, g.topics, g.keyed INTO theirs FROM @SCHEMA@.groups g WHERE g.id = of_group;
+    IF NOT FOUND THEN
+        RETURN QUERY SELECT 0::bigint, 0, false, NULL::text, NULL::bytea, -1::bigint;
+        RETURN;
+    END IF;
     now := @SCHEMA@.now_micros();
     IF since IS NOT NULL THEN
         PERFORM @SCHEMA@.expire(of_group, now, since);
     END IF;
-    IF theirs.keyed THEN
-        RETURN QUERY SELECT k.*, NULL::bigint FROM @SCHEMA@.claim_keyed(
-            of_group, new_fence, now, lease, types, topics, room, most_bytes) AS k;
+    is_due := EXISTS (SELECT FROM @SCHEMA@.deliveries d WHERE d.grp = of_group AND d.open
+        AND d.fence IS NULL AND d.due <= now AND (d.due, d.place) > (after_due, after_place));
+    IF is_due THEN
+        SELECT d.due, d.place INTO upto_due, upto_place FROM @SCHEMA@.deliveries d
+        WHERE d.grp = of_group AND d.open AND d.fence IS NULL AND d.due <= now
+          AND (d.due, d.place) > (after_due, after_place)
+        ORDER BY d.due, d.place OFFSET 4095 LIMIT 1;
+        goes_on := upto_due IS NOT NULL;
+        upto_due := coalesce(upto_due, now);
+        upto_place := coalesce(upto_place, 9223372036854775807);
+    END IF;
+    IF is_due AND theirs.keyed THEN
+        RETURN QUERY SELECT k.*, NULL::bigint FROM @SCHEMA@.claim_keyed(of_group, new_fence, now, lease,
+            types, topics, room, most_bytes, after_due, after_place, upto_due, upto_place) AS k;
         GET DIAGNOSTICS got = ROW_COUNT;
         room := room - got;
-    ELSIF EXISTS (SELECT FROM @SCHEMA@.deliveries d WHERE d.grp = of_group AND d.open
-        AND d.fence IS NULL AND d.due <= now) THEN
+    ELSIF is_due THEN
         RETURN QUERY WITH due AS MATERIALIZED (
             SELECT d.place, d.due, d.attempt, d.lost, d.finished, e.body,
                 sum(octet_length(e.body)) OVER (ORDER BY d.due, d.place) - octet_length(e.body) AS before
             FROM (
                 SELECT d.place, d.due, d.attempt, d.lost, d.finished, d.seq FROM @SCHEMA@.deliveries d
                 JOIN @SCHEMA@.events e ON e.seq = d.seq
-                WHERE d.grp = of_group AND d.open AND d.fence IS NULL AND d.due <= now
+                WHERE d.grp = of_group AND d.open AND d.fence IS NULL
+                  AND (d.due, d.place) > (after_due, after_place)
+                  AND (d.due, d.place) <= (upto_due, upto_place)
                   AND @SCHEMA@.wants(types, topics, e.type, e.topic)
                 ORDER BY d.due, d.place LIMIT most FOR UPDATE OF d SKIP LOCKED
             ) AS d JOIN @SCHEMA@.events e ON e.seq = d.seq
         ), taken AS MATERIALIZED (
             SELECT * FROM due WHERE before < most_bytes
         ), marked AS (
-            UPDATE @SCHEMA@.deliveries d SET fence = new_fence, attempt = d.attempt + 1, lost = false,
-                retried = d.retried OR d.attempt > 0
+            UPDATE @SCHEMA@.deliveries d SET fence = new_fence, attempt = d.attempt + 1, begun = true,
+                lost = false, retried = d.retried OR d.attempt > 0
             FROM taken t WHERE d.grp = of_group AND d.place = t.place
         ), leased AS (
             INSERT INTO @SCHEMA@.leases (fence, grp, until, again, places)
@@ -186,23 +218,30 @@ BEGIN
         GET DIAGNOSTICS got = ROW_COUNT;
         room := room - got;
     END IF;
+    IF goes_on AND got > 0 THEN
+        -- There may be more of its own there.
+        upto_due := after_due;
+        upto_place := after_place;
+    END IF;
     IF room > 0 AND at.place < newest AND at.place < at.furthest THEN
-        known := @SCHEMA@.open_places(of_group);
+        known := (SELECT g.passed FROM @SCHEMA@.groups g WHERE g.id = of_group);
     END IF;
     WHILE room > 0 AND at.place < newest AND scanned < 4096 LOOP
-        upto := least(newest, at.place + greatest(room, 64));
+        -- Never more than 8192 places in one lease: as far do those reach that are settled together.
+        upto := least(newest, at.place + least(greatest(room, 64), 4096));
         scanned := scanned + upto - at.place;
         IF theirs.keyed THEN
             PERFORM @SCHEMA@.take_in(
                 of_group, at.place, upto, now, theirs.types, theirs.topics, known);
+            first_new := at.place;
             DELETE FROM @SCHEMA@.cursors c WHERE c.grp = of_group AND c.turn = at.turn;
             at.turn := at.turn + 1;
             at.place := upto;
             at.furthest := greatest(at.furthest, upto);
             INSERT INTO @SCHEMA@.cursors (grp, turn, place, furthest, at)
             VALUES (of_group, at.turn, at.place, at.furthest, now);
-            RETURN QUERY SELECT k.*, NULL::bigint FROM @SCHEMA@.claim_keyed(
-                of_group, new_fence, now, lease, types, topics, room, most_bytes) AS k;
+            RETURN QUERY SELECT k.*, NULL::bigint FROM @SCHEMA@.claim_keyed(of_group, new_fence, now,
+                lease, types, topics, room, most_bytes, 0, first_new, now, 9223372036854775807) AS k;
             GET DIAGNOSTICS got = ROW_COUNT;
             room := room - got;
             CONTINUE;
@@ -244,9 +283,10 @@ BEGIN
             SELECT coalesce(min(c.place), upto + 1) AS place FROM counted c
             WHERE c.nth > room OR c.before >= most_bytes
         ), others AS (
-            INSERT INTO @SCHEMA@.deliveries (grp, place, seq, due)
-            SELECT of_group, m.place, m.seq, coalesce(m.due, 0) FROM marked m, cut
+            INSERT INTO @SCHEMA@.deliveries (grp, place, seq, due, begun)
+            SELECT of_group, m.place, m.seq, coalesce(m.due, 0), false FROM marked m, cut
             WHERE m.theirs AND NOT m.mine AND m.place < cut.place
+            ON CONFLICT (grp, place) DO NOTHING
         ), leased AS (
             INSERT INTO @SCHEMA@.leases (fence, grp, until, again, places)
             SELECT new_fence, of_group, now + lease, false,
@@ -266,8 +306,9 @@ BEGIN
         FROM @SCHEMA@.cursors c WHERE c.grp = of_group ORDER BY c.turn DESC LIMIT 1;
         EXIT WHEN at.place < upto;
     END LOOP;
-    RETURN QUERY SELECT 0::bigint, 0, false, NULL::text, NULL::bytea, CASE
-        WHEN room < most OR at.place < newest THEN 0
+    RETURN QUERY SELECT 0::bigint, 0, false,
+        CASE WHEN goes_on THEN upto_due || ' ' || upto_place END, NULL::bytea, CASE
+        WHEN room < most OR at.place < newest OR goes_on THEN 0
         WHEN since IS NULL THEN NULL
         ELSE @SCHEMA@.next_due(of_group, now) END;
 END $$;

@@ -33,7 +33,9 @@ $$;
 CREATE FUNCTION @SCHEMA@.begin_journaled(
     of_id text, of_pipeline text, of_version text, of_body text, of_input text, of_owner text,
     lease bigint, OUT came text, OUT fence bigint
-) LANGUAGE plpgsql VOLATILE SET enable_seqscan = off AS $$
+) LANGUAGE plpgsql VOLATILE
+SET search_path = pg_catalog, pg_temp
+SET enable_seqscan = off AS $$
 DECLARE
     the record;
     graph bigint;
@@ -93,7 +95,9 @@ CREATE FUNCTION @SCHEMA@.record_journaled(
     ids text[], fences bigint[], leases bigint[], counts integer[], ends text[], errors text[],
     paths text[], visits bigint[], bodies text[]
 ) RETURNS TABLE (came text, told text)
-LANGUAGE plpgsql VOLATILE SET jit = off SET enable_seqscan = off AS $$
+LANGUAGE plpgsql VOLATILE
+SET search_path = pg_catalog, pg_temp
+SET jit = off SET enable_seqscan = off AS $$
 DECLARE
     the record;
     past integer := 0;
@@ -160,7 +164,9 @@ END $$;
 
 -- Gives a lease back, if it still is one.
 CREATE FUNCTION @SCHEMA@.release_journaled(of_id text, of_fence bigint) RETURNS void
-LANGUAGE plpgsql VOLATILE SET enable_seqscan = off AS $$
+LANGUAGE plpgsql VOLATILE
+SET search_path = pg_catalog, pg_temp
+SET enable_seqscan = off AS $$
 BEGIN
     PERFORM set_config('synchronous_commit', 'off', true);
     UPDATE @SCHEMA@.journal j SET until = @SCHEMA@.now_micros()
@@ -171,7 +177,9 @@ END $$;
 -- Asks for the end of a run, or ends it if nobody runs it; returns how it stood, nothing if it is
 -- not there. Whoever runs it is told on `channel`, if there is one.
 CREATE FUNCTION @SCHEMA@.cancel_journaled(of_id text, channel text) RETURNS text
-LANGUAGE plpgsql VOLATILE SET enable_seqscan = off AS $$
+LANGUAGE plpgsql VOLATILE
+SET search_path = pg_catalog, pg_temp
+SET enable_seqscan = off AS $$
 DECLARE
     the record;
 BEGIN
@@ -196,7 +204,9 @@ END $$;
 -- Deletes runs that are as they were found, that nobody holds, and in which nothing has happened for
 -- `older`; returns how many. Those that someone is at stay.
 CREATE FUNCTION @SCHEMA@.discard_journaled(numbers bigint[], states text[], older bigint)
-RETURNS bigint LANGUAGE plpgsql VOLATILE AS $$
+RETURNS bigint LANGUAGE plpgsql VOLATILE
+SET search_path = pg_catalog, pg_temp
+AS $$
 DECLARE
     gone bigint;
 BEGIN
@@ -219,7 +229,9 @@ END $$;
 
 -- Deletes up to 100 runs that ended longer ago than that; returns how many.
 CREATE FUNCTION @SCHEMA@.sweep_journal(older bigint) RETURNS bigint
-LANGUAGE plpgsql VOLATILE SET enable_seqscan = off AS $$
+LANGUAGE plpgsql VOLATILE
+SET search_path = pg_catalog, pg_temp
+SET enable_seqscan = off AS $$
 DECLARE
     numbers bigint[];
     states text[];
@@ -234,7 +246,9 @@ END $$;
 -- Deletes some of the records of runs that are gone, or, if there are none, the graphs that no run has;
 -- tells whether there may be more.
 CREATE FUNCTION @SCHEMA@.empty_journal() RETURNS boolean
-LANGUAGE plpgsql VOLATILE SET enable_seqscan = off AS $$
+LANGUAGE plpgsql VOLATILE
+SET search_path = pg_catalog, pg_temp
+SET enable_seqscan = off AS $$
 DECLARE
     of_run bigint;
     gone bigint;

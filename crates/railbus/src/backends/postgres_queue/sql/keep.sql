@@ -6,17 +6,35 @@ LANGUAGE sql STABLE AS $$
     ), newest) END
 $$;
 
+-- Returns the newest place, as `tick` left it, which comes first: in a transaction of its own, so that
+-- nobody waits for whoever looks through the log then.
+CREATE FUNCTION @SCHEMA@.newest() RETURNS bigint LANGUAGE sql STABLE AS $$
+    SELECT coalesce((SELECT l.place + l.n - 1 FROM @SCHEMA@.log l ORDER BY l.place DESC LIMIT 1), 0)
+$$;
+
 -- Opens a group that wants no less than this. Nothing if its interest was not what it was thought
 -- to be: look again.
 CREATE FUNCTION @SCHEMA@.open_group(
     of_name text, thought text, wanted text, of_types text[], of_topics text[], by_key boolean,
     what integer, at_time bigint
-) RETURNS integer LANGUAGE plpgsql VOLATILE AS $$
+) RETURNS TABLE (id integer, keyed boolean) LANGUAGE plpgsql VOLATILE
+SET search_path = pg_catalog, pg_temp
+AS $$
+#variable_conflict use_column
 DECLARE
-    newest CONSTANT bigint := @SCHEMA@.tick();
+    newest CONSTANT bigint := @SCHEMA@.newest();
     now CONSTANT bigint := @SCHEMA@.now_micros();
     opened integer;
 BEGIN
+    IF by_key AND thought IS NOT NULL THEN
+        SELECT g.id INTO opened FROM @SCHEMA@.groups g WHERE g.name = of_name AND NOT g.keyed;
+        IF FOUND THEN
+            -- Before its row, as all have it.
+            PERFORM pg_advisory_xact_lock(@SCHEMA@.lock_class(), 1);
+            PERFORM pg_advisory_xact_lock(@SCHEMA@.lock_class(), opened + 16);
+            opened := NULL;
+        END IF;
+    END IF;
     IF thought IS NULL THEN
         INSERT INTO @SCHEMA@.groups (name, interest, types, topics, keyed, seen)
         VALUES (of_name, wanted, of_types, of_topics, by_key, now)
@@ -34,11 +52,11 @@ BEGIN
     IF by_key AND EXISTS (SELECT FROM @SCHEMA@.groups g WHERE g.id = opened AND NOT g.keyed) THEN
         PERFORM @SCHEMA@.keep_order(opened);
     END IF;
-    RETURN opened;
+    RETURN QUERY SELECT g.id, g.keyed FROM @SCHEMA@.groups g WHERE g.id = opened;
 END $$;
 
 -- Lists events behind a place, with their places.
-CREATE FUNCTION @SCHEMA@.events_behind(behind bigint)
+CREATE FUNCTION @SCHEMA@.events_behind(behind bigint, below bigint DEFAULT 9223372036854775807)
 RETURNS TABLE (place bigint, seq bigint, id text, type text, topic text, rejected boolean, run bigint)
 LANGUAGE sql STABLE SET jit = off AS $$
     SELECT l.place + e.seq - l.first, e.seq, e.id, e.type, e.topic, e.rejected, e.run
@@ -46,22 +64,23 @@ LANGUAGE sql STABLE SET jit = off AS $$
         SELECT * FROM @SCHEMA@.events e
         WHERE e.seq >= l.first + greatest(behind + 1 - l.place, 0) AND e.seq < l.first + l.n
     ) AS e
-    WHERE l.place + l.n - 1 > behind
+    WHERE l.place + l.n - 1 > behind AND l.place < below
 $$;
 
 CREATE FUNCTION @SCHEMA@.list_groups() RETURNS TABLE (
     name text, interest text, seen bigint, lag bigint, leased bigint, letters bigint
-) LANGUAGE plpgsql VOLATILE SET jit = off AS $$
+) LANGUAGE plpgsql STABLE
+SET search_path = pg_catalog, pg_temp
+SET jit = off AS $$
 #variable_conflict use_column
 BEGIN
-    PERFORM @SCHEMA@.tick();
     RETURN QUERY SELECT g.name, g.interest, greatest(g.seen, c.at),
         (SELECT count(*) FROM @SCHEMA@.deliveries d WHERE d.grp = g.id AND d.open)
         + coalesce((SELECT sum(upper(p) - lower(p)) FROM @SCHEMA@.leases l
             CROSS JOIN LATERAL unnest(l.places) AS p WHERE l.grp = g.id AND NOT l.again), 0)::bigint
         + (SELECT count(*) FROM @SCHEMA@.events_behind(c.place) AS e
             WHERE NOT e.rejected AND @SCHEMA@.wants(g.types, g.topics, e.type, e.topic)
-              AND (c.place >= c.furthest OR NOT e.place <@ (SELECT @SCHEMA@.open_places(g.id)))),
+              AND (c.place >= c.furthest OR NOT e.place <@ g.passed)),
         coalesce((SELECT sum(upper(p) - lower(p)) FROM @SCHEMA@.leases l
             CROSS JOIN LATERAL unnest(l.places) AS p
             WHERE l.grp = g.id AND l.until > @SCHEMA@.now_micros()), 0)::bigint,
@@ -73,7 +92,9 @@ BEGIN
 END $$;
 
 -- Forgets a group; false if there is none of that name.
-CREATE FUNCTION @SCHEMA@.prune(of_name text) RETURNS boolean LANGUAGE plpgsql VOLATILE AS $$
+CREATE FUNCTION @SCHEMA@.prune(of_name text) RETURNS boolean LANGUAGE plpgsql VOLATILE
+SET search_path = pg_catalog, pg_temp
+AS $$
 DECLARE
     gone integer;
 BEGIN
@@ -81,6 +102,8 @@ BEGIN
     IF NOT FOUND THEN
         RETURN false;
     END IF;
+    -- After all that settle now, and may write a dead letter.
+    PERFORM pg_advisory_xact_lock(@SCHEMA@.lock_class(), 1);
     PERFORM pg_advisory_xact_lock(@SCHEMA@.lock_class(), gone + 16);
     DELETE FROM @SCHEMA@.letters WHERE grp = gone;
     DELETE FROM @SCHEMA@.leases WHERE grp = gone;
@@ -95,33 +118,42 @@ END $$;
 -- Lets a group see again what it has settled since a start; what it has not settled stays as it
 -- is. Returns how many; nothing if there is no such group.
 CREATE FUNCTION @SCHEMA@.replay(of_name text, what integer, at_time bigint) RETURNS bigint
-LANGUAGE plpgsql VOLATILE SET jit = off AS $$
+LANGUAGE plpgsql VOLATILE
+SET search_path = pg_catalog, pg_temp
+SET jit = off AS $$
 DECLARE
-    newest CONSTANT bigint := @SCHEMA@.tick();
-    behind CONSTANT bigint := @SCHEMA@.before(what, at_time, newest);
+    behind CONSTANT bigint := @SCHEMA@.before(what, at_time, @SCHEMA@.newest());
     span CONSTANT int8multirange := int8multirange(int8range(behind + 1, NULL));
     the record;
     at record;
     reopened bigint;
     again bigint;
+    unsettled int8multirange;
 BEGIN
-    SELECT g.id, g.types, g.topics INTO the FROM @SCHEMA@.groups g WHERE g.name = of_name;
+    PERFORM pg_advisory_xact_lock(@SCHEMA@.lock_class(), g.id + 16)
+    FROM @SCHEMA@.groups g WHERE g.name = of_name;
+    SELECT g.id, g.types, g.topics, g.passed INTO the FROM @SCHEMA@.groups g WHERE g.name = of_name;
     IF NOT FOUND THEN
         RETURN NULL;
     END IF;
-    PERFORM pg_advisory_xact_lock(@SCHEMA@.lock_class(), the.id + 16);
     SELECT c.turn, c.place, c.furthest INTO at
     FROM @SCHEMA@.cursors c WHERE c.grp = the.id ORDER BY c.turn DESC LIMIT 1;
-    UPDATE @SCHEMA@.deliveries d SET open = true, fence = NULL, due = 0, attempt = 0, lost = false,
-        outcome = 0, retried = false, finished = NULL, history = NULL
+    UPDATE @SCHEMA@.deliveries d SET open = true, fence = NULL, due = 0, attempt = 0, begun = false,
+        lost = false, outcome = 0, retried = false, finished = NULL, history = NULL
     WHERE d.grp = the.id AND d.place > behind AND NOT d.open;
     GET DIAGNOSTICS reopened = ROW_COUNT;
+    -- With what was reopened just now: it has a delivery, and needs no other.
+    unsettled := @SCHEMA@.open_places(the.id);
     SELECT count(*) INTO again FROM @SCHEMA@.events_behind(behind) AS e
-    WHERE e.place <= at.place AND NOT e.rejected
-      AND @SCHEMA@.wants(the.types, the.topics, e.type, e.topic)
-      AND NOT e.place <@ (SELECT @SCHEMA@.open_places(the.id));
+    WHERE (e.place <= at.place OR (e.place <= at.furthest AND e.place <@ the.passed)) AND NOT e.rejected
+      AND @SCHEMA@.wants(the.types, the.topics, e.type, e.topic) AND NOT e.place <@ unsettled;
+    -- Of an earlier replay that is not over, what does not begin anew.
+    UPDATE @SCHEMA@.groups g SET passed = unsettled + CASE WHEN at.place < at.furthest
+        THEN the.passed - span ELSE '{}' END WHERE g.id = the.id;
+    -- By the marks there are it would be settled: none of it goes until there are new ones.
+    DELETE FROM @SCHEMA@.marks m WHERE m.grp = the.id;
     UPDATE @SCHEMA@.settled s SET places = s.places - span
-    WHERE s.grp = the.id AND s.places && span;
+    WHERE s.grp = the.id AND s.highest > behind AND s.places && span;
     DELETE FROM @SCHEMA@.cursors c WHERE c.grp = the.id AND c.turn = at.turn;
     INSERT INTO @SCHEMA@.cursors (grp, turn, place, furthest, at)
     VALUES (the.id, at.turn + 1, least(at.place, behind), greatest(at.place, at.furthest),
@@ -136,7 +168,9 @@ CREATE FUNCTION @SCHEMA@.rank_of(how jsonb) RETURNS smallint LANGUAGE sql IMMUTA
 $$;
 
 -- Hands dead letters back, each to the one subscription it failed in; returns how many.
-CREATE FUNCTION @SCHEMA@.redrive(ids bigint[]) RETURNS bigint LANGUAGE plpgsql VOLATILE AS $$
+CREATE FUNCTION @SCHEMA@.redrive(ids bigint[]) RETURNS bigint LANGUAGE plpgsql VOLATILE
+SET search_path = pg_catalog, pg_temp
+AS $$
 DECLARE
     letter record;
     others jsonb;
@@ -154,12 +188,13 @@ BEGIN
         FROM @SCHEMA@.deliveries d WHERE d.grp = letter.grp AND d.place = letter.place
             AND (NOT d.open OR (d.fence IS NULL AND d.attempt = 0)) FOR UPDATE;
         CONTINUE WHEN NOT FOUND;
-        UPDATE @SCHEMA@.deliveries d SET open = true, fence = NULL, due = 0, attempt = 0, lost = false,
-            outcome = coalesce((SELECT max(@SCHEMA@.rank_of(o.value)) FROM jsonb_each(others) AS o), 0),
+        UPDATE @SCHEMA@.deliveries d SET open = true, fence = NULL, due = 0, attempt = 0, begun = false,
+            lost = false, outcome = coalesce((SELECT max(@SCHEMA@.rank_of(o.value)) FROM jsonb_each(others) AS o), 0),
             finished = CASE WHEN others <> '{}' THEN others::text END, history = NULL
         WHERE d.grp = letter.grp AND d.place = letter.place;
         UPDATE @SCHEMA@.settled s SET places = s.places - int8range(letter.place, letter.place, '[]')::int8multirange
-        WHERE s.grp = letter.grp AND s.places @> letter.place;
+        WHERE s.grp = letter.grp AND s.highest >= letter.place AND s.highest < letter.place + 8192
+          AND s.places @> letter.place;
         DELETE FROM @SCHEMA@.letters l WHERE l.id = letter.id;
         redriven := redriven + 1;
     END LOOP;
@@ -167,7 +202,9 @@ BEGIN
 END $$;
 
 -- Deletes dead letters, with what is kept for them alone; returns how many there were.
-CREATE FUNCTION @SCHEMA@.purge(ids bigint[]) RETURNS bigint LANGUAGE plpgsql VOLATILE AS $$
+CREATE FUNCTION @SCHEMA@.purge(ids bigint[]) RETURNS bigint LANGUAGE plpgsql VOLATILE
+SET search_path = pg_catalog, pg_temp
+AS $$
 DECLARE
     seqs bigint[];
     purged bigint;

@@ -28,13 +28,13 @@ BEGIN
             SELECT c.seq FROM chunk c WHERE c.due IS NOT NULL ORDER BY c.seq
         ) AS c JOIN @SCHEMA@.events e ON e.seq = c.seq FOR KEY SHARE OF e
     )
-    INSERT INTO @SCHEMA@.deliveries (grp, place, seq, key, due)
-    SELECT of_group, w.place, w.seq, w.key, CASE
+    INSERT INTO @SCHEMA@.deliveries (grp, place, seq, key, begun, due)
+    SELECT of_group, w.place, w.seq, w.key, false, CASE
         WHEN w.due > now THEN w.due
         WHEN w.key IS NULL THEN 0
         WHEN w.nth > 1 OR EXISTS (
             SELECT FROM @SCHEMA@.deliveries d WHERE d.grp = of_group AND d.key = w.key AND d.open
-              AND (d.due = 9223372036854775807 OR d.fence IS NOT NULL OR d.attempt > 0
+              AND (d.due = 9223372036854775807 OR d.fence IS NOT NULL OR d.begun
                    OR d.due <= now)) THEN 9223372036854775807
         ELSE 0 END
     FROM (
@@ -43,13 +43,15 @@ BEGIN
         FROM chunk c
         WHERE (c.due IS NULL OR c.seq IN (SELECT h.seq FROM held h))
           AND NOT c.place <@ known AND @SCHEMA@.wants(types, topics, c.type, c.topic)
-    ) AS w;
+    ) AS w ON CONFLICT (grp, place) DO NOTHING;
 END $$;
 
--- Leases deliveries that are due, one of each key; those whose key is held are set aside.
+-- Leases deliveries that are due, one of each key, behind one and up to another; those whose key is held
+-- are set aside.
 CREATE FUNCTION @SCHEMA@.claim_keyed(
     of_group integer, new_fence bigint, now bigint, lease bigint, types text[], topics text[],
-    most integer, most_bytes bigint
+    most integer, most_bytes bigint, after_due bigint, after_place bigint, upto_due bigint,
+    upto_place bigint
 ) RETURNS TABLE (place bigint, attempt integer, lost boolean, finished text, body bytea)
 LANGUAGE plpgsql VOLATILE SET jit = off SET enable_seqscan = off SET enable_bitmapscan = off AS $$
 #variable_conflict use_column
@@ -62,7 +64,8 @@ BEGIN
     FOR one IN
         SELECT d.place, d.key, d.attempt, d.lost, d.finished, e.body FROM @SCHEMA@.deliveries d
         JOIN @SCHEMA@.events e ON e.seq = d.seq
-        WHERE d.grp = of_group AND d.open AND d.fence IS NULL AND d.due <= now
+        WHERE d.grp = of_group AND d.open AND d.fence IS NULL
+          AND (d.due, d.place) > (after_due, after_place) AND (d.due, d.place) <= (upto_due, upto_place)
           AND @SCHEMA@.wants(types, topics, e.type, e.topic)
         ORDER BY d.due, d.place FOR UPDATE OF d SKIP LOCKED
     LOOP
@@ -70,13 +73,13 @@ BEGIN
         IF one.key IS NOT NULL AND EXISTS (
             SELECT FROM @SCHEMA@.deliveries d WHERE d.grp = of_group AND d.key = one.key AND d.open
               AND d.place <> one.place AND d.due < 9223372036854775807
-              AND (d.fence IS NOT NULL OR d.attempt > 0 OR (d.due <= now AND d.place < one.place))
+              AND (d.fence IS NOT NULL OR d.begun OR (d.due <= now AND d.place < one.place))
         ) THEN
             parked := parked || one.place;
             CONTINUE;
         END IF;
-        UPDATE @SCHEMA@.deliveries d SET fence = new_fence, attempt = d.attempt + 1, lost = false,
-            retried = d.retried OR d.attempt > 0 WHERE d.grp = of_group AND d.place = one.place;
+        UPDATE @SCHEMA@.deliveries d SET fence = new_fence, attempt = d.attempt + 1, begun = true,
+            lost = false, retried = d.retried OR d.attempt > 0 WHERE d.grp = of_group AND d.place = one.place;
         taken := taken || one.place;
         size := size + octet_length(one.body);
         RETURN QUERY SELECT one.place, one.attempt + 1, one.lost, one.finished, one.body;
@@ -99,10 +102,10 @@ BEGIN
     ) AS next WHERE d.grp = of_group AND d.place = next.place;
 END $$;
 
--- Lets a group keep the order of keys from here on.
+-- Lets a group keep the order of keys from here on. Its lock is held, and that of runs: nobody is
+-- about to settle or extend a lease that is made into deliveries here.
 CREATE FUNCTION @SCHEMA@.keep_order(of_group integer) RETURNS void LANGUAGE plpgsql VOLATILE AS $$
 BEGIN
-    PERFORM pg_advisory_xact_lock(@SCHEMA@.lock_class(), of_group + 16);
     INSERT INTO @SCHEMA@.deliveries (grp, place, seq, fence, due, attempt)
     SELECT of_group, p.place, @SCHEMA@.seq_at(p.place), l.fence, l.until, 1
     FROM @SCHEMA@.leases l CROSS JOIN LATERAL unnest(l.places) AS span

@@ -4,6 +4,7 @@
 CREATE FUNCTION @SCHEMA@.hear(
     behind bigint, types text[], topics text[], most integer, most_bytes bigint
 ) RETURNS TABLE (place bigint, delay bigint, body bytea) LANGUAGE plpgsql VOLATILE
+SET search_path = pg_catalog, pg_temp
 SET jit = off SET enable_seqscan = off SET enable_bitmapscan = off AS $$
 #variable_conflict use_column
 DECLARE
@@ -57,6 +58,7 @@ END $$;
 -- Reads what was held back, at its places, by now: `delay` says in how many microseconds it is due.
 CREATE FUNCTION @SCHEMA@.hear_again(at_places bigint[])
 RETURNS TABLE (place bigint, delay bigint, body bytea) LANGUAGE plpgsql VOLATILE
+SET search_path = pg_catalog, pg_temp
 SET jit = off SET enable_seqscan = off SET enable_bitmapscan = off AS $$
 BEGIN
     RETURN QUERY WITH there AS MATERIALIZED (

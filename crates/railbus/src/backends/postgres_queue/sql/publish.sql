@@ -53,7 +53,9 @@ END $$;
 CREATE FUNCTION @SCHEMA@.publish(
     ids text[], types text[], topics text[], keys text[], delays bigint[], bodies bytea[],
     of_runs bigint[]
-) RETURNS bigint LANGUAGE plpgsql VOLATILE AS $$
+) RETURNS bigint LANGUAGE plpgsql VOLATILE
+SET search_path = pg_catalog, pg_temp
+AS $$
 DECLARE
     -- The transaction's id first, as `draw` has it.
     first_seq CONSTANT bigint := CASE WHEN pg_current_xact_id() IS NOT NULL
@@ -69,7 +71,9 @@ END $$;
 CREATE FUNCTION @SCHEMA@.enlist(
     ids text[], types text[], topics text[], keys text[], delays bigint[], bodies bytea[],
     of_runs bigint[]
-) RETURNS void LANGUAGE sql VOLATILE AS $$
+) RETURNS void LANGUAGE sql VOLATILE
+SET search_path = pg_catalog, pg_temp
+AS $$
     SELECT @SCHEMA@.insert_events(
         @SCHEMA@.draw(cardinality(bodies)), ids, types, topics, keys, delays, bodies, of_runs)
 $$;
@@ -81,7 +85,7 @@ CREATE FUNCTION @SCHEMA@.advance(
 DECLARE
     found record;
 BEGIN
-    PERFORM pg_advisory_xact_lock(@SCHEMA@.lock_class(), hashtext('input:' || input));
+    PERFORM pg_advisory_xact_lock(@SCHEMA@.lock_class(), hashtext('input:' || input) | -2147483648);
     SELECT i.turn, i.place INTO found FROM @SCHEMA@.inputs i
     WHERE i.name = input ORDER BY i.turn DESC LIMIT 1;
     IF coalesce(found.place, 0) <> from_place THEN
@@ -107,7 +111,9 @@ CREATE FUNCTION @SCHEMA@.publish_steps(
     ids text[], types text[], topics text[], keys text[], delays bigint[], bodies bytea[],
     of_runs bigint[], inputs text[], froms bigint[], tos bigint[], fingerprints bigint[],
     nths bigint[], sources text[], reasons text[]
-) RETURNS void LANGUAGE plpgsql VOLATILE AS $$
+) RETURNS void LANGUAGE plpgsql VOLATILE
+SET search_path = pg_catalog, pg_temp
+AS $$
 DECLARE
     first_seq CONSTANT bigint := @SCHEMA@.publish(ids, types, topics, keys, delays, bodies, of_runs);
 BEGIN

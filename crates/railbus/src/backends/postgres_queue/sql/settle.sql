@@ -44,9 +44,9 @@ BEGIN
         DELETE FROM @SCHEMA@.deliveries d USING ended e
         WHERE NOT e.stays AND d.grp = of_group AND d.place = e.place
     ), counted_too AS (
-        INSERT INTO @SCHEMA@.settled (grp, places, outcome, retried)
-        SELECT of_group, range_agg(int8range(e.place, e.place, '[]')), e.outcome, e.retried
-        FROM ended e WHERE counted GROUP BY e.outcome, e.retried
+        INSERT INTO @SCHEMA@.settled (grp, places, outcome, retried, highest)
+        SELECT of_group, range_agg(int8range(e.place, e.place, '[]')), e.outcome, e.retried, max(e.place)
+        FROM ended e WHERE counted GROUP BY e.outcome, e.retried, e.place >> 12
     )
     SELECT array_agg(DISTINCT e.key) INTO keys FROM ended e WHERE e.key IS NOT NULL;
     IF keys IS NOT NULL THEN
@@ -61,6 +61,7 @@ END $$;
 CREATE FUNCTION @SCHEMA@.settle(
     of_group integer, fences bigint[], spans text[], outcomes smallint[], retried boolean[]
 ) RETURNS SETOF text LANGUAGE plpgsql VOLATILE
+SET search_path = pg_catalog, pg_temp
 SET jit = off SET enable_seqscan = off SET enable_bitmapscan = off AS $$
 DECLARE
     counted boolean;
@@ -77,8 +78,8 @@ BEGIN
             IF part.again THEN
                 PERFORM @SCHEMA@.close(of_group, part.places, outcomes[nth], retried[nth], counted);
             ELSIF counted THEN
-                INSERT INTO @SCHEMA@.settled (grp, places, outcome, retried)
-                VALUES (of_group, part.places, outcomes[nth], retried[nth]);
+                INSERT INTO @SCHEMA@.settled (grp, places, outcome, retried, highest)
+                VALUES (of_group, part.places, outcomes[nth], retried[nth], upper(part.places) - 1);
             END IF;
         END LOOP;
         RETURN NEXT kept::text;
@@ -88,12 +89,15 @@ END $$;
 -- Lets leases begin anew. Returns, for each of the lists, the places that were held still.
 CREATE FUNCTION @SCHEMA@.extend(of_group integer, fences bigint[], spans text[], lease bigint)
 RETURNS SETOF text LANGUAGE plpgsql VOLATILE
+SET search_path = pg_catalog, pg_temp
 SET jit = off SET enable_seqscan = off SET enable_bitmapscan = off AS $$
 DECLARE
     part record;
     kept int8multirange;
 BEGIN
     PERFORM set_config('synchronous_commit', 'off', true);
+    -- Whoever turns a group to the order of keys waits for this.
+    PERFORM pg_advisory_xact_lock_shared(@SCHEMA@.lock_class(), 1);
     FOR nth IN 1 .. cardinality(fences) LOOP
         kept := '{}';
         FOR part IN SELECT r.again, range_agg(s) AS places
@@ -108,12 +112,18 @@ BEGIN
     END LOOP;
 END $$;
 
--- Locks leases of single places, and tells what is kept of each that is held still.
+-- Locks leases of single places, and tells what is kept of each that is held still. A run that begins
+-- meanwhile waits until they are resolved, as for `settle`.
 CREATE FUNCTION @SCHEMA@.hold(of_group integer, fences bigint[], at_places bigint[])
 RETURNS TABLE (nth bigint, seq bigint, attempt integer, outcome smallint, retried boolean,
     finished text, history text)
-LANGUAGE sql VOLATILE SET jit = off SET enable_seqscan = off SET enable_bitmapscan = off AS $$
-    WITH held AS MATERIALIZED (
+LANGUAGE plpgsql VOLATILE
+SET search_path = pg_catalog, pg_temp
+SET jit = off SET enable_seqscan = off SET enable_bitmapscan = off AS $$
+#variable_conflict use_column
+BEGIN
+    PERFORM pg_advisory_xact_lock_shared(@SCHEMA@.lock_class(), 1);
+    RETURN QUERY WITH held AS MATERIALIZED (
         SELECT w.nth, w.place FROM unnest(fences, at_places) WITH ORDINALITY AS w (fence, place, nth)
         JOIN @SCHEMA@.leases l ON l.fence = w.fence AND l.grp = of_group AND l.places @> w.place
         FOR UPDATE OF l
@@ -121,8 +131,8 @@ LANGUAGE sql VOLATILE SET jit = off SET enable_seqscan = off SET enable_bitmapsc
     SELECT h.nth, coalesce(d.seq, @SCHEMA@.seq_at(h.place)),
         coalesce(d.attempt, 1), coalesce(d.outcome, 0::smallint), coalesce(d.retried, false),
         d.finished, d.history
-    FROM held h LEFT JOIN @SCHEMA@.deliveries d ON d.grp = of_group AND d.place = h.place
-$$;
+    FROM held h LEFT JOIN @SCHEMA@.deliveries d ON d.grp = of_group AND d.place = h.place;
+END $$;
 
 -- Settles one place that is held, with all there is to tell: `what` is 0 to close it, 1 to have it
 -- again after `delay`, below 0 before all others, 2 to go on with it.
@@ -130,6 +140,7 @@ CREATE FUNCTION @SCHEMA@.resolve(
     of_group integer, of_fence bigint, at_place bigint, of_seq bigint, what integer, delay bigint,
     lease bigint, attempts integer, worst smallint, was_retried boolean, ends text, tries text
 ) RETURNS void LANGUAGE plpgsql VOLATILE
+SET search_path = pg_catalog, pg_temp
 SET jit = off SET enable_seqscan = off SET enable_bitmapscan = off AS $$
 DECLARE
     now CONSTANT bigint := @SCHEMA@.now_micros();

@@ -3,13 +3,17 @@
 -- the end of what is old enough, or if another session is at it.
 --
 -- An event goes once it was published longer ago than that and all groups that want it had settled
--- it then. Kept are those with dead letters, and those that are held back still.
+-- it then. Kept are those with dead letters, and those that are held back still. How long that is says
+-- `retention`, or, if that is nothing, what all share.
 CREATE FUNCTION @SCHEMA@.sweep(
     retention bigint, from_place bigint, begins boolean, OUT low bigint, OUT following bigint
-) LANGUAGE plpgsql VOLATILE SET jit = off SET enable_seqscan = off SET enable_bitmapscan = off AS $$
+) LANGUAGE plpgsql VOLATILE
+SET search_path = pg_catalog, pg_temp
+SET jit = off SET enable_seqscan = off SET enable_bitmapscan = off AS $$
 DECLARE
     now CONSTANT bigint := @SCHEMA@.now_micros();
-    cutoff CONSTANT bigint := now - retention;
+    kept_for bigint;
+    cutoff bigint;
     looked record;
     doomed bigint[];
 BEGIN
@@ -17,47 +21,30 @@ BEGIN
         RETURN;
     END IF;
     PERFORM set_config('synchronous_commit', 'off', true);
+    kept_for := coalesce(retention, (
+        SELECT s.value FROM @SCHEMA@.settings s WHERE s.name = 'retention'), 86400000000);
+    cutoff := now - kept_for;
     IF begins THEN
-        -- Nobody may consume.
-        PERFORM @SCHEMA@.tick();
-        PERFORM @SCHEMA@.mark(now, retention);
+        PERFORM @SCHEMA@.mark(now, kept_for);
     END IF;
     SELECT min(l.place) AS low, max(l.place + l.n) FILTER (WHERE l.is_old) AS upto,
         count(*) FILTER (WHERE l.is_old) AS n INTO looked
     FROM (
-        SELECT l.place, l.n, l.at < cutoff OR l.at > now AS is_old FROM @SCHEMA@.log l
-        WHERE l.place >= from_place ORDER BY l.place LIMIT 200
-    ) AS l;
+        SELECT l.*, sum(l.n) OVER (ORDER BY l.place) - l.n AS before FROM (
+            SELECT l.place, l.n, l.at < cutoff OR l.at > now AS is_old FROM @SCHEMA@.log l
+            WHERE l.place >= from_place ORDER BY l.place LIMIT 200
+        ) AS l
+    ) AS l WHERE l.before < 20000;
     low := looked.low;
+    IF begins THEN
+        DELETE FROM @SCHEMA@.settled s WHERE s.highest < looked.low;
+    END IF;
     IF looked.n = 0 THEN
         RETURN;
     END IF;
-    SELECT array_agg(e.seq) INTO doomed FROM (
-        SELECT l.place + e.seq - l.first AS place, e.* FROM (
-            SELECT l.place, l.first, l.n FROM @SCHEMA@.log l
-            WHERE l.place >= looked.low AND l.place < looked.upto AND l.at < cutoff ORDER BY l.place
-        ) AS l CROSS JOIN LATERAL (
-            SELECT e.seq, e.type, e.topic, e.due, e.rejected FROM @SCHEMA@.events e
-            WHERE e.seq >= l.first AND e.seq < l.first + l.n
-        ) AS e
-    ) AS e
-    WHERE coalesce(e.due, 0) < cutoff
-      AND NOT EXISTS (SELECT FROM @SCHEMA@.letters l WHERE l.seq = e.seq)
-      AND NOT EXISTS (SELECT FROM @SCHEMA@.deliveries d WHERE d.seq = e.seq)
-      AND NOT EXISTS (
-          SELECT FROM @SCHEMA@.groups g CROSS JOIN LATERAL (
-              SELECT c.place, c.furthest FROM @SCHEMA@.cursors c
-              WHERE c.grp = g.id ORDER BY c.turn DESC LIMIT 1
-          ) AS c
-          WHERE NOT e.rejected AND (
-              (c.place < e.place AND @SCHEMA@.wants(g.types, g.topics, e.type, e.topic))
-              OR (@SCHEMA@.wants(g.types, g.topics, e.type, e.topic) AND NOT coalesce((
-                  SELECT m.place >= e.place AND NOT m.open @> e.place FROM @SCHEMA@.marks m
-                  WHERE m.grp = g.id AND m.at <= cutoff ORDER BY m.at DESC LIMIT 1), false))
-              OR coalesce((SELECT m.open @> e.place FROM @SCHEMA@.marks m
-                  WHERE m.grp = g.id ORDER BY m.at DESC LIMIT 1), false)));
+    doomed := @SCHEMA@.doomed(looked.low, looked.upto, cutoff);
     IF doomed IS NOT NULL THEN
-        PERFORM @SCHEMA@.remove(doomed);
+        PERFORM @SCHEMA@.remove(doomed, looked.low, looked.upto);
     END IF;
     -- What nothing is left of, but for the newest, which says where to look on.
     DELETE FROM @SCHEMA@.log l WHERE l.place >= looked.low AND l.place < looked.upto AND l.at < cutoff
@@ -67,27 +54,68 @@ BEGIN
     ORDER BY l.place LIMIT 1;
 END $$;
 
--- Notes what groups have settled by now, and forgets older notes but for the newest that counts.
+-- Lists events that go, of the batches at places from `low` to below `upto`.
+CREATE FUNCTION @SCHEMA@.doomed(low bigint, upto bigint, cutoff bigint) RETURNS bigint[]
+LANGUAGE plpgsql STABLE SET jit = off SET enable_seqscan = off SET enable_bitmapscan = off AS $$
+BEGIN
+    RETURN (WITH marked AS MATERIALIZED (
+        -- Added to nothing, what may be large is unpacked once, and not for each event.
+        SELECT g.types, g.topics, c.place, coalesce(was.place, 0) AS settled_to,
+            coalesce(was.open, '{}') + '{}' AS open_then, coalesce(latest.open, '{}') + '{}' AS open_now
+        FROM @SCHEMA@.groups g CROSS JOIN LATERAL (
+            SELECT c.place FROM @SCHEMA@.cursors c WHERE c.grp = g.id ORDER BY c.turn DESC LIMIT 1
+        ) AS c LEFT JOIN LATERAL (
+            SELECT m.place, m.open FROM @SCHEMA@.marks m
+            WHERE m.grp = g.id AND m.at <= cutoff ORDER BY m.at DESC LIMIT 1
+        ) AS was ON true LEFT JOIN LATERAL (
+            SELECT m.open FROM @SCHEMA@.marks m WHERE m.grp = g.id ORDER BY m.at DESC LIMIT 1
+        ) AS latest ON true
+    )
+    SELECT array_agg(e.seq) FROM (
+        SELECT l.place + e.seq - l.first AS place, e.* FROM (
+            SELECT l.place, l.first, l.n FROM @SCHEMA@.log l
+            WHERE l.place >= doomed.low AND l.place < doomed.upto AND l.at < cutoff ORDER BY l.place
+        ) AS l CROSS JOIN LATERAL (
+            SELECT e.seq, e.type, e.topic, e.due, e.rejected FROM @SCHEMA@.events e
+            WHERE e.seq >= l.first AND e.seq < l.first + l.n
+        ) AS e
+    ) AS e
+    WHERE coalesce(e.due, 0) < cutoff
+      AND NOT EXISTS (SELECT FROM @SCHEMA@.letters l WHERE l.seq = e.seq)
+      AND NOT EXISTS (SELECT FROM @SCHEMA@.deliveries d WHERE d.seq = e.seq)
+      AND NOT EXISTS (
+          SELECT FROM marked m WHERE NOT e.rejected AND (m.open_now @> e.place OR (
+              (m.place < e.place OR m.settled_to < e.place OR m.open_then @> e.place)
+              AND @SCHEMA@.wants(m.types, m.topics, e.type, e.topic)))));
+END $$;
+
+-- Notes what groups have settled by now, now and then, whoever asks for it, and forgets older notes but
+-- for the newest that counts.
 CREATE FUNCTION @SCHEMA@.mark(now bigint, retention bigint) RETURNS void LANGUAGE sql VOLATILE AS $$
     INSERT INTO @SCHEMA@.marks (grp, at, place, open)
     SELECT g.id, now, c.place, coalesce(@SCHEMA@.open_places(g.id), '{}')
     FROM @SCHEMA@.groups g CROSS JOIN LATERAL (
         SELECT c.place FROM @SCHEMA@.cursors c WHERE c.grp = g.id ORDER BY c.turn DESC LIMIT 1
-    ) AS c ON CONFLICT DO NOTHING;
+    ) AS c WHERE NOT EXISTS (SELECT FROM @SCHEMA@.marks m
+        WHERE m.grp = g.id AND m.at > now - retention / 64 AND m.at <= now)
+    ON CONFLICT DO NOTHING;
     DELETE FROM @SCHEMA@.marks m USING @SCHEMA@.marks newer
     WHERE newer.grp = m.grp AND newer.at > m.at AND newer.at <= now - retention;
     DELETE FROM @SCHEMA@.marks m WHERE m.at > now;
 $$;
 
-CREATE FUNCTION @SCHEMA@.remove(doomed bigint[]) RETURNS void LANGUAGE plpgsql VOLATILE AS $$
+-- Removes events of places from `low` to below `upto`, and what is kept of them; runs count them first.
+CREATE FUNCTION @SCHEMA@.remove(doomed bigint[], low bigint, upto bigint) RETURNS void
+LANGUAGE plpgsql VOLATILE AS $$
 DECLARE
     run record;
     t record;
     was json;
+    remaining int8multirange;
 BEGIN
     FOR run IN SELECT r.id, r.swept FROM @SCHEMA@.runs r WHERE NOT r.ended ORDER BY r.id DESC LIMIT 16
     LOOP
-        SELECT * INTO t FROM @SCHEMA@.tally(run.id, doomed);
+        SELECT * INTO t FROM @SCHEMA@.tally(run.id, doomed, low, upto);
         was := coalesce(run.swept, '{}')::json;
         UPDATE @SCHEMA@.runs r SET swept = json_build_object(
             'published', t.published + coalesce((was ->> 'published')::bigint, 0),
@@ -101,11 +129,18 @@ BEGIN
         WHERE r.id = run.id;
     END LOOP;
     DELETE FROM @SCHEMA@.events e WHERE e.seq = ANY (doomed);
+    IF EXISTS (SELECT FROM @SCHEMA@.settled) THEN
+        remaining := coalesce((SELECT range_agg(int8range(e.place, e.place, '[]'))
+            FROM @SCHEMA@.events_behind(remove.low - 1, upto) AS e), '{}');
+        DELETE FROM @SCHEMA@.settled s WHERE s.highest >= remove.low AND s.highest < upto
+            AND coalesce(lower(s.places) >= remove.low, true) AND NOT s.places && remaining;
+    END IF;
 END $$;
 
 -- Removes batches that stand in the log, from number `from_first` on; returns where to go on, and
 -- nothing if there are no more.
 CREATE FUNCTION @SCHEMA@.tidy(from_first bigint) RETURNS bigint LANGUAGE plpgsql VOLATILE
+SET search_path = pg_catalog, pg_temp
 SET enable_seqscan = off SET enable_bitmapscan = off AS $$
 DECLARE
     state record;
@@ -116,7 +151,9 @@ BEGIN
         RETURN NULL;
     END IF;
     PERFORM set_config('synchronous_commit', 'off', true);
-    SELECT l.high, l.gaps, l.old INTO state FROM @SCHEMA@.log l ORDER BY l.place DESC LIMIT 1;
+    SELECT l.high, g.gaps, g.old INTO state FROM (
+        SELECT l.high, l.missed FROM @SCHEMA@.log l ORDER BY l.place DESC LIMIT 1
+    ) AS l LEFT JOIN @SCHEMA@.gaps g ON g.turn = l.missed;
     -- All below the first gap, and below the newest transaction, of which more may be to come.
     safe := least(state.high >> 20, lower(state.gaps), lower(state.old)) << 20;
     SELECT max(b.first) INTO last FROM (
@@ -127,4 +164,17 @@ BEGIN
         DELETE FROM @SCHEMA@.batches b WHERE b.first >= from_first AND b.first <= last;
     END IF;
     RETURN last + 1;
+END $$;
+
+-- Says how long all keep what is settled; returns how long they did, nothing if nobody had said so.
+CREATE FUNCTION @SCHEMA@.keep_for(retention bigint) RETURNS bigint LANGUAGE plpgsql VOLATILE
+SET search_path = pg_catalog, pg_temp AS $$
+DECLARE
+    was CONSTANT bigint := (SELECT s.value FROM @SCHEMA@.settings s WHERE s.name = 'retention');
+BEGIN
+    IF was IS DISTINCT FROM retention THEN
+        INSERT INTO @SCHEMA@.settings (name, value) VALUES ('retention', retention)
+        ON CONFLICT (name) DO UPDATE SET value = excluded.value;
+    END IF;
+    RETURN was;
 END $$;

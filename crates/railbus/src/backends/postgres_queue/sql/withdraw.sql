@@ -4,6 +4,7 @@
 -- so what this sees once it has both is what became of it. Groups that keep order are held first, as
 -- a claim of theirs may be about to set something aside behind one of these.
 CREATE FUNCTION @SCHEMA@.withdraw(of_id text) RETURNS boolean LANGUAGE plpgsql VOLATILE
+SET search_path = pg_catalog, pg_temp
 SET jit = off SET enable_seqscan = off SET enable_bitmapscan = off AS $$
 DECLARE
     held record;
@@ -24,6 +25,8 @@ BEGIN
         SELECT e.seq, e.due FROM @SCHEMA@.events e WHERE e.id = of_id AND e.due IS NOT NULL
         ORDER BY e.seq FOR UPDATE
     LOOP
+        -- Who settles one that has become due meanwhile may wait for a group that is held here.
+        CONTINUE WHEN held.due <= @SCHEMA@.now_micros();
         PERFORM FROM @SCHEMA@.deliveries d WHERE d.seq = held.seq ORDER BY d.grp FOR UPDATE;
         -- Looked at only now that nobody can have it any more who has it not.
         CONTINUE WHEN held.due <= @SCHEMA@.now_micros() OR EXISTS (

@@ -1,9 +1,12 @@
--- Leases what can be fetched again. ARGV: group, member, at most, lease in ms, at most bytes.
--- Returns how soon there may be more, how many had lost their fields, the events, and where the order
--- of keys is kept the place up to which all was taken in.
+-- Leases what can be fetched again. ARGV: group, member, at most, lease in ms, at most bytes, up to
+-- where it has looked at what was left, the number of the claim: asked again under the same number,
+-- what was handed out under it is part of the answer.
+-- Returns how soon there may be more, how many had lost their fields, the events, where the order of
+-- keys is kept the place up to which all was taken in, and up to where it has looked by now.
 local g = group(ARGV[1])
 if not g then return { 'gone' } end
 local me, max, lease, room = ARGV[2], tonumber(ARGV[3]), tonumber(ARGV[4]), tonumber(ARGV[5])
+local seen, claim = tonumber(ARGV[6]), ARGV[7]
 local DAY = 24 * 60 * 60 * 1000
 local t, soon, gone = now(), nil, 0
 local function sooner(at)
@@ -12,20 +15,22 @@ end
 
 -- An event that was read, and whose reader's lease ran out.
 local function expire(id, idle)
-  call('XACK', stream, g.native, id)
-  if is_known(g, id) then return end
-  local fields = fields_of(g, id)
-  if not fields then
+  local is_new = not is_known(g, id)
+  local fields = is_new and fields_of(g, id)
+  if fields then
+    local due = due_of(id, fields)
+    if due and due > t - idle then
+      -- It was not due when it was read: nobody has begun it.
+      park(g, id, 0, g.fresh, 0, 0, due)
+    else
+      park(g, id, 1, g.fresh, 0, 1, 0)
+      lengthen(g, id, '!1 ' .. whole(t) .. '\n')
+    end
+  elseif is_new then
     gone = gone + 1
-    return
   end
-  local due = due_of(id, fields)
-  if due and due > t - idle then
-    -- It was not due when it was read: nobody has begun it.
-    return park(g, id, 0, g.fresh, 0, 0, due)
-  end
-  park(g, id, 1, g.fresh, 0, 1, 0)
-  lengthen(g, id, '!1 ' .. whole(t) .. '\n')
+  -- At last: what fails before it leaves the event where it is.
+  call('XACK', stream, g.native, id)
 end
 
 -- Looks for leases of what was read that ran out, and for members that are long gone. Whoever reads
@@ -59,9 +64,13 @@ local function look_at_readers()
     -- Who is there has read within the day.
     if not there[members[i]] and members[i] ~= me and t - (tonumber(since) or 0) > DAY then
       call('HDEL', g.members, members[i])
+      call('HDEL', g.claims, members[i])
     end
   end
-  call('HSET', g.meta, 'quiet', whole(first_end))
+  -- Where to go on should the consumer group be lost: before what is not settled.
+  local first = call('XPENDING', stream, g.native)[2]
+  local place = first and before(first) or read_until(g)
+  call('HSET', g.meta, 'quiet', whole(first_end), 'place', place or '0-0')
   sooner(first_end)
 end
 
@@ -90,18 +99,66 @@ local function take_in()
   return #entries
 end
 
-call('HSET', g.meta, 'seen', whole(t))
+let_through(g)
 if not g.keyed and look_at_readers() then return { 'gone' } end
+call('HSET', g.meta, 'seen', whole(t))
 
-local found, bytes, skip = {}, 0, 0
+local found, record, bytes, walked = {}, {}, 0, 0
 local function is_full()
-  return #found >= max or bytes >= room or skip > 2000
+  return #found >= max or bytes >= room or walked >= 2000
 end
+
+local function hand_out(id, attempt, fence, lost, fields)
+  park(g, id, attempt, fence, 1, 0, t + lease)
+  for i = 2, #fields, 2 do bytes = bytes + #fields[i] end
+  local through = call('HGET', g.kept, id .. ':f') or ''
+  found[#found + 1] = { id, attempt, fence, lost, through, fields }
+  record[#record + 1] = id .. ' ' .. fence .. ' ' .. lost
+end
+
+-- Hands out once more what is leased under this number already: the answer was lost.
+local function hand_out_again()
+  local lines = call('HGET', g.claims, me)
+  if not lines or string.match(lines, '^[^\n]*') ~= claim then return end
+  for id, fence, lost in string.gmatch(lines, '\n(%S+) (%d+) (%d)') do
+    local attempt, last, leased = string.match(call('HGET', g.kept, id) or '', '^(%d+) (%d+) (%d)')
+    local fields = leased == '1' and last == fence and fields_of(g, id)
+    if fields then hand_out(id, attempt, fence, lost, fields) end
+  end
+end
+
+local function can_not(id)
+  local not_for = call('HGET', g.kept, id .. ':x')
+  return not_for and string.find(not_for, ' ' .. me .. ' ', 1, true)
+end
+
+local function take(padded)
+  local id = plain(padded)
+  local fields, state = fields_of(g, id), call('HGET', g.kept, id)
+  local key = g.keyed and fields and key_of(fields)
+  call('ZREM', g.left, padded)
+  if not fields or not state then
+    gone = gone + 1
+    drop(g, id)
+  elseif key and not hold(g, key, id) then
+    call('ZADD', g.due, '+inf', padded)
+  else
+    local attempt, fence, leased, lost = string.match(state, '^(%d+) (%d+) (%d) (%d)$')
+    if leased == '1' then
+      lost = '1'
+      lengthen(g, id, '!' .. attempt .. ' ' .. whole(t) .. '\n')
+    end
+    hand_out(id, whole(tonumber(attempt) + 1), whole(tonumber(fence) + 1), lost, fields)
+  end
+end
+
 local function may_take_in()
   return g.keyed and taken < 4096 and taken_bytes < room
 end
+hand_out_again()
 while not is_full() do
-  local batch = call('ZRANGEBYSCORE', g.due, '-inf', whole(t), 'LIMIT', skip, 128)
+  -- Each is due no more once it was looked at.
+  local batch = call('ZRANGEBYSCORE', g.due, '-inf', whole(t), 'LIMIT', 0, 128)
   if #batch == 0 then
     local new = may_take_in() and take_in() or 0
     if not new then return { 'gone' } end
@@ -109,35 +166,26 @@ while not is_full() do
   end
   for _, padded in ipairs(batch) do
     if is_full() then break end
-    local id = plain(padded)
-    local not_for = call('HGET', g.kept, id .. ':x')
-    if not_for and string.find(not_for, ' ' .. me .. ' ', 1, true) then
-      skip = skip + 1
-    else
-      local fields, state = fields_of(g, id), call('HGET', g.kept, id)
-      local key = g.keyed and fields and key_of(fields)
-      if not fields or not state then
-        gone = gone + 1
-        drop(g, id)
-      elseif key and not hold(g, key, id) then
-        call('ZADD', g.due, '+inf', padded)
-      else
-        local attempt, fence, leased, lost = string.match(state, '^(%d+) (%d+) (%d) (%d)$')
-        if leased == '1' then
-          lost = '1'
-          lengthen(g, id, '!' .. attempt .. ' ' .. whole(t) .. '\n')
-        end
-        attempt, fence = whole(tonumber(attempt) + 1), whole(tonumber(fence) + 1)
-        park(g, id, attempt, fence, 1, 0, t + lease)
-        for i = 2, #fields, 2 do bytes = bytes + #fields[i] end
-        local through = call('HGET', g.kept, id .. ':f') or ''
-        found[#found + 1] = { id, attempt, fence, lost, through, fields }
-      end
-    end
+    walked = walked + 1
+    if can_not(plain(padded)) then leave(g, padded) else take(padded) end
   end
 end
-if is_full() and skip <= 2000 or g.keyed and not may_take_in() then sooner(t) end
+while not is_full() do
+  local batch = call('ZRANGEBYSCORE', g.left, '(' .. whole(seen), '+inf', 'WITHSCORES', 'LIMIT', 0, 128)
+  if #batch == 0 then break end
+  for i = 1, #batch, 2 do
+    if is_full() then break end
+    walked, seen = walked + 1, tonumber(batch[i + 1])
+    -- One that came free otherwise is due, and not left any more.
+    local is_left = call('ZSCORE', g.due, batch[i]) == 'inf'
+    if is_left and not can_not(plain(batch[i])) then take(batch[i]) end
+  end
+end
+if #found > 0 then
+  call('HSET', g.claims, me, claim .. '\n' .. table.concat(record, '\n'))
+end
+if is_full() or g.keyed and not may_take_in() then sooner(t) end
 local next_one = call('ZRANGEBYSCORE', g.due, '(' .. whole(t), '(+inf', 'WITHSCORES', 'LIMIT', 0, 1)
 if next_one[2] then sooner(tonumber(next_one[2])) end
 local last = g.keyed and (call('HGET', g.meta, 'taken') or read_until(g)) or ''
-return { 'ok', soon and math.max(soon - t, 0) or -1, gone, found, last }
+return { 'ok', soon and math.max(soon - t, 0) or -1, gone, found, last, whole(seen) }

@@ -8,13 +8,15 @@
 --           id:h its history, id:f who is through with it, id:x who can't handle it, id:b its fields
 --           once the stream has lost them, id:k its key where the order of keys is kept
 --   t:name  the same ids by the time at which they can be fetched again: of a leased one, its end;
---           never (+inf), of one that waits for its key
+--           never (+inf), of one that waits for its key, or was left to other members
 --   i:name  the same ids in order, but those whose fields are kept in d:name
 --   r:name  what was not settled when it was replayed, and so is not seen again
 --   l:name  of events with dead letters: how many, and who is through with them
 --   o:name  while a run is accounted for, what became of events: see runs.lua
 --   h:name  where the order of keys is kept: by key, the event that holds it
 --   w:name  the events that wait for it, as `key NUL id`
+--   x:name  the events that were left to other members, by when they were
+--   c:name  by member, what its last claim handed out: the answer may be lost
 -- An event that was read and not touched since is in the consumer group's pending list alone: it is
 -- leased from when it was read, for as long as its consumer's leases are.
 local stream, base = KEYS[1], KEYS[2]
@@ -40,6 +42,11 @@ local function plain(padded)
   return ms .. '-' .. seq
 end
 
+-- The consumer group of a generation.
+local function native_of(name, gen)
+  return gen == '0' and name or name .. '#replay-' .. gen
+end
+
 local function group(name)
   local meta = base .. 'g:' .. name
   local about = call('HMGET', meta, 'gen', 'keyed')
@@ -49,7 +56,7 @@ local function group(name)
     name = name,
     meta = meta,
     gen = gen,
-    native = gen == '0' and name or name .. '#replay-' .. gen,
+    native = native_of(name, gen),
     -- The fence of an event that was read and not touched since.
     fresh = whole(tonumber(gen) * 4294967296),
     members = base .. 'm:' .. name,
@@ -62,7 +69,15 @@ local function group(name)
     keyed = about[2] == '1',
     holders = base .. 'h:' .. name,
     waiting = base .. 'w:' .. name,
+    left = base .. 'x:' .. name,
+    claims = base .. 'c:' .. name,
   }
+end
+
+-- A full server lets a script write that has written before it came to what takes memory. What hands
+-- out and settles makes room in the end, so it is let through.
+local function let_through(g)
+  call('HDEL', g.meta, '')
 end
 
 local function map(flat)
@@ -89,6 +104,13 @@ local function park(g, id, attempt, fence, leased, lost, at)
   call('HSET', g.kept, id, attempt .. ' ' .. fence .. ' ' .. leased .. ' ' .. lost)
   call('ZADD', g.due, whole(at), padded)
   if call('HEXISTS', g.kept, id .. ':b') == 0 then call('ZADD', g.order, 0, padded) end
+end
+
+-- Leaves an event to members that have not left it yet. Each member looks at those that were left
+-- since it looked last, so that however many there are, nothing else waits behind them.
+local function leave(g, padded)
+  call('ZADD', g.due, '+inf', padded)
+  call('ZADD', g.left, call('HINCRBY', g.meta, 'left', 1), padded)
 end
 
 -- Order by key: one event of a key holds it, from when it could be fetched until it is settled, and
@@ -159,20 +181,33 @@ local function is_known(g, id)
   return call('SREM', g.replayed, id) == 1 or call('HEXISTS', g.kept, id) == 1
 end
 
--- The last place that a consumer group has read.
-local function read_until(g)
+-- What the server knows of a consumer group.
+local function native_about(g)
   local groups = redis.pcall('XINFO', 'GROUPS', stream)
   if groups.err then return nil end
   for _, flat in ipairs(groups) do
     local about = map(flat)
-    if about.name == g.native then return about['last-delivered-id'] end
+    if about.name == g.native then return about end
   end
+end
+
+-- The last place that a consumer group has read.
+local function read_until(g)
+  local about = native_about(g)
+  return about and about['last-delivered-id']
 end
 
 -- The length of a member's leases; of one that is not known, what is given.
 local function lease_of(g, member, default)
   local about = call('HGET', g.members, member)
   return about and tonumber(string.match(about, '^%d+')) or default
+end
+
+-- The place right before an event.
+local function before(id)
+  local ms, seq = string.match(id, '^(%d+)-(%d+)$')
+  if seq ~= '0' then return ms .. '-' .. whole(tonumber(seq) - 1) end
+  return whole(math.max(tonumber(ms) - 1, 0)) .. '-18446744073709551615'
 end
 
 -- Begins a generation behind a place: leases from before are under fences of their own from here on.
@@ -191,6 +226,7 @@ local function begin_generation(g, start)
   end
   call('XGROUP', 'DESTROY', stream, g.native)
   call('HDEL', g.meta, 'taken', 'quiet')
+  call('HSET', g.meta, 'place', start)
   call('HINCRBY', g.meta, 'gen', 1)
   call('XGROUP', 'CREATE', stream, group(g.name).native, start)
 end

@@ -8,4 +8,5 @@ for _, flat in ipairs(consumers) do
   if about.name == ARGV[2] and about.pending > 0 then return 0 end
 end
 redis.pcall('XGROUP', 'DELCONSUMER', stream, g.native, ARGV[2])
+call('HDEL', g.claims, ARGV[2])
 return call('HDEL', g.members, ARGV[2])

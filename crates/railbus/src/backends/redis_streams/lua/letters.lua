@@ -20,8 +20,8 @@ if ARGV[2] == 'redrive' then
   local through = state and call('HGET', g.kept, id .. ':f') or call('HGET', g.letters, id) or ''
   call('HSET', g.kept, id .. ':f', through .. ARGV[3])
   if not call('XRANGE', stream, id, id)[1] then
-    local fields = {}
-    for i = 1, #found[2], 2 do
+    local fields = letter.packed and cmsgpack.unpack(letter.packed) or {}
+    for i = 1, letter.packed and 0 or #found[2], 2 do
       local name = string.match(found[2][i], '^f:(.*)$')
       if name then
         fields[#fields + 1] = name

@@ -22,32 +22,46 @@ local function keep_order(g)
   end
 end
 
-if anew == '1' then
-  call('HDEL', base .. 'pruned', name)
-elseif call('HEXISTS', base .. 'pruned', name) == 1 then
-  return { 'pruned' }
+local function create(gen, start)
+  return redis.pcall('XGROUP', 'CREATE', stream, native_of(name, gen), start, 'MKSTREAM')
 end
+
+-- Begins a generation where the consumer group was deleted, or the stream with it: what is beside it
+-- is there, and tells where to go on, unless it is another stream.
+local function find_again(g)
+  local about = redis.pcall('XINFO', 'STREAM', stream)
+  local last = about.err and '0-0' or map(about)['last-generated-id']
+  local place = call('HGET', g.meta, g.keyed and 'taken' or 'place') or '0-0'
+  if pad(place) > pad(last) then place = '0-0' end
+  local gen = whole(tonumber(g.gen) + 1)
+  local made = create(gen, place)
+  if made.err then return made end
+  -- What was tried stays as it is.
+  call('HSET', g.meta, 'gen', gen, 'until', last)
+  call('HDEL', g.meta, 'taken', 'quiet')
+  return made
+end
+
+local gone = call('HGET', base .. 'pruned', name)
+if gone and anew ~= '1' then return { 'pruned' } end
 local g = group(name)
 local state = 'old'
 if not g then
-  local made = redis.pcall('XGROUP', 'CREATE', stream, name, start, 'MKSTREAM')
+  local gen = gone or '0'
+  local made = create(gen, start)
   if made.err and not string.find(made.err, 'BUSYGROUP', 1, true) then return made end
   local t = whole(now())
-  call('HSET', base .. 'g:' .. name, 'gen', 0, 'interest', interest, 'version', 1, 'seen', t)
+  call('HSET', base .. 'g:' .. name, 'gen', gen, 'interest', interest, 'version', 1, 'seen', t)
   call('SADD', base .. 'groups', name)
   if keyed == '1' then call('HSET', base .. 'g:' .. name, 'keyed', 1) end
   g, state = group(name), 'new'
   call('HSET', g.meta, 'start', read_until(g))
-else
-  -- Who deleted the stream, or the consumer group, has left what is beside it.
-  local made = redis.pcall('XGROUP', 'CREATE', stream, g.native, '0', 'MKSTREAM')
-  if not made.err then
-    state = 'lost'
-    call('HDEL', g.meta, 'taken')
-  elseif not string.find(made.err, 'BUSYGROUP', 1, true) then
-    return made
-  end
+elseif not read_until(g) then
+  local made = find_again(g)
+  if made.err then return made end
+  g, state = group(name), 'lost'
 end
+if gone then call('HDEL', base .. 'pruned', name) end
 if keyed == '1' and not g.keyed then
   -- Who reads from the stream without regard to keys is ended by it, and opens the group again.
   call('HSET', g.meta, 'keyed', 1)

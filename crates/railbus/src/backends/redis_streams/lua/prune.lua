@@ -12,8 +12,10 @@ while true do
   end
   if #letters < 256 then break end
 end
-call('DEL', g.meta, g.members, g.kept, g.due, g.order, g.letters, g.replayed, g.outcomes, g.holders, g.waiting)
+call('UNLINK', g.meta, g.members, g.kept, g.due, g.order, g.letters, g.replayed, g.holders, g.waiting, g.left,
+  g.claims, g.outcomes)
 call('SREM', base .. 'groups', name)
-call('HSET', base .. 'pruned', name, whole(now()))
+-- Who opens it anew begins a generation, so that no lease from before settles anything.
+call('HSET', base .. 'pruned', name, whole(tonumber(g.gen) + 1))
 redis.pcall('PUBLISH', base .. 'wake', name)
 return 1

@@ -42,5 +42,6 @@ try('XDEL', log, '0-1')
 try('XTRIM', log, 'MAXLEN', 0)
 try('PUBLISH', base .. 'wake', '')
 try('EXISTS', hash)
+try('UNLINK', hash)
 try('DEL', hash, set, sorted, log)
 return missing

@@ -5,6 +5,7 @@
 local g = group(ARGV[1])
 local me, lease, version = ARGV[2], tonumber(ARGV[3]), ARGV[4]
 if not g then return { 'gone' } end
+let_through(g)
 if version ~= '' then
   local about = call('HMGET', g.meta, 'version', 'interest')
   if about[1] ~= version then return { 'wider', about[1], about[2] } end
@@ -17,13 +18,32 @@ local function bury(id, attempt, fence, subscription, reason)
     'attempt', attempt, 'fence', fence, 'history', call('HGET', g.kept, id .. ':h') or '',
   }
   local fields = fields_of(g, id) or {}
+  -- There is a limit to how many a call takes.
+  local is_many = #fields > 4000
+  if is_many then
+    letter[#letter + 1] = 'packed'
+    letter[#letter + 1] = cmsgpack.pack(fields)
+  end
   for i = 1, #fields, 2 do
-    letter[#letter + 1] = 'f:' .. fields[i]
-    letter[#letter + 1] = fields[i + 1]
+    if not is_many or fields[i] == 'topic' or fields[i] == 'event' then
+      letter[#letter + 1] = 'f:' .. fields[i]
+      letter[#letter + 1] = fields[i + 1]
+    end
   end
   call('XADD', base .. 'dead', '*', unpack(letter))
   call('HINCRBY', g.meta, 'dead', 1)
   call('HINCRBY', g.letters, id .. ':n', 1)
+end
+
+local function is_pending(id)
+  local out = redis.pcall('XPENDING', stream, g.native, id, id, 1)
+  return not out.err and #out == 1
+end
+
+-- Tells whether this was done before, and its answer lost.
+local function is_noted(id, history)
+  local noted = history ~= '' and call('HGET', g.kept, id .. ':h')
+  return noted and string.sub(noted, -#history) == history
 end
 
 -- For the accounts of runs. What went well at once is not written down.
@@ -47,17 +67,30 @@ while ARGV[at] do
   local through, history, dead = ARGV[at + 5], ARGV[at + 6], tonumber(ARGV[at + 7])
   local letters = at + 8
   at = letters + 2 * dead
-  local attempt, renewed
+  local attempt, is_fresh, is_done
   local state = call('HGET', g.kept, id)
   if state then
     local tried, last, leased = string.match(state, '^(%d+) (%d+) (%d)')
-    if leased == '1' and last == fence then attempt = tonumber(tried) end
+    if last == fence then
+      local noted = is_noted(id, history)
+      if leased == '1' then
+        attempt = tonumber(tried)
+        if noted then history = '' end
+        if noted and verb == 'x' then number = 0 end
+      else
+        is_done = noted and verb == 'n'
+      end
+    end
   elseif fence == g.fresh then
     if verb == 'x' and number == 0 and through == '' and history == '' then
-      renewed = #call('XCLAIM', stream, g.native, me, 0, id, 'IDLE', 0, 'JUSTID') == 1
-    elseif call('XACK', stream, g.native, id) == 1 then
-      attempt = 1
+      local claimed = redis.pcall('XCLAIM', stream, g.native, me, 0, id, 'IDLE', 0, 'JUSTID')
+      is_done = not claimed.err and #claimed == 1
+    elseif is_pending(id) then
+      attempt, is_fresh = 1, true
     end
+  end
+  if not attempt and not is_done and verb == 'a' and dead > 0 then
+    is_done = call('HGET', g.letters, id .. ':c') == fence
   end
   if attempt then
     lengthen(g, id, history)
@@ -81,12 +114,19 @@ while ARGV[at] do
       if verb == 'p' then due = tonumber(string.match(id, '^%d+')) + number end
       park(g, id, math.max(attempt - 1, 0), fence, 0, 0, due)
       if verb == 's' then
-        call('HSET', g.kept, id .. ':x', (call('HGET', g.kept, id .. ':x') or ' ') .. me .. ' ')
+        local others = ' '
+        for name in string.gmatch(call('HGET', g.kept, id .. ':x') or '', '%S+') do
+          if call('HEXISTS', g.members, name) == 1 then others = others .. name .. ' ' end
+        end
+        call('HSET', g.kept, id .. ':x', others .. me .. ' ')
+        leave(g, pad(id))
       end
     end
+    -- At last: what fails before it leaves the event where it is.
+    if is_fresh then call('XACK', stream, g.native, id) end
     wakes = wakes or verb == 'n' or verb == 'r' or verb == 's' or verb == 'p'
   end
-  results[#results + 1] = (attempt or renewed) and 1 or 0
+  results[#results + 1] = (attempt or is_done) and 1 or 0
 end
 if wakes then redis.pcall('PUBLISH', base .. 'wake', g.name) end
 return { 'ok', results }

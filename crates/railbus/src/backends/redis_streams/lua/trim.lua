@@ -1,11 +1,17 @@
 -- Removes events from the stream's beginning that no group needs any more. ARGV: at most so many
--- events or -1, how old they get in ms, whether the length counts alone.
+-- events or -1, how old they get in ms, whether the length counts alone, at most how many at once.
+-- Returns whether there may be more to remove.
 -- What was tried or is held back has its fields kept beside the stream, so it holds up nothing.
-local most, age, hard = tonumber(ARGV[1]), tonumber(ARGV[2]), ARGV[3] == '1'
+local most, age, hard, limit = tonumber(ARGV[1]), tonumber(ARGV[2]), ARGV[3] == '1', tonumber(ARGV[4])
 local length = redis.pcall('XLEN', stream)
 if type(length) ~= 'number' or length == 0 then return 0 end
-if hard then return call('XTRIM', stream, 'MAXLEN', '~', most) end
-local floor
+if hard then
+  call('XTRIM', stream, 'MAXLEN', '~', most)
+  return 0
+end
+-- What is kept beside the stream takes memory, and what is removed gives more of it back.
+call('SREM', base .. 'groups', '')
+local floor, more
 local function keep(id)
   local padded = pad(id)
   if not floor or padded < floor then floor = padded end
@@ -33,6 +39,7 @@ for _, name in ipairs(call('SMEMBERS', base .. 'groups')) do
     if at == 200 then
       -- The rest has its turn the next time.
       keep(plain(padded))
+      more = true
     else
       local id = plain(padded)
       local fields = fields_of(g, id)
@@ -54,14 +61,18 @@ local function count_first(id)
   end
   return least or id
 end
-local function cut(id, ...)
+local function cut(id, most)
   if floor and pad(id) > floor then id = plain(floor) end
   id = count_first(id)
-  return call('XTRIM', stream, 'MINID', '~', id, ...)
+  local count = call('XTRIM', stream, 'MINID', '~', id, 'LIMIT', most)
+  -- Whole nodes are removed, so that there may be some left of the limit.
+  more = more or count > limit / 2
+  return count
 end
 local trimmed = 0
 if over > 0 then
   local last = map(call('XINFO', 'STREAM', stream))['last-generated-id']
-  trimmed = cut(floor and plain(floor) or last, 'LIMIT', over)
+  trimmed = cut(floor and plain(floor) or last, math.min(over, limit))
 end
-return trimmed + cut(old, 'LIMIT', 10000)
+if trimmed < limit then cut(old, limit) end
+return more and 1 or 0

@@ -1,0 +1,340 @@
+//! Publishes of many callers at once, put together into few requests.
+//!
+//! Whoever publishes while nothing is on its way sends at once, in its own task: alone, nobody waits
+//! and nothing changes tasks. What comes meanwhile queues and goes with the next request, all of it.
+//! So the more there is to send, the larger the requests are, without a clock.
+//!
+//! A request in its caller's task goes on only as long as that polls it. So as soon as somebody waits
+//! behind it, it gets a task of its own.
+
+use crate::error::{Error, ErrorKind, Result};
+use futures_util::future::BoxFuture;
+use smallvec::SmallVec;
+use std::{
+    collections::VecDeque,
+    fmt,
+    future::Future,
+    mem,
+    pin::Pin,
+    sync::{Arc, Mutex, MutexGuard, PoisonError, Weak},
+    task::{Context, Poll, Waker},
+};
+use tokio::{
+    runtime::Handle,
+    sync::{OwnedSemaphorePermit, Semaphore, oneshot},
+    task::yield_now,
+};
+
+/// How large requests may be, and how many are on their way at once.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Limits {
+    /// Items of a request. What one caller gives together stays together, even if it is more.
+    pub(super) items: usize,
+    /// The weight of a request, with the same exception.
+    pub(super) weight: usize,
+    /// Requests on their way at once.
+    pub(super) flights: usize,
+}
+
+/// How much may wait to be sent: whoever gives more waits before it is taken.
+const ROOM: u32 = 1 << 16;
+const ROOM_UNIT: usize = 1 << 10;
+
+/// Sends a request and returns one result an item, in their order.
+type Sending<T> = dyn Fn(Vec<T>) -> Request + Send + Sync;
+
+/// A request on its way.
+type Request = BoxFuture<'static, Vec<Result<()>>>;
+
+/// Puts together what many callers send at once.
+pub(super) struct Gather<T: Send + 'static>(Arc<Inner<T>>);
+
+struct Inner<T: Send + 'static> {
+    send: Box<Sending<T>>,
+    weigh: fn(&T) -> usize,
+    limits: Limits,
+    /// How much may wait, in parts of [`ROOM_UNIT`] bytes.
+    room: Arc<Semaphore>,
+    line: Mutex<Line<T>>,
+}
+
+struct Line<T: Send + 'static> {
+    flying: usize,
+    /// Those on their way that may be in their callers' tasks.
+    alone: SmallVec<[Weak<Flight<T>>; 2]>,
+    waiting: VecDeque<Waiting<T>>,
+}
+
+struct Waiting<T> {
+    items: Vec<T>,
+    weight: usize,
+    reply: oneshot::Sender<Vec<Result<()>>>,
+    // For as long as it waits.
+    _room: Option<OwnedSemaphorePermit>,
+}
+
+impl<T: Send + 'static> fmt::Debug for Gather<T> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let line = self.0.line();
+        let mut shown = f.debug_struct("Gather");
+        shown.field("flying", &line.flying).field("waiting", &line.waiting.len()).finish()
+    }
+}
+
+impl<T: Send + 'static> Clone for Gather<T> {
+    fn clone(&self) -> Self {
+        Self(Arc::clone(&self.0))
+    }
+}
+
+impl<T: Send + 'static> Gather<T> {
+    /// Creates a line in front of `send`.
+    pub(super) fn new<F>(
+        limits: Limits,
+        weigh: fn(&T) -> usize,
+        send: impl Fn(Vec<T>) -> F + Send + Sync + 'static,
+    ) -> Self
+    where
+        F: Future<Output = Vec<Result<()>>> + Send + 'static,
+    {
+        let send = Box::new(move |items| Box::pin(send(items)) as Request);
+        let line = Mutex::new(Line { flying: 0, alone: SmallVec::new(), waiting: VecDeque::new() });
+        let room = Arc::new(Semaphore::new(ROOM as usize));
+        Self(Arc::new(Inner { send, weigh, limits, room, line }))
+    }
+
+    /// Sends the items, with whatever others send at the same time; returns one result each.
+    ///
+    /// # Cancel safety
+    /// What was given is sent even if nobody waits for it any more, unless so much waits already that
+    /// it was not taken yet.
+    pub(super) async fn put(&self, items: Vec<T>) -> Vec<Result<()>> {
+        let count = items.len();
+        if count == 0 {
+            return Vec::new();
+        }
+        let items = match self.fly(items) {
+            Ok(flight) => return Alone(flight).await,
+            Err(items) => items,
+        };
+        let weight: usize = items.iter().map(self.0.weigh).sum();
+        // Each weighs something.
+        let parts = u32::try_from((weight / ROOM_UNIT).max(count)).unwrap_or(ROOM).min(ROOM);
+        // It is never closed.
+        let room = Arc::clone(&self.0.room).acquire_many_owned(parts).await.ok();
+        // Whoever waited for room may be alone by now.
+        let items = match self.fly(items) {
+            Ok(flight) => return Alone(flight).await,
+            Err(items) => items,
+        };
+        let (reply, replied) = oneshot::channel();
+        let alone = {
+            let mut line = self.0.line();
+            line.waiting.push_back(Waiting { items, weight, reply, _room: room });
+            mem::take(&mut line.alone)
+        };
+        // Nobody waits for a caller that may not go on.
+        alone.iter().filter_map(Weak::upgrade).for_each(|flight| flight.release());
+        replied.await.unwrap_or_else(|_| vec![Err(cut_off()); count])
+    }
+
+    /// Sends the items at once if there is a place free; else they come back.
+    fn fly(&self, items: Vec<T>) -> std::result::Result<Arc<Flight<T>>, Vec<T>> {
+        let mut line = self.0.line();
+        if line.flying >= self.0.limits.flights {
+            return Err(items);
+        }
+        line.flying += 1;
+        drop(line);
+        let seat = Seat { inner: Arc::clone(&self.0), held: Held::Caller };
+        let request = (self.0.send)(items);
+        let flight = Arc::new(Flight(Mutex::new(Air::Alone { request, seat, waits: None })));
+        let mut line = self.0.line();
+        line.alone.retain(|other| other.strong_count() > 0);
+        line.alone.push(Arc::downgrade(&flight));
+        // Whoever came to wait in between did not find it.
+        let waits = !line.waiting.is_empty();
+        drop(line);
+        if waits {
+            flight.release();
+        }
+        Ok(flight)
+    }
+}
+
+impl<T: Send + 'static> Inner<T> {
+    fn line(&self) -> MutexGuard<'_, Line<T>> {
+        self.line.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Takes what goes with the next request; if nothing waits, the place is free again.
+    fn next(&self) -> Option<Vec<Waiting<T>>> {
+        let mut line = self.line();
+        let (mut items, mut weight) = (0, 0);
+        let fits = |one: &Waiting<T>| {
+            items += one.items.len();
+            weight += one.weight;
+            items <= self.limits.items && weight <= self.limits.weight
+        };
+        // The first goes whatever its size.
+        let count = line.waiting.iter().map(fits).take_while(|fits| *fits).count().max(1);
+        if line.waiting.is_empty() {
+            line.flying -= 1;
+            return None;
+        }
+        let count = count.min(line.waiting.len());
+        Some(line.waiting.drain(..count).collect())
+    }
+}
+
+/// A place among the requests on their way. Whoever lets go of it hands it on to those that wait.
+struct Seat<T: Send + 'static> {
+    inner: Arc<Inner<T>>,
+    held: Held,
+}
+
+/// By whom a place is held.
+#[derive(Clone, Copy, Debug, PartialEq)]
+enum Held {
+    Caller,
+    Driver,
+    Nobody,
+}
+
+impl<T: Send + 'static> Seat<T> {
+    /// Sends what waits until nothing does.
+    async fn drive(mut self) {
+        while let Some(waiting) = self.inner.next() {
+            let (mut items, mut replies) = (Vec::new(), Vec::with_capacity(waiting.len()));
+            for one in waiting {
+                replies.push((one.items.len(), one.reply));
+                if items.is_empty() {
+                    items = one.items;
+                } else {
+                    items.extend(one.items);
+                }
+            }
+            let mut results = (self.inner.send)(items).await.into_iter();
+            for (count, reply) in replies {
+                // Nobody may wait any more.
+                let _ = reply.send(results.by_ref().take(count).collect());
+            }
+            // Whoever was answered may have more at once: it goes together, not each in its turn.
+            yield_now().await;
+        }
+        self.held = Held::Nobody;
+    }
+}
+
+impl<T: Send + 'static> Drop for Seat<T> {
+    fn drop(&mut self) {
+        if self.held == Held::Nobody {
+            return;
+        }
+        let mut line = self.inner.line();
+        let runtime = Handle::try_current().ok().filter(|_| self.held == Held::Caller);
+        match runtime {
+            Some(runtime) if !line.waiting.is_empty() => {
+                let seat = Self { inner: Arc::clone(&self.inner), held: Held::Driver };
+                drop(line);
+                runtime.spawn(seat.drive());
+            }
+            // A runtime has ended or a request panicked: whoever waits learns that nobody is left to send it.
+            _ => {
+                line.flying -= 1;
+                let cut_off = mem::take(&mut line.waiting);
+                drop(line);
+                drop(cut_off);
+            }
+        }
+    }
+}
+
+/// A request on its way by itself.
+struct Flight<T: Send + 'static>(Mutex<Air<T>>);
+
+enum Air<T: Send + 'static> {
+    /// In its caller's task; whom to tell if it gets another.
+    Alone {
+        request: Request,
+        seat: Seat<T>,
+        waits: Option<Waker>,
+    },
+    /// In a task of its own; whom to tell, if anybody waits.
+    Released(Option<Waker>),
+    Landed(Vec<Result<()>>),
+    /// Its results were taken, it is being polled, or it panicked.
+    Gone,
+}
+
+impl<T: Send + 'static> Flight<T> {
+    fn air(&self) -> MutexGuard<'_, Air<T>> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Gives it a task of its own, unless it has one or is over.
+    fn release(self: &Arc<Self>) {
+        let Ok(runtime) = Handle::try_current() else { return };
+        let mut air = self.air();
+        match mem::replace(&mut *air, Air::Released(None)) {
+            Air::Alone { request, seat, waits } => {
+                *air = Air::Released(waits);
+                let flight = Arc::clone(self);
+                runtime.spawn(async move {
+                    let results = request.await;
+                    let before = mem::replace(&mut *flight.air(), Air::Landed(results));
+                    if let Air::Released(Some(waits)) = before {
+                        waits.wake();
+                    }
+                    drop(seat);
+                });
+            }
+            other => *air = other,
+        }
+    }
+}
+
+/// What its caller waits for; if that is dropped, it goes on in a task of its own.
+struct Alone<T: Send + 'static>(Arc<Flight<T>>);
+
+impl<T: Send + 'static> Future for Alone<T> {
+    type Output = Vec<Result<()>>;
+
+    fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
+        let mut air = self.0.air();
+        // Taken out: one that panics must not be polled again.
+        match mem::replace(&mut *air, Air::Gone) {
+            Air::Alone { mut request, seat, .. } => match request.as_mut().poll(cx) {
+                Poll::Ready(results) => {
+                    drop(air);
+                    drop(seat);
+                    Poll::Ready(results)
+                }
+                Poll::Pending => {
+                    *air = Air::Alone { request, seat, waits: Some(cx.waker().clone()) };
+                    Poll::Pending
+                }
+            },
+            Air::Released(_) => {
+                *air = Air::Released(Some(cx.waker().clone()));
+                Poll::Pending
+            }
+            Air::Landed(results) => Poll::Ready(results),
+            Air::Gone => Poll::Pending,
+        }
+    }
+}
+
+impl<T: Send + 'static> Drop for Alone<T> {
+    fn drop(&mut self) {
+        self.0.release();
+    }
+}
+
+fn cut_off() -> Error {
+    Error::new(ErrorKind::Unavailable, "publish", "the task that was to send it has ended")
+        .hint("it may not have been sent: publish it again, under its id")
+}
+
+#[cfg(test)]
+mod tests;

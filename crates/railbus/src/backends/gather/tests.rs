@@ -1,0 +1,195 @@
+//! What goes together, what waits, and what is lost by nobody.
+
+use super::*;
+use std::{
+    collections::HashSet,
+    sync::atomic::{AtomicUsize, Ordering::SeqCst},
+};
+use tokio::{sync::Semaphore, task::JoinSet};
+
+const LIMITS: Limits = Limits { items: 10, weight: 1_000, flights: 1 };
+
+type Sent = Arc<Mutex<Vec<Vec<usize>>>>;
+
+/// A line whose requests wait for a permit each, and what they held.
+fn held(limits: Limits) -> (Gather<usize>, Arc<Semaphore>, Sent) {
+    let (gate, sent) = (Arc::new(Semaphore::new(0)), Arc::new(Mutex::new(Vec::new())));
+    let (open, seen) = (Arc::clone(&gate), Arc::clone(&sent));
+    let gather = Gather::new(
+        limits,
+        |item| *item,
+        move |items: Vec<usize>| {
+            let (open, seen) = (Arc::clone(&open), Arc::clone(&seen));
+            async move {
+                seen.lock().unwrap().push(items.clone());
+                open.acquire().await.unwrap().forget();
+                let odd = |n| Error::new(ErrorKind::InvalidEvent, "publish", format!("{n}"));
+                items.iter().map(|n| if n % 2 == 0 { Ok(()) } else { Err(odd(n)) }).collect()
+            }
+        },
+    );
+    (gather, gate, sent)
+}
+
+/// Lets all tasks run until they wait.
+async fn settle() {
+    for _ in 0..100 {
+        yield_now().await;
+    }
+}
+
+#[tokio::test]
+async fn requests_that_nobody_polls_hold_up_nobody() {
+    let (gather, open, sent) = held(Limits { flights: 2, ..LIMITS });
+    let mut kept = [2, 4].map(|n| Box::pin(gather.put(vec![n])));
+    for put in &mut kept {
+        assert!(futures_util::poll!(put).is_pending());
+    }
+    open.add_permits(3);
+    assert!(gather.put(vec![6]).await[0].is_ok());
+    assert_eq!(*sent.lock().unwrap(), [[2], [4], [6]]);
+    for put in kept {
+        assert!(put.await[0].is_ok(), "who comes back for it has its result");
+    }
+}
+
+#[tokio::test]
+async fn what_waits_is_bounded_whoever_gives_up() {
+    let (gather, open, sent) = held(LIMITS);
+    let first = tokio::spawn({
+        let gather = gather.clone();
+        async move { gather.put(vec![2]).await }
+    });
+    while sent.lock().unwrap().is_empty() {
+        yield_now().await;
+    }
+    let large = ROOM as usize * ROOM_UNIT;
+    for _ in 0..100 {
+        let mut put = Box::pin(gather.put(vec![large / 4]));
+        assert!(futures_util::poll!(&mut put).is_pending());
+    }
+    assert_eq!(gather.0.line().waiting.len(), 4, "whoever gave up before there was room is gone");
+    open.add_permits(100);
+    assert!(first.await.unwrap()[0].is_ok());
+}
+
+#[tokio::test]
+async fn one_that_is_alone_is_sent_in_its_own_task() {
+    let (gather, gate, _) = held(LIMITS);
+    gate.add_permits(1);
+    // Without another task there is nothing to yield to: one poll is enough.
+    let results = futures_util::poll!(Box::pin(gather.put(vec![2, 3])));
+    let Poll::Ready(results) = results else { panic!("it waited") };
+    assert!(results[0].is_ok());
+    assert_eq!(results[1].as_ref().unwrap_err().message(), "3");
+}
+
+#[tokio::test]
+async fn what_comes_meanwhile_goes_together_and_each_gets_its_own_result() {
+    let (gather, gate, sent) = held(LIMITS);
+    let mut callers = JoinSet::new();
+    for n in 0..16 {
+        let gather = gather.clone();
+        callers.spawn(async move { (n, gather.put(vec![n]).await) });
+    }
+    settle().await;
+    gate.add_permits(3);
+    while let Some(done) = callers.join_next().await {
+        let (n, results) = done.unwrap();
+        assert_eq!((results.len(), results[0].is_ok()), (1, n % 2 == 0));
+    }
+    let sizes: Vec<_> = sent.lock().unwrap().iter().map(Vec::len).collect();
+    assert_eq!(sizes, [1, 10, 5]);
+    let all: HashSet<_> = sent.lock().unwrap().concat().into_iter().collect();
+    assert_eq!(all.len(), 16);
+}
+
+#[tokio::test]
+async fn requests_are_bounded_by_weight_and_one_that_is_too_heavy_goes_alone() {
+    let (gather, gate, sent) = held(Limits { weight: 100, ..LIMITS });
+    let puts = [2, 60, 30, 20, 500, 4].map(|n| gather.put(vec![n]));
+    let mut all = futures_util::future::join_all(puts);
+    assert!(futures_util::poll!(&mut all).is_pending());
+    gate.add_permits(100);
+    all.await;
+    let sent = sent.lock().unwrap();
+    assert_eq!(*sent, [vec![2], vec![60, 30], vec![20], vec![500], vec![4]]);
+}
+
+#[tokio::test]
+async fn a_caller_that_is_gone_holds_nobody_up_and_loses_nothing() {
+    let (gather, gate, sent) = held(LIMITS);
+    let mut first = Box::pin(gather.put(vec![2]));
+    assert!(futures_util::poll!(&mut first).is_pending());
+    let mut second = Box::pin(gather.put(vec![4]));
+    assert!(futures_util::poll!(&mut second).is_pending());
+    let third = gather.put(vec![6]);
+    drop(first);
+    drop(second);
+    gate.add_permits(2);
+    assert!(third.await[0].is_ok());
+    assert_eq!(*sent.lock().unwrap(), [vec![2], vec![4, 6]]);
+    settle().await;
+    assert_eq!(gather.0.line().flying, 0);
+}
+
+#[tokio::test]
+async fn a_request_that_panics_takes_its_own_caller_alone() {
+    let calls = Arc::new(AtomicUsize::new(0));
+    let count = Arc::clone(&calls);
+    let gather = Gather::new(
+        LIMITS,
+        |_: &usize| 1,
+        move |items: Vec<usize>| {
+            let first = count.fetch_add(1, SeqCst) == 0;
+            async move {
+                yield_now().await;
+                assert!(!first, "the first request panics");
+                vec![Ok(()); items.len()]
+            }
+        },
+    );
+    let (one, other) = (gather.clone(), gather.clone());
+    let first = tokio::spawn(async move { one.put(vec![1]).await });
+    settle_once().await;
+    let second = tokio::spawn(async move { other.put(vec![2]).await });
+    assert!(first.await.is_err());
+    assert!(second.await.unwrap()[0].is_ok());
+}
+
+async fn settle_once() {
+    yield_now().await;
+}
+
+#[test]
+fn a_runtime_that_ends_cuts_off_those_that_wait_elsewhere() {
+    let (gather, _gate, _) = held(LIMITS);
+    let ending = tokio::runtime::Builder::new_current_thread().build().unwrap();
+    for n in [2, 6] {
+        let first = gather.clone();
+        ending.spawn(async move { first.put(vec![n]).await });
+        ending.block_on(settle());
+    }
+    let staying = tokio::runtime::Builder::new_current_thread().build().unwrap();
+    let second = staying.spawn(async move { gather.put(vec![4]).await });
+    staying.block_on(settle());
+    drop(ending);
+    let results = staying.block_on(second).unwrap();
+    assert_eq!(results[0].as_ref().unwrap_err().kind(), ErrorKind::Unavailable);
+}
+
+#[test]
+fn a_request_whose_runtime_ends_goes_on_where_somebody_waits_for_it() {
+    let (gather, gate, sent) = held(LIMITS);
+    let ending = tokio::runtime::Builder::new_current_thread().build().unwrap();
+    let first = gather.clone();
+    ending.spawn(async move { first.put(vec![2]).await });
+    ending.block_on(settle());
+    let staying = tokio::runtime::Builder::new_current_thread().build().unwrap();
+    let second = staying.spawn(async move { gather.put(vec![4]).await });
+    staying.block_on(settle());
+    drop(ending);
+    gate.add_permits(2);
+    assert!(staying.block_on(second).unwrap()[0].is_ok());
+    assert_eq!(*sent.lock().unwrap(), [[2], [4]]);
+}

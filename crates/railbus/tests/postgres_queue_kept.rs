@@ -1,0 +1,130 @@
+//! What a queue keeps for itself does not grow with what went through it: gaps of transactions that were
+//! rolled back, accounts of runs, marks of groups. And how long events are kept is one for all.
+#![cfg(feature = "postgres")]
+#![allow(clippy::unwrap_used, clippy::expect_used)]
+
+use railbus::{Bus, Event, backend::Tally, backends::postgres_queue::Outbox, predicate::Interest};
+use railbus_testbed::{Database, Postgres};
+use std::{sync::LazyLock, time::Duration};
+use tokio_postgres::{Client, NoTls};
+
+static SERVER: LazyLock<Postgres> = LazyLock::new(|| Postgres::start().unwrap());
+
+async fn connect(database: &Database<'_>) -> Client {
+    let url = database.url("postgres");
+    let (client, connection) = tokio_postgres::connect(&url, NoTls).await.unwrap();
+    tokio::spawn(async move { drop(connection.await) });
+    client
+}
+
+async fn until(database: &Database<'_>, is_so: &str) {
+    let asking = async {
+        while database.psql(&format!("SELECT {is_so}")).unwrap().trim() != "t" {
+            // sleep: retention is a matter of time.
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
+    };
+    tokio::time::timeout(Duration::from_secs(60), asking).await.expect(is_so);
+}
+
+fn count(database: &Database<'_>, what: &str) -> u64 {
+    database.psql(&format!("SELECT count(*) FROM {what}")).unwrap().trim().parse().unwrap()
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn gaps_are_forgotten_while_an_old_transaction_is_open_that_publishes_nothing() {
+    let database = SERVER.database().unwrap();
+    let bus = Bus::open(&database.url("postgres-queue")).await.unwrap();
+    let (mut old, mut client) = (connect(&database).await, connect(&database).await);
+    let held = old.transaction().await.unwrap();
+    held.execute("SELECT pg_current_xact_id()", &[]).await.unwrap();
+    let outbox = Outbox::new("railbus").unwrap();
+    let mut late = connect(&database).await;
+    let late = late.transaction().await.unwrap();
+    let tick = || database.psql("SELECT railbus.tick()").unwrap();
+    for n in 0..400 {
+        let gone = client.transaction().await.unwrap();
+        outbox.publish(&gone, Event::new("never").payload(n)).await.unwrap();
+        gone.rollback().await.unwrap();
+        if n == 200 {
+            // This one is not over, and is no gap for good.
+            outbox.publish(&late, Event::new("late").payload(n)).await.unwrap();
+        }
+        bus.publish(Event::new("t").payload(n)).await.unwrap();
+        tick();
+        if n == 100 || n == 399 {
+            let gaps = count(&database, "railbus.gaps, unnest(gaps + old)");
+            assert!(gaps <= 100 || n == 399, "{gaps} gaps after {n}");
+        }
+    }
+    late.commit().await.unwrap();
+    let placed = "(SELECT sum(n) FROM railbus.log) = 401 AND railbus.tick() > 0";
+    until(&database, placed).await;
+    for n in 0..10 {
+        bus.publish(Event::new("t").payload(n)).await.unwrap();
+        tick();
+    }
+    let gaps = count(&database, "railbus.gaps, unnest(gaps + old)");
+    assert!(gaps <= 110, "{gaps} gaps are left of 400");
+    held.rollback().await.unwrap();
+    bus.close().await.unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_a_run_counts_goes_with_the_events_and_a_run_that_was_killed_counts_no_more() {
+    let database = SERVER.database().unwrap();
+    let url = format!("{}?retention=200ms", database.url("postgres-queue"));
+    let bus = Bus::open(&url).await.unwrap();
+    bus.on("t").group("g").named("n").run(|_: &Event| ()).await.unwrap();
+    let accounts = bus.accounts().unwrap();
+    let run = accounts.begin(&[("g".to_owned(), Interest::all())]).await.unwrap();
+    for n in 0..200 {
+        bus.publish(Event::new("t").payload(n)).await.unwrap();
+    }
+    bus.idle().await.unwrap();
+    until(&database, "count(*) = 0 FROM railbus.events").await;
+    until(&database, "count(*) = 0 FROM railbus.settled").await;
+    let all = Tally { published: 200, delivered: 200, succeeded: 200, ..Tally::default() };
+    assert_eq!(accounts.tally(run).await.unwrap(), all);
+    // As one whose process is gone; this process goes on to say that its own is there.
+    let killed = "INSERT INTO railbus.runs (began_at, seen, newest) \
+                  SELECT began_at, seen - 3601000000, newest FROM railbus.runs";
+    database.psql(killed).unwrap();
+    until(&database, "array_agg(ended ORDER BY id) = '{f,t}' FROM railbus.runs").await;
+    bus.close().await.unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn groups_are_marked_now_and_then_however_many_sweep() {
+    let database = SERVER.database().unwrap();
+    // It sweeps often for the sake of its journal.
+    let url = format!("{}?retention=1h&journal_retention=200ms", database.url("postgres-queue"));
+    let buses = [Bus::open(&url).await.unwrap(), Bus::open(&url).await.unwrap()];
+    buses[0].on("t").group("g").run(|_: &Event| ()).await.unwrap();
+    until(&database, "count(*) = 1 FROM railbus.marks").await;
+    let rounds = "(SELECT xact_commit FROM pg_stat_database WHERE datname = current_database())";
+    let before = database.psql(&format!("SELECT {rounds}")).unwrap().trim().to_owned();
+    until(&database, &format!("{rounds} > {before} + 100")).await;
+    assert_eq!(count(&database, "railbus.marks"), 1);
+    for bus in buses {
+        bus.close().await.unwrap();
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn how_long_events_are_kept_is_what_was_said_last_and_not_what_others_leave_unsaid() {
+    let database = SERVER.database().unwrap();
+    let url = database.url("postgres-queue");
+    let said = "(SELECT value FROM railbus.settings WHERE name = 'retention')";
+    for (query, expected) in [("", ""), ("?retention=1h", "3600000000"), ("", "3600000000")] {
+        let bus = Bus::open(format!("{url}{query}")).await.unwrap();
+        assert_eq!(database.psql(&format!("SELECT {said}")).unwrap().trim(), expected);
+        bus.close().await.unwrap();
+    }
+    Bus::open(format!("{url}?retention=100ms")).await.unwrap().close().await.unwrap();
+    // It says nothing, and does what was said; its journal makes it sweep often.
+    let bus = Bus::open(format!("{url}?journal_retention=100ms")).await.unwrap();
+    bus.publish(Event::new("t").payload(1)).await.unwrap();
+    until(&database, "count(*) = 0 FROM railbus.events").await;
+    bus.close().await.unwrap();
+}
