@@ -10,7 +10,6 @@ mod ended;
 mod held;
 #[allow(dead_code)]
 #[path = "kept_runs/place.rs"]
-#[allow(dead_code)]
 mod place;
 
 use place::{Place, on_each_backend};

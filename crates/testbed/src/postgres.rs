@@ -258,8 +258,7 @@ impl PostgresOptions {
     ///
     /// As for [`Postgres::start`].
     pub fn start(self) -> Result<Postgres> {
-        let postgres =
-            self.start_on(cluster::copy)?;
+        let postgres = self.start_on(cluster::copy)?;
         if let Some(password) = postgres.password() {
             let owner = cluster::OWNER;
             let sql = format!("ALTER ROLE {owner} PASSWORD '{}'", password.replace('\'', "''"));
