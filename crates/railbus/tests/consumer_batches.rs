@@ -3,10 +3,10 @@
 
 use async_trait::async_trait;
 use railbus::{
-    Bus, Error, ErrorKind, Event, Result, Retry,
+    Bus, ErrorKind, Event, Result, Retry,
     backend::{
-        Backend, Capability, GroupInfo, Keeper, Leased, LetterFilter, Outgoing, Receipt, Settle,
-        Source, Subscribe, Verdict,
+        Backend, Capability, GroupInfo, Keeper, Leased, LetterFilter, Outgoing, Settle, Source,
+        Subscribe,
     },
     backends::memory::Memory,
     delivery::Then,
@@ -25,7 +25,7 @@ use std::{
     },
     time::Duration,
 };
-use tokio::sync::{RwLock, mpsc, watch};
+use tokio::sync::{RwLock, mpsc};
 
 /// Deliveries before what a test is about: none, so that each gets a task of its own, or as many
 /// as prove that the handler is quick, so that they share a batch.
@@ -107,10 +107,6 @@ enum How {
     SettlesOnceReadable(Arc<RwLock<()>>),
     PanicsAtFetch,
     GivesMore(usize),
-    /// Renews leases, and says so many times that it could not; counts how often it is asked.
-    RenewsInSecret(u32, watch::Sender<u32>),
-    /// Can't settle the event "bad", ever.
-    IsBusyWith(Arc<Mutex<HashSet<Receipt>>>),
 }
 
 struct OddSource(Arc<dyn Source>, How);
@@ -152,13 +148,7 @@ impl Source for OddSource {
         match self.1 {
             How::PanicsAtFetch => panic!("a source that panics"),
             How::GivesMore(more) => self.0.fetch(max + more).await,
-            How::IsBusyWith(ref bad) => {
-                let leased = self.0.fetch(max).await?;
-                let is_bad = |l: &&Leased| l.event.as_ref().is_ok_and(|e| e.topic() == "bad");
-                bad.lock().unwrap().extend(leased.iter().filter(is_bad).map(|l| l.receipt.clone()));
-                Ok(leased)
-            }
-            How::SettlesOnceReadable(_) | How::RenewsInSecret(..) => self.0.fetch(max).await,
+            How::SettlesOnceReadable(_) => self.0.fetch(max).await,
         }
     }
 
@@ -166,27 +156,7 @@ impl Source for OddSource {
         if let How::SettlesOnceReadable(gate) = &self.1 {
             drop(gate.read().await);
         }
-        let settled = self.0.settle(batch).await;
-        let busy = || Err(Error::new(ErrorKind::Unavailable, "settle", "not now"));
-        let each = batch.iter().zip(settled);
-        match &self.1 {
-            How::RenewsInSecret(times, asked) => each
-                .map(|(settle, settled)| {
-                    if !matches!(settle.verdict, Verdict::Extend { .. }) {
-                        return settled;
-                    }
-                    asked.send_modify(|asked| *asked += 1);
-                    if *asked.borrow() <= *times { busy() } else { settled }
-                })
-                .collect(),
-            How::IsBusyWith(bad) => each
-                .map(|(settle, settled)| match bad.lock().unwrap().contains(&settle.receipt) {
-                    true => busy(),
-                    false => settled,
-                })
-                .collect(),
-            _ => each.map(|(_, settled)| settled).collect(),
-        }
+        self.0.settle(batch).await
     }
 
     fn stop(&self) {
@@ -421,48 +391,4 @@ async fn a_limit_beyond_all_that_could_ever_run_is_no_limit() {
     publish_all(&bus, &quick(0..10)).await;
     taken.next(10).await;
     within(bus.close()).await.unwrap();
-}
-
-#[tokio::test]
-async fn a_lease_whose_renewals_fail_for_now_is_renewed_all_the_same() {
-    let asked = watch::Sender::new(0);
-    let mut asks = asked.subscribe();
-    let odd = Odd(Memory::default(), How::RenewsInSecret(8, asked));
-    let bus = Bus::over(Arc::new(odd));
-    let (takes, mut taken) = mpsc::unbounded_channel();
-    let opens = Arc::new(tokio::sync::Notify::new());
-    let open = Arc::clone(&opens);
-    let handler = async move |event: Event| {
-        let _ = takes.send(event.id().to_owned());
-        open.notified().await;
-    };
-    bus.on("a").group("g").lease(Duration::from_millis(300)).run(handler).await.unwrap();
-    publish_all(&bus, &quick(0..1)).await;
-    // Many more times than it is tried at once, and longer than the lease.
-    within(asks.wait_for(|asked| *asked > 10)).await.unwrap();
-    opens.notify_waiters();
-    within(bus.idle()).await.unwrap();
-    assert_eq!(taken.recv().await.as_deref(), Some("0"));
-    assert!(taken.try_recv().is_err(), "it came again although its lease was kept");
-}
-
-#[tokio::test(start_paused = true)]
-async fn what_can_not_be_settled_now_holds_up_nothing_beside_it() {
-    let memory = Memory::default();
-    let bus = Bus::over(Arc::new(Odd(memory.connect(), How::IsBusyWith(Arc::default()))));
-    // By tasks of their own, one after another.
-    let (handler, mut taken, _open) = handler();
-    bus.on("a").group("g").lease(Duration::from_secs(3600)).run(handler).await.unwrap();
-    let began = tokio::time::Instant::now();
-    publish_all(&bus, &[other("bad")]).await;
-    taken.next(1).await;
-    // sleep: on a paused clock, so that all that can go on has gone on.
-    tokio::time::sleep(Duration::from_millis(1)).await;
-    let late = began.elapsed();
-    publish_all(&bus, &quick(0..1)).await;
-    taken.next(1).await;
-    while group(&memory).await.lag > 0 {
-        tokio::task::yield_now().await;
-        assert!(began.elapsed() < late + Duration::from_millis(50), "it waited for the bad one");
-    }
 }

@@ -7,6 +7,8 @@ mod faulty;
 mod places;
 #[path = "registry/processes.rs"]
 mod processes;
+#[path = "registry/told.rs"]
+mod told;
 
 use faulty::Faulty;
 use futures_util::FutureExt;
@@ -393,47 +395,4 @@ async fn a_registry_that_can_not_work_is_refused() {
         assert_eq!(error.kind(), ErrorKind::Config);
         assert!(error.advice().is_some());
     }
-}
-
-#[railbus::test]
-async fn who_tells_of_a_change_gets_the_new_value_before_the_event_has_come_back() {
-    let ((faulty, faults), origin) = (Faulty::new(), Origin::new());
-    let bus = Bus::over(faulty);
-    let bots = origin.registry().open(&bus).await.unwrap();
-    assert_eq!(*bots.get("b1").await.unwrap(), 1);
-    // What is told is never heard here.
-    faults.cut();
-    origin.change();
-    bots.publish_updated("b1").await.unwrap();
-    assert_eq!(*bots.get("b1").await.unwrap(), 2);
-}
-
-#[railbus::test]
-async fn changes_that_are_dropped_since_a_handler_is_too_slow_are_a_gap() {
-    let ((faulty, faults), origin) = (Faulty::new(), Origin::new());
-    let (bus, others) = (Bus::over(faulty.connect()), Bus::over(faulty));
-    let bots = origin.registry().open(&bus).await.unwrap();
-    let (began, opens) = (Arc::new(Notify::new()), Arc::new(Notify::new()));
-    let (begins, open) = (Arc::clone(&began), Arc::clone(&opens));
-    let slow = async move |_: Event| {
-        begins.notify_one();
-        open.notified().await;
-    };
-    bus.on("other").run(slow).await.unwrap();
-    let told = |event_type: &str, n: usize| {
-        let change = json!({ "instance_id": format!("b{n}") });
-        Event::new(event_type).topic("registry:instances").payload(change)
-    };
-    others.publish(told("other", 0)).await.unwrap();
-    began.notified().await;
-    assert_eq!(*bots.get("b1").await.unwrap(), 1);
-    origin.change();
-    for n in (2..1_200).chain([1]) {
-        others.publish(told(Type::UPDATED, n)).await.unwrap();
-    }
-    while faults.handed_out() < 1_200 || bus.gaps() == 0 {
-        yield_now().await;
-    }
-    assert_eq!(*bots.get("b1").await.unwrap(), 2);
-    opens.notify_one();
 }

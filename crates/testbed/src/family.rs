@@ -4,7 +4,7 @@ use rustix::process::{Pid, Signal, kill_process, kill_process_group, test_kill_p
 use std::{
     fs,
     path::Path,
-    process::Command,
+    process::{Child, Command, ExitStatus},
     thread,
     time::{Duration, Instant},
 };
@@ -87,4 +87,16 @@ pub(crate) fn resume(pid: u32) {
 
 fn number(pid: u32) -> Option<Pid> {
     i32::try_from(pid).ok().and_then(Pid::from_raw)
+}
+
+/// Waits for a process; returns nothing if it does not end in time.
+pub(crate) fn ends(child: &mut Child, patience: Duration) -> Option<ExitStatus> {
+    let start = Instant::now();
+    while start.elapsed() < patience {
+        if let Ok(Some(status)) = child.try_wait() {
+            return Some(status);
+        }
+        thread::sleep(Duration::from_millis(5));
+    }
+    None
 }

@@ -200,7 +200,7 @@ impl Server {
             family::resume(child.id());
             family::signal(child.id(), self.orderly);
         }
-        if ends(child, PATIENCE).is_none() {
+        if family::ends(child, PATIENCE).is_none() {
             let said = self.tail();
             return Err(Error::new(format!("{} does not end when asked to\n{said}", self.name)));
         }
@@ -272,7 +272,7 @@ impl Server {
     /// Kills the server. Docker's own program is left to end with its container, as it does.
     fn end(&self, child: &mut Child) {
         self.tell_docker(&["kill"]);
-        if self.container().is_none() || ends(child, PATIENCE / 6).is_none() {
+        if self.container().is_none() || family::ends(child, PATIENCE / 6).is_none() {
             family::kill(child.id());
         }
     }
@@ -390,16 +390,4 @@ impl Drop for Server {
             let _ = fs::remove_file(self.folder().join("pid"));
         }
     }
-}
-
-/// Waits for a process; returns nothing if it does not end in time.
-fn ends(child: &mut Child, patience: Duration) -> Option<ExitStatus> {
-    let start = Instant::now();
-    while start.elapsed() < patience {
-        if let Ok(Some(status)) = child.try_wait() {
-            return Some(status);
-        }
-        thread::sleep(Duration::from_millis(5));
-    }
-    None
 }
