@@ -1,11 +1,19 @@
 //! What goes together, what waits, and what is lost by nobody.
 
-use super::*;
+use super::line::*;
+use crate::error::{Error, ErrorKind};
 use std::{
     collections::HashSet,
-    sync::atomic::{AtomicUsize, Ordering::SeqCst},
+    sync::{
+        Arc, Mutex,
+        atomic::{AtomicUsize, Ordering::SeqCst},
+    },
+    task::Poll,
 };
-use tokio::{sync::Semaphore, task::JoinSet};
+use tokio::{
+    sync::Semaphore,
+    task::{JoinSet, yield_now},
+};
 
 const LIMITS: Limits = Limits { items: 10, weight: 1_000, flights: 1 };
 

@@ -27,18 +27,18 @@ use tokio::{
 
 /// How large requests may be, and how many are on their way at once.
 #[derive(Clone, Copy, Debug)]
-pub(super) struct Limits {
+pub(in crate::backends) struct Limits {
     /// Items of a request. What one caller gives together stays together, even if it is more.
-    pub(super) items: usize,
+    pub(in crate::backends) items: usize,
     /// The weight of a request, with the same exception.
-    pub(super) weight: usize,
+    pub(in crate::backends) weight: usize,
     /// Requests on their way at once.
-    pub(super) flights: usize,
+    pub(in crate::backends) flights: usize,
 }
 
 /// How much may wait to be sent: whoever gives more waits before it is taken.
-const ROOM: u32 = 1 << 16;
-const ROOM_UNIT: usize = 1 << 10;
+pub(super) const ROOM: u32 = 1 << 16;
+pub(super) const ROOM_UNIT: usize = 1 << 10;
 
 /// Sends a request and returns one result an item, in their order.
 type Sending<T> = dyn Fn(Vec<T>) -> Request + Send + Sync;
@@ -47,9 +47,9 @@ type Sending<T> = dyn Fn(Vec<T>) -> Request + Send + Sync;
 type Request = BoxFuture<'static, Vec<Result<()>>>;
 
 /// Puts together what many callers send at once.
-pub(super) struct Gather<T: Send + 'static>(Arc<Inner<T>>);
+pub(in crate::backends) struct Gather<T: Send + 'static>(pub(super) Arc<Inner<T>>);
 
-struct Inner<T: Send + 'static> {
+pub(super) struct Inner<T: Send + 'static> {
     send: Box<Sending<T>>,
     weigh: fn(&T) -> usize,
     limits: Limits,
@@ -58,14 +58,14 @@ struct Inner<T: Send + 'static> {
     line: Mutex<Line<T>>,
 }
 
-struct Line<T: Send + 'static> {
-    flying: usize,
+pub(super) struct Line<T: Send + 'static> {
+    pub(super) flying: usize,
     /// Those on their way that may be in their callers' tasks.
     alone: SmallVec<[Weak<Flight<T>>; 2]>,
-    waiting: VecDeque<Waiting<T>>,
+    pub(super) waiting: VecDeque<Waiting<T>>,
 }
 
-struct Waiting<T> {
+pub(super) struct Waiting<T> {
     items: Vec<T>,
     weight: usize,
     reply: oneshot::Sender<Vec<Result<()>>>,
@@ -89,7 +89,7 @@ impl<T: Send + 'static> Clone for Gather<T> {
 
 impl<T: Send + 'static> Gather<T> {
     /// Creates a line in front of `send`.
-    pub(super) fn new<F>(
+    pub(in crate::backends) fn new<F>(
         limits: Limits,
         weigh: fn(&T) -> usize,
         send: impl Fn(Vec<T>) -> F + Send + Sync + 'static,
@@ -108,7 +108,7 @@ impl<T: Send + 'static> Gather<T> {
     /// # Cancel safety
     /// What was given is sent even if nobody waits for it any more, unless so much waits already that
     /// it was not taken yet.
-    pub(super) async fn put(&self, items: Vec<T>) -> Vec<Result<()>> {
+    pub(in crate::backends) async fn put(&self, items: Vec<T>) -> Vec<Result<()>> {
         let count = items.len();
         if count == 0 {
             return Vec::new();
@@ -163,7 +163,7 @@ impl<T: Send + 'static> Gather<T> {
 }
 
 impl<T: Send + 'static> Inner<T> {
-    fn line(&self) -> MutexGuard<'_, Line<T>> {
+    pub(super) fn line(&self) -> MutexGuard<'_, Line<T>> {
         self.line.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
@@ -335,6 +335,3 @@ fn cut_off() -> Error {
     Error::new(ErrorKind::Unavailable, "publish", "the task that was to send it has ended")
         .hint("it may not have been sent: publish it again, under its id")
 }
-
-#[cfg(test)]
-mod tests;
