@@ -18,7 +18,9 @@ fn server() -> Postgres {
 fn url(server: &Postgres, scheme: &str) -> String {
     static NUMBER: AtomicUsize = AtomicUsize::new(0);
     let number = NUMBER.fetch_add(1, Relaxed);
-    format!("{}?prefix=m{number}&schema=m{number}", server.url(scheme))
+    // A queue has no prefix.
+    let prefix = if scheme == "postgres" { format!("&prefix=m{number}") } else { String::new() };
+    format!("{}?schema=m{number}{prefix}", server.url(scheme))
 }
 
 #[tokio::test(flavor = "multi_thread")]

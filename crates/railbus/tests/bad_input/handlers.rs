@@ -206,7 +206,7 @@ async fn a_handler_that_cancels_itself_is_let_go_with_what_it_captured() {
             own.cancel();
             tells.send(bus.unsubscribe(own.id())).unwrap();
         };
-        let subscription = stage.on("a").limit(1).run(once).await.unwrap();
+        let subscription = stage.one_by_one("a").run(once).await.unwrap();
         own.set(subscription).unwrap();
         let event = || Event::new("a").payload(1);
         stage.bus.publish(event()).await.unwrap();

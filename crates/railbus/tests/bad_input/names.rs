@@ -122,7 +122,7 @@ async fn a_clock_that_is_ages_off_holds_nothing_back_and_breaks_nothing() {
     for stage in Stage::all().await {
         let (held, watched) = captured();
         let received = Recorder::new();
-        stage.on("a").limit(1).run(received.clone()).await.unwrap();
+        stage.one_by_one("a").run(received.clone()).await.unwrap();
         let guard = stage.on("a").run(move |_: &Event| drop(held.clone())).await.unwrap();
         let mut sent = Vec::new();
         for micros in ages {

@@ -43,6 +43,12 @@ impl Stage {
         }
     }
 
+    /// As [`Stage::on`], one event at a time if it has a group.
+    pub(crate) fn one_by_one(&self, predicate: impl Into<Predicate>) -> On {
+        let on = self.on(predicate);
+        if self.grouped { on.limit(1) } else { on }
+    }
+
     /// Tells whether handlers run inside publish.
     pub(crate) fn is_inside(&self) -> bool {
         !self.grouped && !self.is_stored()

@@ -278,7 +278,8 @@ mod tests {
         let large = "x".repeat(NOTE_MAX + 1);
         let batch = [ready("a", "{}"), ready("b", &large), ready("c", "{}")];
         assert_eq!((one_statement(&batch), one_statement(&batch[1..])), (1, 1));
-        let many: Vec<_> = (0..1000).map(|i| ready(&i.to_string(), &large[..NOTE_MAX])).collect();
+        let text = |i: usize| format!("{i:04}{}", &large[..NOTE_MAX - 4]);
+        let many: Vec<_> = (0..1000).map(|i| ready(&i.to_string(), &text(i))).collect();
         assert_eq!(one_statement(&many), STATEMENT_BYTES / NOTE_MAX);
     }
 }
