@@ -344,15 +344,9 @@ fn opening(
     runs: &Arc<Counter>,
 ) -> Opening {
     let policy = spec.policy();
-    let mut on = bus
-        .on(spec.predicate())
-        .named(&spec.name)
-        .retry(policy.retry)
-        .then(policy.then)
-        .lease(spec.lease)
-        .limit(spec.limit);
+    let mut on = bus.on(spec.predicate()).named(&spec.name).retry(policy.retry).then(policy.then);
     if let Some(group) = &spec.group {
-        on = on.group(group);
+        on = on.group(group).lease(spec.lease).limit(spec.limit);
     }
     let runs = Arc::clone(runs);
     on.run(async move |delivery: Delivery| {
