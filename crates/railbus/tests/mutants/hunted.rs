@@ -62,7 +62,7 @@ pub(crate) const HUNTED: &[Hunted] = &[
     kept(Mutant::ForgottenAck, "two groups", "after its ack had been confirmed"),
     kept(Mutant::LostAttempt, "lease expiry", "as attempt 1, but it is attempt 2"),
     kept(Mutant::LostAttempt, "dead letter", "as attempt 1, but it is attempt 2"),
-    kept(Mutant::SwappedOrder, "concurrent subscribers", "but came after it")
+    kept(Mutant::SwappedOrder, "batch publish", "but came after it")
         .only(|c| c.groups && !matches!(c.ordering, Ordering::None)),
     kept(Mutant::ForgottenDelay, "nack delay", "after it was to be held back for"),
     kept(Mutant::DoubleLease, "exclusivity", "had it until|were held twice at a time"),
