@@ -81,24 +81,23 @@ async fn a_full_disk_is_told_and_what_was_confirmed_is_handled_once_there_is_roo
         confirmed.push(id);
     }
     disk.fill();
-    // What there is of room in pages that are there already is used up first.
-    let mut full = None;
-    for _ in 0..20_000 {
-        let (event, id) = next();
-        match bus.publish(event).await {
-            Ok(_) => confirmed.push(id),
-            Err(error) => {
-                full = Some(error);
-                break;
+    // What there is of room in pages is used up first, and the member that settles what it has
+    // makes a little more: it is full again once that is used up too.
+    for _ in 0..4 {
+        let mut full = None;
+        for _ in 0..20_000 {
+            let (event, id) = next();
+            match bus.publish(event).await {
+                Ok(_) => confirmed.push(id),
+                Err(error) => {
+                    full = Some(error);
+                    break;
+                }
             }
         }
-    }
-    let full = full.expect("the disk does not get full");
-    assert_eq!(full.kind(), ErrorKind::Full, "{full}");
-    assert!(full.is_retryable() && full.advice().unwrap().contains("room"), "{full:?}");
-    // More of it changes nothing, and the member tries again in vain.
-    for _ in 0..3 {
-        assert_eq!(bus.publish(next().0).await.unwrap_err().kind(), ErrorKind::Full);
+        let full = full.expect("the disk does not get full");
+        assert_eq!(full.kind(), ErrorKind::Full, "{full}");
+        assert!(full.is_retryable() && full.advice().unwrap().contains("room"), "{full:?}");
     }
     disk.make_room();
     for _ in 0..50 {
