@@ -105,11 +105,14 @@ async fn slope(holds: bool) {
     let slope = rates[9] / rates[0];
     println!("  last tenth / first: {slope:.2}");
     println!("  {}", database.psql(GROWN).unwrap());
+    let first: u64 =
+        database.psql("SELECT min(place) FROM railbus.log").unwrap().trim().parse().unwrap();
     drop(held);
     bus.close().await.unwrap();
     // Few are over before anything can slope; other builds make a rate waver as well.
     if env::var_os("RAILBUS_STRESS").is_some() {
         assert!(slope >= 0.9, "the last tenth is {slope:.2} times as quick as the first");
+        assert!(first > cycles() / 10, "retention is behind: place {first} is there still");
     }
 }
 

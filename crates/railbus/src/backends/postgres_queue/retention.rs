@@ -5,7 +5,7 @@ use super::{
     lines::{Lines, Value},
     settings::micros,
 };
-use crate::error::{ErrorKind, Result};
+use crate::error::{Error, ErrorKind, Result};
 use std::{
     sync::Weak,
     time::{Duration, Instant},
@@ -16,8 +16,8 @@ use tokio_postgres::types::Type;
 /// How often it begins anew, at least and at most; in between, twice a retention.
 const SWEEP_EVERY: [Duration; 2] = [Duration::from_millis(100), Duration::from_secs(60)];
 
-/// What part of the time it may take: where little goes of what is old, as long as it looks through
-/// that it rests so many times.
+/// What part of the time it may take where most of what is old stays: as long as it looks through that it
+/// rests so many times.
 const RESTS: u32 = 9;
 
 /// How long all keep what is settled, unless someone has said so.
@@ -56,18 +56,21 @@ pub(super) async fn keep_sweeping(
                 _ => tracing::warn!(%error, "runs could not be removed; trying again later"),
             }
         }
-        let swept = match round(&lines, &mut low).await {
-            Ok(()) => tidy(&lines, first).await.map(|next| first = next),
-            Err(e) => Err(e),
+        let mut pays = false;
+        let swept = async {
+            pays = round(&lines, &mut low).await?;
+            first = tidy(&lines, first).await?;
+            Ok::<_, Error>(())
         };
-        if let Err(error) = swept {
+        if let Err(error) = swept.await {
             if error.kind() == ErrorKind::Denied {
                 tracing::debug!(%error, "settled events are left to others to remove");
                 return;
             }
             tracing::warn!(%error, "settled events could not be removed; trying again later");
         }
-        rest = every.max(began.elapsed() * RESTS);
+        let took = began.elapsed();
+        rest = if pays { every.saturating_sub(took) } else { every.max(took * RESTS) };
     }
 }
 
@@ -103,25 +106,33 @@ async fn sweep_runs(lines: &Lines, retention: Duration) -> Result<()> {
     Ok(())
 }
 
-/// Goes once over all that is old enough, from `low` on, and moves that to the lowest there is.
-async fn round(lines: &Lines, low: &mut i64) -> Result<()> {
-    let (mut place, mut begins) = (*low, true);
+/// Goes once over all that is old enough, from `low` on, and moves that to the lowest there is. Tells
+/// whether at least half of it went.
+async fn round(lines: &Lines, low: &mut i64) -> Result<bool> {
+    let (mut place, mut as_of) = (*low, None::<i64>);
+    let (mut looked_at, mut gone) = (0_i64, 0_i64);
     // Nobody may consume.
     lines.tick("retention").await?;
     loop {
-        let values: [Value<'_>; 2] = [(&place, Type::INT8), (&begins, Type::BOOL)];
-        let sweep = "SELECT low, following FROM @.sweep(NULL, $1, $2)";
-        let rows = lines.query("retention", sweep, &values).await?;
-        let Some(row) = rows.first() else { return Ok(()) };
-        if begins && let Ok(Some(lowest)) = row.try_get::<_, Option<i64>>(0) {
+        let values: [Value<'_>; 2] = [(&place, Type::INT8), (&as_of, Type::INT8)];
+        let sweep = "SELECT low, following, as_of, looked_at, gone FROM @.sweep(NULL, $1, $2)";
+        let rows = lines.slow("retention", sweep, &values).await?;
+        let Some(row) = rows.first() else { break };
+        let count = |column: usize| row.try_get::<_, Option<i64>>(column).ok().flatten();
+        if as_of.is_none()
+            && let Some(lowest) = count(0)
+        {
             *low = lowest;
         }
-        match row.try_get::<_, Option<i64>>(1) {
-            Ok(Some(following)) => (place, begins) = (following, false),
-            _ => return Ok(()),
+        looked_at += count(3).unwrap_or(0);
+        gone += count(4).unwrap_or(0);
+        match count(1) {
+            Some(following) => (place, as_of) = (following, count(2)),
+            None => break,
         }
         sleep(STEP_EVERY).await;
     }
+    Ok(gone > 0 && gone >= looked_at / 2)
 }
 
 /// Removes batches that are in the log by now.
@@ -129,7 +140,7 @@ async fn tidy(lines: &Lines, from: i64) -> Result<i64> {
     let mut first = from;
     loop {
         let values: [Value<'_>; 1] = [(&first, Type::INT8)];
-        let next: Option<i64> = lines.one("retention", "SELECT @.tidy($1)", &values).await?;
+        let next: Option<i64> = lines.slow_one("retention", "SELECT @.tidy($1)", &values).await?;
         match next {
             Some(next) => first = next,
             None => return Ok(first),

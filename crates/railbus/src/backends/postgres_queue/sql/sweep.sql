@@ -1,17 +1,21 @@
 -- Removes some of what retention lets go among the batches from place `from_place` on. Returns the
 -- lowest place that it found, below which nothing is left, and the place to go on from; that is nothing at
--- the end of what is old enough, or if another session is at it.
+-- the end of what was old enough at `as_of`, or if another session is at it. A round begins with no
+-- `as_of`, and keeps what that is then, or else it would go on for as long as there is more. `looked_at` counts the places that it went
+-- through, `gone` the events that it removed.
 --
 -- An event goes once it was published longer ago than that and all groups that want it had settled
 -- it then. Kept are those with dead letters, and those that are held back still. How long that is says
 -- `retention`, or, if that is nothing, what all share.
 CREATE FUNCTION @SCHEMA@.sweep(
-    retention bigint, from_place bigint, begins boolean, OUT low bigint, OUT following bigint
+    retention bigint, from_place bigint, INOUT as_of bigint, OUT low bigint, OUT following bigint,
+    OUT looked_at bigint, OUT gone bigint
 ) LANGUAGE plpgsql VOLATILE
 SET search_path = pg_catalog, pg_temp
 SET jit = off SET enable_seqscan = off SET enable_bitmapscan = off AS $$
 DECLARE
     now CONSTANT bigint := @SCHEMA@.now_micros();
+    begins CONSTANT boolean := as_of IS NULL;
     kept_for bigint;
     cutoff bigint;
     looked record;
@@ -23,10 +27,9 @@ BEGIN
     PERFORM set_config('synchronous_commit', 'off', true);
     kept_for := coalesce(retention, (
         SELECT s.value FROM @SCHEMA@.settings s WHERE s.name = 'retention'), 86400000000);
-    cutoff := now - kept_for;
-    IF begins THEN
-        PERFORM @SCHEMA@.mark(now, kept_for);
-    END IF;
+    as_of := least(as_of, now);
+    cutoff := as_of - kept_for;
+    PERFORM @SCHEMA@.mark(now, kept_for);
     SELECT min(l.place) AS low, max(l.place + l.n) FILTER (WHERE l.is_old) AS upto,
         count(*) FILTER (WHERE l.is_old) AS n INTO looked
     FROM (
@@ -36,6 +39,8 @@ BEGIN
         ) AS l
     ) AS l WHERE l.before < 20000;
     low := looked.low;
+    looked_at := coalesce(looked.upto - looked.low, 0);
+    gone := 0;
     IF begins THEN
         DELETE FROM @SCHEMA@.settled s WHERE s.highest < looked.low;
     END IF;
@@ -44,6 +49,7 @@ BEGIN
     END IF;
     doomed := @SCHEMA@.doomed(looked.low, looked.upto, cutoff);
     IF doomed IS NOT NULL THEN
+        gone := cardinality(doomed);
         PERFORM @SCHEMA@.remove(doomed, looked.low, looked.upto);
     END IF;
     -- What nothing is left of, but for the newest, which says where to look on.
@@ -76,8 +82,9 @@ BEGIN
             SELECT l.place, l.first, l.n FROM @SCHEMA@.log l
             WHERE l.place >= doomed.low AND l.place < doomed.upto AND l.at < cutoff ORDER BY l.place
         ) AS l CROSS JOIN LATERAL (
+            -- In order, or else the planner goes through all events to find those of the log.
             SELECT e.seq, e.type, e.topic, e.due, e.rejected FROM @SCHEMA@.events e
-            WHERE e.seq >= l.first AND e.seq < l.first + l.n
+            WHERE e.seq >= l.first AND e.seq < l.first + l.n ORDER BY e.seq
         ) AS e
     ) AS e
     WHERE coalesce(e.due, 0) < cutoff

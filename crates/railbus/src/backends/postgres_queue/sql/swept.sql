@@ -1,0 +1,2 @@
+-- It tells more than it did.
+DROP FUNCTION IF EXISTS @SCHEMA@.sweep(bigint, bigint, boolean);
