@@ -122,20 +122,33 @@ impl<T: Send + 'static> Gather<T> {
         let parts = u32::try_from((weight / ROOM_UNIT).max(count)).unwrap_or(ROOM).min(ROOM);
         // It is never closed.
         let room = Arc::clone(&self.0.room).acquire_many_owned(parts).await.ok();
-        // Whoever waited for room may be alone by now.
-        let items = match self.fly(items) {
-            Ok(flight) => return Alone(flight).await,
-            Err(items) => items,
-        };
+        match self.fly_or_wait(items, weight, room) {
+            Ok(flight) => Alone(flight).await,
+            Err(replied) => replied.await.unwrap_or_else(|_| cut_off(count)),
+        }
+    }
+
+    /// Sends the items at once if there is a place free; else they wait. One look for both: whoever
+    /// finds no place free waits before the last one on its way may hand it on.
+    fn fly_or_wait(
+        &self,
+        items: Vec<T>,
+        weight: usize,
+        room: Option<OwnedSemaphorePermit>,
+    ) -> std::result::Result<Arc<Flight<T>>, oneshot::Receiver<Vec<Result<()>>>> {
+        let mut line = self.0.line();
+        if line.flying < self.0.limits.flights {
+            line.flying += 1;
+            drop(line);
+            return Ok(self.take_off(items));
+        }
         let (reply, replied) = oneshot::channel();
-        let alone = {
-            let mut line = self.0.line();
-            line.waiting.push_back(Waiting { items, weight, reply, _room: room });
-            mem::take(&mut line.alone)
-        };
+        line.waiting.push_back(Waiting { items, weight, reply, _room: room });
+        let alone = mem::take(&mut line.alone);
+        drop(line);
         // Nobody waits for a caller that may not go on.
         alone.iter().filter_map(Weak::upgrade).for_each(|flight| flight.release());
-        replied.await.unwrap_or_else(|_| vec![Err(cut_off()); count])
+        Err(replied)
     }
 
     /// Sends the items at once if there is a place free; else they come back.
@@ -146,9 +159,16 @@ impl<T: Send + 'static> Gather<T> {
         }
         line.flying += 1;
         drop(line);
+        Ok(self.take_off(items))
+    }
+
+    /// Sends the items in a place that was taken for them.
+    fn take_off(&self, items: Vec<T>) -> Arc<Flight<T>> {
+        let count = items.len();
         let seat = Seat { inner: Arc::clone(&self.0), held: Held::Caller };
         let request = (self.0.send)(items);
-        let flight = Arc::new(Flight(Mutex::new(Air::Alone { request, seat, waits: None })));
+        let air = Mutex::new(Air::Alone { request, seat, waits: None });
+        let flight = Arc::new(Flight { air, count });
         let mut line = self.0.line();
         line.alone.retain(|other| other.strong_count() > 0);
         line.alone.push(Arc::downgrade(&flight));
@@ -158,7 +178,7 @@ impl<T: Send + 'static> Gather<T> {
         if waits {
             flight.release();
         }
-        Ok(flight)
+        flight
     }
 }
 
@@ -251,7 +271,11 @@ impl<T: Send + 'static> Drop for Seat<T> {
 }
 
 /// A request on its way by itself.
-struct Flight<T: Send + 'static>(Mutex<Air<T>>);
+struct Flight<T: Send + 'static> {
+    air: Mutex<Air<T>>,
+    // Of its items.
+    count: usize,
+}
 
 enum Air<T: Send + 'static> {
     /// In its caller's task; whom to tell if it gets another.
@@ -269,7 +293,7 @@ enum Air<T: Send + 'static> {
 
 impl<T: Send + 'static> Flight<T> {
     fn air(&self) -> MutexGuard<'_, Air<T>> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+        self.air.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Gives it a task of its own, unless it has one or is over.
@@ -279,17 +303,34 @@ impl<T: Send + 'static> Flight<T> {
         match mem::replace(&mut *air, Air::Released(None)) {
             Air::Alone { request, seat, waits } => {
                 *air = Air::Released(waits);
-                let flight = Arc::clone(self);
+                let mut landing = Landing { flight: Arc::clone(self), results: Vec::new() };
                 runtime.spawn(async move {
-                    let results = request.await;
-                    let before = mem::replace(&mut *flight.air(), Air::Landed(results));
-                    if let Air::Released(Some(waits)) = before {
-                        waits.wake();
-                    }
+                    landing.results = request.await;
+                    drop(landing);
                     drop(seat);
                 });
             }
             other => *air = other,
+        }
+    }
+}
+
+/// The end of a request in a task of its own, whichever it comes to: its caller is told.
+struct Landing<T: Send + 'static> {
+    flight: Arc<Flight<T>>,
+    results: Vec<Result<()>>,
+}
+
+impl<T: Send + 'static> Drop for Landing<T> {
+    fn drop(&mut self) {
+        let mut results = mem::take(&mut self.results);
+        if results.is_empty() {
+            // It panicked, or the runtime of its task has ended.
+            results = cut_off(self.flight.count);
+        }
+        let before = mem::replace(&mut *self.flight.air(), Air::Landed(results));
+        if let Air::Released(Some(waits)) = before {
+            waits.wake();
         }
     }
 }
@@ -331,7 +372,9 @@ impl<T: Send + 'static> Drop for Alone<T> {
     }
 }
 
-fn cut_off() -> Error {
-    Error::new(ErrorKind::Unavailable, "publish", "the task that was to send it has ended")
-        .hint("it may not have been sent: publish it again, under its id")
+fn cut_off(count: usize) -> Vec<Result<()>> {
+    let why = "the task that was to send it has ended";
+    let error = Error::new(ErrorKind::Unavailable, "publish", why)
+        .hint("it may not have been sent: publish it again, under its id");
+    vec![Err(error); count]
 }

@@ -9,6 +9,7 @@ use std::{
         atomic::{AtomicUsize, Ordering::SeqCst},
     },
     task::Poll,
+    time::Duration,
 };
 use tokio::{
     sync::Semaphore,
@@ -16,6 +17,12 @@ use tokio::{
 };
 
 const LIMITS: Limits = Limits { items: 10, weight: 1_000, flights: 1 };
+
+/// Longer than any of it takes.
+const LONG: Duration = Duration::from_secs(60);
+
+/// Of two who publish at once.
+const ROUNDS: usize = 100_000;
 
 type Sent = Arc<Mutex<Vec<Vec<usize>>>>;
 
@@ -167,6 +174,61 @@ async fn a_request_that_panics_takes_its_own_caller_alone() {
 
 async fn settle_once() {
     yield_now().await;
+}
+
+#[tokio::test]
+async fn a_request_that_panics_in_a_task_of_its_own_tells_its_caller() {
+    let gather = Gather::new(
+        LIMITS,
+        |_: &usize| 1,
+        |items: Vec<usize>| async move {
+            yield_now().await;
+            assert_ne!(items, [1], "the first request panics");
+            vec![Ok(()); items.len()]
+        },
+    );
+    let mut first = Box::pin(gather.put(vec![1]));
+    assert!(futures_util::poll!(&mut first).is_pending());
+    assert!(gather.put(vec![2]).await[0].is_ok());
+    let told = first.await;
+    assert_eq!(told[0].as_ref().unwrap_err().kind(), ErrorKind::Unavailable);
+}
+
+#[test]
+fn whose_request_was_taken_to_a_runtime_that_ends_is_told() {
+    let (gather, _gate, _) = held(LIMITS);
+    let runtime = || tokio::runtime::Builder::new_current_thread().build().unwrap();
+    let (staying, ending) = (runtime(), runtime());
+    let (one, other) = (gather.clone(), gather);
+    let first = staying.spawn(async move { one.put(vec![2, 4]).await });
+    staying.block_on(settle());
+    ending.spawn(async move { other.put(vec![6]).await });
+    ending.block_on(settle());
+    drop(ending);
+    let told = staying.block_on(first).unwrap();
+    assert_eq!(told.len(), 2);
+    assert_eq!(told[1].as_ref().unwrap_err().kind(), ErrorKind::Unavailable);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn nobody_waits_behind_nobody() {
+    let gather = Gather::new(
+        LIMITS,
+        |_: &usize| 1,
+        |items: Vec<usize>| async move {
+            yield_now().await;
+            vec![Ok(()); items.len()]
+        },
+    );
+    // On two threads: between looking for a place and waiting for one, the last may land. Once a
+    // round, since whoever comes next would take along what waits.
+    for n in 0..ROUNDS {
+        let other = gather.clone();
+        let other = tokio::spawn(async move { other.put(vec![n]).await });
+        assert!(gather.put(vec![n]).await[0].is_ok());
+        let other = tokio::time::timeout(LONG, other).await;
+        assert!(other.expect("it waits, and nobody sends it").unwrap()[0].is_ok());
+    }
 }
 
 #[test]
