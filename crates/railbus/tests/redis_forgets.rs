@@ -105,9 +105,8 @@ async fn what_a_member_still_has_is_not_handed_out_to_it_again_by_a_server_that_
 }
 
 async fn publish_through(backend: &Arc<dyn railbus::backend::Backend>, n: u32) {
-    let publishing = async {
-        while backend.publish(&[member::event(n).into()]).await.remove(0).is_err() {}
-    };
+    let publishing =
+        async { while backend.publish(&[member::event(n).into()]).await.remove(0).is_err() {} };
     timeout(LATE, publishing).await.expect("late");
 }
 

@@ -217,6 +217,13 @@ impl Member {
     /// it is this member's as before.
     fn leave_out_held(&self, entries: &mut Vec<Entry>, fresh: u64, way: u64) {
         let (mut state, now, before) = (self.state(), Instant::now(), entries.len());
+        let ends = entries.first().zip(entries.last()).map(|(first, last)| (first.id, last.id));
+        let Some((first, last)) = ends else { return };
+        let is_new = first > state.newest;
+        state.newest = state.newest.max(last);
+        if is_new {
+            return;
+        }
         entries.retain(|entry| match state.held.get_mut(&entry.id) {
             Some(held) if held.fence != 0 && held.fresh == fresh => {
                 (held.since, held.way) = (now, way);
@@ -227,7 +234,11 @@ impl Member {
         let events = before - entries.len();
         if events > 0 {
             let group = &*self.group;
-            tracing::warn!(group, events, "the server has lost what it did last, and gave them again");
+            tracing::warn!(
+                group,
+                events,
+                "the server has lost what it did last, and gave them again"
+            );
         }
     }
 

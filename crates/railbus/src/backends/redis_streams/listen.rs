@@ -185,8 +185,7 @@ impl Listener {
         };
         place.portion.came(count, entries.len(), entries.iter().map(Entry::bytes).sum());
         let is_unsure = looked.is_err() || entries.len() >= count;
-        place.read =
-            (looked.is_err() || !entries.is_empty()).then(|| (Instant::now(), is_unsure));
+        place.read = (looked.is_err() || !entries.is_empty()).then(|| (Instant::now(), is_unsure));
         Ok(entries)
     }
 

@@ -55,6 +55,8 @@ pub(super) struct State {
     union: Arc<Filter>,
     /// The events that were read and not touched since.
     pub(super) held: HashMap<Id, Held, RandomState>,
+    /// The last event that was read.
+    pub(super) newest: Id,
     pub(super) look_at: Instant,
     /// Up to where all was taken in, where the order of keys is kept.
     pub(super) taken_in: Id,
@@ -92,6 +94,7 @@ impl State {
             known,
             union,
             held: HashMap::default(),
+            newest: Id::FIRST,
             look_at: Instant::now(),
             taken_in: Id::FIRST,
             seen: 0,
