@@ -17,14 +17,15 @@ use crate::{
 use async_trait::async_trait;
 use redis::{Cmd, Pipeline, Value};
 use std::{
-    collections::{BTreeMap, BTreeSet},
+    collections::{BTreeMap, BTreeSet, VecDeque},
     sync::{Arc, Mutex, MutexGuard, PoisonError},
     time::{Duration, Instant},
 };
 use tokio::sync::{Mutex as AsyncMutex, Notify, watch};
 
-/// How many events one read takes at most.
-const READ_MAX: usize = 1024;
+/// How many events one read takes at most: many more than are handed out at once, for most may be
+/// others', and each read costs the way there and back.
+const READ_MAX: usize = 16_384;
 
 /// How long a listener may be away from reading before it looks whether what it has not read was
 /// removed meanwhile.
@@ -51,6 +52,8 @@ pub(super) struct Listener {
 #[derive(Debug)]
 struct Place {
     last: Id,
+    // What was read and not handed out yet, as much as one read takes.
+    unheard: VecDeque<Entry>,
     // By the server's milliseconds, so that what is due at once keeps its order.
     held: BTreeSet<(u64, Id)>,
     // What the server's clock showed, and when.
@@ -91,6 +94,7 @@ impl Listener {
         link.ask::<Value>("subscribe", &command).await?;
         let place = Place {
             last,
+            unheard: VecDeque::new(),
             held: BTreeSet::new(),
             clock: (0, Instant::now()),
             handed_out: 0,
@@ -122,7 +126,7 @@ impl Listener {
     /// was read, and a server that lost its data, and whose clock was set back, begins before it.
     async fn find_place(&self) -> Result<()> {
         if !self.place().suspects {
-            return self.look_behind().await;
+            return Ok(());
         }
         let newest = newest(&self.link, &self.keys).await?;
         let mut place = self.place();
@@ -136,13 +140,9 @@ impl Listener {
         Ok(())
     }
 
-    /// Tells of a gap if what was not read yet may have been removed: whoever waits in a read misses
-    /// nothing, whoever was away or far behind may.
-    async fn look_behind(&self) -> Result<()> {
-        let (last, read) = {
-            let mut place = self.place();
-            (place.last, place.read.take())
-        };
+    /// Tells of a gap if what is read behind `last` may have been removed: whoever waits in a read
+    /// misses nothing, whoever was away or far behind may.
+    async fn look_behind(&self, last: Id, read: Option<(Instant, bool)>) -> Result<()> {
         if !read.is_some_and(|(at, has_more)| has_more || at.elapsed() > AWAY_MAX) {
             return Ok(());
         }
@@ -155,12 +155,12 @@ impl Listener {
         Ok(())
     }
 
-    async fn read(&self, max: usize) -> Result<Vec<Entry>> {
+    async fn read(&self) -> Result<Vec<Entry>> {
         self.find_place().await?;
-        let (last, due, count) = {
-            let place = self.place();
+        let (last, before, due, count) = {
+            let mut place = self.place();
             let due = place.held.first().map(|(due, _)| due.saturating_sub(place.now()));
-            (place.last, due, place.portion.of(max.min(READ_MAX)))
+            (place.last, place.read.take(), due, place.portion.of(READ_MAX))
         };
         let wait = due.map_or(BLOCK_MAX, Duration::from_millis);
         let mut command = Cmd::with_capacity(8, 120);
@@ -171,7 +171,9 @@ impl Listener {
         let interrupt = async {
             let _ = tokio::time::timeout(wait, stopped.wait_for(|stopped| *stopped)).await;
         };
-        let said = self.reader.read(&command, &self.keys, interrupt).await;
+        // Both at once, so that a slow way is gone once.
+        let reading = self.reader.read(&command, &self.keys, interrupt);
+        let (said, looked) = tokio::join!(reading, self.look_behind(last, before));
         let mut place = self.place();
         let entries = match said {
             Ok(entries) => entries,
@@ -182,35 +184,51 @@ impl Listener {
             }
         };
         place.portion.came(count, entries.len(), entries.iter().map(Entry::bytes).sum());
-        place.read = (!entries.is_empty()).then(|| (Instant::now(), entries.len() >= count));
+        let is_unsure = looked.is_err() || entries.len() >= count;
+        place.read = (looked.is_err() || !entries.is_empty()).then(|| (Instant::now(), is_unsure));
         Ok(entries)
     }
 
-    /// Hands out what is wanted and due of what was read.
-    async fn hear(&self, entries: Vec<Entry>) -> Result<Vec<Leased>> {
+    /// Takes in what was read: what may be wanted, by when it is due.
+    async fn take_in(&self, entries: Vec<Entry>) -> Result<()> {
         let is_delayed = entries.iter().any(|entry| entry.delay.is_some());
         if is_delayed {
             let clock = (self.server_time().await?, Instant::now());
             self.place().clock = clock;
         }
         let mut place = self.place();
-        let mut all = Vec::with_capacity(entries.len());
         for entry in entries {
             place.last = entry.id;
-            let id = entry.id;
             if entry.is_ruled_out(&self.wants) {
                 continue;
             }
-            if let Some(delay) = entry.delay {
-                place.held.insert((id.ms.saturating_add(delay), id));
-                continue;
+            match entry.delay {
+                Some(delay) => {
+                    place.held.insert((entry.id.ms.saturating_add(delay), entry.id));
+                }
+                None => place.unheard.push_back(entry),
             }
+        }
+        Ok(())
+    }
+
+    /// Hands out what is wanted of what was taken in.
+    fn hear(&self, max: usize) -> Vec<Leased> {
+        let mut place = self.place();
+        let mut all = Vec::with_capacity(max.min(place.unheard.len()));
+        while all.len() < max {
+            let Some(entry) = place.unheard.pop_front() else { break };
+            let id = entry.id;
             if let (event, Fit::Wanted) = entry.decode(&self.wants) {
                 all.push(leased(id, 0, event, 1));
             }
         }
+        // What one large answer took is not kept for ever.
+        if place.unheard.is_empty() && place.unheard.capacity() > 1024 {
+            place.unheard = VecDeque::new();
+        }
         place.handed_out += all.len() as u64;
-        Ok(all)
+        all
     }
 
     /// Returns the server's milliseconds: by its clock delays are counted.
@@ -320,15 +338,16 @@ impl Source for Listener {
         while !self.is_stopped() {
             let mut all = self.due(max).await?;
             if all.is_empty() {
-                let read = self.read(max).await;
-                if self.is_stopped() {
-                    break;
-                }
-                all = self.hear(read?).await?;
+                all = self.hear(max);
             }
             if !all.is_empty() {
                 return Ok(all);
             }
+            let read = self.read().await;
+            if self.is_stopped() {
+                break;
+            }
+            self.take_in(read?).await?;
         }
         Ok(Vec::new())
     }
@@ -342,7 +361,7 @@ impl Source for Listener {
         let newest = newest(&self.link, &self.keys).await?;
         self.forget_withdrawn().await?;
         let place = self.place();
-        let all = place.last >= newest && place.held.is_empty();
+        let all = place.last >= newest && place.held.is_empty() && place.unheard.is_empty();
         Ok(all.then_some(place.handed_out))
     }
 
