@@ -8,7 +8,7 @@ use super::{
 };
 use crate::{
     backend::{Order, Source, Start, Subscribe},
-    consumer::{Group, Start as GroupStart},
+    consumer::{Able, Group, Start as GroupStart},
     delivery::FailurePolicy,
     error::{Error, ErrorKind, Result},
     predicate::Interest,
@@ -85,7 +85,7 @@ impl Bus {
                     |entry| (entry.name.to_string(), entry.policy.clone()),
                 )
             }),
-            lease: terms.lease,
+            able: Able::of(self.capability(), terms.lease),
             limit: terms.limit.unwrap_or(LIMIT),
             pull: terms.pull,
             counters: Arc::clone(&self.0.counters),
