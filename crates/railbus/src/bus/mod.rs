@@ -14,6 +14,7 @@ mod dispatch;
 mod members;
 mod asking;
 mod delayed;
+mod early;
 mod open;
 mod hearing;
 mod close;
@@ -37,6 +38,7 @@ mod producer;
 mod consumer;
 mod cache;
 mod loader;
+mod waits;
 mod registry;
 #[cfg(all(test, railbus_loom))]
 mod interleavings;
