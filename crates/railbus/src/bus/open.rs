@@ -3,6 +3,7 @@
 use super::{
     asking::Asking,
     delayed::Delayed,
+    early::Early,
     members::Members,
     table::{Phase, Table},
 };
@@ -53,6 +54,8 @@ pub(super) struct Inner {
     pub(super) tasks: TaskTracker,
     /// Broadcasts that are not due yet.
     pub(super) delayed: Delayed,
+    /// Who hears of broadcasts before their turn.
+    pub(super) early: Early,
     /// Further tries of broadcasts.
     pub(super) retries: TaskTracker,
     /// How many broadcasts the listener has handed on.
@@ -143,6 +146,7 @@ impl Bus {
             delayed: Delayed::default(),
             retries: TaskTracker::new(),
             heard: AtomicU64::new(0),
+            early: Early::default(),
             gaps: AtomicU64::new(0),
             deaf: AtomicBool::new(false),
             closing: CancellationToken::new(),
