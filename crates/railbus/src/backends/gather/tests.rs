@@ -13,6 +13,7 @@ use std::{
 use tokio::{
     sync::Semaphore,
     task::{JoinSet, yield_now},
+    time::Duration,
 };
 
 const LIMITS: Limits = Limits { items: 10, weight: 1_000, flights: 1 };
@@ -200,4 +201,37 @@ fn a_request_whose_runtime_ends_goes_on_where_somebody_waits_for_it() {
     gate.add_permits(2);
     assert!(staying.block_on(second).unwrap()[0].is_ok());
     assert_eq!(*sent.lock().unwrap(), [[2], [4]]);
+}
+
+#[tokio::test]
+async fn what_waits_behind_a_request_that_waited_in_vain_fails_with_it() {
+    for (patience, requests, fail) in [(Duration::ZERO, 1, 30), (Duration::MAX, 2, 11)] {
+        let gate = Arc::new(Semaphore::new(0));
+        let open = Arc::clone(&gate);
+        let gather = Gather::new(
+            LIMITS,
+            |item| *item,
+            move |items: Vec<usize>| {
+                let open = Arc::clone(&open);
+                async move {
+                    open.acquire().await.unwrap().forget();
+                    let away = Error::new(ErrorKind::Unavailable, "publish", "nobody there");
+                    vec![Err(away); items.len()]
+                }
+            },
+        );
+        let gather = gather.patient(patience);
+        let mut all = JoinSet::new();
+        for n in 0..30 {
+            let gather = gather.clone();
+            all.spawn(async move { gather.put(vec![n]).await.remove(0) });
+            settle().await;
+        }
+        // The first goes alone, the others by tens.
+        gate.add_permits(requests);
+        settle().await;
+        let failed =
+            std::iter::from_fn(|| all.try_join_next()).filter(|r| r.as_ref().unwrap().is_err());
+        assert_eq!(failed.count(), fail, "{patience:?}");
+    }
 }

@@ -135,7 +135,8 @@ BEGIN
 END $$;
 
 -- Settles one place that is held, with all there is to tell: `what` is 0 to close it, 1 to have it
--- again after `delay`, below 0 before all others, 2 to go on with it.
+-- again after `delay`, below 0 before all others, 2 to go on with it. One to have again is due from
+-- where claims look: none goes on until it is written, as for keys that are freed.
 CREATE FUNCTION @SCHEMA@.resolve(
     of_group integer, of_fence bigint, at_place bigint, of_seq bigint, what integer, delay bigint,
     lease bigint, attempts integer, worst smallint, was_retried boolean, ends text, tries text
@@ -143,14 +144,22 @@ CREATE FUNCTION @SCHEMA@.resolve(
 SET search_path = pg_catalog, pg_temp
 SET jit = off SET enable_seqscan = off SET enable_bitmapscan = off AS $$
 DECLARE
-    now CONSTANT bigint := @SCHEMA@.now_micros();
+    now bigint;
     span CONSTANT int8multirange := int8multirange(int8range(at_place, at_place, '[]'));
 BEGIN
+    IF what = 1 AND (SELECT g.keyed FROM @SCHEMA@.groups g WHERE g.id = of_group) THEN
+        -- As whoever closes one, perhaps in this transaction.
+        PERFORM pg_advisory_xact_lock(@SCHEMA@.lock_class(), of_group + 16);
+    ELSIF what = 1 THEN
+        PERFORM pg_advisory_xact_lock_shared(@SCHEMA@.lock_class(), of_group + 16);
+    END IF;
+    now := @SCHEMA@.now_micros();
     PERFORM FROM @SCHEMA@.release(of_group, of_fence, span);
     INSERT INTO @SCHEMA@.deliveries AS d
         (grp, place, seq, fence, due, attempt, outcome, retried, finished, history)
     VALUES (of_group, at_place, of_seq, CASE WHEN what = 2 THEN of_fence END,
-        CASE WHEN delay < 0 THEN 0 ELSE now + delay END,
+        CASE WHEN delay >= 0 THEN now + delay ELSE (SELECT c.since FROM @SCHEMA@.cursors c
+            WHERE c.grp = of_group ORDER BY c.turn DESC LIMIT 1) END,
         attempts, worst, was_retried OR attempts > 1, ends, tries)
     ON CONFLICT (grp, place) DO UPDATE SET fence = excluded.fence, due = excluded.due,
         attempt = excluded.attempt, outcome = excluded.outcome,
