@@ -208,37 +208,9 @@ BEGIN
         upto_due := coalesce(upto_due, now);
         upto_place := coalesce(upto_place, 9223372036854775807);
     END IF;
-    IF is_due AND theirs.keyed THEN
-        RETURN QUERY SELECT k.*, NULL::bigint FROM @SCHEMA@.claim_keyed(of_group, new_fence, now, lease,
-            types, topics, room, most_bytes, after_due, after_place, upto_due, upto_place, at.low) AS k;
-        GET DIAGNOSTICS got = ROW_COUNT;
-        room := room - got;
-    ELSIF is_due THEN
-        RETURN QUERY WITH due AS MATERIALIZED (
-            SELECT d.place, d.due, d.attempt, d.lost, d.finished, e.body,
-                sum(octet_length(e.body)) OVER (ORDER BY d.due, d.place) - octet_length(e.body) AS before
-            FROM (
-                SELECT d.place, d.due, d.attempt, d.lost, d.finished, d.seq FROM @SCHEMA@.deliveries d
-                JOIN @SCHEMA@.events e ON e.seq = d.seq
-                WHERE d.grp = of_group AND d.open AND d.fence IS NULL
-                  AND (d.due, d.place) > (after_due, after_place)
-                  AND (d.due, d.place) <= (upto_due, upto_place)
-                  AND @SCHEMA@.wants(types, topics, e.type, e.topic)
-                ORDER BY d.due, d.place LIMIT most FOR UPDATE OF d SKIP LOCKED
-            ) AS d JOIN @SCHEMA@.events e ON e.seq = d.seq
-        ), taken AS MATERIALIZED (
-            SELECT * FROM due WHERE before < most_bytes
-        ), marked AS (
-            UPDATE @SCHEMA@.deliveries d SET fence = new_fence, attempt = d.attempt + 1, begun = true,
-                lost = false, retried = d.retried OR d.attempt > 0
-            FROM taken t WHERE d.grp = of_group AND d.place = t.place
-        ), leased AS (
-            INSERT INTO @SCHEMA@.leases (fence, grp, until, again, places)
-            SELECT new_fence, of_group, now + lease, true, range_agg(int8range(t.place, t.place, '[]'))
-            FROM taken t HAVING count(*) > 0
-        )
-        SELECT t.place, t.attempt + 1, t.lost, t.finished, t.body, NULL::bigint
-        FROM taken t ORDER BY t.due, t.place;
+    IF is_due THEN
+        RETURN QUERY SELECT d.*, NULL::bigint FROM @SCHEMA@.claim_due(of_group, new_fence, now, lease,
+            types, topics, room, most_bytes, after_due, after_place, upto_due, upto_place, at.low) AS d;
         GET DIAGNOSTICS got = ROW_COUNT;
         room := room - got;
     END IF;
@@ -272,7 +244,7 @@ BEGIN
             at.furthest := greatest(at.furthest, upto);
             INSERT INTO @SCHEMA@.cursors (grp, turn, place, furthest, at, low, since)
             VALUES (of_group, at.turn, at.place, at.furthest, now, at.low, at.since);
-            RETURN QUERY SELECT k.*, NULL::bigint FROM @SCHEMA@.claim_keyed(of_group, new_fence, now,
+            RETURN QUERY SELECT k.*, NULL::bigint FROM @SCHEMA@.claim_due(of_group, new_fence, now,
                 lease, types, topics, room, most_bytes, now, first_new, now, 9223372036854775807,
                 at.low) AS k;
             GET DIAGNOSTICS got = ROW_COUNT;

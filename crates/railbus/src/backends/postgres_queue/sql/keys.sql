@@ -33,13 +33,15 @@ BEGIN
     SELECT of_group, w.place, w.seq, w.key, false, CASE
         WHEN w.due > now THEN w.due
         WHEN w.key IS NULL THEN now
-        WHEN w.nth > 1 OR EXISTS (
-            SELECT FROM @SCHEMA@.deliveries d WHERE d.grp = of_group AND d.key = w.key AND d.open
-              AND d.place >= low AND d.due = 9223372036854775807
-        ) OR EXISTS (
-            SELECT FROM @SCHEMA@.deliveries d WHERE d.grp = of_group AND d.key = w.key AND d.open
+        WHEN w.nth > 1 OR coalesce((
+            -- Looked up one by one: as EXISTS the server might read those of all keys instead.
+            SELECT true FROM @SCHEMA@.deliveries d WHERE d.grp = of_group AND d.key = w.key AND d.open
+              AND d.place >= low AND d.due = 9223372036854775807 LIMIT 1
+        ), (
+            SELECT true FROM @SCHEMA@.deliveries d WHERE d.grp = of_group AND d.key = w.key AND d.open
               AND d.place >= low AND d.due < 9223372036854775807
-              AND (d.fence IS NOT NULL OR d.begun OR d.due <= now)) THEN 9223372036854775807
+              AND (d.fence IS NOT NULL OR d.begun OR d.due <= now) LIMIT 1
+        ), false) THEN 9223372036854775807
         ELSE now END
     FROM (
         SELECT c.*, row_number() OVER (
@@ -50,9 +52,9 @@ BEGIN
     ) AS w ON CONFLICT (grp, place) DO NOTHING;
 END $$;
 
--- Leases deliveries that are due, one of each key, behind one and up to another; those whose key is held
--- are set aside.
-CREATE FUNCTION @SCHEMA@.claim_keyed(
+-- Leases deliveries that are due, behind one and up to another, one of each key; those whose key is
+-- held are set aside. Each is looked up by its place, for the reason that `close` has.
+CREATE FUNCTION @SCHEMA@.claim_due(
     of_group integer, new_fence bigint, now bigint, lease bigint, types text[], topics text[],
     most integer, most_bytes bigint, after_due bigint, after_place bigint, upto_due bigint,
     upto_place bigint, low bigint
@@ -62,7 +64,7 @@ LANGUAGE plpgsql VOLATILE SET jit = off SET enable_seqscan = off SET enable_bitm
 DECLARE
     one record;
     taken bigint[] := '{}';
-    parked bigint[] := '{}';
+    parked integer := 0;
     size bigint := 0;
 BEGIN
     FOR one IN
@@ -73,13 +75,15 @@ BEGIN
           AND @SCHEMA@.wants(types, topics, e.type, e.topic)
         ORDER BY d.due, d.place FOR UPDATE OF d SKIP LOCKED
     LOOP
-        EXIT WHEN cardinality(taken) >= most OR size >= most_bytes OR cardinality(parked) >= 4096;
+        EXIT WHEN cardinality(taken) >= most OR size >= most_bytes OR parked >= 4096;
         IF one.key IS NOT NULL AND EXISTS (
             SELECT FROM @SCHEMA@.deliveries d WHERE d.grp = of_group AND d.key = one.key AND d.open
               AND d.place >= low AND d.place <> one.place AND d.due < 9223372036854775807
               AND (d.fence IS NOT NULL OR d.begun OR (d.due <= now AND d.place < one.place))
         ) THEN
-            parked := parked || one.place;
+            UPDATE @SCHEMA@.deliveries d SET due = 9223372036854775807
+            WHERE d.grp = of_group AND d.place = one.place;
+            parked := parked + 1;
             CONTINUE;
         END IF;
         UPDATE @SCHEMA@.deliveries d SET fence = new_fence, attempt = d.attempt + 1, begun = true,
@@ -88,8 +92,6 @@ BEGIN
         size := size + octet_length(one.body);
         RETURN QUERY SELECT one.place, one.attempt + 1, one.lost, one.finished, one.body;
     END LOOP;
-    UPDATE @SCHEMA@.deliveries d SET due = 9223372036854775807
-    WHERE d.grp = of_group AND d.place = ANY (parked);
     INSERT INTO @SCHEMA@.leases (fence, grp, until, again, places)
     SELECT new_fence, of_group, now + lease, true, range_agg(int8range(t.place, t.place, '[]'))
     FROM unnest(taken) AS t (place) HAVING count(*) > 0;
@@ -110,15 +112,15 @@ LANGUAGE plpgsql VOLATILE SET enable_seqscan = off SET enable_bitmapscan = off A
 DECLARE
     low CONSTANT bigint := (SELECT c.low FROM @SCHEMA@.cursors c
         WHERE c.grp = of_group ORDER BY c.turn DESC LIMIT 1);
+    freed text;
 BEGIN
-    UPDATE @SCHEMA@.deliveries d SET due = @SCHEMA@.now_micros() FROM (
-        SELECT n.place FROM (SELECT DISTINCT k.key FROM unnest(keys) AS k (key)) AS k
-        CROSS JOIN LATERAL (
+    FOR freed IN SELECT DISTINCT k.key FROM unnest(keys) AS k (key) LOOP
+        UPDATE @SCHEMA@.deliveries d SET due = @SCHEMA@.now_micros()
+        WHERE d.grp = of_group AND d.place = (
             SELECT n.place FROM @SCHEMA@.deliveries n
-            WHERE n.grp = of_group AND n.key = k.key AND n.open AND n.due = 9223372036854775807
-              AND n.place >= low ORDER BY n.place LIMIT 1
-        ) AS n
-    ) AS next WHERE d.grp = of_group AND d.place = next.place;
+            WHERE n.grp = of_group AND n.key = freed AND n.open AND n.due = 9223372036854775807
+              AND n.place >= low ORDER BY n.place LIMIT 1);
+    END LOOP;
 END $$;
 
 -- Lets a group keep the order of keys from here on. Its lock is held, and that of runs: nobody is

@@ -23,32 +23,45 @@ BEGIN
     END LOOP;
 END $$;
 
--- Closes deliveries of their own. Those with dead letters stay, to be handed back from there.
+-- Closes deliveries of their own, one by one, each looked up by its place: joined, all that a group has
+-- might be read, few as it is, and with it all that it had while the server can't clean up. Those with
+-- dead letters stay, to be handed back from there.
 CREATE FUNCTION @SCHEMA@.close(
     of_group integer, closed int8multirange, with_outcome smallint, with_retried boolean,
     counted boolean
 ) RETURNS void LANGUAGE plpgsql VOLATILE SET enable_seqscan = off SET enable_bitmapscan = off AS $$
 DECLARE
+    one record;
+    ended @SCHEMA@.settled[];
     keys text[];
 BEGIN
-    WITH ended AS MATERIALIZED (
+    FOR one IN
         SELECT d.place, d.key, greatest(d.outcome, with_outcome) AS outcome,
             d.retried OR with_retried OR d.attempt > 1 AS retried,
             EXISTS (SELECT FROM @SCHEMA@.letters l WHERE l.seq = d.seq AND l.grp = of_group) AS stays
-        FROM unnest(closed) AS span JOIN @SCHEMA@.deliveries d
-            ON d.grp = of_group AND d.place >= lower(span) AND d.place < upper(span)
-    ), kept AS (
-        UPDATE @SCHEMA@.deliveries d SET open = false, fence = NULL, outcome = e.outcome,
-            retried = e.retried FROM ended e WHERE e.stays AND d.grp = of_group AND d.place = e.place
-    ), gone AS (
-        DELETE FROM @SCHEMA@.deliveries d USING ended e
-        WHERE NOT e.stays AND d.grp = of_group AND d.place = e.place
-    ), counted_too AS (
-        INSERT INTO @SCHEMA@.settled (grp, places, outcome, retried, highest)
-        SELECT of_group, range_agg(int8range(e.place, e.place, '[]')), e.outcome, e.retried, max(e.place)
-        FROM ended e WHERE counted GROUP BY e.outcome, e.retried, e.place >> 12
-    )
-    SELECT array_agg(DISTINCT e.key) INTO keys FROM ended e WHERE e.key IS NOT NULL;
+        FROM unnest(closed) AS span CROSS JOIN LATERAL (
+            SELECT * FROM @SCHEMA@.deliveries d
+            WHERE d.grp = of_group AND d.place >= lower(span) AND d.place < upper(span) OFFSET 0
+        ) AS d
+    LOOP
+        IF one.stays THEN
+            UPDATE @SCHEMA@.deliveries d SET open = false, fence = NULL, outcome = one.outcome,
+                retried = one.retried WHERE d.grp = of_group AND d.place = one.place;
+        ELSE
+            DELETE FROM @SCHEMA@.deliveries d WHERE d.grp = of_group AND d.place = one.place;
+        END IF;
+        IF one.key IS NOT NULL THEN
+            keys := keys || one.key;
+        END IF;
+        IF counted THEN
+            ended := ended || ROW(of_group, int8multirange(int8range(one.place, one.place, '[]')),
+                one.outcome, one.retried, one.place)::@SCHEMA@.settled;
+        END IF;
+    END LOOP;
+    INSERT INTO @SCHEMA@.settled (grp, places, outcome, retried, highest)
+    SELECT of_group, range_agg(span), e.outcome, e.retried, max(e.highest)
+    FROM unnest(ended) AS e CROSS JOIN LATERAL unnest(e.places) AS span
+    GROUP BY e.outcome, e.retried, e.highest >> 12;
     IF keys IS NOT NULL THEN
         -- After a claim that has just set something aside for one of them.
         PERFORM pg_advisory_xact_lock(@SCHEMA@.lock_class(), of_group + 16);
@@ -119,7 +132,8 @@ RETURNS TABLE (nth bigint, seq bigint, attempt integer, outcome smallint, retrie
     finished text, history text)
 LANGUAGE plpgsql VOLATILE
 SET search_path = pg_catalog, pg_temp
-SET jit = off SET enable_seqscan = off SET enable_bitmapscan = off AS $$
+SET jit = off SET enable_seqscan = off SET enable_bitmapscan = off
+SET enable_hashjoin = off SET enable_mergejoin = off SET enable_material = off AS $$
 #variable_conflict use_column
 BEGIN
     PERFORM pg_advisory_xact_lock_shared(@SCHEMA@.lock_class(), 1);
