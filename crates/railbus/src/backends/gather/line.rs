@@ -23,6 +23,7 @@ use tokio::{
     runtime::Handle,
     sync::{OwnedSemaphorePermit, Semaphore, oneshot},
     task::yield_now,
+    time::{Duration, Instant},
 };
 
 /// How large requests may be, and how many are on their way at once.
@@ -53,6 +54,8 @@ pub(super) struct Inner<T: Send + 'static> {
     send: Box<Sending<T>>,
     weigh: fn(&T) -> usize,
     limits: Limits,
+    /// For how long a request waits for its server.
+    patience: Option<Duration>,
     /// How much may wait, in parts of [`ROOM_UNIT`] bytes.
     room: Arc<Semaphore>,
     line: Mutex<Line<T>>,
@@ -100,7 +103,16 @@ impl<T: Send + 'static> Gather<T> {
         let send = Box::new(move |items| Box::pin(send(items)) as Request);
         let line = Mutex::new(Line { flying: 0, alone: SmallVec::new(), waiting: VecDeque::new() });
         let room = Arc::new(Semaphore::new(ROOM as usize));
-        Self(Arc::new(Inner { send, weigh, limits, room, line }))
+        Self(Arc::new(Inner { send, weigh, limits, patience: None, room, line }))
+    }
+
+    /// Says for how long a request waits for a server that is away, at most. When one has done so in
+    /// vain, all that waits behind it fails as it did, instead of waiting as long each in its turn.
+    pub(in crate::backends) fn patient(mut self, patience: Duration) -> Self {
+        if let Some(inner) = Arc::get_mut(&mut self.0) {
+            inner.patience = Some(patience);
+        }
+        self
     }
 
     /// Sends the items, with whatever others send at the same time; returns one result each.
@@ -165,7 +177,7 @@ impl<T: Send + 'static> Gather<T> {
     /// Sends the items in a place that was taken for them.
     fn take_off(&self, items: Vec<T>) -> Arc<Flight<T>> {
         let count = items.len();
-        let seat = Seat { inner: Arc::clone(&self.0), held: Held::Caller };
+        let seat = Seat { inner: Arc::clone(&self.0), held: Held::Caller, since: Instant::now() };
         let request = (self.0.send)(items);
         let air = Mutex::new(Air::Alone { request, seat, waits: None });
         let flight = Arc::new(Flight { air, count });
@@ -211,6 +223,8 @@ impl<T: Send + 'static> Inner<T> {
 struct Seat<T: Send + 'static> {
     inner: Arc<Inner<T>>,
     held: Held,
+    // When its request began.
+    since: Instant,
 }
 
 /// By whom a place is held.
@@ -234,7 +248,10 @@ impl<T: Send + 'static> Seat<T> {
                     items.extend(one.items);
                 }
             }
-            let mut results = (self.inner.send)(items).await.into_iter();
+            self.since = Instant::now();
+            let results = (self.inner.send)(items).await;
+            self.landed(&results);
+            let mut results = results.into_iter();
             for (count, reply) in replies {
                 // Nobody may wait any more.
                 let _ = reply.send(results.by_ref().take(count).collect());
@@ -243,6 +260,22 @@ impl<T: Send + 'static> Seat<T> {
             yield_now().await;
         }
         self.held = Held::Nobody;
+    }
+
+    /// Fails what waits, if a request waited for the server in vain.
+    fn landed(&self, results: &[Result<()>]) {
+        let away = |result: &Result<()>| {
+            result.as_ref().err().filter(|error| error.kind() == ErrorKind::Unavailable).cloned()
+        };
+        let waited = self.inner.patience.is_some_and(|patience| self.since.elapsed() >= patience);
+        let Some(error) = results.first().filter(|_| waited).and_then(away) else { return };
+        if results.iter().all(|result| away(result).is_some()) {
+            let waiting = mem::take(&mut self.inner.line().waiting);
+            for one in waiting {
+                // Nobody may wait any more.
+                let _ = one.reply.send(vec![Err(error.clone()); one.items.len()]);
+            }
+        }
     }
 }
 
@@ -255,13 +288,17 @@ impl<T: Send + 'static> Drop for Seat<T> {
         let runtime = Handle::try_current().ok().filter(|_| self.held == Held::Caller);
         match runtime {
             Some(runtime) if !line.waiting.is_empty() => {
-                let seat = Self { inner: Arc::clone(&self.inner), held: Held::Driver };
+                let (inner, since) = (Arc::clone(&self.inner), self.since);
+                let seat = Self { inner, held: Held::Driver, since };
                 drop(line);
                 runtime.spawn(seat.drive());
             }
-            // A runtime has ended or a request panicked: whoever waits learns that nobody is left to send it.
+            // A runtime has ended or a request panicked: whoever waits learns it if nobody is left to send it.
             _ => {
                 line.flying -= 1;
+                if line.flying > 0 {
+                    return;
+                }
                 let cut_off = mem::take(&mut line.waiting);
                 drop(line);
                 drop(cut_off);
@@ -306,6 +343,7 @@ impl<T: Send + 'static> Flight<T> {
                 let mut landing = Landing { flight: Arc::clone(self), results: Vec::new() };
                 runtime.spawn(async move {
                     landing.results = request.await;
+                    seat.landed(&landing.results);
                     drop(landing);
                     drop(seat);
                 });
@@ -348,6 +386,7 @@ impl<T: Send + 'static> Future for Alone<T> {
             Air::Alone { mut request, seat, .. } => match request.as_mut().poll(cx) {
                 Poll::Ready(results) => {
                     drop(air);
+                    seat.landed(&results);
                     drop(seat);
                     Poll::Ready(results)
                 }

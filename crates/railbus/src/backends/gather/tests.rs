@@ -263,3 +263,71 @@ fn a_request_whose_runtime_ends_goes_on_where_somebody_waits_for_it() {
     assert!(staying.block_on(second).unwrap()[0].is_ok());
     assert_eq!(*sent.lock().unwrap(), [[2], [4]]);
 }
+
+#[tokio::test]
+async fn a_request_that_panics_leaves_those_that_wait_to_the_other_on_its_way() {
+    let (gate, wait) = (Arc::new(Semaphore::new(0)), Arc::new(Semaphore::new(0)));
+    let (open, go) = (Arc::clone(&gate), Arc::clone(&wait));
+    let gather = Gather::new(
+        Limits { flights: 2, ..LIMITS },
+        |_: &usize| 1,
+        move |items: Vec<usize>| {
+            let (open, go) = (Arc::clone(&open), Arc::clone(&go));
+            async move {
+                let may = if items == [3] { open } else { go };
+                may.acquire().await.unwrap().forget();
+                assert_ne!(items, [3], "this one panics");
+                vec![Ok(()); items.len()]
+            }
+        },
+    );
+    let mut all = JoinSet::new();
+    // Two fly, the next goes by a task that sends what waits, and panics there.
+    for n in [1, 2, 3, 4, 5] {
+        let gather = gather.clone();
+        all.spawn(async move { gather.put(vec![n]).await.remove(0) });
+        settle().await;
+        if n == 3 {
+            wait.add_permits(1);
+            settle().await;
+        }
+    }
+    gate.add_permits(1);
+    settle().await;
+    wait.add_permits(2);
+    let ended = all.join_all().await;
+    assert_eq!(ended.iter().filter(|result| result.is_err()).count(), 1, "{ended:?}");
+}
+
+#[tokio::test]
+async fn what_waits_behind_a_request_that_waited_in_vain_fails_with_it() {
+    for (patience, requests, fail) in [(Duration::ZERO, 1, 30), (Duration::MAX, 2, 11)] {
+        let gate = Arc::new(Semaphore::new(0));
+        let open = Arc::clone(&gate);
+        let gather = Gather::new(
+            LIMITS,
+            |item| *item,
+            move |items: Vec<usize>| {
+                let open = Arc::clone(&open);
+                async move {
+                    open.acquire().await.unwrap().forget();
+                    let away = Error::new(ErrorKind::Unavailable, "publish", "nobody there");
+                    vec![Err(away); items.len()]
+                }
+            },
+        );
+        let gather = gather.patient(patience);
+        let mut all = JoinSet::new();
+        for n in 0..30 {
+            let gather = gather.clone();
+            all.spawn(async move { gather.put(vec![n]).await.remove(0) });
+            settle().await;
+        }
+        // The first goes alone, the others by tens.
+        gate.add_permits(requests);
+        settle().await;
+        let failed =
+            std::iter::from_fn(|| all.try_join_next()).filter(|r| r.as_ref().unwrap().is_err());
+        assert_eq!(failed.count(), fail, "{patience:?}");
+    }
+}
