@@ -82,7 +82,13 @@ async fn a_run_counts_what_it_found_unsettled_and_not_what_other_runs_publish() 
     assert!(!accounts.is_idle(&groups).await.unwrap());
     assert!(accounts.is_idle(&[("g".into(), event_type("x").interest())]).await.unwrap());
     let open = Tally { published: 2, carried: 1, ..Tally::default() };
-    assert_eq!(accounts.tally(run).await.unwrap(), open);
+    let given_back = async {
+        // The one that was cancelled may have fetched something still, and gives it back.
+        while accounts.tally(run).await.unwrap() != open {
+            tokio::task::yield_now().await;
+        }
+    };
+    tokio::time::timeout(Duration::from_secs(60), given_back).await.expect("delivered to nobody");
     bus.on("*").group("g").named("n").run(|_: &Event| ()).await.unwrap();
     bus.idle().await.unwrap();
     assert!(accounts.is_idle(&groups).await.unwrap());

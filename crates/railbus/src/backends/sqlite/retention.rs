@@ -32,9 +32,10 @@ pub(super) fn sweep(
     let now = Timestamp::now().as_micros();
     let cutoff = now.saturating_sub(retention);
     let settled = timeline.now().as_micros().saturating_sub(retention);
+    // A cross join goes by groups first: else all deliveries there are might be gone through for each.
     let mut look = transaction.prepare_cached(
         "SELECT e.seq, e.at, coalesce(e.due, 0) < ?2 AND NOT EXISTS (SELECT 1 FROM groups g
-                JOIN deliveries d ON d.grp = g.id AND d.seq = e.seq
+                CROSS JOIN deliveries d ON d.grp = g.id AND d.seq = e.seq
                 WHERE d.state = 0 OR d.settled_at >= ?2)
             AND NOT EXISTS (SELECT 1 FROM letters l WHERE l.seq = e.seq)
             AND NOT EXISTS (SELECT 1 FROM groups g WHERE g.cursor < e.seq AND e.rejected = 0
@@ -106,19 +107,15 @@ mod tests {
              SELECT 1, seq, 1, 0, 0, 1, 1, 2, at FROM events"
         );
         store.execute_batch(&fill).unwrap();
-        let transaction = store.transaction().unwrap();
-        let timeline = Timeline::join(&transaction, Arc::new(System)).unwrap();
         let work = Arc::new(AtomicU64::new(0));
         let count = Arc::clone(&work);
-        transaction
-            .progress_handler(
-                1000,
-                Some(move || {
-                    count.fetch_add(1, SeqCst);
-                    false
-                }),
-            )
-            .unwrap();
+        let counting = move || {
+            count.fetch_add(1, SeqCst);
+            false
+        };
+        store.progress_handler(1000, Some(counting)).unwrap();
+        let transaction = store.transaction().unwrap();
+        let timeline = Timeline::join(&transaction, Arc::new(System)).unwrap();
         let swept = sweep(&transaction, &timeline, Duration::from_secs(60), 0).unwrap();
         (swept, work.load(SeqCst))
     }
