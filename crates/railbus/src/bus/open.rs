@@ -55,8 +55,6 @@ pub(super) struct Inner {
     pub(super) delayed: Delayed,
     /// Further tries of broadcasts.
     pub(super) retries: TaskTracker,
-    /// How many broadcasts the listener has handed on.
-    pub(super) heard: AtomicU64,
     /// How often broadcasts may have been missed.
     pub(super) gaps: AtomicU64,
     /// Whether broadcasts may be missed now: listening failed, and has not begun again.
@@ -142,7 +140,6 @@ impl Bus {
             tasks,
             delayed: Delayed::default(),
             retries: TaskTracker::new(),
-            heard: AtomicU64::new(0),
             gaps: AtomicU64::new(0),
             deaf: AtomicBool::new(false),
             closing: CancellationToken::new(),
