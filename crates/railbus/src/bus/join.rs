@@ -43,6 +43,7 @@ impl Bus {
         let interest = self.interest_of(name);
         let alive = members.groups.get(name).filter(|member| !member.has_failed());
         let terms = alive.map_or_else(|| terms.clone(), |member| member.terms.join(terms));
+        self.check_filling(name, &terms)?;
         if alive.is_some_and(|member| member.interest == interest && member.terms == terms) {
             return Ok(());
         }
@@ -59,6 +60,21 @@ impl Bus {
         self.watch(group.failed());
         members.replace(name, Some(Member { interest, terms, group }));
         Ok(())
+    }
+
+    /// Refuses terms of a group under which a batch of one of its subscriptions would never fill.
+    pub(super) fn check_filling(&self, name: &str, terms: &Terms) -> Result<()> {
+        let (entries, limit) = (self.0.table.of_group(name), terms.limit.unwrap_or(LIMIT));
+        match entries.iter().map(|entry| entry.batch).max() {
+            Some(max) if max > limit => {
+                let why =
+                    format!("a batch of {max} events never fills: the group's limit is {limit}");
+                let hint = "the smallest limit of a group's subscriptions is that of all: set each to \
+                            at least a batch, or give the batch a group of its own";
+                Err(Error::new(ErrorKind::Config, "subscribe", why).with("group", name).hint(hint))
+            }
+            _ => Ok(()),
+        }
     }
 
     fn interest_of(&self, name: &str) -> Interest {
