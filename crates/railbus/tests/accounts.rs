@@ -13,6 +13,7 @@ use railbus::{
     predicate::{Interest, event_type},
     testing::Recorder,
 };
+use std::time::Duration;
 use stores::Store;
 
 fn all() -> Vec<Store> {

@@ -20,6 +20,7 @@ impl Gate {
         let mut kept = self.0.lock().await;
         let Some(groups) = &mut *kept else { return bus.join(group, terms).await };
         let joined = groups.get(group).map_or_else(|| terms.clone(), |before| before.join(terms));
+        bus.check_filling(group, &joined)?;
         groups.insert(group.to_owned(), joined);
         Ok(())
     }

@@ -12,7 +12,10 @@ use futures_util::{FutureExt, future::BoxFuture};
 use std::{
     collections::{HashMap, VecDeque},
     panic::AssertUnwindSafe,
-    sync::{Arc, Mutex, MutexGuard, PoisonError, Weak, atomic::Ordering::SeqCst},
+    sync::{
+        Arc, Mutex, MutexGuard, PoisonError, Weak,
+        atomic::{AtomicU64, Ordering::SeqCst},
+    },
 };
 use tokio::sync::Notify;
 
@@ -29,6 +32,8 @@ struct Shared {
     inner: Weak<Inner>,
     // Whether the backend keeps what is not taken yet: then nothing need be dropped.
     waits: bool,
+    // How many events the subscriptions are through with, or do without.
+    heard: Arc<AtomicU64>,
     state: Mutex<State>,
     room: Notify,
 }
@@ -51,9 +56,9 @@ enum Turn {
 }
 
 impl Lanes {
-    pub(super) fn new(inner: Weak<Inner>, waits: bool) -> Self {
+    pub(super) fn new(inner: Weak<Inner>, waits: bool, heard: Arc<AtomicU64>) -> Self {
         let state = Mutex::default();
-        Self(Arc::new(Shared { inner, waits, state, room: Notify::new() }))
+        Self(Arc::new(Shared { inner, waits, heard, state, room: Notify::new() }))
     }
 
     fn lock(&self) -> MutexGuard<'_, State> {
@@ -123,7 +128,7 @@ impl Lanes {
         drop(state);
         if let Some(inner) = self.0.inner.upgrade() {
             inner.counters.broadcasts.dropped.one();
-            inner.heard.fetch_add(1, SeqCst);
+            self.0.heard.fetch_add(1, SeqCst);
             // Whoever keeps what events tell of must not go on with it.
             inner.gaps.fetch_add(1, SeqCst);
         }
@@ -140,6 +145,7 @@ impl Lanes {
 
     fn run(&self, event: Event) -> Option<BoxFuture<'static, ()>> {
         let inner = self.0.inner.upgrade().filter(|inner| !inner.is_closed())?;
+        let heard = Arc::clone(&self.0.heard);
         Some(Box::pin(async move {
             let bus = Bus(inner);
             let now = bus.0.table.now();
@@ -147,7 +153,7 @@ impl Lanes {
             if AssertUnwindSafe(bus.dispatch(&now, &event)).catch_unwind().await.is_err() {
                 tracing::error!(event_id = event.id(), "a dispatch ended abnormally");
             }
-            bus.0.heard.fetch_add(1, SeqCst);
+            heard.fetch_add(1, SeqCst);
         }))
     }
 

@@ -58,8 +58,6 @@ pub(super) struct Inner {
     pub(super) early: Early,
     /// Further tries of broadcasts.
     pub(super) retries: TaskTracker,
-    /// How many broadcasts the listener has handed on.
-    pub(super) heard: AtomicU64,
     /// How often broadcasts may have been missed.
     pub(super) gaps: AtomicU64,
     /// Whether broadcasts may be missed now: listening failed, and has not begun again.
@@ -145,7 +143,6 @@ impl Bus {
             tasks,
             delayed: Delayed::default(),
             retries: TaskTracker::new(),
-            heard: AtomicU64::new(0),
             early: Early::default(),
             gaps: AtomicU64::new(0),
             deaf: AtomicBool::new(false),

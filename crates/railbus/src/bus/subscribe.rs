@@ -229,10 +229,10 @@ impl On {
     /// [`Batch`](crate::Batch). A batch is handled when it is full, or `linger` after its first
     /// event; leases are kept meanwhile.
     ///
-    /// The limit counts events, so it is at least `max`, and as many batches are handled at once as it
-    /// has room for (default: two, and at least 128 events). A broadcast's batch is handled after
-    /// publish returns, which waits where two batches are not through; their failures are told as
-    /// those of further tries are.
+    /// The limit counts events, so it is at least `max`, as are those of all subscriptions of the
+    /// group, and as many batches are handled at once as it has room for (default: two, and at least
+    /// 128 events). A broadcast's batch is handled after publish returns, which waits where two
+    /// batches are not through; their failures are told as those of further tries are.
     pub fn batch(mut self, max: usize, linger: Duration) -> Self {
         self.batch = Some(Size { max, linger });
         self
@@ -316,6 +316,7 @@ impl Opening {
         let name = on.name.unwrap_or_else(unnamed);
         let mut entry = Entry::new(name.into(), on.predicate, group, policy, handler);
         entry.priority = on.priority;
+        entry.batch = on.batch.map_or(0, |size| size.max);
         entry.world = on.bus.0.world().clone();
         entry.handler.check(&entry.world)?;
         let entry = on.bus.0.table.add(entry).map_err(|refusal| match refusal {

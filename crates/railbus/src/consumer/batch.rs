@@ -56,7 +56,7 @@ impl Batch {
         leased: Vec<Leased>,
         room: OwnedSemaphorePermit,
     ) -> Self {
-        let held = shared.leases.hold(leased.iter().map(|l| l.receipt.clone()).collect());
+        let held = shared.leases.hold(leased.iter().map(|l| l.receipt.clone()));
         let (settles, events) =
             (Vec::with_capacity(leased.len()), Vec::with_capacity(leased.len()));
         let state = State { rest: leased.into_iter(), settles, events, room };

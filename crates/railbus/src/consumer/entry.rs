@@ -43,6 +43,8 @@ pub(crate) struct Entry {
     pub(crate) handler: Box<dyn AnyHandler>,
     pub(crate) world: World,
     pub(crate) manual: bool,
+    /// How many events its handler takes at once; 0 if it takes one after another.
+    pub(crate) batch: usize,
     pub(crate) created_at: Timestamp,
     cancelled: AtomicBool,
 }
@@ -70,6 +72,7 @@ impl Entry {
             priority: 1,
             policy,
             manual: handler.is_manual(),
+            batch: 0,
             handler,
             world: World::default(),
             created_at: Timestamp::now(),

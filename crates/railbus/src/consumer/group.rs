@@ -15,7 +15,6 @@ use crate::{
     instrument::Counters,
 };
 use futures_util::{FutureExt, future::join_all};
-use smallvec::smallvec;
 use std::{panic::AssertUnwindSafe, sync::Arc, time::Duration};
 use tokio::{
     sync::{Mutex, OwnedSemaphorePermit, Semaphore, watch},
@@ -232,9 +231,8 @@ impl Fetching {
             return shared.spawn(batch.run());
         }
         // Held from here on: what waits for its turn is renewed, and given back if all is aborted.
-        let held = leased
-            .into_iter()
-            .map(|leased| (shared.leases.hold(smallvec![leased.receipt.clone()]), leased));
+        let held =
+            leased.into_iter().map(|leased| (shared.leases.hold([leased.receipt.clone()]), leased));
         for (held, leased) in held.collect::<Vec<_>>() {
             let (of, room) = (Arc::clone(shared), permit.split(1));
             shared.spawn(async move {
