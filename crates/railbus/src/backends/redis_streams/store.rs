@@ -22,6 +22,7 @@ use crate::{
         gather::Gather,
         redis::link::{Link, closed},
     },
+    codec::Format,
     error::{Error, ErrorKind, Result},
     id::new_id,
     options::Options,
@@ -214,6 +215,10 @@ impl Backend for Streams {
             }
             return Ok(());
         }
+    }
+
+    fn keeps_metadata(&self) -> bool {
+        self.settings.format != Format::Plain
     }
 
     async fn withdraw(&self, event_id: &str) -> Result<bool> {
