@@ -73,3 +73,45 @@ async fn a_look_whether_all_was_heard_brings_none_of_what_is_held_back() {
     assert!(near.withdraw("e-499").await.unwrap());
     assert_eq!(source.handed_out().await.unwrap(), Some(1));
 }
+
+/// Tells how many bytes the server's notes of what can be withdrawn take.
+fn noted(redis: &Redis) -> u64 {
+    let keys = redis.command(&["KEYS", "{events}:late*"]).unwrap();
+    let taken = |key| redis.command(&["MEMORY", "USAGE", key, "SAMPLES", "0"]).unwrap();
+    keys.lines().map(|key| taken(key).parse::<u64>().unwrap()).sum()
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_is_due_is_forgotten_though_its_id_is_held_back_again_and_again() {
+    let redis = Redis::start().unwrap();
+    let backend = open(&redis.url("redis-streams")).await;
+    let tick = |delay| Event::new("tick").topic("ticks").id("tick").delay(delay).payload(1);
+    publish(&backend, vec![tick(HOUR)]).await;
+    for _ in 0..20 {
+        publish(&backend, vec![tick(Duration::from_millis(1)); 20]).await;
+        // sleep: until they are due.
+        tokio::time::sleep(Duration::from_millis(5)).await;
+    }
+    publish(&backend, vec![tick(HOUR); 20]).await;
+    let bytes = noted(&redis);
+    assert!(bytes < 6_000, "{bytes} bytes are noted of 21 events");
+    assert!(backend.withdraw("tick").await.unwrap());
+    let left = redis.command(&["XLEN", "events"]).unwrap();
+    assert_eq!(left, "400", "all that was held back is withdrawn at once");
+    assert!(!backend.withdraw("tick").await.unwrap());
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn ids_that_begin_alike_are_withdrawn_apart() {
+    let redis = Redis::start().unwrap();
+    let backend = open(&redis.url("redis-streams")).await;
+    let ids = ["a", "a ", "a 1-1 5", "1:a", "a\u{7f}"];
+    let event = |id: &str| Event::new("tick").topic("ticks").id(id).delay(HOUR).payload(1);
+    publish(&backend, ids.into_iter().map(event).collect()).await;
+    for (gone, id) in (1..).zip(ids) {
+        assert!(backend.withdraw(id).await.unwrap(), "{id:?}");
+        let left = redis.command(&["XLEN", "events"]).unwrap();
+        assert_eq!(left, (ids.len() - gone).to_string(), "{id:?}");
+        assert!(!backend.withdraw(id).await.unwrap(), "{id:?}");
+    }
+}
