@@ -183,7 +183,7 @@ impl Listener {
             Ok(entries) => entries,
             Err(e) => {
                 place.suspects = true;
-                place.portion.failed();
+                place.portion.failed(&e);
                 return Err(e);
             }
         };
@@ -285,7 +285,7 @@ impl Listener {
         let said = match said {
             Ok(said) => said,
             Err(e) => {
-                place.portion.failed();
+                place.portion.failed(&e);
                 return Err(e);
             }
         };
