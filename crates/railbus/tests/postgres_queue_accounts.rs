@@ -168,6 +168,26 @@ async fn an_input_moves_with_its_events_or_neither_does() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_large_batch_of_an_input_goes_in_statements_that_the_server_takes() {
+    let database = SERVER.database().unwrap();
+    let bus = Bus::open(&database.url("postgres-queue")).await.unwrap();
+    let body = "x".repeat(15_000_000);
+    let large = |n: u64| {
+        let event = Event::new("t").id(n.to_string()).payload(body.clone()).into();
+        Outgoing { event, ..line("", n * 10, n * 10 + 10) }
+    };
+    let results = bus.publish_all(&(0..5).map(large).collect::<Vec<_>>()).await;
+    assert!(results.iter().all(Result::is_ok), "{results:?}");
+    let stored = "SELECT string_agg(id, ',' ORDER BY seq) FROM railbus.events";
+    assert_eq!(database.psql(stored).unwrap().trim(), "0,1,2,3,4");
+    let statements = database.psql("SELECT count(*) FROM railbus.batches").unwrap();
+    assert_eq!(statements.trim(), "2");
+    let accounts = bus.accounts().unwrap();
+    assert_eq!(accounts.position("orders.ndjson").await.unwrap().unwrap().offset, 50);
+    bus.close().await.unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn of_two_that_read_one_input_at_once_each_line_is_stored_once() {
     let database = SERVER.database().unwrap();
     let url = database.url("postgres-queue");

@@ -5,12 +5,12 @@
 #[path = "redis_served/member.rs"]
 mod member;
 
-use member::{event, group, number, open, take};
+use member::{event, group, number, open, take, with};
 use railbus::{
     ErrorKind, Event,
     backend::{Backend, Source, Subscribe},
 };
-use railbus_testbed::{Proxy, Redis};
+use railbus_testbed::{Fault, Proxy, Redis};
 use std::{sync::Arc, time::Duration};
 
 const HOUR: Duration = Duration::from_secs(3600);
@@ -114,4 +114,27 @@ async fn ids_that_begin_alike_are_withdrawn_apart() {
         assert_eq!(left, (ids.len() - gone).to_string(), "{id:?}");
         assert!(!backend.withdraw(id).await.unwrap(), "{id:?}");
     }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_large_batch_goes_in_parts_though_some_of_it_is_held_back() {
+    let redis = Redis::start().unwrap();
+    let proxy = Proxy::to(redis.address()).unwrap();
+    let far = open(&with(&proxy.url_of(&redis.url("redis-streams")), "timeout=2s")).await;
+    let source = listen(&far).await;
+    let body = "x".repeat(100_000);
+    let mut batch: Vec<_> = (0..80)
+        .map(|n: u32| Event::new("tick").topic("ticks").payload((n, body.clone())))
+        .collect();
+    batch[70] = Event::new("tick").topic("ticks").delay(HOUR).payload((70, body.clone()));
+    // All of it takes longer than an answer may.
+    proxy.fault(Fault::Trickle { bytes_per_second: 2_000_000 });
+    publish(&far, batch).await;
+    proxy.fault(Fault::None);
+    let heard = take(&source, 79).await;
+    let numbers = heard.iter().map(|one| {
+        let event = one.event.as_ref().unwrap();
+        event.payload::<(u32, String)>().unwrap().0
+    });
+    assert!(numbers.eq((0..80).filter(|n| *n != 70)), "they are in another order");
 }
