@@ -209,8 +209,7 @@ impl Backend for Queue {
             }
             sent
         } else {
-            let count = ready.len();
-            vec![publish::send_steps(&self.lines, &self.wake, &ready).await; count]
+            publish::send_all_steps(&self.lines, &self.wake, &ready).await
         };
         let mut sent = sent.into_iter();
         let lost = || Error::new(ErrorKind::Internal, "publish", "a result is missing");

@@ -52,7 +52,7 @@ impl Member {
                 return Ok(Vec::new());
             }
             Err(e) => {
-                self.state().portion.failed();
+                self.state().portion.failed(&e);
                 return Err(e);
             }
             Ok(entries) => entries,
@@ -90,7 +90,7 @@ impl Member {
             Err(e) => {
                 let mut state = self.state();
                 // One that can't be brought here is another member's when its lease runs out.
-                state.suspects = state.portion.failed();
+                state.suspects = state.portion.failed(&e);
                 return Err(e);
             }
             Ok(entries) => entries,

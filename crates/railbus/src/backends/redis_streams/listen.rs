@@ -5,9 +5,10 @@ use super::{
     entry::{Entry, Fit, leased},
     id::Id,
     keys::Keys,
+    lookup::look_up,
     portion::Portion,
     reader::{BLOCK_MAX, Reader},
-    script::{list, number, text},
+    script::{GONE, count, list, number, text},
 };
 use crate::{
     backend::{Leased, Settle, SharedFilter, Source},
@@ -15,7 +16,7 @@ use crate::{
     error::{Error, ErrorKind, Result},
 };
 use async_trait::async_trait;
-use redis::{Cmd, Pipeline, Value};
+use redis::{Cmd, Value};
 use std::{
     collections::{BTreeMap, BTreeSet, VecDeque},
     sync::{Arc, Mutex, MutexGuard, PoisonError},
@@ -30,6 +31,9 @@ const READ_MAX: usize = 16_384;
 /// How long a listener may be away from reading before it looks whether what it has not read was
 /// removed meanwhile.
 const AWAY_MAX: Duration = Duration::from_millis(20);
+
+/// Of how many events that are held back one request asks whether they are gone.
+const LOOK_MAX: usize = 1000;
 
 /// How long letting go may take.
 const LEAVE_WITHIN: Duration = Duration::from_secs(2);
@@ -179,7 +183,7 @@ impl Listener {
             Ok(entries) => entries,
             Err(e) => {
                 place.suspects = true;
-                place.portion.failed();
+                place.portion.failed(&e);
                 return Err(e);
             }
         };
@@ -239,25 +243,28 @@ impl Listener {
         Ok(seconds.unwrap_or(0).saturating_mul(1000) + micros.unwrap_or(0) / 1000)
     }
 
-    /// Lets go of what was withdrawn while it was held back.
-    async fn forget_withdrawn(&self) -> Result<()> {
-        let held: Vec<_> = self.place().held.iter().copied().collect();
-        let mut commands = Pipeline::with_capacity(held.len());
-        for (_, id) in &held {
-            let id = id.to_string();
-            commands.cmd("XRANGE").arg(&self.keys.stream).arg(&id).arg(&id);
-        }
-        if held.is_empty() {
-            return Ok(());
-        }
-        let (_, said) = self.link.ask_all("listen", &commands).await?;
-        let mut place = self.place();
-        for (held, found) in held.iter().zip(said) {
-            if matches!(&found, Value::Array(found) if found.is_empty()) {
+    /// Tells whether anything is held back still. What was withdrawn meanwhile is let go of, up to the
+    /// first that was not: one is enough, and nothing of it is brought here.
+    async fn holds_any(&self) -> Result<bool> {
+        loop {
+            let held: Vec<_> = self.place().held.iter().take(LOOK_MAX).copied().collect();
+            if held.is_empty() {
+                return Ok(false);
+            }
+            let said = GONE.run(&self.link, &self.keys, "listen", |command| {
+                for (_, id) in &held {
+                    command.arg(id.to_string());
+                }
+            });
+            let gone = usize::try_from(count(&said.await?)).unwrap_or(0);
+            let mut place = self.place();
+            for held in held.iter().take(gone) {
                 place.held.remove(held);
             }
+            if gone < held.len() {
+                return Ok(true);
+            }
         }
-        Ok(())
     }
 
     /// Reads what was held back and is due now.
@@ -271,25 +278,27 @@ impl Listener {
         if due.is_empty() {
             return Ok(Vec::new());
         }
-        let mut commands = Pipeline::with_capacity(due.len());
-        for (_, id) in &due {
-            let id = id.to_string();
-            commands.cmd("XRANGE").arg(&self.keys.stream).arg(&id).arg(&id);
-        }
+        let ids: Vec<_> = due.iter().map(|(_, id)| *id).collect();
         // Until it is answered they stay where they are.
-        let said = self.link.ask_all("fetch", &commands).await;
+        let said = look_up(&self.link, &self.keys, "fetch", &ids).await;
         let mut place = self.place();
         let said = match said {
-            Ok((_, said)) => said,
+            Ok(said) => said,
             Err(e) => {
-                place.portion.failed();
+                place.portion.failed(&e);
                 return Err(e);
             }
         };
         let (mut all, mut bytes) = (Vec::with_capacity(due.len()), 0);
         for (held, found) in due.iter().zip(said) {
+            let found = match found {
+                Ok(found) => found,
+                // It stays, and so do those behind it, until the server looks again.
+                Err(e) if all.is_empty() => return Err(e),
+                Err(_) => break,
+            };
             place.held.remove(held);
-            match list(found).pop().and_then(|one| Entry::read(one, &self.keys)) {
+            match found {
                 Some(entry) => {
                     bytes += entry.bytes();
                     if let (event, Fit::Wanted) = entry.decode(&self.wants) {
@@ -359,7 +368,9 @@ impl Source for Listener {
 
     async fn handed_out(&self) -> Result<Option<u64>> {
         let newest = newest(&self.link, &self.keys).await?;
-        self.forget_withdrawn().await?;
+        if self.place().last < newest || self.holds_any().await? {
+            return Ok(None);
+        }
         let place = self.place();
         let all = place.last >= newest && place.held.is_empty() && place.unheard.is_empty();
         Ok(all.then_some(place.handed_out))
