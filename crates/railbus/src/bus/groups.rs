@@ -75,8 +75,6 @@ impl Groups {
     }
 
     /// Returns how many want the event.
-    // Apart: who publishes where there is no group must not make room for it.
-    #[inline(never)]
     pub(super) fn wanting(&self, event: &Event) -> usize {
         let lists = match self.all.only(event) {
             Some(first) => Lists { first, ..Lists::default() },
