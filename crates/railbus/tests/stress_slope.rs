@@ -62,9 +62,9 @@ async fn rates(bus: &Bus, all: u64, by_key: bool) -> Vec<f64> {
                 tokio::spawn(async move {
                     for _ in 0..all / 4 / BATCH {
                         room.acquire_many(BATCH as u32).await.unwrap().forget();
-                        let event = |n| {
-                            let event = Event::new("t").payload(n);
-                            if by_key { event.key(format!("k{n}")) } else { event }
+                        let event = |n| match by_key {
+                            true => Event::new("t").key(format!("k{n}")).payload(n),
+                            false => Event::new("t").payload(n),
                         };
                         let batch: Vec<_> = (0..BATCH).map(|n| event(n).into()).collect();
                         for published in bus.publish_all(&batch).await {
