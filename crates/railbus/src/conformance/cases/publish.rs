@@ -1,7 +1,7 @@
 //! What is published arrives, unchanged.
 
 use crate::{
-    backend::{Backend, Broadcast, Capability, Replay, Start, Subscribe},
+    backend::{Backend, Broadcast, Capability, Ordering, Replay, Start},
     clock::Timestamp,
     conformance::{
         finding::{Broken, Checked, Finding, ensure},
@@ -10,6 +10,7 @@ use crate::{
         seat::{Ear, Seat},
         stage::{LONG_LEASE, Stage, literal, on_topic},
     },
+    error::Result,
     event::{Event, EventBuilder},
     predicate,
 };
@@ -22,6 +23,9 @@ const APART: Duration = Duration::from_millis(200);
 /// By how much the clock of a server may differ from this one's, and how finely it is looked for.
 const OFF_BY: Duration = Duration::from_secs(86_400);
 const FINE: Duration = Duration::from_millis(1);
+
+/// Which part of its patience a case waits for an event that may not be there.
+const NEITHER: u32 = 10;
 
 /// Events of every shape arrive with payload and metadata intact, at listeners and at groups.
 pub(super) async fn publish_subscribe(stage: &Stage) -> Checked<Finding> {
@@ -58,23 +62,24 @@ pub(super) async fn late_subscriber(stage: &Stage) -> Checked<Finding> {
     let topic = stage.topic("late");
     let (near, far) = (stage.open().await?, stage.open().await?);
     let before = stage.events(&topic, 3);
+    let clock = stage.topic("clock");
+    let two = stage.events(&clock, 2);
     stage.publish(&near, &before).await?;
+    stage.publish(&near, &two[..1]).await?;
     tokio::time::sleep(APART).await;
     let between = Timestamp::now();
     tokio::time::sleep(APART).await;
     let after = stage.events(&topic, 3);
+    stage.publish(&near, &two[1..]).await?;
     stage.publish(&near, &after).await?;
     let sit = |part: &str, start: Start| {
         let mut request = stage.request(&stage.group(part), on_topic(&topic), LONG_LEASE);
         request.start = start;
         stage.sit(&far, request, &topic)
     };
+    let parted = Parted { topic: &clock, before: &two[0], after: &two[1] };
     let parted = match stage.capability.replay {
-        Replay::Time => {
-            let mut request = stage.request(&stage.group("parted"), on_topic(&topic), LONG_LEASE);
-            request.start = Start::Oldest;
-            parted(stage, &far, request, between, after.len() as u64).await?
-        }
+        Replay::Time => parted.by(stage, &far, between).await?,
         _ => between,
     };
     let time = Start::At(parted);
@@ -118,45 +123,95 @@ pub(super) async fn late_subscriber(stage: &Stage) -> Checked<Finding> {
     }
 }
 
-/// Returns the time at which `after` events are still to come, by the store's clock: `between` them and
-/// those before, and where a server has another clock than this machine, whatever that is there.
-async fn parted(
-    stage: &Stage,
-    backend: &Arc<dyn Backend>,
-    request: Subscribe,
-    between: Timestamp,
-    after: u64,
-) -> Checked<Timestamp> {
-    let group = request.group.clone().unwrap_or_default();
-    // Nobody fetches, so that nothing is held.
-    let source = stage.within("a source to open", backend.subscribe(request)).await??;
-    let keeper = backend.keeper().ok_or_else(|| Broken::new("it replays, and keeps no groups"))?;
-    let (mut early, mut late) = (between.before(OFF_BY), between.after(OFF_BY));
-    let (mut time, mut counts) = (between, Vec::new());
-    loop {
-        let again = keeper.replay(&group, Start::At(time));
-        let count = stage.within("a replay from a time", again).await??;
-        counts.push(count);
-        if count == after {
-            stage.within("a source to close", source.close()).await??;
-            return Ok(time);
+/// Two events, published with those before a time and with those after it.
+struct Parted<'a> {
+    topic: &'a str,
+    before: &'a Event,
+    after: &'a Event,
+}
+
+impl Parted<'_> {
+    /// Returns a time between the two by the store's clock: `between`, which is one by this machine's,
+    /// or where a server has another clock, whatever that is there.
+    async fn by(
+        &self,
+        stage: &Stage,
+        backend: &Arc<dyn Backend>,
+        between: Timestamp,
+    ) -> Checked<Timestamp> {
+        let (mut early, mut late) = (between.before(OFF_BY), between.after(OFF_BY));
+        let mut time = between;
+        for n in 0.. {
+            let first = self.first(stage, backend, time, n).await?;
+            if first.as_deref() == Some(self.after.id()) {
+                return Ok(time);
+            }
+            let is_early = first.is_some();
+            ensure(stage.has_server(), || {
+                let which = if is_early { "before it too" } else { "after it not even once" };
+                format!(
+                    "a start at a time gives what was published {which} (a store with a clock of \
+                     its own is on a server that the target names)"
+                )
+            })?;
+            if is_early {
+                early = time;
+            } else {
+                late = time;
+            }
+            let left = late.as_micros() - early.as_micros();
+            ensure(Duration::from_micros(left.unsigned_abs()) > FINE, || {
+                format!("no time parts two events, from {early} to {late} by the store's clock")
+            })?;
+            time = Timestamp::from_micros(early.as_micros() + left / 2);
         }
-        ensure(stage.has_server(), || {
-            format!(
-                "{after} events were published after a time, and a replay from there says {count} \
-                 (a store with a clock of its own is on a server that the target names)"
-            )
-        })?;
-        if count > after {
-            early = time;
-        } else {
-            late = time;
-        }
-        let left = late.as_micros() - early.as_micros();
-        ensure(left > i64::try_from(FINE.as_micros()).unwrap_or(i64::MAX), || {
-            format!("no time parts {after} events from those before: replays say {counts:?}")
-        })?;
-        time = Timestamp::from_micros(early.as_micros() + left / 2);
+        Ok(time)
+    }
+
+    /// Returns the first of the two that a group gets which starts at a time; none if it gets neither.
+    async fn first(
+        &self,
+        stage: &Stage,
+        backend: &Arc<dyn Backend>,
+        time: Timestamp,
+        n: usize,
+    ) -> Checked<Option<String>> {
+        let group = stage.group(&format!("parted {n}"));
+        let mut request = stage.request(&group, on_topic(self.topic), LONG_LEASE);
+        request.start = Start::At(time);
+        let source = stage.within("a source to open", backend.subscribe(request)).await??;
+        let mut came = Vec::new();
+        let (stop, stopped) = (source.clone(), stage.patience / NEITHER);
+        let stopping = async move {
+            tokio::time::sleep(stopped).await;
+            stop.stop();
+        };
+        let coming = async {
+            // Without an order the one before may come behind the one after.
+            let enough = if stage.capability.ordering == Ordering::None { 2 } else { 1 };
+            while came.len() < enough {
+                let leased = source.fetch(2).await?;
+                if leased.is_empty() {
+                    break;
+                }
+                for leased in leased {
+                    came.push(leased.event.map_err(|poison| poison.error)?.id().to_owned());
+                }
+            }
+            Result::<()>::Ok(())
+        };
+        let coming = async {
+            tokio::pin!(coming);
+            tokio::select! {
+                came = &mut coming => came,
+                // What is fetched for is never let go of: it ends by itself.
+                () = stopping => coming.await,
+            }
+        };
+        stage.within("an event after a time", coming).await??;
+        stage.within("a source to close", source.close()).await??;
+        let before = came.iter().position(|id| id == self.before.id());
+        Ok(before.map_or_else(|| came.first().cloned(), |place| came.get(place).cloned()))
     }
 }
 
