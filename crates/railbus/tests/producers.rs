@@ -232,7 +232,7 @@ async fn closing_waits_for_what_clones_with_a_room_of_their_own_have_on_its_way(
     let (faulty, faults) = Faulty::held();
     let producer = Producer::over(faulty);
     let other = producer.clone().in_flight(2);
-    let publishing = tokio::spawn(async move { other.publish(("a", 1)).await });
+    let publishing = tokio::spawn(async move { other.publish_all([("a", 1)]).await.remove(0) });
     let_others_run().await;
     let closing = producer.clone();
     let closing = tokio::spawn(async move { closing.close().await });
