@@ -7,7 +7,7 @@ mod faulty;
 mod places;
 
 use faulty::Faulty;
-use railbus::{Bus, Event, any, testing::Recorder, topic};
+use railbus::{Bus, ErrorKind, Event, any, testing::Recorder, topic};
 use std::{
     sync::{
         Arc,
@@ -15,7 +15,9 @@ use std::{
     },
     time::Duration,
 };
-use tokio::{sync::Semaphore, task::yield_now};
+use tokio::{sync::Semaphore, task::yield_now, time::timeout};
+
+const LATE: Duration = Duration::from_secs(20);
 
 async fn let_others_run() {
     for _ in 0..100 {
@@ -127,4 +129,23 @@ async fn what_waits_is_bounded_however_much_is_published() {
     assert_eq!((now.load(SeqCst), bus.counters().succeeded.get()), (0, 5_000));
     assert!(most.load(SeqCst) <= 4_096);
     bus.close_within(Duration::from_secs(5)).await.unwrap();
+}
+
+#[railbus::test]
+async fn whoever_subscribes_after_listening_has_ended_for_good_hears_again() {
+    let (place, faults) = Faulty::new();
+    let (bus, early, late) = (Bus::over(place), Recorder::new(), Recorder::new());
+    bus.on("a").run(early.clone()).await.unwrap();
+    bus.publish(event("t", 1)).await.unwrap();
+    early.wait_for(1).await;
+    faults.deny();
+    assert_eq!(bus.failed().await.kind(), ErrorKind::Denied);
+    let idle = timeout(LATE, bus.idle()).await.expect("idle tells what ended it");
+    assert_eq!(idle.unwrap_err().kind(), ErrorKind::Denied);
+    let gaps = bus.gaps();
+    bus.on("a").run(late.clone()).await.unwrap();
+    assert!(bus.gaps() > gaps, "what was published in between was missed");
+    bus.publish(event("t", 2)).await.unwrap();
+    timeout(LATE, bus.idle()).await.expect("all is heard").unwrap();
+    assert_eq!((numbers(&early), numbers(&late)), (vec![1, 2], vec![2]));
 }

@@ -4,13 +4,17 @@
 #[allow(dead_code)]
 #[path = "by_key/stores.rs"]
 mod stores;
+#[path = "everywhere/faulty.rs"]
+mod faulty;
 
+use faulty::Faulty;
 use railbus::{
-    ErrorKind, Event,
+    Bus, ErrorKind, Event,
     delivery::{Delivery, Lease, Nack},
     testing::Recorder,
 };
 use std::{
+    pin::pin,
     sync::{
         Arc, Mutex,
         atomic::{AtomicBool, Ordering::SeqCst},
@@ -19,7 +23,11 @@ use std::{
     time::Duration,
 };
 use stores::{Store, quick};
-use tokio::sync::mpsc;
+use tokio::{
+    sync::{Notify, Semaphore, mpsc},
+    task::yield_now,
+    time::timeout,
+};
 
 /// The shortest that all stores know.
 const LEASE: Duration = Duration::from_millis(100);
@@ -66,6 +74,61 @@ async fn an_ack_after_the_handler_has_returned_tells_what_the_store_said() {
         bus.idle().await.unwrap();
         assert_eq!(bus.counters().succeeded.get(), 40, "{store}");
     }
+}
+
+#[railbus::test]
+async fn a_handler_goes_on_while_the_store_takes_its_time_for_what_it_asked_for() {
+    let (place, faults) = Faulty::new();
+    faults.settling.forget_permits(Semaphore::MAX_PERMITS);
+    let (bus, (says, mut said)) = (Bus::over(place), mpsc::unbounded_channel());
+    let go = Arc::new(Notify::new());
+    let goes = Arc::clone(&go);
+    let handler = async move |lease: Lease| {
+        {
+            let mut extending = pin!(lease.extend());
+            tokio::select! {
+                biased;
+                extended = &mut extending => panic!("the store hangs: {extended:?}"),
+                () = goes.notified() => says.send("it goes on").unwrap(),
+            }
+            extending.await.unwrap();
+        }
+        says.send("extended").unwrap();
+        lease.ack().await
+    };
+    bus.on("a").group("g").manual().run(handler).await.unwrap();
+    bus.publish(Event::new("a").payload(1)).await.unwrap();
+    // It is polled again after it has asked.
+    while faults.asked.lock().unwrap().is_empty() {
+        yield_now().await;
+    }
+    go.notify_one();
+    let late = Duration::from_secs(20);
+    assert_eq!(timeout(late, said.recv()).await.expect("it stands still"), Some("it goes on"));
+    faults.settling.add_permits(10);
+    assert_eq!(timeout(late, said.recv()).await.expect("it stands still"), Some("extended"));
+    bus.idle().await.unwrap();
+    assert_eq!((bus.counters().succeeded.get(), bus.counters().retried.get()), (1, 0));
+}
+
+#[railbus::test]
+async fn what_is_asked_for_counts_though_the_handler_ends_before_the_store_answers() {
+    let (place, faults) = Faulty::new();
+    faults.settling.forget_permits(Semaphore::MAX_PERMITS);
+    let (bus, (says, mut said)) = (Bus::over(place), mpsc::unbounded_channel());
+    let handler = async move |lease: Lease| {
+        drop(lease.ack());
+        yield_now().await;
+        says.send(()).unwrap();
+        Err::<(), _>("too late to fail")
+    };
+    bus.on("a").group("g").manual().run(handler).await.unwrap();
+    bus.publish(Event::new("a").payload(1)).await.unwrap();
+    said.recv().await.unwrap();
+    faults.settling.add_permits(10);
+    bus.idle().await.unwrap();
+    assert_eq!((bus.counters().succeeded.get(), bus.counters().failed.get()), (1, 0));
+    assert!(said.try_recv().is_err(), "it came again");
 }
 
 #[railbus::test]

@@ -7,9 +7,10 @@ mod stores;
 
 use railbus::{
     Bus, ErrorKind, Event,
-    backend::{Backend, Capability, Outgoing, Source, Subscribe},
+    backend::{Backend, Capability, Order, Outgoing, Settle, Source, Start, Subscribe, Verdict},
     backends::memory::Memory,
     clock::Timestamp,
+    predicate::Interest,
     testing::Recorder,
 };
 use std::{sync::Arc, time::Duration};
@@ -67,6 +68,32 @@ async fn what_is_due_or_tried_again_is_not_withdrawn() {
         assert!(!bus.withdraw("never").await.unwrap(), "{store}");
         bus.idle().await.unwrap();
         assert_eq!(received.len(), 2, "{store}");
+    }
+}
+
+#[railbus::test]
+async fn what_was_handed_out_and_given_back_is_not_withdrawn() {
+    for store in Store::that(|c| c.withdraws) {
+        let backend = store.backend().await;
+        let group = Subscribe {
+            group: Some("g".into()),
+            interest: Interest::all(),
+            start: Start::Newest,
+            lease: HOUR,
+            order: Order::Any,
+        };
+        let source = backend.subscribe(group).await.unwrap();
+        for event in [Event::new("a"), Event::new("a").delay(Duration::from_millis(1))] {
+            let event = event.payload(1);
+            backend.publish(&[event.clone().into()]).await.remove(0).unwrap();
+            let leased = source.fetch(1).await.unwrap();
+            let release = Verdict::Release { delay: HOUR };
+            let settle = [Settle::new(leased[0].receipt.clone(), release)];
+            source.settle(&settle).await.remove(0).unwrap();
+            assert!(!backend.withdraw(event.id()).await.unwrap(), "{store}");
+        }
+        let groups = backend.keeper().unwrap().groups().await.unwrap();
+        assert_eq!(groups[0].lag, 2, "{store}");
     }
 }
 

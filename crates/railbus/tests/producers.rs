@@ -228,6 +228,22 @@ async fn closing_waits_for_what_is_on_its_way_and_takes_nothing_new() {
 }
 
 #[railbus::test]
+async fn closing_waits_for_what_clones_with_a_room_of_their_own_have_on_its_way() {
+    let (faulty, faults) = Faulty::held();
+    let producer = Producer::over(faulty);
+    let other = producer.clone().in_flight(2);
+    let publishing = tokio::spawn(async move { other.publish(("a", 1)).await });
+    let_others_run().await;
+    let closing = producer.clone();
+    let closing = tokio::spawn(async move { closing.close().await });
+    let_others_run().await;
+    assert!(!closing.is_finished(), "one is on its way");
+    faults.room.add_permits(1);
+    closing.await.unwrap().unwrap();
+    publishing.await.unwrap().unwrap();
+}
+
+#[railbus::test]
 async fn closing_ends_the_wait_for_another_try() {
     let (faulty, faults) = Faulty::new();
     let hourly = Retry::attempts(9).backoff_factor(Duration::from_secs(3600));

@@ -20,6 +20,7 @@ impl Gate {
         let mut kept = self.0.lock().await;
         let Some(groups) = &mut *kept else { return bus.join(group, terms).await };
         let joined = groups.get(group).map_or_else(|| terms.clone(), |before| before.join(terms));
+        bus.check_filling(group, &joined)?;
         groups.insert(group.to_owned(), joined);
         Ok(())
     }
@@ -46,6 +47,6 @@ impl Gate {
 /// Leaves out groups of which no subscription is left.
 fn forget_cancelled(kept: &mut Option<HashMap<String, Terms>>, bus: &Bus) {
     if let Some(groups) = kept {
-        groups.retain(|group, _| !bus.0.table.of_group(group).is_empty());
+        groups.retain(|group, _| bus.0.table.first_of(group).is_some());
     }
 }

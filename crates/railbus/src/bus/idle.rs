@@ -21,7 +21,7 @@ impl Bus {
     ///
     /// # Errors
     /// Returns an error inside a handler, which would wait for itself, if the bus is closed, what
-    /// ended one of its groups by itself, or what the backend says.
+    /// ended one of its groups, or its listening to broadcasts, by itself, or what the backend says.
     ///
     /// # Cancel safety
     /// Nothing is lost if it is dropped.

@@ -2,13 +2,13 @@
 
 use super::{
     lanes::Lanes,
-    members::{Member, Members, Terms},
+    members::{Ear, Member, Members, Terms},
     open::{Bus, Inner},
     table::Phase,
 };
 use crate::{
     backend::{Order, Source, Start, Subscribe},
-    consumer::{Group, Start as GroupStart},
+    consumer::{Able, Group, Start as GroupStart},
     delivery::FailurePolicy,
     error::{Error, ErrorKind, Result},
     predicate::Interest,
@@ -43,6 +43,7 @@ impl Bus {
         let interest = self.interest_of(name);
         let alive = members.groups.get(name).filter(|member| !member.has_failed());
         let terms = alive.map_or_else(|| terms.clone(), |member| member.terms.join(terms));
+        self.check_filling(name, &terms)?;
         if alive.is_some_and(|member| member.interest == interest && member.terms == terms) {
             return Ok(());
         }
@@ -61,12 +62,24 @@ impl Bus {
         Ok(())
     }
 
-    fn interest_of(&self, name: &str) -> Interest {
-        let mut interest = Interest::default();
-        for entry in &*self.0.table.of_group(name) {
-            interest.add(&entry.predicate.interest());
+    /// Refuses terms of a group under which a batch of one of its subscriptions would never fill.
+    pub(super) fn check_filling(&self, name: &str, terms: &Terms) -> Result<()> {
+        let (entries, limit) = (self.0.table.of_group(name), terms.limit.unwrap_or(LIMIT));
+        match entries.iter().map(|entry| entry.batch).max() {
+            Some(max) if max > limit => {
+                let why =
+                    format!("a batch of {max} events never fills: the group's limit is {limit}");
+                let hint = "the smallest limit of a group's subscriptions is that of all: set each to \
+                            at least a batch, or give the batch a group of its own";
+                Err(Error::new(ErrorKind::Config, "subscribe", why).with("group", name).hint(hint))
+            }
+            _ => Ok(()),
         }
-        interest
+    }
+
+    fn interest_of(&self, name: &str) -> Interest {
+        let all = self.0.table.of_group(name);
+        Interest::of_all(all.iter().map(|entry| entry.predicate.interest()))
     }
 
     fn start_of(&self, name: &str, source: Arc<dyn Source>, terms: &Terms) -> GroupStart {
@@ -82,14 +95,13 @@ impl Bus {
                 inner.and_then(|inner| inner.table.member(&of_group, event))
             }),
             policy: Arc::new(move || {
-                let entries = Weak::upgrade(&policies).map(|i| i.table.of_group(&named));
-                let first = entries.as_ref().and_then(|entries| entries.first());
+                let first = Weak::upgrade(&policies).and_then(|i| i.table.first_of(&named));
                 first.map_or_else(
                     || (String::new(), FailurePolicy::for_group()),
                     |entry| (entry.name.to_string(), entry.policy.clone()),
                 )
             }),
-            lease: terms.lease,
+            able: Able::of(self.capability(), terms.lease),
             limit: terms.limit.unwrap_or(LIMIT),
             pull: terms.pull,
             counters: Arc::clone(&self.0.counters),
@@ -125,9 +137,13 @@ impl Bus {
             order: Order::Any,
         };
         let source = self.0.backend.subscribe(request).await?;
-        members.listening = Some(Arc::clone(&source));
-        let (gaps, of) = (note_gaps(Arc::downgrade(&self.0), Arc::clone(&source)), &self.0);
-        let hearing = hear(Arc::downgrade(of), source);
+        let ear = Ear { source: Arc::clone(&source), heard: Arc::default() };
+        if members.deaf.take().is_some() {
+            self.0.hears_again();
+        }
+        members.listening = Some(ear.clone());
+        let (gaps, of) = (note_gaps(Arc::downgrade(&self.0), source), &self.0);
+        let hearing = hear(Arc::downgrade(of), ear);
         of.tasks.spawn(of.bounded(async move {
             tokio::select! {
                 () = hearing => {}
@@ -162,7 +178,7 @@ impl Bus {
         if self.phase() != Phase::Open {
             return;
         }
-        if self.0.table.of_group(name).is_empty() {
+        if self.0.table.first_of(name).is_none() {
             members.replace(name, None);
             return;
         }
@@ -178,11 +194,16 @@ impl Bus {
     /// included.
     ///
     /// # Errors
-    /// Returns what the backend says if it can't be asked.
+    /// Returns what the backend says if it can't be asked, or what ended listening to broadcasts.
     pub async fn is_quiet(&self) -> Result<bool> {
-        let listening = self.0.members.lock().await.listening.clone();
-        if let Some(source) = listening {
-            let heard = self.0.heard.load(SeqCst);
+        let members = self.0.members.lock().await;
+        let (listening, deaf) = (members.listening.clone(), members.deaf.clone());
+        drop(members);
+        if let Some(error) = deaf {
+            return Err(error);
+        }
+        if let Some(Ear { source, heard }) = listening {
+            let heard = heard.load(SeqCst);
             if source.handed_out().await? != Some(heard) {
                 return Ok(false);
             }
@@ -198,6 +219,22 @@ impl Inner {
         self.gaps.fetch_add(1, SeqCst);
         self.deaf.store(false, SeqCst);
     }
+
+    /// Notes that an ear will hear no more: who subscribes next listens anew.
+    async fn hears_no_more(&self, ear: &Ear, error: Error) {
+        tracing::error!(%error, "listening to broadcasts ended");
+        let mut members = self.members.lock().await;
+        // Whoever listens again does so after this.
+        self.deaf.store(true, SeqCst);
+        if members.listening.as_ref().is_some_and(|now| Arc::ptr_eq(&now.heard, &ear.heard)) {
+            members.listening = None;
+        }
+        members.deaf = Some(error.clone());
+        drop(members);
+        if error.kind() != ErrorKind::Closed {
+            self.failed.send_replace(Some(error));
+        }
+    }
 }
 
 /// Notes when what was broadcast may have been missed.
@@ -212,11 +249,11 @@ async fn note_gaps(inner: Weak<Inner>, source: Arc<dyn Source>) {
 }
 
 /// Hands what the backend broadcasts to the subscriptions without a group.
-async fn hear(inner: Weak<Inner>, source: Arc<dyn Source>) {
+async fn hear(inner: Weak<Inner>, ear: Ear) {
     let keeps = inner.upgrade().is_some_and(|of| of.backend.capability().durable);
-    let lanes = Lanes::new(inner.clone(), keeps);
+    let lanes = Lanes::new(inner.clone(), keeps, Arc::clone(&ear.heard));
     loop {
-        let heard = match source.fetch(256).await {
+        let heard = match ear.source.fetch(256).await {
             Ok(heard) if heard.is_empty() => return,
             Ok(heard) => {
                 if let Some(inner) = inner.upgrade().filter(|inner| inner.deaf.load(SeqCst)) {
@@ -225,13 +262,8 @@ async fn hear(inner: Weak<Inner>, source: Arc<dyn Source>) {
                 heard
             }
             Err(error) if !error.is_retryable() => {
-                tracing::error!(%error, "listening to broadcasts ended");
                 let Some(inner) = inner.upgrade() else { return };
-                inner.deaf.store(true, SeqCst);
-                if error.kind() != ErrorKind::Closed {
-                    inner.failed.send_replace(Some(error));
-                }
-                return;
+                return inner.hears_no_more(&ear, error).await;
             }
             Err(error) => {
                 if let Some(inner) = inner.upgrade() {
@@ -250,7 +282,7 @@ async fn hear(inner: Weak<Inner>, source: Arc<dyn Source>) {
                     let Some(inner) = inner.upgrade() else { return };
                     // What it would have told is not known.
                     inner.hears_again();
-                    inner.heard.fetch_add(1, SeqCst);
+                    ear.heard.fetch_add(1, SeqCst);
                 }
             }
             if inner.upgrade().is_none_or(|inner| inner.is_closed()) {

@@ -1,5 +1,10 @@
 //! Broadcasts as they come from a backend: those of one topic one after another, each topic by
-//! itself, so that a handler that takes its time holds up its own topic alone.
+//! itself, so that a handler that takes its time holds up its own topic alone, as long as no more
+//! wait for it than a lane takes.
+//!
+//! There is one place from which a backend is read for all topics. So once a lane is full, or all
+//! together, a backend that keeps its events is read no further, and every topic waits until there is
+//! room; of one that keeps nothing what comes for the full lane is dropped.
 
 use super::open::{Bus, Inner};
 use crate::{event::Event, task::poll_once};
@@ -7,7 +12,10 @@ use futures_util::{FutureExt, future::BoxFuture};
 use std::{
     collections::{HashMap, VecDeque},
     panic::AssertUnwindSafe,
-    sync::{Arc, Mutex, MutexGuard, PoisonError, Weak, atomic::Ordering::SeqCst},
+    sync::{
+        Arc, Mutex, MutexGuard, PoisonError, Weak,
+        atomic::{AtomicU64, Ordering::SeqCst},
+    },
 };
 use tokio::sync::Notify;
 
@@ -24,6 +32,8 @@ struct Shared {
     inner: Weak<Inner>,
     // Whether the backend keeps what is not taken yet: then nothing need be dropped.
     waits: bool,
+    // How many events the subscriptions are through with, or do without.
+    heard: Arc<AtomicU64>,
     state: Mutex<State>,
     room: Notify,
 }
@@ -34,6 +44,8 @@ struct State {
     under_way: usize,
     // Since it was last told.
     dropped: u64,
+    // Whether it was told that others are held up, since that began.
+    told_full: bool,
 }
 
 /// What became of an event that came to a busy topic, or did not.
@@ -44,9 +56,9 @@ enum Turn {
 }
 
 impl Lanes {
-    pub(super) fn new(inner: Weak<Inner>, waits: bool) -> Self {
+    pub(super) fn new(inner: Weak<Inner>, waits: bool, heard: Arc<AtomicU64>) -> Self {
         let state = Mutex::default();
-        Self(Arc::new(Shared { inner, waits, state, room: Notify::new() }))
+        Self(Arc::new(Shared { inner, waits, heard, state, room: Notify::new() }))
     }
 
     fn lock(&self) -> MutexGuard<'_, State> {
@@ -56,12 +68,18 @@ impl Lanes {
     /// Hands an event to the subscriptions here. Returns when they are through with it, or will
     /// be without being waited for.
     pub(super) async fn hand_on(&self, mut event: Event) {
+        if let Some(inner) = self.0.inner.upgrade() {
+            inner.early.tell(&event);
+        }
         let event = loop {
             let room = self.0.room.notified();
             match self.turn(event) {
                 Turn::Waits => return,
                 Turn::Now(event) => break event,
-                Turn::Full(back) => event = back,
+                Turn::Full(back) => {
+                    self.tell_full(&back);
+                    event = back;
+                }
             }
             room.await;
         };
@@ -78,6 +96,15 @@ impl Lanes {
         drop(state);
         let lanes = self.clone();
         inner.tasks.spawn(inner.bounded(async move { lanes.drive(topic, running).await }));
+    }
+
+    /// Tells once that all topics wait, until nothing holds them up any more.
+    fn tell_full(&self, event: &Event) {
+        if std::mem::replace(&mut self.lock().told_full, true) {
+            return;
+        }
+        let topic = event.topic();
+        tracing::warn!(topic, "a topic's handlers are too slow: the broadcasts of all topics wait");
     }
 
     /// Says whose turn it is.
@@ -101,7 +128,7 @@ impl Lanes {
         drop(state);
         if let Some(inner) = self.0.inner.upgrade() {
             inner.counters.broadcasts.dropped.one();
-            inner.heard.fetch_add(1, SeqCst);
+            self.0.heard.fetch_add(1, SeqCst);
             // Whoever keeps what events tell of must not go on with it.
             inner.gaps.fetch_add(1, SeqCst);
         }
@@ -118,6 +145,7 @@ impl Lanes {
 
     fn run(&self, event: Event) -> Option<BoxFuture<'static, ()>> {
         let inner = self.0.inner.upgrade().filter(|inner| !inner.is_closed())?;
+        let heard = Arc::clone(&self.0.heard);
         Some(Box::pin(async move {
             let bus = Bus(inner);
             let now = bus.0.table.now();
@@ -125,7 +153,7 @@ impl Lanes {
             if AssertUnwindSafe(bus.dispatch(&now, &event)).catch_unwind().await.is_err() {
                 tracing::error!(event_id = event.id(), "a dispatch ended abnormally");
             }
-            bus.0.heard.fetch_add(1, SeqCst);
+            heard.fetch_add(1, SeqCst);
         }))
     }
 
@@ -140,7 +168,7 @@ impl Lanes {
                 let next = state.busy.get_mut(&topic).and_then(VecDeque::pop_front);
                 if next.is_none() {
                     state.busy.remove(&topic);
-                    state.dropped = 0;
+                    (state.dropped, state.told_full) = (0, false);
                 }
                 next
             };

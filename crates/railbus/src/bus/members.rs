@@ -6,16 +6,30 @@ use crate::{
     error::Error,
     predicate::Interest,
 };
-use std::{collections::HashMap, future::Future, sync::Arc, time::Duration};
+use std::{
+    collections::HashMap,
+    future::Future,
+    sync::{Arc, atomic::AtomicU64},
+    time::Duration,
+};
 
 /// The open memberships of a bus. One lock: opening is rare, and two openings of one group must
 /// not overtake each other.
 #[derive(Default)]
 pub(super) struct Members {
     pub(super) groups: HashMap<String, Member>,
-    pub(super) listening: Option<Arc<dyn Source>>,
+    pub(super) listening: Option<Ear>,
+    /// What ended listening for good; whoever subscribes next begins anew.
+    pub(super) deaf: Option<Error>,
     // Members that were replaced: they fetch no more, but finish what they hold.
     former: Vec<Arc<Group>>,
+}
+
+/// What brings the broadcasts, and how many of them have been handed on.
+#[derive(Clone)]
+pub(super) struct Ear {
+    pub(super) source: Arc<dyn Source>,
+    pub(super) heard: Arc<AtomicU64>,
 }
 
 pub(super) struct Member {
@@ -85,8 +99,8 @@ impl Members {
     /// Stops all fetching.
     pub(super) fn stop(&self) {
         self.groups.values().for_each(|m| m.group.stop());
-        if let Some(source) = &self.listening {
-            source.stop();
+        if let Some(ear) = &self.listening {
+            ear.source.stop();
         }
     }
 

@@ -3,6 +3,7 @@
 use super::{
     asking::Asking,
     delayed::Delayed,
+    early::Early,
     members::Members,
     table::{Phase, Table},
 };
@@ -53,10 +54,10 @@ pub(super) struct Inner {
     pub(super) tasks: TaskTracker,
     /// Broadcasts that are not due yet.
     pub(super) delayed: Delayed,
+    /// Who hears of broadcasts before their turn.
+    pub(super) early: Early,
     /// Further tries of broadcasts.
     pub(super) retries: TaskTracker,
-    /// How many broadcasts the listener has handed on.
-    pub(super) heard: AtomicU64,
     /// How often broadcasts may have been missed.
     pub(super) gaps: AtomicU64,
     /// Whether broadcasts may be missed now: listening failed, and has not begun again.
@@ -142,7 +143,7 @@ impl Bus {
             tasks,
             delayed: Delayed::default(),
             retries: TaskTracker::new(),
-            heard: AtomicU64::new(0),
+            early: Early::default(),
             gaps: AtomicU64::new(0),
             deaf: AtomicBool::new(false),
             closing: CancellationToken::new(),

@@ -17,6 +17,7 @@ use std::{
     time::{Duration, Instant},
 };
 use tokio::sync::{Semaphore, SemaphorePermit};
+use tokio_util::task::{TaskTracker, task_tracker::TaskTrackerToken};
 
 /// How many events are on their way at once unless it is said.
 const IN_FLIGHT: u32 = 1_000;
@@ -65,6 +66,8 @@ pub struct Producer {
     retry: Retry,
     room: Arc<Semaphore>,
     most: u32,
+    // What is on its way, of all clones, whichever room it has.
+    under_way: TaskTracker,
 }
 
 impl Producer {
@@ -107,6 +110,7 @@ impl Producer {
             retry: Retry::attempts(1),
             room: Arc::new(Semaphore::new(IN_FLIGHT as usize)),
             most: IN_FLIGHT,
+            under_way: TaskTracker::new(),
         }
     }
 
@@ -147,8 +151,7 @@ impl Producer {
 
     /// Publishes one event and returns when the backend has confirmed it.
     ///
-    /// It waits while as many events are on their way as may be; inside a handler it does not, since
-    /// it might wait for itself.
+    /// It waits while as many events are on their way as may be, inside a handler as well.
     ///
     /// # Errors
     /// As [`Bus::publish`]; after the last try if there are several.
@@ -229,11 +232,11 @@ impl Producer {
 
     /// Waits for room for so many, wherever it is asked for: handlers belong to another bus, for
     /// nobody subscribes to a producer's own.
-    async fn room(&self, count: usize) -> Result<Option<SemaphorePermit<'_>>> {
+    async fn room(&self, count: usize) -> Result<(Option<SemaphorePermit<'_>>, TaskTrackerToken)> {
         self.bus.check_open("publish")?;
         let count = u32::try_from(count).unwrap_or(u32::MAX).min(self.most);
         // It is never closed: a bus that closes refuses by itself.
-        Ok(self.room.acquire_many(count).await.ok())
+        Ok((self.room.acquire_many(count).await.ok(), self.under_way.token()))
     }
 
     fn is_tried_again(&self, error: &Error) -> bool {
@@ -284,8 +287,8 @@ impl Producer {
     /// If it is dropped, nothing new is taken all the same; call it again to finish.
     pub async fn close(&self) -> Result<()> {
         let (began, draining) = (Instant::now(), self.bus.drain());
-        // Those on their way hold the room for it.
-        let _ = task::within(CLOSE_WITHIN, self.room.acquire_many(self.most)).await;
+        self.under_way.close();
+        let _ = task::within(CLOSE_WITHIN, self.under_way.wait()).await;
         draining.finish(CLOSE_WITHIN.saturating_sub(began.elapsed())).await
     }
 }

@@ -5,6 +5,7 @@ use crate::{
     backend::{Receipt, Settle, Verdict},
     delivery::{Asked, ByHand, Delivery, End, Lease, Nack, Outcome, Told},
 };
+use futures_util::future::{Fuse, FusedFuture, FutureExt};
 use std::{pin::pin, sync::Arc, time::Duration};
 use tokio::sync::mpsc;
 
@@ -40,14 +41,24 @@ impl<'a> Hand<'a> {
         self.delivery.marks.leave_lease(lease);
         let outcome = {
             let mut running = pin!(run_entry(entry, self.delivery));
-            loop {
+            // Beside the handler: not all wait for what they ask for.
+            let mut settling = pin!(Fuse::terminated());
+            let outcome = loop {
                 tokio::select! {
                     // First: who ends with it need not be told before the end.
                     biased;
                     outcome = &mut running => break outcome,
-                    Some(asked) = asks.recv() => self.while_it_runs(shared, entry, asked).await,
+                    hand = &mut settling => self.decide(hand),
+                    Some(asked) = asks.recv(), if settling.is_terminated() => {
+                        self.settled = true;
+                        settling.set(at_once(shared, self.early(entry, &asked), asked).fuse());
+                    }
                 }
+            };
+            if !settling.is_terminated() {
+                self.decide(settling.await);
             }
+            outcome
         };
         // A lease that the handler did not take must not be waited for.
         drop(self.delivery.take_lease());
@@ -61,33 +72,32 @@ impl<'a> Hand<'a> {
         }
     }
 
-    /// Does at once what the handler asks for, which may wait for it. A nack takes effect when it is
-    /// through: nobody gets the event while it works.
-    async fn while_it_runs(&mut self, shared: &Shared, entry: &Entry, asked: Asked) {
-        let Asked { hand, told } = asked;
-        let mut extend = Settle::new(self.receipt.clone(), Verdict::Extend { tries: 0 });
-        if let ByHand::Ack = hand {
+    /// Returns how what is asked for while the handler runs is settled at once. A nack takes effect
+    /// when it is through: nobody gets the event while it works.
+    fn early(&self, entry: &Entry, asked: &Asked) -> Settle {
+        let mut extend = self.extend();
+        if let ByHand::Ack = asked.hand {
             // From here on it does not come again, even if the process dies.
             extend.ended = vec![(Arc::clone(&entry.name), End::Done)];
         }
-        self.settled = true;
-        // Who does not wait need not be told.
-        drop(told.send(shared.settler.settle(extend).await));
-        self.decide(hand);
+        extend
+    }
+
+    fn extend(&self) -> Settle {
+        Settle::new(self.receipt.clone(), Verdict::Extend { tries: 0 })
     }
 
     /// Waits for what is decided after the handler has returned.
     async fn after(&mut self, shared: &Shared, asks: &mut mpsc::UnboundedReceiver<Asked>) {
         while self.decided.is_none()
-            && let Some(Asked { hand, told }) = asks.recv().await
+            && let Some(asked) = asks.recv().await
         {
-            if let ByHand::Extend = hand {
-                let extend = Settle::new(self.receipt.clone(), Verdict::Extend { tries: 0 });
-                drop(told.send(shared.settler.settle(extend).await));
+            if let ByHand::Extend = asked.hand {
+                at_once(shared, self.extend(), asked).await;
                 continue;
             }
-            self.told = Some(told);
-            self.decide(hand);
+            self.told = Some(asked.told);
+            self.decide(asked.hand);
         }
     }
 
@@ -98,4 +108,12 @@ impl<'a> Hand<'a> {
             ByHand::Extend => {}
         }
     }
+}
+
+/// Settles what is asked for and tells who asked; returns what it was.
+async fn at_once(shared: &Shared, settle: Settle, asked: Asked) -> ByHand {
+    let Asked { hand, told } = asked;
+    // Who does not wait need not be told.
+    drop(told.send(shared.settler.settle(settle).await));
+    hand
 }

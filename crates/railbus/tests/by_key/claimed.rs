@@ -42,6 +42,14 @@ async fn settle(source: &Arc<dyn Source>, leased: &Leased, verdict: Verdict) {
     source.settle(&settle).await.remove(0).unwrap();
 }
 
+/// Takes the next that comes and settles it.
+async fn acked(source: &Arc<dyn Source>, store: &Store) -> String {
+    let next = tokio::time::timeout(LONG / 2, source.fetch(1)).await;
+    let next = next.unwrap_or_else(|_| panic!("nothing comes {store}")).unwrap();
+    settle(source, &next[0], Verdict::Ack).await;
+    next[0].event.as_ref().unwrap().id().to_owned()
+}
+
 const NOW: Verdict = Verdict::Nack { delay: Duration::ZERO };
 
 #[railbus::test]
@@ -80,6 +88,69 @@ async fn a_nack_with_a_delay_holds_its_key_until_it_is_due_again() {
         // The next that comes is the one that was held back.
         let next = source.fetch(10).await.unwrap();
         assert_eq!((ids(&next), next[0].attempt), (vec!["1"], 2), "{store}");
+    }
+}
+
+#[railbus::test]
+async fn what_is_given_back_with_a_delay_holds_its_key_also_before_what_is_published_later() {
+    for store in Store::that(keyed) {
+        let backend = store.backend().await;
+        let source = member(&backend, Order::ByKey, LONG).await;
+        let short = Duration::from_millis(50);
+        for (delay, [first, behind, other]) in [(LONG, ["1", "2", "3"]), (short, ["4", "5", "6"])] {
+            publish(&backend, &[(first, first)]).await;
+            let leased = source.fetch(10).await.unwrap();
+            settle(&source, &leased[0], Verdict::Release { delay }).await;
+            publish(&backend, &[(behind, first), (other, "")]).await;
+            if delay == LONG {
+                assert_eq!(ids(&source.fetch(10).await.unwrap()), [other], "{store}");
+                continue;
+            }
+            let mut came = Vec::new();
+            while came.len() < 3 {
+                came.push(acked(&source, &store).await);
+            }
+            came.retain(|id| id != other);
+            assert_eq!(came, [first, behind], "{store}");
+        }
+    }
+}
+
+#[railbus::test]
+async fn of_two_events_of_a_key_that_are_due_again_one_comes() {
+    for store in Store::that(keyed) {
+        let backend = store.backend().await;
+        let before = member(&backend, Order::Any, LONG).await;
+        publish(&backend, &[("1", "a"), ("2", "a")]).await;
+        let leased = before.fetch(10).await.unwrap();
+        assert_eq!(ids(&leased), ["1", "2"], "{store}");
+        let source = member(&backend, Order::ByKey, LONG).await;
+        for one in &leased {
+            settle(&before, one, NOW).await;
+        }
+        for id in ["1", "2"] {
+            assert_eq!(acked(&source, &store).await, id, "{store}");
+        }
+    }
+}
+
+#[railbus::test]
+async fn what_was_handed_out_before_comes_before_what_is_due_for_the_first_time() {
+    for store in Store::that(keyed) {
+        let backend = store.backend().await;
+        let source = member(&backend, Order::ByKey, LONG).await;
+        let delay = Duration::from_millis(50);
+        let delayed = Event::new("a").id("delayed").key("a").delay(delay).payload(0).into();
+        backend.publish(&[delayed]).await.remove(0).unwrap();
+        publish(&backend, &[("begun", "a")]).await;
+        let leased = source.fetch(10).await.unwrap();
+        assert_eq!(ids(&leased), ["begun"], "{store}");
+        settle(&source, &leased[0], Verdict::Nack { delay }).await;
+        // sleep: both are due when the next claim looks.
+        tokio::time::sleep(delay * 4).await;
+        for id in ["begun", "delayed"] {
+            assert_eq!(acked(&source, &store).await, id, "{store}");
+        }
     }
 }
 

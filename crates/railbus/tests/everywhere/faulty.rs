@@ -31,8 +31,10 @@ pub(crate) struct Faults {
     pub(crate) fetches: AtomicU32,
     /// How many of the next subscriptions fail for now.
     pub(crate) subscribes: AtomicU32,
-    /// How many of the next settlements fail for now.
+    /// How many of the next settlements fail for now, and how many are let through; many unless it
+    /// is said.
     pub(crate) settlements: AtomicU32,
+    pub(crate) settling: Semaphore,
     /// How many events were on their way at once, now and at most.
     pub(crate) now: AtomicUsize,
     pub(crate) most: AtomicUsize,
@@ -51,6 +53,7 @@ impl Default for Faults {
             fetches: AtomicU32::new(0),
             subscribes: AtomicU32::new(0),
             settlements: AtomicU32::new(0),
+            settling: Semaphore::new(Semaphore::MAX_PERMITS),
             now: AtomicUsize::new(0),
             most: AtomicUsize::new(0),
             asked: Mutex::default(),
@@ -72,6 +75,14 @@ impl Faults {
         for ear in self.ears() {
             ear.cut.store(false, SeqCst);
             ear.gap.notify_one();
+        }
+    }
+
+    /// Refuses all who listen, for good.
+    pub(crate) fn deny(&self) {
+        for ear in self.ears() {
+            ear.denied.store(true, SeqCst);
+            ear.come.notify_one();
         }
     }
 
@@ -197,6 +208,7 @@ impl Source for Grouped {
     }
 
     async fn settle(&self, batch: &[Settle]) -> Vec<Result<()>> {
+        self.faults.settling.acquire().await.unwrap().forget();
         if let Err(error) = fails(&self.faults.settlements) {
             return vec![Err(error); batch.len()];
         }
@@ -227,6 +239,7 @@ struct Ear {
     heard: Mutex<VecDeque<Event>>,
     come: Notify,
     cut: AtomicBool,
+    denied: AtomicBool,
     stopped: AtomicBool,
     gap: Notify,
     handed_out: AtomicU64,
@@ -239,6 +252,7 @@ impl Ear {
             heard: Mutex::default(),
             come: Notify::new(),
             cut: AtomicBool::new(false),
+            denied: AtomicBool::new(false),
             stopped: AtomicBool::new(false),
             gap: Notify::new(),
             handed_out: AtomicU64::new(0),
@@ -246,7 +260,8 @@ impl Ear {
     }
 
     fn hear(&self, event: &Event) {
-        if !self.cut.load(SeqCst) && self.wants.matches(event.event_type(), event.topic()) {
+        let deaf = self.cut.load(SeqCst) || self.denied.load(SeqCst);
+        if !deaf && self.wants.matches(event.event_type(), event.topic()) {
             // As a server hands it on.
             let bytes = codec::encode(event).unwrap();
             self.heard.lock().unwrap().push_back(codec::decode(&bytes.into()).unwrap());
@@ -261,6 +276,9 @@ impl Source for Ear {
         loop {
             if self.stopped.load(SeqCst) {
                 return Ok(Vec::new());
+            }
+            if self.denied.load(SeqCst) {
+                return Err(Error::new(ErrorKind::Denied, "faulty", "not any more"));
             }
             let heard: Vec<_> = {
                 let mut heard = self.heard.lock().unwrap();
@@ -290,7 +308,7 @@ impl Source for Ear {
     }
 
     async fn handed_out(&self) -> Result<Option<u64>> {
-        let none_left = self.heard.lock().unwrap().is_empty();
+        let none_left = self.heard.lock().unwrap().is_empty() && !self.denied.load(SeqCst);
         Ok(none_left.then(|| self.handed_out.load(SeqCst)))
     }
 

@@ -44,6 +44,8 @@ struct Again {
     event: Event,
     // How often it was delivered so far.
     attempt: u32,
+    // Whether it was, though its tries may have been taken back.
+    begun: bool,
     lost: bool,
     // Whether it holds its key.
     holds: bool,
@@ -52,7 +54,7 @@ struct Again {
 
 impl Again {
     fn new(event: Event) -> Self {
-        Self { event, attempt: 0, lost: false, holds: false, record: None }
+        Self { event, attempt: 0, begun: false, lost: false, holds: false, record: None }
     }
 }
 
@@ -143,9 +145,8 @@ impl Queue {
 
     /// Takes out what was published under this id and is not due yet.
     pub(super) fn withdraw(&mut self, event_id: &str, now: Instant) -> Vec<Event> {
-        let held_back = |due: &Option<Instant>, again: &Again| {
-            due.is_some_and(|due| due > now) && again.attempt == 0 && !again.holds
-        };
+        let held_back =
+            |due: &Option<Instant>, again: &Again| due.is_some_and(|due| due > now) && !again.begun;
         let of_id = |((due, _), again): &(&(Option<Instant>, u64), &Again)| {
             held_back(due, again) && again.event.id() == event_id
         };
@@ -172,7 +173,7 @@ impl Queue {
             place = key;
             let again = self.waiting.remove(&key);
             if let Some(mut again) = again.and_then(|again| self.hold(key.1, again)) {
-                again.attempt = again.attempt.saturating_add(1);
+                (again.attempt, again.begun) = (again.attempt.saturating_add(1), true);
                 leased.push(self.lease(key.1, until, again));
             }
         }
@@ -181,7 +182,8 @@ impl Queue {
         {
             let wanted = wants(&event);
             let holds = self.keys.is_some() && event.key().is_some();
-            let again = Again { attempt: u32::from(wanted), holds, ..Again::new(event) };
+            let attempt = u32::from(wanted);
+            let again = Again { attempt, begun: wanted, holds, ..Again::new(event) };
             match wanted {
                 true => leased.push(self.lease(number, until, again)),
                 // For another member; from here on it is in nobody's way.
@@ -219,13 +221,12 @@ impl Queue {
             }
         }
         self.keys = Some(keys);
-        let delivered = |again: &Again| again.attempt > 0;
-        let held_back = |due: &Option<Instant>, again: &Again| due.is_some() && !delivered(again);
+        let held_back = |due: &Option<Instant>, again: &Again| due.is_some() && !again.begun;
         let waiting = mem::take(&mut self.waiting);
         let (stay, mut enter): (Vec<_>, Vec<_>) =
             waiting.into_iter().partition(|((due, _), again)| held_back(due, again));
         self.waiting.extend(stay);
-        enter.sort_by_key(|((_, number), again)| (!delivered(again), *number));
+        enter.sort_by_key(|((_, number), again)| (!again.begun, *number));
         for ((due, number), again) in enter {
             if let Some(again) = self.hold(number, again) {
                 self.waiting.insert((due, number), again);

@@ -108,7 +108,7 @@ fn claim_due(
 ) -> rusqlite::Result<bool> {
     let mut due = transaction.prepare_cached(
         "SELECT d.seq, e.type, e.topic, d.attempt, d.fence, d.leased, d.finished, d.history, e.body,
-            d.key
+            d.key, d.begun
          FROM deliveries d JOIN events e ON e.seq = d.seq
          WHERE d.grp = ?1 AND d.state = 0 AND d.due <= ?2 ORDER BY d.due, d.seq",
     )?;
@@ -123,7 +123,7 @@ fn claim_due(
         let key = row.get_ref(9)?.as_str_or_null()?;
         if member.wants.matches(row.get_ref(1)?.as_str()?, row.get_ref(2)?.as_str()?) {
             let seq: i64 = row.get(0)?;
-            if keys.hold(key, seq)? {
+            if keys.hold(key, seq, row.get(10)?)? {
                 bytes += row.get_ref(8)?.as_blob()?.len();
                 found.push(again(row)?);
             } else {
@@ -134,7 +134,7 @@ fn claim_due(
     drop(rows);
     keys.park(&parked)?;
     let mut lease = transaction.prepare_cached(
-        "UPDATE deliveries SET due = ?3, leased = 1, attempt = ?4, fence = ?5, history = ?6,
+        "UPDATE deliveries SET due = ?3, leased = 1, begun = 1, attempt = ?4, fence = ?5, history = ?6,
          retried = retried OR ?4 > 1 WHERE grp = ?1 AND seq = ?2",
     )?;
     let until = now.after(member.lease).as_micros();
@@ -309,9 +309,10 @@ impl Runs {
             return Ok(());
         }
         let mut insert = transaction.prepare_cached(
-            "INSERT OR FAIL INTO deliveries (grp, seq, due, leased, attempt, fence, run, settled_at,
-                 key)
-             SELECT ?1, seq, ?4, ?5, ?5, ?5, ?6, 2, iif(?7, key, NULL) FROM events WHERE seq BETWEEN ?2 AND ?3",
+            "INSERT OR FAIL INTO deliveries (grp, seq, due, leased, begun, attempt, fence, run,
+                 settled_at, key)
+             SELECT ?1, seq, ?4, ?5, ?5, ?5, ?5, ?6, 2, iif(?7, key, NULL) FROM events
+             WHERE seq BETWEEN ?2 AND ?3",
         )?;
         let run = latest_run(transaction)?;
         for Run { first, last, due, leased } in self.runs {

@@ -157,8 +157,8 @@ pub(super) fn replay(
     let Some(id) = id_of(transaction, name)? else { return Ok(None) };
     let place = before(transaction, start)?;
     let opened = transaction.execute(
-        "UPDATE deliveries SET state = 0, due = 0, leased = 0, attempt = 0, outcome = 0,
-             retried = 0, run = NULL, settled_at = NULL, finished = NULL, history = NULL
+        "UPDATE deliveries SET state = 0, due = 0, leased = 0, begun = 0, attempt = 0,
+             outcome = 0, retried = 0, run = NULL, settled_at = NULL, finished = NULL, history = NULL
          WHERE grp = ?1 AND seq > ?2 AND state = 1",
         params![id, place],
     )?;

@@ -38,8 +38,15 @@ impl<'a> Keys<'a> {
 
     /// Holds the key of a row that is due; false if another row holds it.
     ///
-    /// One that is leased or was delivered before holds its key, else the earliest that is due.
-    pub(super) fn hold(&mut self, key: Option<&str>, seq: i64) -> rusqlite::Result<bool> {
+    /// One that is leased holds its key, else the earliest of those that have `begun`, else the
+    /// earliest that is due: of all that are due now one holds it, so that they never wait for each
+    /// other.
+    pub(super) fn hold(
+        &mut self,
+        key: Option<&str>,
+        seq: i64,
+        begun: bool,
+    ) -> rusqlite::Result<bool> {
         let (Some(held), Some(key)) = (&mut self.held, key) else { return Ok(true) };
         if held.contains(key) {
             return Ok(false);
@@ -50,9 +57,10 @@ impl<'a> Keys<'a> {
                 "SELECT EXISTS (SELECT 1 FROM deliveries INDEXED BY deliveries_keys
                      WHERE grp = ?1 AND key = ?2 AND state = 0
                      AND due < ?5 AND seq <> ?3
-                     AND (leased = 1 OR attempt > 0 OR (due <= ?4 AND seq < ?3)))",
+                     AND ((leased = 1 AND due > ?4) OR (begun = 1 AND (NOT ?6 OR seq < ?3))
+                         OR (due <= ?4 AND NOT ?6 AND seq < ?3)))",
             )?
-            .query_row(params![self.group, key, seq, self.now, NEVER], |row| row.get(0))?;
+            .query_row(params![self.group, key, seq, self.now, NEVER, begun], |row| row.get(0))?;
         if !another {
             held.insert(key.into());
         }
@@ -71,7 +79,7 @@ impl<'a> Keys<'a> {
             .prepare_cached(
                 "SELECT EXISTS (SELECT 1 FROM deliveries INDEXED BY deliveries_keys
                      WHERE grp = ?1 AND key = ?2 AND state = 0
-                     AND (due = ?4 OR leased = 1 OR attempt > 0 OR due <= ?3))",
+                     AND (due = ?4 OR begun = 1 OR due <= ?3))",
             )?
             .query_row(params![self.group, key, self.now, NEVER], |row| row.get(0))?;
         Ok(!another)

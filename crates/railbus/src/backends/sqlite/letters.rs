@@ -104,8 +104,8 @@ pub(super) fn redrive(transaction: &Transaction<'_>, ids: &[LetterId]) -> rusqli
         let worst = others.values().map(outcome_of).max().unwrap_or(0);
         transaction
             .prepare_cached(
-                "UPDATE deliveries SET state = 0, leased = 0, due = 0, attempt = 0, outcome = ?3,
-                 finished = ?4, history = NULL, settled_at = NULL, run = NULL
+                "UPDATE deliveries SET state = 0, leased = 0, begun = 0, due = 0, attempt = 0,
+                 outcome = ?3, finished = ?4, history = NULL, settled_at = NULL, run = NULL
                  WHERE grp = ?1 AND seq = ?2",
             )?
             .execute(params![

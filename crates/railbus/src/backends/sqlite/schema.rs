@@ -4,10 +4,10 @@
 pub(super) const APPLICATION_ID: i32 = 0x5261_696c;
 
 /// The version of the schema below, SQLite's `user_version`.
-pub(super) const VERSION: i32 = 5;
+pub(super) const VERSION: i32 = 6;
 
 /// Takes a file from version N to N + 1, at index N; a new file goes through all of them.
-pub(super) const MIGRATIONS: [&str; VERSION as usize] = [V1, V2, V3, V4, V5];
+pub(super) const MIGRATIONS: [&str; VERSION as usize] = [V1, V2, V3, V4, V5, V6];
 
 /// `events` is the log; `run` names the run that published an event, `due` holds it back,
 /// `rejected` marks what never became an event. A group has seen all events up to its `cursor`;
@@ -159,4 +159,11 @@ ALTER TABLE deliveries ADD COLUMN key TEXT;
 CREATE INDEX deliveries_keys ON deliveries (grp, key, due, seq)
     WHERE state = 0 AND key IS NOT NULL;
 CREATE INDEX events_delayed ON events (id) WHERE due IS NOT NULL;
+";
+
+/// A delivery that has `begun` was handed out since it was published, redriven or replayed: it holds
+/// its key until it is settled, however many of its tries were taken back.
+const V6: &str = "
+ALTER TABLE deliveries ADD COLUMN begun INTEGER NOT NULL DEFAULT 0;
+UPDATE deliveries SET begun = 1 WHERE state = 0 AND (leased = 1 OR attempt > 0);
 ";

@@ -1,7 +1,7 @@
 //! Events of one key, one after another.
 
 use crate::{
-    backend::{Capability, Keyed, Order, Start, Verdict},
+    backend::{Backend, Capability, Keyed, Order, Start, Verdict},
     bus::Bus,
     conformance::{
         census::census,
@@ -149,6 +149,32 @@ async fn unacked(stage: &Stage) -> Checked {
         let next = other.next().await?;
         ensure(id(&next) == event.id(), || {
             format!("{} came although {} was not settled", id(&next), event.id())
+        })?;
+        other.ack(&next).await?;
+    }
+    if stage.capability.delay_max.is_some() {
+        given_back(stage, &near, &topic, (&one, &other)).await?;
+    }
+    Ok(())
+}
+
+/// Gives an event back with a delay: what is published of its key after that does not come before.
+async fn given_back(
+    stage: &Stage,
+    near: &Arc<dyn Backend>,
+    topic: &str,
+    (one, other): (&Seat, &Seat),
+) -> Checked {
+    let [first, behind] = [keyed(topic, 1, &|_| "c".into()), keyed(topic, 1, &|_| "c".into())];
+    stage.publish(near, &first).await?;
+    let leased = one.next().await?;
+    one.settle(&leased.receipt, Verdict::Release { delay: stage.lease() }).await??;
+    stage.publish(near, &behind).await?;
+    only_another_key(stage, other, "while it is given back").await?;
+    for event in first.iter().chain(&behind) {
+        let next = other.next().await?;
+        ensure(id(&next) == event.id(), || {
+            format!("{} came although {} was given back before", id(&next), event.id())
         })?;
         other.ack(&next).await?;
     }

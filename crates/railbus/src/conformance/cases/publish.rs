@@ -1,7 +1,7 @@
 //! What is published arrives, unchanged.
 
 use crate::{
-    backend::{Broadcast, Capability, Replay, Start},
+    backend::{Backend, Broadcast, Capability, Replay, Start, Subscribe},
     clock::Timestamp,
     conformance::{
         finding::{Broken, Checked, Finding, ensure},
@@ -14,10 +14,14 @@ use crate::{
     predicate,
 };
 use serde_json::{Value, json};
-use std::time::Duration;
+use std::{sync::Arc, time::Duration};
 
-/// How far a start between two events is from each: as much as a server's clock may be off by.
+/// How far a start between two events is from each.
 const APART: Duration = Duration::from_millis(200);
+
+/// By how much the clock of a server may differ from this one's, and how finely it is looked for.
+const OFF_BY: Duration = Duration::from_secs(86_400);
+const FINE: Duration = Duration::from_millis(1);
 
 /// Events of every shape arrive with payload and metadata intact, at listeners and at groups.
 pub(super) async fn publish_subscribe(stage: &Stage) -> Checked<Finding> {
@@ -55,9 +59,8 @@ pub(super) async fn late_subscriber(stage: &Stage) -> Checked<Finding> {
     let (near, far) = (stage.open().await?, stage.open().await?);
     let before = stage.events(&topic, 3);
     stage.publish(&near, &before).await?;
-    // The store's clock may be another one than this.
     tokio::time::sleep(APART).await;
-    let time = Start::At(Timestamp::now());
+    let between = Timestamp::now();
     tokio::time::sleep(APART).await;
     let after = stage.events(&topic, 3);
     stage.publish(&near, &after).await?;
@@ -66,6 +69,15 @@ pub(super) async fn late_subscriber(stage: &Stage) -> Checked<Finding> {
         request.start = start;
         stage.sit(&far, request, &topic)
     };
+    let parted = match stage.capability.replay {
+        Replay::Time => {
+            let mut request = stage.request(&stage.group("parted"), on_topic(&topic), LONG_LEASE);
+            request.start = Start::Oldest;
+            parted(stage, &far, request, between, after.len() as u64).await?
+        }
+        _ => between,
+    };
+    let time = Start::At(parted);
     let newest = stage.events(&topic, 1);
     let all: Vec<_> = before.iter().chain(&after).chain(&newest).cloned().collect();
     let mut seats = vec![(sit("newest", Start::Newest).await?, &newest[..])];
@@ -102,8 +114,58 @@ pub(super) async fn late_subscriber(stage: &Stage) -> Checked<Finding> {
     }
     match stage.capability.replay {
         Replay::None => Ok(Finding::Refused("it keeps no history, and says so".into())),
-        _ => Ok(Finding::Passed(None)),
+        _ => Ok(Finding::Passed(off_by(between, parted))),
     }
+}
+
+/// Returns the time at which `after` events are still to come, by the store's clock: `between` them and
+/// those before, and where a server has another clock than this machine, whatever that is there.
+async fn parted(
+    stage: &Stage,
+    backend: &Arc<dyn Backend>,
+    request: Subscribe,
+    between: Timestamp,
+    after: u64,
+) -> Checked<Timestamp> {
+    let group = request.group.clone().unwrap_or_default();
+    // Nobody fetches, so that nothing is held.
+    let source = stage.within("a source to open", backend.subscribe(request)).await??;
+    let keeper = backend.keeper().ok_or_else(|| Broken::new("it replays, and keeps no groups"))?;
+    let (mut early, mut late) = (between.before(OFF_BY), between.after(OFF_BY));
+    let (mut time, mut counts) = (between, Vec::new());
+    loop {
+        let again = keeper.replay(&group, Start::At(time));
+        let count = stage.within("a replay from a time", again).await??;
+        counts.push(count);
+        if count == after {
+            stage.within("a source to close", source.close()).await??;
+            return Ok(time);
+        }
+        ensure(stage.has_server(), || {
+            format!(
+                "{after} events were published after a time, and a replay from there says {count} \
+                 (a store with a clock of its own is on a server that the target names)"
+            )
+        })?;
+        if count > after {
+            early = time;
+        } else {
+            late = time;
+        }
+        let left = late.as_micros() - early.as_micros();
+        ensure(left > i64::try_from(FINE.as_micros()).unwrap_or(i64::MAX), || {
+            format!("no time parts {after} events from those before: replays say {counts:?}")
+        })?;
+        time = Timestamp::from_micros(early.as_micros() + left / 2);
+    }
+}
+
+/// Says by how much a store's clock is off, if it is.
+fn off_by(ours: Timestamp, theirs: Timestamp) -> Option<String> {
+    let off = theirs.as_micros() - ours.as_micros();
+    let by = Duration::from_micros(off.unsigned_abs());
+    let way = if off > 0 { "ahead of" } else { "behind" };
+    (off != 0).then(|| format!("its clock is about {by:.1?} {way} this machine's"))
 }
 
 pub(super) async fn arrives(seat: &Seat, events: &[Event]) -> Checked {
