@@ -1,10 +1,10 @@
-//! What retention removes, and what a run still counts of it.
+//! What retention removes and what a run still counts of it, and how the batches of inputs are stored.
 #![cfg(feature = "postgres")]
 #![allow(clippy::unwrap_used, clippy::expect_used)]
 
 use railbus::{
     Bus, Event, Retry,
-    backend::{LetterFilter, Outgoing, RunMark, Start, Tally},
+    backend::{Advance, LetterFilter, Outgoing, Position, RunMark, Start, Tally},
     predicate::event_type,
 };
 use railbus_testbed::{Database, Postgres};
@@ -81,6 +81,28 @@ async fn what_an_abandoned_group_wants_stays_until_the_group_is_pruned() {
     until("nothing is left", || types(&database).is_empty()).await;
     let error = keeper.prune("abandoned").await.unwrap_err();
     assert!(error.advice().unwrap().contains("no groups"), "{error}");
+    bus.close().await.unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_large_batch_of_an_input_goes_in_statements_that_the_server_takes() {
+    let database = SERVER.database().unwrap();
+    let bus = Bus::open(&database.url("postgres-queue")).await.unwrap();
+    let body = "x".repeat(15_000_000);
+    let large = |n: u64| {
+        let event: Outgoing = Event::new("t").id(n.to_string()).payload(body.clone()).into();
+        let to = Position { offset: n * 10 + 10, fingerprint: n };
+        let step = Advance { input: "orders.ndjson".into(), from: n * 10, to };
+        Outgoing { position: Some(step), ..event }
+    };
+    let results = bus.publish_all(&(0..5).map(large).collect::<Vec<_>>()).await;
+    assert!(results.iter().all(Result::is_ok), "{results:?}");
+    let stored = "SELECT string_agg(id, ',' ORDER BY seq) FROM railbus.events";
+    assert_eq!(database.psql(stored).unwrap().trim(), "0,1,2,3,4");
+    let statements = database.psql("SELECT count(*) FROM railbus.batches").unwrap();
+    assert_eq!(statements.trim(), "2");
+    let accounts = bus.accounts().unwrap();
+    assert_eq!(accounts.position("orders.ndjson").await.unwrap().unwrap().offset, 50);
     bus.close().await.unwrap();
 }
 
