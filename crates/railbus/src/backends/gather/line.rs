@@ -7,8 +7,8 @@
 //! A request in its caller's task goes on only as long as that polls it. So as soon as somebody waits
 //! behind it, it gets a task of its own.
 
-use crate::error::{Error, ErrorKind, Result};
-use futures_util::future::BoxFuture;
+use super::request::{Limits, ROOM, ROOM_UNIT, Request, Sending, Waiting, cut_off};
+use crate::error::{ErrorKind, Result};
 use smallvec::SmallVec;
 use std::{
     collections::VecDeque,
@@ -25,27 +25,6 @@ use tokio::{
     task::yield_now,
     time::{Duration, Instant},
 };
-
-/// How large requests may be, and how many are on their way at once.
-#[derive(Clone, Copy, Debug)]
-pub(in crate::backends) struct Limits {
-    /// Items of a request. What one caller gives together stays together, even if it is more.
-    pub(in crate::backends) items: usize,
-    /// The weight of a request, with the same exception.
-    pub(in crate::backends) weight: usize,
-    /// Requests on their way at once.
-    pub(in crate::backends) flights: usize,
-}
-
-/// How much may wait to be sent: whoever gives more waits before it is taken.
-pub(super) const ROOM: u32 = 1 << 16;
-pub(super) const ROOM_UNIT: usize = 1 << 10;
-
-/// Sends a request and returns one result an item, in their order.
-type Sending<T> = dyn Fn(Vec<T>) -> Request + Send + Sync;
-
-/// A request on its way.
-type Request = BoxFuture<'static, Vec<Result<()>>>;
 
 /// Puts together what many callers send at once.
 pub(in crate::backends) struct Gather<T: Send + 'static>(pub(super) Arc<Inner<T>>);
@@ -66,14 +45,6 @@ pub(super) struct Line<T: Send + 'static> {
     /// Those on their way that may be in their callers' tasks.
     alone: SmallVec<[Weak<Flight<T>>; 2]>,
     pub(super) waiting: VecDeque<Waiting<T>>,
-}
-
-pub(super) struct Waiting<T> {
-    items: Vec<T>,
-    weight: usize,
-    reply: oneshot::Sender<Vec<Result<()>>>,
-    // For as long as it waits.
-    _room: Option<OwnedSemaphorePermit>,
 }
 
 impl<T: Send + 'static> fmt::Debug for Gather<T> {
@@ -409,11 +380,4 @@ impl<T: Send + 'static> Drop for Alone<T> {
     fn drop(&mut self) {
         self.0.release();
     }
-}
-
-fn cut_off(count: usize) -> Vec<Result<()>> {
-    let why = "the task that was to send it has ended";
-    let error = Error::new(ErrorKind::Unavailable, "publish", why)
-        .hint("it may not have been sent: publish it again, under its id");
-    vec![Err(error); count]
 }

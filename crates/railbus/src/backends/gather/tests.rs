@@ -1,6 +1,6 @@
 //! What goes together, what waits, and what is lost by nobody.
 
-use super::line::*;
+use super::{line::*, request::*};
 use crate::error::{Error, ErrorKind};
 use std::{
     collections::HashSet,
