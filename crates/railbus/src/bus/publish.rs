@@ -232,6 +232,7 @@ impl Inner {
 
     /// As [`Inner::take_now`], but returns how many subscriptions with a group want the event.
     // Apart: who publishes where there is no group must not make room for it.
+    #[cold]
     #[inline(never)]
     fn take_grouped(&self, now: &Snapshot, event: &Event) -> Option<Result<usize>> {
         self.take_now(event).map(|taken| taken.map(|()| now.grouped(event)))
