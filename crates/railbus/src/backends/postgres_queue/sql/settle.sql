@@ -125,27 +125,31 @@ BEGIN
     END LOOP;
 END $$;
 
--- Locks leases of single places, and tells what is kept of each that is held still. A run that begins
+-- Locks leases of single places, and tells what is kept of each that is held still; looks each up, as
+-- `close` does. A run that begins
 -- meanwhile waits until they are resolved, as for `settle`.
 CREATE FUNCTION @SCHEMA@.hold(of_group integer, fences bigint[], at_places bigint[])
 RETURNS TABLE (nth bigint, seq bigint, attempt integer, outcome smallint, retried boolean,
     finished text, history text)
 LANGUAGE plpgsql VOLATILE
 SET search_path = pg_catalog, pg_temp
-SET jit = off SET enable_seqscan = off SET enable_bitmapscan = off
-SET enable_hashjoin = off SET enable_mergejoin = off SET enable_material = off AS $$
+SET jit = off SET enable_seqscan = off SET enable_bitmapscan = off AS $$
 #variable_conflict use_column
 BEGIN
     PERFORM pg_advisory_xact_lock_shared(@SCHEMA@.lock_class(), 1);
     RETURN QUERY WITH held AS MATERIALIZED (
         SELECT w.nth, w.place FROM unnest(fences, at_places) WITH ORDINALITY AS w (fence, place, nth)
-        JOIN @SCHEMA@.leases l ON l.fence = w.fence AND l.grp = of_group AND l.places @> w.place
-        FOR UPDATE OF l
+        CROSS JOIN LATERAL (
+            SELECT FROM @SCHEMA@.leases l
+            WHERE l.fence = w.fence AND l.grp = of_group AND l.places @> w.place OFFSET 0 FOR UPDATE
+        ) AS l
     )
     SELECT h.nth, coalesce(d.seq, @SCHEMA@.seq_at(h.place)),
         coalesce(d.attempt, 1), coalesce(d.outcome, 0::smallint), coalesce(d.retried, false),
         d.finished, d.history
-    FROM held h LEFT JOIN @SCHEMA@.deliveries d ON d.grp = of_group AND d.place = h.place;
+    FROM held h LEFT JOIN LATERAL (
+        SELECT * FROM @SCHEMA@.deliveries d WHERE d.grp = of_group AND d.place = h.place OFFSET 0
+    ) AS d ON true;
 END $$;
 
 -- Settles one place that is held, with all there is to tell: `what` is 0 to close it, 1 to have it
