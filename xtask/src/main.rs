@@ -102,6 +102,7 @@ fn stress(args: &[String]) -> Outcome {
         "--release",
         "--workspace",
         "--all-features",
+        "--no-fail-fast",
         "--test",
         "*_kill",
         "--test",

@@ -326,14 +326,21 @@ pub(crate) struct Migrate {
 #[derive(Debug, Args)]
 pub(crate) struct Conformance {
     /// The bus, such as sqlite:conformance.db
-    pub(crate) url: String,
-    /// A program that controls the server: called with start, stop, kill, pause or resume alone, it
-    /// exits with 0 when that is done
+    #[arg(required_unless_present = "list")]
+    pub(crate) url: Option<String>,
+    /// What controls the server: a program, or a command with arguments of its own; called with start,
+    /// stop, kill, pause or resume as the last one, it exits with 0 when that is done
     #[arg(long, value_name = "CMD")]
     pub(crate) control: Option<PathBuf>,
     /// Run this case only; may be given again
     #[arg(long, value_name = "CASE")]
     pub(crate) case: Vec<String>,
+    /// Print the cases and what each needs, and run none
+    #[arg(long, conflicts_with_all = ["url", "control", "case", "patience", "stress", "seed"])]
+    pub(crate) list: bool,
+    /// Wait so long for what must happen, such as 2m, before a case fails (default 30s)
+    #[arg(long, value_name = "DURATION")]
+    pub(crate) patience: Option<String>,
     /// Do much more of everything, for minutes
     #[arg(long)]
     pub(crate) stress: bool,

@@ -4,8 +4,8 @@ use railbus::{BoxError, Bus, Event, Payload, State, Type, Value, json, shutdown,
 use std::{
     process::{Command, id},
     sync::{Arc, Mutex, PoisonError},
-    time::Duration,
 };
+use tokio::sync::watch;
 
 /// What the handlers say.
 #[derive(Clone, Default)]
@@ -83,21 +83,23 @@ async fn errors_in_handlers(bus: &Bus) -> railbus::Result<()> {
     bus.idle().await
 }
 
-async fn in_flight(lines: State<Lines>) -> Result<(), BoxError> {
-    lines.say("began".into());
-    // Somebody stops the program in the middle of it.
-    Command::new("kill").arg(id().to_string()).status()?;
-    tokio::time::sleep(Duration::from_millis(50)).await;
-    lines.say("finished".into());
-    Ok(())
-}
-
 async fn graceful_shutdown(bus: &Bus, lines: &Lines) -> railbus::Result<()> {
     let mut signals = shutdown::Signals::listen()?;
+    let (stops, stopped) = watch::channel(false);
+    let in_flight = async move |lines: State<Lines>| {
+        let mut stopped = stopped.clone();
+        lines.say("began".into());
+        // Somebody stops the program in the middle of it.
+        Command::new("kill").arg(id().to_string()).status()?;
+        stopped.wait_for(|stopped| *stopped).await?;
+        lines.say("finished".into());
+        Ok::<(), BoxError>(())
+    };
     bus.on("job").run(in_flight).await?;
     let publisher = bus.clone();
     tokio::spawn(async move { publisher.publish(Event::new("job")).await });
     lines.say(format!("stopped by {}", signals.next().await));
+    stops.send_replace(true);
     bus.close().await?; // waits for the handler
     if let Err(refused) = bus.publish(Event::new("job")).await {
         lines.say(refused.to_string());

@@ -114,6 +114,12 @@ pub trait Backend: Send + Sync + fmt::Debug + 'static {
         false
     }
 
+    /// Tells whether events keep their metadata, and which event they were caused by: without these
+    /// nobody can answer a request (default: unless they are bare).
+    fn keeps_metadata(&self) -> bool {
+        !self.is_bare()
+    }
+
     /// Waits until each of these groups has settled all that is of interest beside its name, whoever
     /// holds it, events that are held back included; a group that is not there has.
     ///

@@ -46,17 +46,20 @@ pub struct Capability {
     pub ordering: Ordering,
     /// Over whom a group's events of one key are kept in order, where the group asks for it.
     pub keyed: Keyed,
-    /// Whether deliveries are counted across members and crashes.
+    /// Whether deliveries are counted across members and crashes. If not, all tries are made in one
+    /// delivery, where leases can be extended; else a policy of more than one is refused.
     pub counts_attempts: bool,
     /// How a settlement of a lost lease is recognised.
     pub fencing: Fencing,
     /// The shortest lease; none if there are no leases.
     pub lease_min: Option<Duration>,
-    /// Whether a lease can be extended while its event is worked on.
+    /// Whether a lease can be extended while its event is worked on. If not, a handler is cut off
+    /// before its lease ends, every further try is a delivery, and nothing is settled by hand.
     pub extends: bool,
     /// The longest an event may be held, extensions included; none if there is no bound.
     pub lease_max: Option<Duration>,
-    /// The longest a nack or a release may hold an event back; none if not at all.
+    /// The longest a nack or a release may hold an event back; none if not at all. A policy whose
+    /// waits are longer is refused, a handler that asks for more gets this.
     pub delay_max: Option<Duration>,
     /// The longest an event may be held back when it is published; none if not at all.
     pub publish_delay_max: Option<Duration>,
@@ -77,7 +80,8 @@ pub struct Capability {
     pub keeps_finished: bool,
     /// Whether the failed tries of earlier deliveries are kept for a dead letter's history.
     pub keeps_history: bool,
-    /// Whether giving back an event that was not started counts as an attempt.
+    /// Whether giving back an event that was not started counts as an attempt. If so, what only other
+    /// members want is given back less and less often.
     pub release: Release,
     /// What happens to a batch that fails in part.
     pub batch: Batch,

@@ -42,6 +42,8 @@ pub struct Counters {
     pub dead_lettered: Counter,
     /// Deliveries to a group that nobody in it wanted after all.
     pub unmatched: Counter,
+    /// Deliveries to a group that nobody in this process wants, given back for other members.
+    pub unrouted: Counter,
     /// Events delivered to subscriptions without a group, each by its worst outcome.
     pub broadcasts: Broadcasts,
 }

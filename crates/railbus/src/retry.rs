@@ -176,14 +176,24 @@ impl Retry {
         self.max_attempts
     }
 
+    /// Returns the longest of its waits; none if there is but one try.
+    pub(crate) fn longest_wait(&self) -> Option<Duration> {
+        (self.max_attempts > 1).then(|| self.full_wait(self.max_attempts - 1))
+    }
+
+    /// Returns the wait after a try, of which nothing is left to chance.
+    fn full_wait(&self, attempt: u32) -> Duration {
+        let doublings = attempt.saturating_sub(1).min(31);
+        self.factor.saturating_mul(1 << doublings).min(self.max_backoff)
+    }
+
     /// Returns how long to wait after try `attempt` (from 1) failed; `None` if it was the last.
     #[must_use]
     pub fn wait_after(&self, attempt: u32) -> Option<Duration> {
         if attempt >= self.max_attempts {
             return None;
         }
-        let doublings = attempt.saturating_sub(1).min(31);
-        let wait = self.factor.saturating_mul(1 << doublings).min(self.max_backoff);
+        let wait = self.full_wait(attempt);
         if self.jitter == 0.0 {
             return Some(wait);
         }

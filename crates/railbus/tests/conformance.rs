@@ -9,7 +9,7 @@ use railbus::{
     Error, ErrorKind, Result,
     backend::{Backend, Capability, Outgoing, Source, Subscribe},
     backends,
-    conformance::{Control, Member, Suite, Target},
+    conformance::{Control, Member, Status, Suite, Target},
     options::Options,
 };
 use std::{
@@ -74,7 +74,13 @@ async fn a_backend_without_groups_refuses_what_it_does_not_claim() {
         let plain: Arc<dyn Backend> = Arc::new(Plain::default());
         Box::pin(async move { Ok(plain) })
     });
-    shows(target, &SERVER).await;
+    let certificate = shows(target, &SERVER).await;
+    // It has nothing that any case needs but patterns, and no group for bytes that are no event.
+    for case in &certificate.cases {
+        let needs = Suite::needs(case.name);
+        let meets = needs.is_empty() || ["patterns", "poison"].contains(&case.name);
+        assert_eq!(case.status == Status::Passed, meets, "{case:?} needs {needs:?}");
+    }
 }
 
 #[cfg(feature = "sqlite")]
@@ -115,13 +121,25 @@ async fn a_run_that_is_given_up_leaves_its_server_running() {
             Ok(())
         })
     });
-    let mut run = Box::pin(Suite::new(target).only(["server paused"]).run());
+    let suite = Suite::new(target).only(["server paused", "two groups"]);
+    let mut run = Box::pin(suite.clone().only(["server paused"]).run());
     tokio::select! {
         ended = &mut run => panic!("{ended:?}"),
         order = said.recv() => assert_eq!(order, Some(Control::Pause)),
     }
     drop(run);
     assert_eq!(said.recv().await, Some(Control::Resume));
+
+    // Asked to end, it has done so before it returns.
+    let (stop, stopped) = tokio::sync::oneshot::channel::<()>();
+    let run = tokio::spawn(suite.until(async { drop(stopped.await) }).run());
+    assert_eq!(said.recv().await, Some(Control::Pause));
+    drop(stop);
+    let certificate = run.await.unwrap().unwrap();
+    assert_eq!(said.try_recv(), Ok(Control::Resume));
+    assert_eq!(certificate.case("server paused").unwrap().status, Status::NotRun);
+    assert_eq!(certificate.case("two groups").unwrap().status, Status::Passed);
+    assert!(said.try_recv().is_err());
 }
 
 #[tokio::test]
@@ -147,7 +165,7 @@ fn everything_that_must_be_shown_has_a_case_and_every_case_is_told() {
     let text = std::fs::read_to_string(krate.join("../../docs/conformance.md")).unwrap();
     let rows = text.lines().skip_while(|line| *line != "|---|---|").skip(1);
     let rows: Vec<_> = rows.take_while(|line| line.starts_with('|')).collect();
-    assert_eq!(rows.len(), 60, "16 of Watermill's, and those beyond them");
+    assert_eq!(rows.len(), 62, "16 of Watermill's, and those beyond them");
     let cells = rows.iter().filter_map(|row| row.trim_matches('|').split('|').nth(1));
     let told: std::collections::BTreeSet<_> =
         cells.flat_map(|c| c.split(',').map(str::trim)).collect();

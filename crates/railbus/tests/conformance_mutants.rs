@@ -41,13 +41,13 @@ fn passed(reports: &[CaseReport], refused: &[&str], not_run: &[&str]) {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_wrapper_of_memory_that_changes_nothing_passes() {
     let reports = the_sane_one(Target::url("memory:").unwrap(), true).await;
-    passed(&reports, &["late subscriber", "positions"], &["poison"]);
+    passed(&reports, &["late subscriber", "positions", "journal"], &["poison"]);
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn who_claims_less_is_not_blamed_for_it() {
     let memory = || Target::url("memory:").unwrap();
-    let refused = ["patterns", "late subscriber", "positions"];
+    let refused = ["patterns", "late subscriber", "positions", "journal"];
     less_is_enough(memory(), Mutant::NoPatterns, &[], &refused).await;
     let cases = ["extension", "what is not claimed"];
     less_is_enough(memory(), Mutant::NoExtension, &cases, &["extension"]).await;
@@ -94,5 +94,14 @@ mod sqlite {
         let folder = tempfile::tempdir().unwrap();
         let target = Target::url(&url(&folder)).unwrap();
         passed(&the_sane_one(target, true).await, &[], &[]);
+    }
+
+    #[tokio::test(flavor = "multi_thread")]
+    async fn what_is_on_this_machine_has_its_clock() {
+        let folder = tempfile::tempdir().unwrap();
+        let target = Target::url(&url(&folder)).unwrap();
+        let report = mutants::one(target, Mutant::ClockAhead, "late subscriber").await;
+        assert_eq!(report.status, Status::Failed);
+        assert!(report.why.as_ref().unwrap().contains("before it too"), "{report:?}");
     }
 }

@@ -4,7 +4,8 @@
 
 mod mutants;
 
-use mutants::{Needs, all_are_caught, sane_passes};
+use mutants::{Mutant, Needs, all_are_caught, less_is_enough, sane_passes};
+use railbus::conformance::Target;
 use railbus_testbed::Postgres;
 use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
 
@@ -35,4 +36,11 @@ async fn every_mutant_of_postgres_queue_is_caught() {
     let server = server();
     sane_passes(&url(&server, "postgres-queue"), &THERE).await;
     all_are_caught(|| url(&server, "postgres-queue"), &THERE).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_server_with_another_clock_is_not_blamed_for_it() {
+    let server = server();
+    let target = Target::url(&url(&server, "postgres-queue")).unwrap();
+    less_is_enough(target, Mutant::ClockAhead, &["late subscriber"], &[]).await;
 }

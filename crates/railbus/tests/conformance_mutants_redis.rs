@@ -4,7 +4,8 @@
 
 mod mutants;
 
-use mutants::{Needs, all_are_caught, sane_passes};
+use mutants::{Mutant, Needs, all_are_caught, less_is_enough, sane_passes};
+use railbus::conformance::Target;
 use railbus_testbed::Redis;
 
 const THERE: [Needs; 3] = [Needs::Server, Needs::Password, Needs::Bytes];
@@ -30,4 +31,11 @@ async fn every_mutant_of_redis_streams_is_caught() {
     let server = server();
     sane_passes(&url(&server, "redis-streams"), &THERE).await;
     all_are_caught(|| url(&server, "redis-streams"), &THERE).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_server_with_another_clock_is_not_blamed_for_it() {
+    let server = server();
+    let target = Target::url(&url(&server, "redis-streams")).unwrap();
+    less_is_enough(target, Mutant::ClockAhead, &["late subscriber"], &[]).await;
 }

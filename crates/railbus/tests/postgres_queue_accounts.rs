@@ -1,11 +1,11 @@
-//! What became of every event of a run, how far its input was read, and what retention removes.
+//! What retention removes and what a run still counts of it, and how the batches of inputs are stored.
 #![cfg(feature = "postgres")]
 #![allow(clippy::unwrap_used, clippy::expect_used)]
 
 use railbus::{
-    Bus, ErrorKind, Event, Retry,
+    Bus, Event, Retry,
     backend::{Advance, LetterFilter, Outgoing, Position, RunMark, Start, Tally},
-    predicate::{Interest, event_type},
+    predicate::event_type,
 };
 use railbus_testbed::{Database, Postgres};
 use std::{sync::LazyLock, time::Duration};
@@ -64,57 +64,6 @@ async fn what_is_settled_goes_and_a_run_still_counts_it() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_run_counts_what_it_found_unsettled_and_not_what_other_runs_publish() {
-    let database = SERVER.database().unwrap();
-    let bus = Bus::open(&database.url("postgres-queue")).await.unwrap();
-    let groups = [("g".to_owned(), Interest::all())];
-    let accounts = bus.accounts().unwrap();
-    let earlier = accounts.begin(&groups).await.unwrap();
-    let waiting = bus.on("*").group("g").named("n").run(|_: &Event| ()).await.unwrap();
-    publish(&bus, "settled", earlier).await;
-    bus.idle().await.unwrap();
-    waiting.cancel();
-    publish(&bus, "carried", earlier).await;
-    let run = accounts.begin(&groups).await.unwrap();
-    publish(&bus, "mine", run).await;
-    publish(&bus, "another's", earlier).await;
-    bus.publish(Event::new("nobody's").payload(1)).await.unwrap();
-    assert!(!accounts.is_idle(&groups).await.unwrap());
-    assert!(accounts.is_idle(&[("g".into(), event_type("x").interest())]).await.unwrap());
-    let open = Tally { published: 2, carried: 1, ..Tally::default() };
-    assert_eq!(accounts.tally(run).await.unwrap(), open);
-    bus.on("*").group("g").named("n").run(|_: &Event| ()).await.unwrap();
-    bus.idle().await.unwrap();
-    assert!(accounts.is_idle(&groups).await.unwrap());
-    let all = Tally { delivered: 3, succeeded: 3, ..open };
-    assert_eq!(accounts.tally(run).await.unwrap(), all);
-    bus.close().await.unwrap();
-}
-
-#[tokio::test(flavor = "multi_thread")]
-async fn a_letter_that_is_handed_back_counts_by_how_it_ends_then() {
-    let database = SERVER.database().unwrap();
-    let bus = Bus::open(&database.url("postgres-queue")).await.unwrap();
-    let accounts = bus.accounts().unwrap();
-    let run = accounts.begin(&[("g".into(), Interest::all())]).await.unwrap();
-    let on = || bus.on("fails").group("g").named("n").retry(Retry::attempts(2));
-    let failing = on().run(fails).await.unwrap();
-    publish(&bus, "fails", run).await;
-    bus.idle().await.unwrap();
-    failing.cancel();
-    let dead =
-        Tally { published: 1, delivered: 1, dead_lettered: 1, retried: 1, ..Tally::default() };
-    assert_eq!(accounts.tally(run).await.unwrap(), dead);
-    on().run(|_: &Event| ()).await.unwrap();
-    let letters = bus.keeper().unwrap().letters(&LetterFilter::default()).await.unwrap();
-    assert_eq!(bus.keeper().unwrap().redrive(&[letters[0].id.clone()]).await.unwrap(), 1);
-    bus.idle().await.unwrap();
-    let healed = Tally { dead_lettered: 0, succeeded: 1, ..dead };
-    assert_eq!(accounts.tally(run).await.unwrap(), healed);
-    bus.close().await.unwrap();
-}
-
-#[tokio::test(flavor = "multi_thread")]
 async fn what_an_abandoned_group_wants_stays_until_the_group_is_pruned() {
     let database = SERVER.database().unwrap();
     let url = format!("{}?retention=100ms", database.url("postgres-queue"));
@@ -135,66 +84,26 @@ async fn what_an_abandoned_group_wants_stays_until_the_group_is_pruned() {
     bus.close().await.unwrap();
 }
 
-/// A line of an input, from one offset to the next.
-fn line(id: &str, from: u64, to: u64) -> Outgoing {
-    let to = Position { offset: to, fingerprint: u64::MAX - to };
-    let step = Advance { input: "orders.ndjson".into(), from, to };
-    Outgoing { position: Some(step), ..Event::new("t").id(id).payload(1).into() }
-}
-
 #[tokio::test(flavor = "multi_thread")]
-async fn an_input_moves_with_its_events_or_neither_does() {
+async fn a_large_batch_of_an_input_goes_in_statements_that_the_server_takes() {
     let database = SERVER.database().unwrap();
     let bus = Bus::open(&database.url("postgres-queue")).await.unwrap();
+    let body = "x".repeat(15_000_000);
+    let large = |n: u64| {
+        let event: Outgoing = Event::new("t").id(n.to_string()).payload(body.clone()).into();
+        let to = Position { offset: n * 10 + 10, fingerprint: n };
+        let step = Advance { input: "orders.ndjson".into(), from: n * 10, to };
+        Outgoing { position: Some(step), ..event }
+    };
+    let results = bus.publish_all(&(0..5).map(large).collect::<Vec<_>>()).await;
+    assert!(results.iter().all(Result::is_ok), "{results:?}");
+    let stored = "SELECT string_agg(id, ',' ORDER BY seq) FROM railbus.events";
+    assert_eq!(database.psql(stored).unwrap().trim(), "0,1,2,3,4");
+    let statements = database.psql("SELECT count(*) FROM railbus.batches").unwrap();
+    assert_eq!(statements.trim(), "2");
     let accounts = bus.accounts().unwrap();
-    assert_eq!(accounts.position("orders.ndjson").await.unwrap(), None);
-    let broken = Outgoing { rejected: Some("not JSON".into()), ..line("2", 10, 20) };
-    let first = bus.publish_all(&[line("1", 0, 10), broken, line("3", 20, 30)]).await;
-    assert!(first.iter().all(Result::is_ok), "{first:?}");
-    let late = bus.publish_all(&[line("4", 20, 40), line("5", 40, 50)]).await;
-    assert!(late.iter().all(|r| r.as_ref().unwrap_err().kind() == ErrorKind::Stale), "{late:?}");
-    let stored = accounts.position("orders.ndjson").await.unwrap().unwrap();
-    assert_eq!(stored, Position { offset: 30, fingerprint: u64::MAX - 30 });
-    let ids = "SELECT string_agg(id, ',' ORDER BY seq) FROM railbus.events";
-    assert_eq!(database.psql(ids).unwrap().trim(), "1,2,3");
-    let letters = bus.keeper().unwrap().letters(&LetterFilter::default()).await.unwrap();
-    assert_eq!(letters.len(), 1);
-    let letter = &letters[0];
-    assert_eq!(
-        (&*letter.event_id, &*letter.subscription, &*letter.reason, letter.group.as_deref()),
-        ("2", "orders.ndjson", "not JSON", None)
-    );
+    assert_eq!(accounts.position("orders.ndjson").await.unwrap().unwrap().offset, 50);
     bus.close().await.unwrap();
-}
-
-#[tokio::test(flavor = "multi_thread")]
-async fn of_two_that_read_one_input_at_once_each_line_is_stored_once() {
-    let database = SERVER.database().unwrap();
-    let url = database.url("postgres-queue");
-    let mut reading = Vec::new();
-    for _ in 0..4 {
-        let url = url.clone();
-        reading.push(tokio::spawn(async move {
-            let bus = Bus::open(&url).await.unwrap();
-            let accounts = bus.accounts().unwrap();
-            loop {
-                let position = accounts.position("orders.ndjson").await.unwrap();
-                let at = position.map_or(0, |p| p.offset);
-                if at == 40 {
-                    return bus.close().await.unwrap();
-                }
-                match bus.publish_all(&[line(&at.to_string(), at, at + 1)]).await.remove(0) {
-                    Ok(_) => {}
-                    Err(e) => assert_eq!(e.kind(), ErrorKind::Stale, "{e}"),
-                }
-            }
-        }));
-    }
-    for reader in reading {
-        reader.await.unwrap();
-    }
-    let counts = "SELECT count(*), count(DISTINCT id) FROM railbus.events";
-    assert_eq!(database.psql(counts).unwrap().trim(), "40|40");
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -10,9 +10,9 @@ use std::{
         Arc, Mutex,
         atomic::{AtomicBool, AtomicU64, Ordering::SeqCst},
     },
-    time::Duration,
+    time::{Duration, Instant},
 };
-use tokio::time::timeout;
+use tokio::{task::JoinSet, time::timeout};
 
 /// Short, so that what is cut off is given up soon.
 const SETTINGS: &str = "?connect_timeout=3s&statement_timeout=2s&poll=200ms";
@@ -272,4 +272,42 @@ async fn nothing_is_left_after_many_opened_and_closed() {
     let gone = timeout(Duration::from_secs(30), gone).await;
     let left = (database.psql(&open).unwrap(), tasks());
     assert!(gone.is_ok(), "connections and tasks are left: {left:?}, {before} before");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn however_many_publish_while_the_server_is_away_all_learn_it_at_about_one_time() {
+    let server = Postgres::start().unwrap();
+    let database = server.database().unwrap();
+    for scheme in ["postgres", "postgres-queue"] {
+        let proxy = Proxy::to(server.address()).unwrap();
+        let url = proxy.url_of(&database.url(scheme));
+        let bus = Bus::open(&format!("{url}?connect_timeout=1s")).await.unwrap();
+        bus.publish(Event::new("t")).await.unwrap();
+        proxy.fault(Fault::Refuse);
+        proxy.reset();
+        let began = Instant::now();
+        let mut publishing = JoinSet::new();
+        for n in 0..20_000 {
+            let bus = bus.clone();
+            publishing.spawn(async move { bus.publish(Event::new("t").payload(n)).await });
+        }
+        let (mut first, mut failed) = (None, 0);
+        while let Some(published) = publishing.join_next().await {
+            // One that was on its way when the line broke fails at once.
+            if let Err(e) = published.unwrap()
+                && began.elapsed() >= Duration::from_secs(1)
+            {
+                assert_eq!(e.kind(), ErrorKind::Unavailable, "{e}");
+                first.get_or_insert_with(|| began.elapsed());
+                failed += 1;
+            }
+        }
+        let (first, last) = (first.unwrap(), began.elapsed());
+        assert!(failed > 10_000, "{scheme}: {failed} waited");
+        assert!(last < first * 3, "{scheme}: the first failed after {first:?}, the last {last:?}");
+        proxy.fault(Fault::None);
+        // It is not tried again at once.
+        while bus.publish(Event::new("t")).await.is_err() {}
+        bus.close().await.unwrap();
+    }
 }

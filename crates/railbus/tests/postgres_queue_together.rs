@@ -35,6 +35,13 @@ async fn member(queue: &Queue, interest: Interest, order: Order) -> Arc<dyn Sour
     queue.subscribe(Subscribe { group, interest, start, lease, order }).await.unwrap()
 }
 
+/// A member of whoever wants all, with a lease of so many seconds.
+async fn member_for(queue: &Queue, seconds: u64) -> Arc<dyn Source> {
+    let (group, interest, start) = (Some("g".to_owned()), Interest::all(), Start::Oldest);
+    let (lease, order) = (Duration::from_secs(seconds), Order::default());
+    queue.subscribe(Subscribe { group, interest, start, lease, order }).await.unwrap()
+}
+
 async fn publish(queue: &Queue, events: impl IntoIterator<Item = Event>) {
     let all: Vec<Outgoing> = events.into_iter().map(Outgoing::from).collect();
     assert!(queue.publish(&all).await.iter().all(Result::is_ok));
@@ -329,4 +336,38 @@ async fn what_piles_up_for_a_member_that_is_away_is_passed_by_piece_by_piece() {
         assert_eq!(lag(&queue).await, 0);
     }
     queue.close(Duration::from_secs(5)).await.unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn leases_are_by_the_servers_clock_however_far_the_clients_clocks_are_from_it() {
+    for days in [-1, 1] {
+        let database = SERVER.database().unwrap();
+        let queue = open(&database).await;
+        // All clients are as far from it as one whose clock has jumped.
+        let set = format!(
+            "CREATE OR REPLACE FUNCTION railbus.now_micros() RETURNS bigint LANGUAGE sql VOLATILE AS \
+             $$ SELECT (extract(epoch FROM clock_timestamp() + interval '{days} days') * 1000000)::bigint $$"
+        );
+        database.psql(&set).unwrap();
+        let [one, other] = [member_for(&queue, 1).await, member_for(&queue, 1).await];
+        publish(&queue, [Event::new("t").id("e").payload(1)]).await;
+        let held = fetch(&one, 1).await.remove(0).receipt;
+        let fetching = tokio::spawn({
+            let other = Arc::clone(&other);
+            async move { fetch(&other, 1).await }
+        });
+        for _ in 0..8 {
+            // sleep: twice as long as a lease, in all.
+            tokio::time::sleep(Duration::from_millis(250)).await;
+            settle(&one, &[held.clone()], Verdict::Extend { tries: 0 }).await;
+            assert!(!fetching.is_finished(), "{days}: two have it");
+        }
+        let again = fetching.await.unwrap().remove(0);
+        assert_eq!((again.attempt, again.lost), (2, true), "{days}");
+        let late = one.settle(&[Settle::new(held, Verdict::Ack)]).await.remove(0);
+        assert!(late.is_err(), "{days}: its lease is over");
+        settle(&other, &[again.receipt], Verdict::Nack { delay: Duration::from_millis(100) }).await;
+        assert_eq!(take(&other, 1, 1).await.into_keys().collect::<Vec<_>>(), ["e"]);
+        queue.close(Duration::from_secs(5)).await.unwrap();
+    }
 }

@@ -2,8 +2,11 @@
 #![cfg(feature = "redis")]
 #![allow(clippy::unwrap_used, clippy::expect_used)]
 
-use railbus::{Bus, Event, Retry, backend::LetterFilter, testing::Recorder};
+use railbus::{
+    Bus, CachedRegistry, Error, ErrorKind, Event, Retry, backend::LetterFilter, testing::Recorder,
+};
 use railbus_testbed::Redis;
+use std::time::Duration;
 
 async fn plain(redis: &Redis) -> Bus {
     Bus::open(&format!("{}?format=plain", redis.url("redis-streams"))).await.unwrap()
@@ -113,4 +116,18 @@ async fn fields_of_others_are_no_events_unless_asked_for() {
     let letters = bus.keeper().unwrap().letters(&LetterFilter::default()).await.unwrap();
     assert_eq!((received.len(), letters.len()), (0, 1));
     assert!(letters[0].reason.contains("another program wrote it"), "{}", letters[0].reason);
+}
+
+#[railbus::test]
+async fn a_request_that_nobody_can_answer_is_refused() {
+    let redis = Redis::start().unwrap();
+    let bus = plain(&redis).await;
+    let asked = bus.request(Event::new("ask").payload(1), Duration::from_secs(5)).await;
+    let refused = asked.unwrap_err();
+    assert_eq!(refused.kind(), ErrorKind::Unsupported, "{refused}");
+    assert!(refused.advice().unwrap().contains("format=cloudevents"), "{refused}");
+    assert_eq!(redis.command(&["XLEN", "events"]).unwrap(), "0");
+    // Who changed, and how, is told without metadata.
+    let load = async |id: String| Ok::<_, Error>(id);
+    CachedRegistry::new(load).open(&bus).await.unwrap();
 }

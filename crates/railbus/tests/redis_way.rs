@@ -217,6 +217,82 @@ async fn who_falls_behind_what_is_kept_is_told_and_who_keeps_up_is_not() {
     assert!(gap(&source).await, "what it missed is not told");
 }
 
+/// Returns how often the server was asked for something.
+fn asked(redis: &Redis, command: &str) -> u64 {
+    let stats = redis.command(&["INFO", "commandstats"]).unwrap();
+    let line = stats.lines().find_map(|line| {
+        line.strip_prefix("cmdstat_")?.strip_prefix(command)?.strip_prefix(":calls=")
+    });
+    line.map_or(0, |line| line.split(',').next().unwrap().parse().unwrap())
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_listener_far_away_reads_past_what_others_publish_in_few_round_trips() {
+    let redis = Redis::start().unwrap();
+    let proxy = Proxy::to(redis.address()).unwrap();
+    let near = open(&redis.url("redis-streams")).await;
+    let far = open(&proxy.url_of(&redis.url("redis-streams"))).await;
+    let request = Subscribe {
+        group: None,
+        interest: railbus::predicate::topic("mine").interest(),
+        start: Start::Newest,
+        lease: LATE,
+        order: Order::Any,
+    };
+    let source = far.subscribe(request).await.unwrap();
+    let (reads, looks) = (asked(&redis, "xread"), asked(&redis, "xrange"));
+    let other = |n: u32| Event::new("tick").topic("others").payload(n).into();
+    let batch: Vec<Outgoing> = (0..1000).map(other).collect();
+    for _ in 0..30 {
+        near.publish(&batch).await.into_iter().for_each(|one| one.unwrap());
+    }
+    let mine = |n: u32| Event::new("tick").topic("mine").payload(n).into();
+    let batch: Vec<Outgoing> = (0..600).map(mine).collect();
+    near.publish(&batch).await.into_iter().for_each(|one| one.unwrap());
+    proxy.fault(Fault::Latency(Duration::from_millis(10)));
+    let mut all = Vec::new();
+    while all.len() < 600 {
+        let some = until(source.fetch(256)).await.unwrap();
+        assert!(some.len() <= 256, "{} came at once", some.len());
+        all.extend(some);
+    }
+    assert_eq!(numbers(&all), (0..600).collect::<Vec<_>>());
+    let trips = (asked(&redis, "xread") - reads, asked(&redis, "xrange") - looks);
+    assert!(trips.0 <= 20 && trips.1 <= 20, "{trips:?} for 30600 events");
+    let handed_out = until(source.handed_out()).await.unwrap();
+    assert_eq!(handed_out, Some(600));
+    assert!(!gap(&source).await, "nothing was missed");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_was_read_and_not_handed_out_yet_is_in_hand_and_bounded() {
+    let redis = Redis::start().unwrap();
+    let proxy = Proxy::to(redis.address()).unwrap();
+    let near = open(&redis.url("redis-streams")).await;
+    let source = listen(&open(&proxy.url_of(&redis.url("redis-streams"))).await).await;
+    let big = |n: u32| Event::new("big").payload((n, "x".repeat(100_000))).into();
+    for round in 0..40 {
+        let batch: Vec<Outgoing> = (0..10).map(|n| big(round * 10 + n)).collect();
+        near.publish(&batch).await.into_iter().for_each(|one| one.unwrap());
+    }
+    let (mut seen, mut came, mut most) = (0, proxy.bytes(), 0);
+    while seen < 400 {
+        let some = until(source.fetch(3)).await.unwrap();
+        assert!(some.len() <= 3, "{} came at once", some.len());
+        for one in some {
+            let (n, _) = one.event.unwrap().payload::<(u32, String)>().unwrap();
+            assert_eq!(n, seen);
+            seen += 1;
+        }
+        let bytes = proxy.bytes();
+        (came, most) = (bytes, most.max(bytes - came));
+        let handed_out = until(source.handed_out()).await.unwrap();
+        assert_eq!(handed_out, (seen == 400).then_some(400), "{seen} of 400 were handed out");
+    }
+    // By their number it would be 12.8 MB.
+    assert!((5_000_000..10_000_000).contains(&most), "{most} bytes at once");
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn idle_waits_for_what_is_in_hand() {
     let redis = Redis::start().unwrap();

@@ -5,6 +5,8 @@
 mod faulty;
 #[path = "everywhere/places.rs"]
 mod places;
+#[path = "registry/loaders.rs"]
+mod loaders;
 #[path = "registry/processes.rs"]
 mod processes;
 #[path = "registry/told.rs"]

@@ -160,3 +160,27 @@ async fn a_listener_that_comes_too_late_is_told_that_it_missed_something() {
     source.gap().await;
     store.close(Duration::from_secs(5)).await.unwrap();
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_goes_keeps_up_with_what_comes() {
+    let (_folder, path) = place();
+    let url = format!("sqlite:{}?retention=100ms", path.display());
+    let bus = Bus::open(&url).await.unwrap();
+    let publishing = (0..8).map(|_| {
+        let bus = bus.clone();
+        tokio::spawn(async move {
+            let batch: Vec<Outgoing> =
+                (0..1000).map(|n| Event::new("t").payload(n).into()).collect();
+            for _ in 0..12 {
+                assert!(bus.publish_all(&batch).await.iter().all(Result::is_ok));
+            }
+        })
+    });
+    for task in publishing.collect::<Vec<_>>() {
+        task.await.unwrap();
+    }
+    let left = types(&path).len();
+    assert!(left < 48_000, "{left} of 96000 events are left");
+    until("the others go, too", || types(&path).is_empty()).await;
+    bus.close().await.unwrap();
+}

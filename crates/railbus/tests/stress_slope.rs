@@ -45,14 +45,16 @@ async fn hold(database: &Database<'_>) -> tokio_postgres::Client {
 }
 
 /// Puts all through, and returns how many a second of each tenth.
-async fn rates(bus: &Bus, all: u64) -> Vec<f64> {
+async fn rates(bus: &Bus, all: u64, by_key: bool) -> Vec<f64> {
     let (handled, room) = (Arc::<AtomicU64>::default(), Arc::new(Semaphore::new(AHEAD)));
     let (count, more) = (Arc::clone(&handled), Arc::clone(&room));
     let handler = move |_: &Event| {
         count.fetch_add(1, SeqCst);
         more.add_permits(1);
     };
-    bus.on("t").group("g").limit(500).run(handler).await.unwrap();
+    let on = bus.on("t").group("g").limit(500);
+    let on = if by_key { on.ordered_by_key() } else { on };
+    on.run(handler).await.unwrap();
     let publishing = async {
         let publishing: Vec<_> = (0..4)
             .map(|_| {
@@ -60,8 +62,11 @@ async fn rates(bus: &Bus, all: u64) -> Vec<f64> {
                 tokio::spawn(async move {
                     for _ in 0..all / 4 / BATCH {
                         room.acquire_many(BATCH as u32).await.unwrap().forget();
-                        let batch: Vec<_> =
-                            (0..BATCH).map(|n| Event::new("t").payload(n).into()).collect();
+                        let event = |n| match by_key {
+                            true => Event::new("t").key(format!("k{n}")).payload(n),
+                            false => Event::new("t").payload(n),
+                        };
+                        let batch: Vec<_> = (0..BATCH).map(|n| event(n).into()).collect();
                         for published in bus.publish_all(&batch).await {
                             published.unwrap();
                         }
@@ -94,14 +99,14 @@ async fn rates(bus: &Bus, all: u64) -> Vec<f64> {
     rates
 }
 
-async fn slope(holds: bool) {
+async fn slope(all: u64, holds: bool, by_key: bool) {
     let server = Postgres::start().unwrap();
     let database = server.database().unwrap();
     let url = format!("{}?retention=10s", database.url("postgres-queue"));
     let bus = Bus::open(&url).await.unwrap();
     let held = if holds { Some(hold(&database).await) } else { None };
-    println!("{} cycles, a transaction held open: {holds}", cycles());
-    let rates = rates(&bus, cycles()).await;
+    println!("{all} cycles, a transaction held open: {holds}, order by key: {by_key}");
+    let rates = rates(&bus, all, by_key).await;
     let slope = rates[9] / rates[0];
     println!("  last tenth / first: {slope:.2}");
     println!("  {}", database.psql(GROWN).unwrap());
@@ -112,16 +117,22 @@ async fn slope(holds: bool) {
     // Few are over before anything can slope; other builds make a rate waver as well.
     if env::var_os("RAILBUS_STRESS").is_some() {
         assert!(slope >= 0.9, "the last tenth is {slope:.2} times as quick as the first");
-        assert!(first > cycles() / 10, "retention is behind: place {first} is there still");
+        assert!(first > all / 10, "retention is behind: place {first} is there still");
     }
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn the_last_of_very_many_events_are_as_quick_as_the_first() {
-    slope(false).await;
+    slope(cycles(), false, false).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn they_are_so_while_a_transaction_is_held_open() {
-    slope(true).await;
+    slope(cycles(), true, false).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn they_are_so_in_the_order_of_their_keys_as_well() {
+    // Each has rows of its own, so that a tenth of them is as much work.
+    slope(cycles() / 10, true, true).await;
 }

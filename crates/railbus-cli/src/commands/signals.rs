@@ -10,9 +10,20 @@ use tokio::{sync::watch, time::timeout};
 /// such as timeout(1), send it to the process and then to its group.
 const ECHO: Duration = Duration::from_millis(100);
 
+/// What becomes of what was under way if it is stopped at once.
+const LEASED: &str = "what was under way comes again when its lease runs out";
+
 /// Turns the first signal into a request to stop, which says what happens `next`, and the second
 /// into the end.
 pub(super) fn stop_on_signal(next: &'static str) -> Result<watch::Receiver<bool>> {
+    stop_or_break(next, LEASED)
+}
+
+/// As [`stop_on_signal`]; says what becomes of what was under way if the second comes.
+pub(super) fn stop_or_break(
+    next: &'static str,
+    broken: &'static str,
+) -> Result<watch::Receiver<bool>> {
     let mut signals = Signals::listen()?;
     let (stop, stopped) = watch::channel(false);
     tokio::spawn(async move {
@@ -27,7 +38,7 @@ pub(super) fn stop_on_signal(next: &'static str) -> Result<watch::Receiver<bool>
         // Said only now: from here on it is true.
         output::note(&format!("{name}: {next}; once more to stop at once"));
         signals.next().await;
-        output::note("stopped at once: what was under way comes again when its lease runs out");
+        output::note(&format!("stopped at once: {broken}"));
         process::exit(i32::from(BROKEN));
     });
     Ok(stopped)

@@ -5,6 +5,8 @@ pub mod checkup;
 #[cfg_attr(not(feature = "redis"), allow(dead_code))]
 mod gather;
 pub mod memory;
+#[cfg(any(feature = "postgres", feature = "redis"))]
+mod parts;
 #[cfg(any(feature = "postgres", feature = "sqlite"))]
 mod record;
 #[cfg(feature = "postgres")]

@@ -3,6 +3,7 @@
 use super::{join::LEASE, open::able, subscribe::On};
 use crate::{
     backend::{Broadcast, Capability, Keyed, Order, Patterns, Replay, Start},
+    consumer::{Able, Lack},
     delivery::Then,
     error::{Error, ErrorKind, Result},
     handler::{AnyHandler, Size},
@@ -70,6 +71,7 @@ impl On {
         }
         if self.group.is_some() {
             self.check_lease(capability)?;
+            self.check_tries(capability)?;
         }
         self.predicate.check()
     }
@@ -112,6 +114,31 @@ impl On {
             }
             Keyed::Group => Ok(()),
         }
+    }
+
+    /// Refuses tries that the backend can neither count nor hold back.
+    fn check_tries(&self, capability: &Capability) -> Result<()> {
+        if self.manual && !capability.extends {
+            let able = able(|c| c.groups && c.extends);
+            let what = "extends no lease, so that nothing can be settled by hand";
+            return Err(capability.refuse("subscribe", what, &able));
+        }
+        let (what, able, hint) = match Able::of(capability, self.lease).lacks(&self.policy().retry)
+        {
+            None => return Ok(()),
+            Some(Lack::Counting) => (
+                "counts no tries from one delivery to the next".to_owned(),
+                able(|c| c.groups && c.counts_attempts),
+                "allow one try, .retry(Retry::attempts(1))",
+            ),
+            Some(Lack::Delay(most)) => (
+                format!("holds an event back for at most {most:?}, less than a retry waits"),
+                able(|c| c.groups && c.delay_max.is_some()),
+                "set shorter waits, .retry(..) with .max_backoff(..)",
+            ),
+        };
+        let hint = format!("{hint}, or use a backend that does: {}", able.join(", "));
+        Err(capability.refuse("subscribe", &what, &[]).hint(hint))
     }
 
     fn check_lease(&self, capability: &Capability) -> Result<()> {

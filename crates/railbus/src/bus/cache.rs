@@ -1,10 +1,11 @@
 //! What a registry keeps: values that may be served, and loads that are under way.
 
-use crate::error::Result;
+use crate::{error::Result, event::Event};
 use futures_util::{
     FutureExt,
     future::{BoxFuture, Shared, WeakShared},
 };
+use serde_json::Value;
 use std::{
     collections::{BTreeMap, HashMap},
     sync::{Arc, Mutex, PoisonError},
@@ -136,6 +137,23 @@ impl<V> Cache<V> {
             state.remove(id);
             state.loads.remove(id);
         });
+    }
+
+    /// Forgets what an event says has changed; the id stands at `path` in its payload.
+    pub(super) fn changed(&self, event: &Event, path: &str) {
+        match event.raw_payload().at(path) {
+            Some(Value::String(id)) => self.forget(id),
+            Some(id @ (Value::Number(_) | Value::Bool(_))) => self.forget(&id.to_string()),
+            _ => {
+                tracing::warn!(
+                    event_id = event.id(),
+                    topic = event.topic(),
+                    key = path,
+                    "a change names no id: all values are forgotten"
+                );
+                self.clear();
+            }
+        }
     }
 
     /// Forgets all, and strikes off all loads.

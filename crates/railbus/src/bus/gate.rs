@@ -47,6 +47,6 @@ impl Gate {
 /// Leaves out groups of which no subscription is left.
 fn forget_cancelled(kept: &mut Option<HashMap<String, Terms>>, bus: &Bus) {
     if let Some(groups) = kept {
-        groups.retain(|group, _| !bus.0.table.of_group(group).is_empty());
+        groups.retain(|group, _| bus.0.table.first_of(group).is_some());
     }
 }

@@ -8,7 +8,7 @@ use super::{
 };
 use crate::{
     backend::{Order, Source, Start, Subscribe},
-    consumer::{Group, Start as GroupStart},
+    consumer::{Able, Group, Start as GroupStart},
     delivery::FailurePolicy,
     error::{Error, ErrorKind, Result},
     predicate::Interest,
@@ -78,11 +78,8 @@ impl Bus {
     }
 
     fn interest_of(&self, name: &str) -> Interest {
-        let mut interest = Interest::default();
-        for entry in &*self.0.table.of_group(name) {
-            interest.add(&entry.predicate.interest());
-        }
-        interest
+        let all = self.0.table.of_group(name);
+        Interest::of_all(all.iter().map(|entry| entry.predicate.interest()))
     }
 
     fn start_of(&self, name: &str, source: Arc<dyn Source>, terms: &Terms) -> GroupStart {
@@ -98,14 +95,13 @@ impl Bus {
                 inner.and_then(|inner| inner.table.member(&of_group, event))
             }),
             policy: Arc::new(move || {
-                let entries = Weak::upgrade(&policies).map(|i| i.table.of_group(&named));
-                let first = entries.as_ref().and_then(|entries| entries.first());
+                let first = Weak::upgrade(&policies).and_then(|i| i.table.first_of(&named));
                 first.map_or_else(
                     || (String::new(), FailurePolicy::for_group()),
                     |entry| (entry.name.to_string(), entry.policy.clone()),
                 )
             }),
-            lease: terms.lease,
+            able: Able::of(self.capability(), terms.lease),
             limit: terms.limit.unwrap_or(LIMIT),
             pull: terms.pull,
             counters: Arc::clone(&self.0.counters),
@@ -182,7 +178,7 @@ impl Bus {
         if self.phase() != Phase::Open {
             return;
         }
-        if self.0.table.of_group(name).is_empty() {
+        if self.0.table.first_of(name).is_none() {
             members.replace(name, None);
             return;
         }

@@ -1,5 +1,10 @@
 //! Broadcasts as they come from a backend: those of one topic one after another, each topic by
-//! itself, so that a handler that takes its time holds up its own topic alone.
+//! itself, so that a handler that takes its time holds up its own topic alone, as long as no more
+//! wait for it than a lane takes.
+//!
+//! There is one place from which a backend is read for all topics. So once a lane is full, or all
+//! together, a backend that keeps its events is read no further, and every topic waits until there is
+//! room; of one that keeps nothing what comes for the full lane is dropped.
 
 use super::open::{Bus, Inner};
 use crate::{event::Event, task::poll_once};
@@ -39,6 +44,8 @@ struct State {
     under_way: usize,
     // Since it was last told.
     dropped: u64,
+    // Whether it was told that others are held up, since that began.
+    told_full: bool,
 }
 
 /// What became of an event that came to a busy topic, or did not.
@@ -61,12 +68,18 @@ impl Lanes {
     /// Hands an event to the subscriptions here. Returns when they are through with it, or will
     /// be without being waited for.
     pub(super) async fn hand_on(&self, mut event: Event) {
+        if let Some(inner) = self.0.inner.upgrade() {
+            inner.early.tell(&event);
+        }
         let event = loop {
             let room = self.0.room.notified();
             match self.turn(event) {
                 Turn::Waits => return,
                 Turn::Now(event) => break event,
-                Turn::Full(back) => event = back,
+                Turn::Full(back) => {
+                    self.tell_full(&back);
+                    event = back;
+                }
             }
             room.await;
         };
@@ -83,6 +96,15 @@ impl Lanes {
         drop(state);
         let lanes = self.clone();
         inner.tasks.spawn(inner.bounded(async move { lanes.drive(topic, running).await }));
+    }
+
+    /// Tells once that all topics wait, until nothing holds them up any more.
+    fn tell_full(&self, event: &Event) {
+        if std::mem::replace(&mut self.lock().told_full, true) {
+            return;
+        }
+        let topic = event.topic();
+        tracing::warn!(topic, "a topic's handlers are too slow: the broadcasts of all topics wait");
     }
 
     /// Says whose turn it is.
@@ -146,7 +168,7 @@ impl Lanes {
                 let next = state.busy.get_mut(&topic).and_then(VecDeque::pop_front);
                 if next.is_none() {
                     state.busy.remove(&topic);
-                    state.dropped = 0;
+                    (state.dropped, state.told_full) = (0, false);
                 }
                 next
             };

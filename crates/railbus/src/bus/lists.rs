@@ -8,7 +8,7 @@ use std::sync::Arc;
 pub(super) type List = Arc<[Arc<Entry>]>;
 
 /// Lists that together hold every subscription that may want an event. Mostly there is one.
-#[derive(Default)]
+#[derive(Clone, Default)]
 pub(super) struct Lists<'a> {
     pub(super) first: &'a [Arc<Entry>],
     pub(super) more: SmallVec<[&'a [Arc<Entry>]; 6]>,

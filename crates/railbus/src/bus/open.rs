@@ -3,6 +3,7 @@
 use super::{
     asking::Asking,
     delayed::Delayed,
+    early::Early,
     members::Members,
     table::{Phase, Table},
 };
@@ -53,6 +54,8 @@ pub(super) struct Inner {
     pub(super) tasks: TaskTracker,
     /// Broadcasts that are not due yet.
     pub(super) delayed: Delayed,
+    /// Who hears of broadcasts before their turn.
+    pub(super) early: Early,
     /// Further tries of broadcasts.
     pub(super) retries: TaskTracker,
     /// How often broadcasts may have been missed.
@@ -140,6 +143,7 @@ impl Bus {
             tasks,
             delayed: Delayed::default(),
             retries: TaskTracker::new(),
+            early: Early::default(),
             gaps: AtomicU64::new(0),
             deaf: AtomicBool::new(false),
             closing: CancellationToken::new(),

@@ -57,11 +57,10 @@ impl Bus {
         let event = made.as_ref().unwrap_or(given);
         let mut grouped = 0;
         if inner.carries() || event.delay().is_some() {
-            match inner.take_now(event) {
-                Some(taken) => taken?,
+            match inner.take_grouped(&now, event) {
+                Some(taken) => grouped = taken?,
                 None => return Box::pin(self.carry(event)).await,
             }
-            grouped = now.grouped(event);
         }
         inner.counters.published.one();
         let mut report = self.dispatch(&now, event).await;
@@ -229,6 +228,13 @@ impl Inner {
     pub(super) fn take_now(&self, event: &Event) -> Option<Result<()>> {
         let now = self.inline && event.delay().is_none();
         now.then(|| self.backend.publish_now(event)).flatten()
+    }
+
+    /// As [`Inner::take_now`], but returns how many subscriptions with a group want the event.
+    // Apart: who publishes where there is no group must not make room for it.
+    #[inline(never)]
+    fn take_grouped(&self, now: &Snapshot, event: &Event) -> Option<Result<usize>> {
+        self.take_now(event).map(|taken| taken.map(|()| now.grouped(event)))
     }
 
     fn check_delay(&self, event: &Event) -> Result<()> {

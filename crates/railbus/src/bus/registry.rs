@@ -2,9 +2,11 @@
 
 use super::{
     cache::{Cache, Found, Loading},
+    early::Hear,
     loader::Loader,
     open::{Bus, WeakBus},
     subscription::SubscriptionId,
+    waits::{self, Wait},
 };
 use crate::{
     error::{Error, ErrorKind, Result},
@@ -15,12 +17,7 @@ use crate::{
 };
 use futures_util::{FutureExt, future::BoxFuture};
 use serde_json::{Map, Value};
-use std::{
-    fmt,
-    panic::AssertUnwindSafe,
-    sync::{Arc, Weak},
-    time::Duration,
-};
+use std::{fmt, panic::AssertUnwindSafe, sync::Arc, time::Duration};
 
 /// The topic and the payload's key that a registry uses unless it is said.
 const TOPIC: &str = "registry:instances";
@@ -70,11 +67,14 @@ const MAX_SIZE: usize = 1000;
 pub struct CachedRegistry<V>(Arc<Inner<V>>);
 
 struct Inner<V> {
+    number: u64,
     cache: Arc<Cache<V>>,
     loader: Arc<dyn Loader<V>>,
     // Weak: a registry may be the state of the bus it is on.
     bus: WeakBus,
     subscription: SubscriptionId,
+    // Hears of a change although handlers of the ones before it take their time.
+    _early: Arc<Hear>,
     topic: String,
     key: String,
 }
@@ -105,19 +105,26 @@ impl<V: Send + Sync + 'static> CachedRegistry<V> {
     /// Once its bus closes, which tells of no change any more, it loads each time.
     ///
     /// # Errors
-    /// Returns a handler error with what the loader said; all who waited for that load get it.
+    /// Returns a handler error with what the loader said; all who waited for that load get it. Asked
+    /// by a loader for the value that it loads, or for one that waits for that, it returns a config
+    /// error: it would wait for ever. A loader that asks in a task of its own is not known to.
     ///
     /// # Cancel safety
     /// A load goes on as long as anybody waits for it.
     pub async fn get(&self, id: &str) -> Result<Arc<V>> {
         let inner = &self.0;
-        let Some(gaps) = inner.gaps() else { return inner.load(id).await };
+        let Some(gaps) = inner.gaps() else {
+            let _wait = Wait::begin(inner.number, id)?;
+            return inner.load(id).await;
+        };
         let loading = match inner.cache.find(id, gaps, || inner.load(id)) {
             Found::Kept(value) => return Ok(value),
             Found::Loading(loading) => loading,
         };
         let Loading { number, shared } = loading;
+        let wait = Wait::begin(inner.number, id)?;
         let loaded = shared.await;
+        drop(wait);
         inner.cache.ended(id, number, inner.gaps(), loaded.as_ref().ok());
         loaded
     }
@@ -223,10 +230,11 @@ impl<V: Send + Sync + 'static> Inner<V> {
 
     /// Loads a value; a panic of the loader is its error.
     fn load(&self, id: &str) -> BoxFuture<'static, Result<Arc<V>>> {
-        let (loader, id) = (Arc::clone(&self.loader), id.to_owned());
+        let (loader, id, number) = (Arc::clone(&self.loader), id.to_owned(), self.number);
         // Called when it is awaited: the loader is the user's code, and may ask for other ids.
         Box::pin(async move {
             let loading = async { loader.load(id.clone()).await };
+            let loading = waits::load(number, &id, loading);
             let loaded = AssertUnwindSafe(loading).catch_unwind().await;
             let loaded = loaded.unwrap_or_else(|panic| {
                 let_go(panic);
@@ -322,21 +330,24 @@ impl<V: Send + Sync + 'static> Registering<V> {
         bus.check_whole("open registry")?;
         let Self { loader, topic, key, types, ttl, max_size } = self;
         let cache = Arc::new(Cache::new(ttl, max_size, bus.gaps()));
-        let (heard, path): (Weak<Cache<V>>, String) = (Arc::downgrade(&cache), key.clone());
+        let (heard, path) = (Arc::downgrade(&cache), key.clone());
         let types = types.iter().map(|name| predicate::event_type(name));
         let which = types.reduce(|one, other| one | other).map_or_else(
             || predicate::topic(&topic),
             |types: Predicate| predicate::topic(&topic) & types,
         );
-        // Before all others who hear of the change, and may ask for the value then.
-        let hear = move |event: &Event| {
+        let changed = move |event: &Event| {
             if let Some(cache) = heard.upgrade() {
-                changed(&cache, event, &path);
+                cache.changed(event, &path);
             }
         };
-        let subscription = bus.on(which).priority(i32::MIN).run(hear).await?.id();
+        let early = bus.0.early.add(&which, changed.clone());
+        // Before all others who hear of the change, and may ask for the value then.
+        let subscription = bus.on(which).priority(i32::MIN).run(changed).await?.id();
         let bus = bus.downgrade();
-        Ok(CachedRegistry(Arc::new(Inner { cache, loader, bus, subscription, topic, key })))
+        let number = waits::number();
+        let inner = Inner { number, cache, loader, bus, subscription, _early: early, topic, key };
+        Ok(CachedRegistry(Arc::new(inner)))
     }
 
     fn check(&self) -> Result<()> {
@@ -359,23 +370,6 @@ impl<V: Send + Sync + 'static> Registering<V> {
             );
         }
         Ok(())
-    }
-}
-
-/// Forgets what an event says has changed.
-fn changed<V>(cache: &Cache<V>, event: &Event, path: &str) {
-    match event.raw_payload().at(path) {
-        Some(Value::String(id)) => cache.forget(id),
-        Some(id @ (Value::Number(_) | Value::Bool(_))) => cache.forget(&id.to_string()),
-        _ => {
-            tracing::warn!(
-                event_id = event.id(),
-                topic = event.topic(),
-                key = path,
-                "a change names no id: all values are forgotten"
-            );
-            cache.clear();
-        }
     }
 }
 

@@ -60,7 +60,7 @@ impl Bus {
     }
 
     async fn request_event(&self, event: &Event, timeout: Duration) -> Result<Event> {
-        self.check_whole("request")?;
+        self.check_answerable()?;
         let sleep = task::sleep("request", timeout)?;
         let asking = &self.0.asking;
         let mut wait = asking.wait_for(event.id()).ok_or_else(|| {
@@ -109,12 +109,15 @@ impl Bus {
 
     /// Refuses what needs more of an event than what its backend's format carries.
     pub(super) fn check_whole(&self, operation: &'static str) -> Result<()> {
-        if self.0.backend.is_bare() {
-            let why = "the backend's format carries topic and payload alone";
-            return Err(Error::new(ErrorKind::Unsupported, operation, why)
-                .hint("set format=cloudevents, the default, or dataknobs"));
-        }
-        Ok(())
+        let why = "the backend's format carries topic and payload alone";
+        if self.0.backend.is_bare() { Err(unfit(operation, why)) } else { Ok(()) }
+    }
+
+    /// Refuses to ask where the backend's format leaves behind what an answer needs.
+    fn check_answerable(&self) -> Result<()> {
+        self.check_whole("request")?;
+        let why = "the backend's format leaves behind where replies go";
+        if self.0.backend.keeps_metadata() { Ok(()) } else { Err(unfit("request", why)) }
     }
 
     /// Refuses to wait for what nobody can answer: inside a process it is known who hears.
@@ -174,6 +177,12 @@ impl Bus {
 }
 
 /// Returns what a reply says that is none.
+/// Returns the error for what the backend's format can't carry.
+fn unfit(operation: &'static str, why: &'static str) -> Error {
+    Error::new(ErrorKind::Unsupported, operation, why)
+        .hint("set format=cloudevents, the default, or dataknobs")
+}
+
 fn refused(reply: &Event) -> Error {
     let why = reply.get::<String>("error").unwrap_or_else(|| "it did not say why".into());
     Error::new(ErrorKind::Handler, "request", "the handler failed").because(why)

@@ -1,6 +1,7 @@
 //! Subscribing: what, then how, then who runs.
 
 use super::{
+    entered::{Entered, attach_all},
     gate::Gate,
     join::{LEASE, LIMIT},
     members::Terms,
@@ -10,7 +11,7 @@ use super::{
     table::Refusal,
 };
 use crate::{
-    backend::{Broadcast, Order, Start},
+    backend::{Order, Start},
     consumer::{Entry, Pull},
     delivery::{Class, FailurePolicy, Then},
     error::{Error, ErrorKind, Result},
@@ -77,9 +78,7 @@ impl Bus {
         openings: impl IntoIterator<Item = Opening, IntoIter: Send> + Send,
     ) -> Result<Vec<Subscription>> {
         let entered = openings.into_iter().map(Opening::enter).collect::<Result<Vec<_>>>()?;
-        for entered in &entered {
-            entered.attach().await?;
-        }
+        attach_all(&entered).await?;
         Ok(entered.into_iter().map(Entered::keep).collect())
     }
 }
@@ -178,8 +177,8 @@ impl On {
         self
     }
 
-    /// Sets how long an event is this member's; it is renewed while the handler runs (default
-    /// 30 s). A group's longest counts.
+    /// Sets how long an event is this member's; it is renewed while the handler runs, or where the
+    /// backend can't, the handler is cut off before it ends (default 30 s). A group's longest counts.
     pub fn lease(mut self, lease: Duration) -> Self {
         self.lease = lease;
         self
@@ -334,7 +333,7 @@ impl Opening {
         let (lease, order, start) = (on.lease, on.order, on.start.unwrap_or_default());
         let terms = Terms { lease, limit, start, order, pull: on.pull };
         let subscription = Subscription { entry, bus: on.bus };
-        Ok(Entered { subscription, terms, gate: on.gate, kept: false })
+        Ok(Entered::new(subscription, terms, on.gate))
     }
 }
 
@@ -350,40 +349,6 @@ impl On {
         policy.then = self.then.unwrap_or(policy.then);
         policy.classify = self.classify.unwrap_or(policy.classify);
         policy
-    }
-}
-
-/// A subscription in the table, which is cancelled unless it is kept: who opens it may stop waiting.
-struct Entered {
-    subscription: Subscription,
-    terms: Terms,
-    gate: Option<Arc<Gate>>,
-    kept: bool,
-}
-
-impl Entered {
-    /// Makes the events come: joins the group, or listens to broadcasts.
-    async fn attach(&self) -> Result<()> {
-        let Subscription { entry, bus } = &self.subscription;
-        match (&entry.group, &self.gate) {
-            (Some(group), Some(gate)) => gate.join(bus, group, &self.terms).await,
-            (Some(group), None) => bus.join(group, &self.terms).await,
-            (None, _) if bus.capability().broadcast == Broadcast::Live => bus.listen().await,
-            (None, _) => Ok(()),
-        }
-    }
-
-    fn keep(mut self) -> Subscription {
-        self.kept = true;
-        self.subscription.clone()
-    }
-}
-
-impl Drop for Entered {
-    fn drop(&mut self) {
-        if !self.kept {
-            self.subscription.cancel();
-        }
     }
 }
 

@@ -1,7 +1,8 @@
 //! The table of subscriptions: an immutable snapshot, replaced as a whole.
 
 use super::{
-    index::{Index, List, Lists},
+    groups::{Groups, Rosters},
+    index::{Index, Lists},
     matches::Matches,
 };
 use crate::{
@@ -9,7 +10,6 @@ use crate::{
     event::Event,
     sync::{ArcSwap, AtomicU64, Guard, Mutex, MutexGuard},
 };
-use foldhash::fast::FixedState;
 use smallvec::SmallVec;
 use std::{
     collections::HashMap,
@@ -45,7 +45,7 @@ pub(super) struct Snapshot {
     broadcasts: Index,
     /// How many broadcast subscriptions there are.
     heard_by: usize,
-    groups: Arc<HashMap<Arc<str>, List, FixedState>>,
+    groups: Groups,
     /// How many broadcast subscriptions may need a runtime when they run.
     heavy: usize,
     _token: Option<TaskTrackerToken>,
@@ -63,6 +63,7 @@ pub(super) enum Refusal {
 struct Changing {
     made: u64,
     all: HashMap<u64, Arc<Entry>>,
+    rosters: Rosters,
 }
 
 impl Table {
@@ -73,7 +74,7 @@ impl Table {
             phase: Phase::Open,
             broadcasts: Index::default(),
             heard_by: 0,
-            groups: Arc::default(),
+            groups: Groups::default(),
             heavy: 0,
             _token: Some(token),
         };
@@ -129,16 +130,12 @@ impl Table {
                 entry
             }
             Some(group) => {
-                let groups = Arc::make_mut(&mut next.groups);
-                let list = groups.get(&group).map_or(&[][..], |list| list);
-                if list.iter().any(|e| e.name == entry.name) {
+                if changing.rosters.has(&group, &entry.name) {
                     return Err(Refusal::Named(entry.name.to_string()));
                 }
                 let entry = Arc::new(entry);
-                let at = list.partition_point(|e| e.order() < entry.order());
-                let (before, after) = list.split_at(at);
-                let list = before.iter().chain([&entry]).chain(after).cloned().collect();
-                groups.insert(group, list);
+                next.groups = next.groups.with(&group, &entry);
+                changing.rosters.add(&group, &entry);
                 entry
             }
         };
@@ -160,12 +157,8 @@ impl Table {
                 next.heard_by -= 1;
             }
             Some(group) => {
-                let groups = Arc::make_mut(&mut next.groups);
-                let list = groups.remove(group).unwrap_or_default();
-                let list: List = list.iter().filter(|e| e.number != number).cloned().collect();
-                if !list.is_empty() {
-                    groups.insert(Arc::clone(group), list);
-                }
+                next.groups = next.groups.without(group, &entry);
+                changing.rosters.remove(group, &entry);
             }
         }
         self.replace(next);
@@ -176,8 +169,9 @@ impl Table {
     pub(super) fn clear(&self) {
         let mut changing = self.lock();
         let mut next = Snapshot::clone(&self.now.load());
-        (next.broadcasts, next.groups) = (Index::default(), Arc::default());
+        (next.broadcasts, next.groups) = (Index::default(), Groups::default());
         (next.heavy, next.heard_by) = (0, 0);
+        changing.rosters.clear();
         for (_, entry) in changing.all.drain() {
             entry.cancel();
         }
@@ -188,24 +182,24 @@ impl Table {
     /// interested in events of its type and topic, so that another member may be.
     pub(super) fn member(&self, group: &str, event: &Event) -> Option<SmallVec<[Arc<Entry>; 2]>> {
         let now = self.now.load();
-        let all = now.of_group(group);
-        let matching: SmallVec<_> = all.iter().filter(|e| e.wants(event)).cloned().collect();
+        let lists = now.groups.candidates(group, event)?;
+        let matching: SmallVec<_> =
+            Matches::new(lists.clone()).filter(|e| e.wants(event)).cloned().collect();
         // One that was cancelled since is gone: what it wanted is not unmatched, but another's.
-        let interested = |e: &Arc<Entry>| {
-            let (event_type, topic) = (event.event_type(), event.topic());
-            let may_want = || e.predicate.may_want(event_type, topic);
-            // A backend is asked for more than that where a predicate says much: what came by it
-            // would come again and again.
-            let asked_for = || e.predicate.interest().compile().matches(event_type, topic);
-            !e.is_cancelled() && (may_want() || asked_for())
-        };
-        let known = !matching.is_empty() || all.iter().any(interested);
+        let asked_for =
+            |e: &Arc<Entry>| !e.is_cancelled() && e.is_asked_for(event.event_type(), event.topic());
+        let known = !matching.is_empty() || Matches::new(lists).any(asked_for);
         known.then_some(matching)
     }
 
-    /// Returns all subscriptions of `group`.
-    pub(super) fn of_group(&self, group: &str) -> List {
-        self.now.load().groups.get(group).cloned().unwrap_or_default()
+    /// Returns all subscriptions of `group`, in the order they run.
+    pub(super) fn of_group(&self, group: &str) -> Vec<Arc<Entry>> {
+        self.lock().rosters.of(group).cloned().collect()
+    }
+
+    /// Returns the subscription of `group` that runs before all others, if there is any.
+    pub(super) fn first_of(&self, group: &str) -> Option<Arc<Entry>> {
+        self.lock().rosters.of(group).next().cloned()
     }
 
     fn lock(&self) -> MutexGuard<'_, Changing> {
@@ -255,7 +249,8 @@ impl Snapshot {
 
     /// Tells whether a group has a subscription for events of this type on their default topic.
     pub(super) fn collects(&self, event_type: &str) -> bool {
-        self.groups.values().flat_map(|list| list.iter()).any(|e| interested(e, event_type))
+        let candidates = Matches::new(self.groups.candidates_for(event_type));
+        candidates.into_iter().any(|entry| interested(entry, event_type))
     }
 
     /// Tells whether running a broadcast may need a runtime.
@@ -264,12 +259,12 @@ impl Snapshot {
     }
 
     /// Returns how many subscriptions with a group want the event.
+    #[inline]
     pub(super) fn grouped(&self, event: &Event) -> usize {
-        self.groups.values().flat_map(|list| list.iter()).filter(|e| e.wants(event)).count()
-    }
-
-    fn of_group(&self, group: &str) -> &[Arc<Entry>] {
-        self.groups.get(group).map_or(&[], |list| list)
+        match self.groups.is_empty() {
+            true => 0,
+            false => self.groups.wanting(event),
+        }
     }
 }
 

@@ -1,6 +1,6 @@
 //! The result of a run: what a backend has shown, case by case.
 
-use super::fact::facts;
+use super::{counts::Counts, fact::facts};
 use crate::backend::Capability;
 use serde_json::{Map, Value, json};
 use std::{fmt, time::Duration};
@@ -15,7 +15,11 @@ pub struct Certificate {
     pub capability: Capability,
     /// The seed; a run with the same one does the same.
     pub seed: u64,
-    /// The cases, in the order they ran.
+    /// How much of everything there was.
+    pub counts: Counts,
+    /// How long it took.
+    pub elapsed: Duration,
+    /// The cases, in the order they are told.
     pub cases: Vec<CaseReport>,
 }
 
@@ -85,13 +89,22 @@ impl Certificate {
         self.cases.iter().find(|case| case.name == name)
     }
 
-    /// Returns the certificate as JSON: `{"cases": [{"name", "status", "why"}]}`, `why` null
-    /// where the status says it all.
+    /// Returns the certificate as JSON: `{"backend", "seed", "counts": {..}, "seconds", "cases": [{"name",
+    /// "status", "why", "seconds"}]}`, `why` null where the status says it all. The seed and the counts
+    /// repeat the run.
     #[must_use]
     pub fn to_json(&self) -> Value {
-        let case =
-            |c: &CaseReport| json!({ "name": c.name, "status": c.status.name(), "why": c.why });
-        json!({ "cases": self.cases.iter().map(case).collect::<Vec<_>>() })
+        let case = |c: &CaseReport| {
+            let seconds = seconds(c.elapsed);
+            json!({ "name": c.name, "status": c.status.name(), "why": c.why, "seconds": seconds })
+        };
+        json!({
+            "backend": self.backend,
+            "seed": self.seed,
+            "counts": self.counts,
+            "seconds": seconds(self.elapsed),
+            "cases": self.cases.iter().map(case).collect::<Vec<_>>(),
+        })
     }
 
     /// Returns what of the certificate stays the same from run to run, to be kept: `backend`, what it
@@ -138,6 +151,11 @@ impl Certificate {
     }
 }
 
+/// Returns a time in seconds, to the millisecond.
+fn seconds(time: Duration) -> f64 {
+    (time.as_secs_f64() * 1000.0).round() / 1000.0
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -151,7 +169,8 @@ mod tests {
         };
         let cases = statuses.iter().map(case).collect();
         let capability = Capability::inline("sqlite");
-        Certificate { backend: "sqlite".into(), capability, seed: 7, cases }
+        let (counts, elapsed) = (Counts::short(), Duration::from_micros(2_345_678));
+        Certificate { backend: "sqlite".into(), capability, seed: 7, counts, elapsed, cases }
     }
 
     #[test]
@@ -164,16 +183,21 @@ mod tests {
     }
 
     #[test]
-    fn json_has_name_status_and_why() {
+    fn json_has_what_repeats_the_run_and_name_status_and_why_of_each_case() {
         let json = certificate(&[Status::Passed, Status::NotRun, Status::Failed]).to_json();
         assert_eq!(
-            json,
-            json!({ "cases": [
-                { "name": "close", "status": "passed", "why": null },
-                { "name": "close", "status": "not_run", "why": null },
-                { "name": "close", "status": "failed", "why": "a | b\nc" },
-            ] })
+            json["cases"],
+            json!([
+                { "name": "close", "status": "passed", "why": null, "seconds": 0.0 },
+                { "name": "close", "status": "not_run", "why": null, "seconds": 0.0 },
+                { "name": "close", "status": "failed", "why": "a | b\nc", "seconds": 0.0 },
+            ])
         );
+        let told = [&json["backend"], &json["seed"], &json["seconds"]];
+        assert_eq!(told, [&json!("sqlite"), &json!(7), &json!(2.346)]);
+        let counts = &json["counts"];
+        assert_eq!((&counts["publishers"], &counts["faulted"]), (&json!(5), &json!(800)));
+        assert_eq!(counts.as_object().map(Map::len), Some(13));
     }
 
     #[test]

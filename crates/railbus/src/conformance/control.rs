@@ -2,6 +2,7 @@
 
 use crate::error::{Error, ErrorKind, Result};
 use std::{
+    os::unix::process::CommandExt,
     path::Path,
     process::{Command, Stdio},
     sync::Arc,
@@ -53,20 +54,46 @@ impl Control {
             Self::Resume => "resume",
         }
     }
+
+    /// Returns what has a server run again after this, if it doesn't then.
+    pub(super) fn undone_by(self) -> Option<Self> {
+        match self {
+            Self::Stop | Self::Kill => Some(Self::Start),
+            Self::Pause => Some(Self::Resume),
+            Self::Start | Self::Resume => None,
+        }
+    }
 }
 
-/// Calls `program` with the order as its only argument, and waits until it has done so.
+/// Returns what calls a program, or where there is no file of that name and the text has several words,
+/// a command with arguments of its own.
+fn command(program: &Path) -> Command {
+    let text = program.as_os_str();
+    if program.is_file() || !text.as_encoded_bytes().contains(&b' ') {
+        return Command::new(program);
+    }
+    let mut command = Command::new("/bin/sh");
+    let mut line = text.to_owned();
+    line.push(" \"$@\"");
+    command.arg("-c").arg(line).arg("railbus");
+    command
+}
+
+/// Calls `program` with the order as its last argument, and waits until it has done so.
 pub(super) async fn call(program: Arc<Path>, order: Control) -> Result<()> {
     let failed = move |why: String| {
         Error::new(ErrorKind::Unavailable, "conformance", why).with("order", order.name()).hint(
-            "it is the path of a program, which is called with start, stop, kill, pause or resume \
-                   alone, and exits with 0",
+            "it is a program, or a command with arguments of its own as the shell reads it, which is \
+             called with start, stop, kill, pause or resume as its last argument, and exits with 0",
         )
     };
     let name = program.display().to_string();
     let calling = tokio::task::spawn_blocking(move || {
-        let mut command = Command::new(&*program);
+        let mut command = command(&program);
         command.arg(order.name()).stdin(Stdio::null()).stdout(Stdio::null());
+        // Ctrl-C is for this program, which then has the server put back: neither what is being done
+        // to it nor a server that was started here ends of it.
+        command.process_group(0);
         let mut child = command.spawn()?;
         let began = Instant::now();
         loop {

@@ -1,5 +1,7 @@
 //! How much of everything a run does.
 
+use serde::Serialize;
+
 /// How much of everything a run does: more shows more, and takes longer.
 ///
 /// # Examples
@@ -11,7 +13,7 @@
 /// assert_eq!((stress.publishers, stress.published, stress.reopened), (20, 10_000, 200));
 /// ```
 #[non_exhaustive]
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
 pub struct Counts {
     /// Events of one publisher or on one topic, where nothing else is said.
     pub events: usize,

@@ -14,7 +14,7 @@ use super::{
     target::Target,
 };
 use crate::{
-    backend::{Backend, Broadcast, Capability, Order, Start, Subscribe},
+    backend::{Backend, Broadcast, Capability, Order, RunFilter, Start, Subscribe},
     bus::Bus,
     error::Result,
     event::Event,
@@ -23,6 +23,7 @@ use crate::{
 };
 use bytes::Bytes;
 use std::{
+    collections::BTreeSet,
     future::Future,
     sync::{Arc, Mutex, MutexGuard, PoisonError},
     time::Duration,
@@ -54,7 +55,10 @@ pub(super) struct Stage {
     opened: Mutex<Vec<Arc<dyn Backend>>>,
     // One order to the server at a time.
     ordering: Arc<tokio::sync::Mutex<()>>,
+    // What has the server run again, if it may not.
+    undo: Mutex<Option<Control>>,
     groups: Mutex<Vec<String>>,
+    pipelines: Mutex<Vec<String>>,
 }
 
 impl Stage {
@@ -80,7 +84,9 @@ impl Stage {
             random: Mutex::new(random),
             opened: Mutex::default(),
             ordering: Arc::default(),
+            undo: Mutex::default(),
             groups: Mutex::default(),
+            pipelines: Mutex::default(),
         }
     }
 
@@ -123,6 +129,11 @@ impl Stage {
     pub(super) async fn order(&self, order: Control) -> Checked {
         let Some(doing) = self.target.order(order) else { return Ok(()) };
         let what = format!("the server to {}", order.name());
+        let undo = order.undone_by();
+        if undo.is_some() {
+            // Whatever comes of it.
+            *lock(&self.undo) = undo;
+        }
         let turn = Arc::clone(&self.ordering).lock_owned().await;
         // A task of its own, so that what is begun is done before the next, though nobody waits.
         let doing = tokio::spawn(async move {
@@ -131,11 +142,26 @@ impl Stage {
             done
         });
         let panicked = |e| Broken::new(format!("{what} panicked: {e}"));
-        Ok(within(CONTROL_WITHIN, &what, doing).await?.map_err(panicked)??)
+        within(CONTROL_WITHIN, &what, doing).await?.map_err(panicked)??;
+        if undo.is_none() {
+            lock(&self.undo).take();
+        }
+        Ok(())
     }
 
-    /// As [`Stage::order`], where nobody can wait: this thread does.
-    pub(super) fn order_now(&self, order: Control) {
+    /// Has the server run again if it may not.
+    pub(super) async fn put_back(&self) {
+        let undo = *lock(&self.undo);
+        if let Some(order) = undo {
+            // What it comes to, the next case tells.
+            let _ = self.order(order).await;
+            lock(&self.undo).take();
+        }
+    }
+
+    /// As [`Stage::put_back`], where nobody can wait: this thread does.
+    pub(super) fn put_back_now(&self) {
+        let Some(order) = lock(&self.undo).take() else { return };
         let Some(doing) = self.target.order(order) else { return };
         let ordering = Arc::clone(&self.ordering);
         let ordered = std::thread::spawn(move || {
@@ -150,6 +176,11 @@ impl Stage {
         if !matches!(ordered.join(), Ok(Ok(Ok(Ok(()))))) {
             tracing::error!(order = order.name(), "the server may be left as it is");
         }
+    }
+
+    /// Tells whether it is said where the store's server is.
+    pub(super) fn has_server(&self) -> bool {
+        self.target.upstream().is_some()
     }
 
     /// Tells whether it is said how to control the server.
@@ -188,6 +219,13 @@ impl Stage {
         let group = self.topic(part);
         lock(&self.groups).push(group.clone());
         group
+    }
+
+    /// Returns the name of a pipeline of this case's own, whose runs are forgotten afterwards.
+    pub(super) fn pipeline(&self, part: &str) -> String {
+        let pipeline = self.topic(part);
+        lock(&self.pipelines).push(pipeline.clone());
+        pipeline
     }
 
     /// Returns the lease of cases that let one run out.
@@ -288,14 +326,16 @@ impl Stage {
         }
     }
 
-    /// Lets go of all connections, and has the store forget the groups.
+    /// Lets go of all connections, and has the store forget the groups and the runs.
     pub(super) async fn strike(&self) {
         let opened = std::mem::take(&mut *lock(&self.opened));
         let closing = opened.iter().map(|backend| backend.close(CLOSE_WITHIN));
         // What a case has left behind is no part of what it found.
         let _ = within(CLOSE_WITHIN, "closing", futures_util::future::join_all(closing)).await;
         let groups = std::mem::take(&mut *lock(&self.groups));
-        if groups.is_empty() {
+        let pipelines: BTreeSet<_> =
+            std::mem::take(&mut *lock(&self.pipelines)).into_iter().collect();
+        if groups.is_empty() && pipelines.is_empty() {
             return;
         }
         let Ok(Ok(backend)) = within(CLOSE_WITHIN, "opening", self.target.open()).await else {
@@ -304,6 +344,13 @@ impl Stage {
         if let Some(keeper) = backend.keeper() {
             for group in groups {
                 let _ = within(CLOSE_WITHIN, "pruning", keeper.prune(&group)).await;
+            }
+        }
+        if let Some(journal) = backend.journal() {
+            for pipeline in pipelines {
+                let of = RunFilter { pipeline: Some(literal(&pipeline)), ..RunFilter::default() };
+                let pruning = journal.prune(&of, Duration::ZERO);
+                let _ = within(CLOSE_WITHIN, "pruning", pruning).await;
             }
         }
         let _ = within(CLOSE_WITHIN, "closing", backend.close(CLOSE_WITHIN)).await;

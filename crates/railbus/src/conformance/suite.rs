@@ -14,14 +14,19 @@ use crate::{
     error::{Error, ErrorKind, Result, nearest},
     id::new_id,
 };
-use futures_util::{FutureExt, StreamExt, stream};
+use futures_util::{
+    FutureExt, StreamExt,
+    future::{BoxFuture, Shared},
+    stream,
+};
 use std::{
     fmt,
-    future::Future,
+    future::{Future, pending},
     panic::AssertUnwindSafe,
     sync::Arc,
     time::{Duration, Instant},
 };
+use tokio::task::JoinError;
 use tokio_util::task::AbortOnDropHandle;
 
 /// How long a case waits for what must happen.
@@ -61,9 +66,11 @@ const SCALES: [u32; 3] = [1, 4, 16];
 ///     .seed(7)
 ///     .counts(Counts::short())
 ///     .patience(Duration::from_secs(10))
+///     .until(std::future::pending())
 ///     .each(|case| println!("{} {}", case.name, case.status))
 ///     .only([Suite::names()[0]]);
 /// assert_eq!(suite.seed_used(), 7);
+/// assert_eq!(Suite::needs("redrive"), ["groups", "dead letters"]);
 /// let certificate: Certificate = suite.run().await?;
 /// let case: &CaseReport = &certificate.cases[0];
 /// assert_eq!((case.status, case.status.name()), (Status::Passed, "passed"), "{:?}", case.why);
@@ -82,7 +89,14 @@ pub struct Suite {
     patience: Duration,
     only: Option<Vec<String>>,
     tells: Option<Teller>,
+    until: Until,
 }
+
+/// What is said of a case that was not run to its end.
+const GIVEN_UP: &str = "the run was given up";
+
+/// What the run is given up for; pending if for nothing.
+type Until = Shared<BoxFuture<'static, ()>>;
 
 /// Who is told of each case.
 #[derive(Clone)]
@@ -102,7 +116,8 @@ impl Suite {
             .fold(0, |hash: u64, byte| hash.wrapping_mul(31).wrapping_add(u64::from(byte)));
         // Short enough to be typed.
         let seed = random % 1_000_000;
-        Self { target, seed, counts: Counts::short(), patience: PATIENCE, only: None, tells: None }
+        let (only, tells, until) = (None, None, pending().boxed().shared());
+        Self { target, seed, counts: Counts::short(), patience: PATIENCE, only, tells, until }
     }
 
     /// Sets the seed, to repeat a run.
@@ -135,10 +150,25 @@ impl Suite {
         self
     }
 
+    /// Gives the run up when `stop` is through, such as on Ctrl-C: the cases under way end, a server that
+    /// one of them has down runs again, and what the run made is forgotten. Those and all that were to
+    /// come are [`Status::NotRun`].
+    pub fn until(mut self, stop: impl Future<Output = ()> + Send + 'static) -> Self {
+        self.until = stop.boxed().shared();
+        self
+    }
+
     /// Returns the names of all cases, in the order they run.
     #[must_use]
     pub fn names() -> Vec<&'static str> {
         CASES.iter().map(|case| case.name).collect()
+    }
+
+    /// Returns what a case needs that not every store has, in a few words each: what it must claim, then
+    /// what must be known of it. Nothing for a case that every store shows, and for none of that name.
+    #[must_use]
+    pub fn needs(case: &str) -> &'static [&'static str] {
+        CASES.iter().find(|known| known.name == case).map_or(&[], |case| case.needs)
     }
 
     /// Returns the seed.
@@ -157,20 +187,14 @@ impl Suite {
     /// Returns what the target says if it can't be opened, and a config error for a name in
     /// [`Suite::only`] that is no case's. A case that fails is no error.
     pub async fn run(self) -> Result<Certificate> {
-        let chosen = self.chosen()?;
+        let (began, chosen) = (Instant::now(), self.chosen()?);
         let capability = self.reached().await?;
         let mut cases = Vec::with_capacity(chosen.len());
         for (beside, at_once) in TURNS {
-            let these = chosen.iter().copied().enumerate().filter(|(_, c)| c.beside == beside);
-            let running = these.map(|(place, case)| {
-                let (suite, capability) = (self.clone(), capability.clone());
-                // A task of its own, so that no other case is in the way of its timers.
-                let report = async move { suite.report(case, &capability).await };
-                let task = AbortOnDropHandle::new(tokio::spawn(report));
-                async move { (place, case.name, task.await) }
-            });
-            // A task begins when its turn comes: the map is lazy.
-            let mut running = stream::iter(running).buffer_unordered(at_once);
+            let playing = |(place, case)| self.clone().playing(place, case, capability.clone());
+            let playing: Vec<_> = turn(&chosen, beside).into_iter().map(playing).collect();
+            // A task begins when its turn comes: futures are lazy.
+            let mut running = stream::iter(playing).buffer_unordered(at_once);
             while let Some((place, name, report)) = running.next().await {
                 let lost = || Error::new(ErrorKind::Internal, "conformance", "a case was lost");
                 let report = report.map_err(|e| lost().with("case", name).because(e))?;
@@ -183,8 +207,9 @@ impl Suite {
         }
         cases.sort_by_key(|(place, _)| *place);
         let cases = cases.into_iter().map(|(_, report)| report).collect();
-        let backend = capability.name.into();
-        Ok(Certificate { backend, capability, seed: self.seed, cases })
+        let (backend, elapsed) = (capability.name.into(), began.elapsed());
+        let (seed, counts) = (self.seed, self.counts);
+        Ok(Certificate { backend, capability, seed, counts, elapsed, cases })
     }
 
     /// Opens the target once, so that what is wrong with it is told once.
@@ -218,6 +243,18 @@ impl Suite {
         Ok(CASES.iter().filter(|case| only.iter().any(|name| name == case.name)).collect())
     }
 
+    /// Runs a case in a task of its own, so that no other case is in the way of its timers.
+    async fn playing(
+        self,
+        place: usize,
+        case: &'static Case,
+        capability: Capability,
+    ) -> (usize, &'static str, std::result::Result<CaseReport, JoinError>) {
+        let report = async move { self.report(case, &capability).await };
+        let task = AbortOnDropHandle::new(tokio::spawn(report));
+        (place, case.name, task.await)
+    }
+
     async fn report(&self, case: &'static Case, capability: &Capability) -> CaseReport {
         let began = Instant::now();
         let (mut status, mut why) = (Status::NotRun, None);
@@ -226,7 +263,11 @@ impl Suite {
             let random = Random::of(self.seed, case.name);
             let (target, capability) = (self.target.clone(), capability.clone());
             let stage = Stage::new(target, capability, self.counts, self.patience, random, scale);
-            let found = watch(&stage, play(case, &stage)).await;
+            let found = tokio::select! {
+                biased;
+                () = self.until.clone() => Ok(Finding::NotRun(GIVEN_UP.into())),
+                found = watch(&stage, play(case, &stage)) => found,
+            };
             stage.strike().await;
             let slow = found.as_ref().is_err_and(|broken| stage.excuses(broken.excuse()));
             (status, why) = match found {
@@ -248,6 +289,11 @@ impl Suite {
         }
         CaseReport { name: case.name, status, why, elapsed: began.elapsed() }
     }
+}
+
+/// Returns the cases of a turn, each with its place among all.
+fn turn(chosen: &[&'static Case], beside: Beside) -> Vec<(usize, &'static Case)> {
+    chosen.iter().copied().enumerate().filter(|(_, case)| case.beside == beside).collect()
 }
 
 /// Plays the case, and looks at its history whatever it came to: a rule that was broken says more

@@ -21,7 +21,7 @@ use std::{
 /// A store to run the suite on.
 ///
 /// The suite opens many connections to it at once, uses topics and groups with names of their
-/// own, and forgets its groups afterwards: what others keep in the store stays as it is. Its
+/// own, and forgets its groups and runs afterwards: what others keep in the store stays as it is. Its
 /// events stay until the store's retention lets them go.
 ///
 /// # Examples
@@ -238,7 +238,8 @@ impl Target {
     }
 
     /// As [`Target::control`], by a program that is called with one argument, [`Control::name`], and
-    /// exits with 0 when it is done.
+    /// exits with 0 when it is done. Where no file has that name, it may be a command with arguments of
+    /// its own, as the shell reads it: the word comes last.
     #[must_use]
     pub fn control_by(self, program: impl AsRef<Path>) -> Self {
         let program = Arc::<Path>::from(program.as_ref());

@@ -8,7 +8,7 @@ use super::{
     leases::Held,
     settler::settle_all,
     shared::Shared,
-    work::{Begun, Round, Work, begin, release, tell, work},
+    work::{Begun, Round, Work, begin, leave_to_others, release, tell, work},
 };
 use crate::{
     backend::{Leased, Receipt, Settle},
@@ -109,6 +109,12 @@ impl Batch {
         let mut work = match begin(shared, leased) {
             Begun::Run(work) => work,
             Begun::Settled(settle) => return self.note(settle, None),
+            Begun::Unrouted(settle, wait) => {
+                let receipt = settle.receipt.clone();
+                return self.leave(&receipt, |shared, held| async move {
+                    leave_to_others(&shared, settle, wait, held).await;
+                });
+            }
             Begun::Stop(reason) => return shared.fail_by_policy(reason),
         };
         if work.is_sync() {
@@ -140,7 +146,7 @@ impl Batch {
         if let Round::Through = round
             && !work.is_awaited()
         {
-            let settle = work.through();
+            let settle = work.through(&self.shared);
             return self.note(settle, Some(work.into_event()));
         }
         if let Round::Stop(_) = round {

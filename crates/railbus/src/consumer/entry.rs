@@ -5,14 +5,14 @@ use crate::{
     delivery::FailurePolicy,
     event::Event,
     handler::{AnyHandler, World},
-    predicate::Predicate,
+    predicate::{Filter, Predicate},
     sync::AtomicBool,
     task::let_go,
 };
 use smallvec::SmallVec;
 use std::{
     panic::{AssertUnwindSafe, catch_unwind},
-    sync::{Arc, atomic::Ordering::Relaxed},
+    sync::{Arc, OnceLock, atomic::Ordering::Relaxed},
 };
 
 /// Returns a group's subscriptions that want an event, in the order they run; none at all if this
@@ -29,6 +29,8 @@ pub(crate) struct Entry {
     /// Keys its outcomes and its dead letters within the group.
     pub(crate) name: Arc<str>,
     pub(crate) predicate: Predicate,
+    // What a backend is asked for, once somebody wants to know.
+    asked_for: OnceLock<Filter>,
     /// Whether it comes after those of its priority that pin a type or a topic.
     catch_all: bool,
     /// Whether finding it by its type or topic proves that it wants the event.
@@ -65,6 +67,7 @@ impl Entry {
             plain: predicate.is_plain(),
             asks_closures: predicate.asks_closures(),
             predicate,
+            asked_for: OnceLock::new(),
             group,
             priority: 1,
             policy,
@@ -93,6 +96,13 @@ impl Entry {
             false => wanted(),
         };
         wanted && !self.is_cancelled()
+    }
+
+    /// Tells whether a backend brings it events of this type on this topic, wanted or not: it is
+    /// asked for more than that where a predicate says much.
+    pub(crate) fn is_asked_for(&self, event_type: &str, topic: &str) -> bool {
+        let filter = self.asked_for.get_or_init(|| self.predicate.interest().compile());
+        filter.matches(event_type, topic)
     }
 
     pub(crate) fn is_cancelled(&self) -> bool {

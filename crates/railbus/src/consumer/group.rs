@@ -1,6 +1,7 @@
 //! A member of a group: fetches what it has room for, runs it, drains.
 
 use super::{
+    able::Able,
     batch::Batch,
     entry::{Fallback, Matching},
     pull::{Pull, Pulling},
@@ -39,7 +40,7 @@ pub(crate) struct Start {
     pub(crate) source: Arc<dyn Source>,
     pub(crate) matching: Matching,
     pub(crate) policy: Fallback,
-    pub(crate) lease: Duration,
+    pub(crate) able: Able,
     pub(crate) limit: usize,
     pub(crate) pull: Pull,
     pub(crate) counters: Arc<Counters>,
@@ -60,17 +61,18 @@ impl Group {
     /// Starts a member; the one before it, which finishes what it holds, shares its room with it,
     /// so that both together keep the limit.
     pub(crate) fn start(start: Start, before: Option<&Self>) -> Self {
-        let Start { group, source, matching, policy, lease, limit, pull, counters } = start;
+        let Start { group, source, matching, policy, able, limit, pull, counters } = start;
         let limit = limit.min(Semaphore::MAX_PERMITS);
         let room = before.map_or_else(|| Arc::new(Semaphore::new(limit)), |b| b.room_for(limit));
         let shared =
-            Arc::new(Shared::new(Parts { group, matching, policy, source, lease, counters }));
+            Arc::new(Shared::new(Parts { group, matching, policy, source, able, counters }));
         let watch = Arc::<Watch>::default();
         // Tasks of their own: deliveries must not hold them up.
-        let renewing = tokio::spawn(shared.leases.clone().renew(shared.settler.clone(), lease));
+        let renewing = shared.leases.clone().renew(shared.settler.clone(), able.lease());
+        let renewing = able.extends().then(|| AbortOnDropHandle::new(tokio::spawn(renewing)));
         let watched = Arc::clone(&watch);
         let watching = tokio::spawn(async move { watched.run().await });
-        let beside = [AbortOnDropHandle::new(renewing), AbortOnDropHandle::new(watching)];
+        let beside = (renewing, AbortOnDropHandle::new(watching));
         let fetching = Fetching { shared: Arc::clone(&shared), watch: Arc::clone(&watch), pull };
         let (of, from) = (Arc::clone(&shared), Arc::clone(&room));
         let fetching = tokio::spawn(async move {

@@ -1,6 +1,7 @@
 //! The engine between a source and the handlers: fetch with credit, keep leases alive, run,
 //! settle.
 
+mod able;
 mod entry;
 mod call;
 mod settler;
@@ -16,6 +17,7 @@ mod group;
 #[cfg(all(test, railbus_loom))]
 mod interleavings;
 
+pub(crate) use able::{Able, Lack};
 pub(crate) use call::run_entry;
 pub(crate) use entry::{Entry, Order};
 pub(crate) use group::{Group, Start};

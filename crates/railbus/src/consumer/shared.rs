@@ -1,6 +1,7 @@
 //! What the deliveries of a member share: how it is told to stop, and where they run.
 
 use super::{
+    able::Able,
     entry::{Fallback, Matching},
     leases::Leases,
     pace::Pace,
@@ -12,7 +13,7 @@ use crate::{
     instrument::Counters,
 };
 use futures_util::FutureExt;
-use std::{future::Future, panic::AssertUnwindSafe, sync::Arc, time::Duration};
+use std::{future::Future, panic::AssertUnwindSafe, sync::Arc};
 use tokio::sync::watch;
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
@@ -24,7 +25,7 @@ pub(super) struct Shared {
     pub(super) source: Arc<dyn Source>,
     pub(super) settler: Settler,
     pub(super) leases: Leases,
-    pub(super) lease: Duration,
+    pub(super) able: Able,
     pub(super) draining: watch::Sender<bool>,
     pub(super) failed: watch::Sender<Option<Error>>,
     pub(super) pace: Pace,
@@ -42,13 +43,13 @@ pub(super) struct Parts {
     pub(super) matching: Matching,
     pub(super) policy: Fallback,
     pub(super) source: Arc<dyn Source>,
-    pub(super) lease: Duration,
+    pub(super) able: Able,
     pub(super) counters: Arc<Counters>,
 }
 
 impl Shared {
     pub(super) fn new(parts: Parts) -> Self {
-        let Parts { group, matching, policy, source, lease, counters } = parts;
+        let Parts { group, matching, policy, source, able, counters } = parts;
         let settler = Settler::start(Arc::clone(&source));
         Self {
             group,
@@ -57,7 +58,7 @@ impl Shared {
             source,
             settler,
             leases: Leases::default(),
-            lease,
+            able,
             draining: watch::Sender::new(false),
             failed: watch::Sender::new(None),
             pace: Pace::default(),

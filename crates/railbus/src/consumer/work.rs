@@ -6,14 +6,12 @@ use crate::{
     clock::Timestamp,
     context,
     delivery::{Decision, Delivery, End, Marks, Outcome, Told, Try},
-    error::{ErrorKind, Result},
+    error::{Error, ErrorKind, Result},
     event::Event,
 };
 use smallvec::SmallVec;
 use std::{sync::Arc, time::Duration};
-
-/// How long an event that this member can't handle any more is left to the others.
-const UNROUTED: Duration = Duration::from_millis(200);
+use tokio::time::{Instant, timeout_at};
 
 /// How a delivery begins.
 pub(super) enum Begun {
@@ -21,6 +19,8 @@ pub(super) enum Begun {
     Run(Work),
     /// It is settled without running anything.
     Settled(Settle),
+    /// It is given back after this wait, in which it is kept.
+    Unrouted(Settle, Duration),
     /// It stays unsettled: a policy said stop, for this reason.
     Stop(String),
 }
@@ -41,6 +41,8 @@ pub(super) struct Work {
     failed: Vec<Try>,
     // Handlers that settled by hand and wait for what the store says.
     told: Vec<Told>,
+    // When others may have it, where its lease can't be kept.
+    until: Option<Instant>,
 }
 
 /// Subscriptions; mostly there is one.
@@ -64,12 +66,14 @@ pub(super) fn begin(shared: &Shared, leased: Leased) -> Begun {
         Ok(event) => event,
         Err(undecodable) => return poison(shared, receipt, attempt, &undecodable),
     };
-    let Some(mut open) = (shared.matching)(&event) else { return give_back(receipt) };
+    let Some(mut open) = (shared.matching)(&event) else {
+        return give_back(shared, receipt, attempt);
+    };
     let fresh = attempt == 1 && finished.is_empty() && only.is_none();
     if let Some(only) = &only {
         open.retain(|entry| *entry.name == **only);
         if open.is_empty() {
-            return give_back(receipt);
+            return give_back(shared, receipt, attempt);
         }
     } else if !finished.is_empty() {
         open.retain(|entry| !finished.iter().any(|name| **name == *entry.name));
@@ -83,7 +87,20 @@ pub(super) fn begin(shared: &Shared, leased: Leased) -> Begun {
     let delivery = Delivery { event, attempt, group, marks };
     let (done, failed) = (SmallVec::new(), Vec::new());
     let (skipped, told) = (false, Vec::new());
-    Begun::Run(Work { delivery, receipt, lost, open, skipped, fresh, done, ended, failed, told })
+    let until = shared.able.most().map(|most| Instant::now() + most);
+    Begun::Run(Work {
+        delivery,
+        receipt,
+        lost,
+        open,
+        skipped,
+        fresh,
+        done,
+        ended,
+        failed,
+        told,
+        until,
+    })
 }
 
 /// Gives back an event that was not begun, so that nothing of it counts.
@@ -91,9 +108,20 @@ pub(super) fn release(receipt: Receipt) -> Settle {
     Settle::new(receipt, Verdict::Release { delay: Duration::ZERO })
 }
 
-/// Gives back an event whose subscription was cancelled after it was fetched.
-fn give_back(receipt: Receipt) -> Begun {
-    Begun::Settled(Settle::new(receipt, Verdict::Release { delay: UNROUTED }))
+/// Gives back an event that nobody here wants: the backend can't tell, or the subscription that did
+/// was cancelled after it was fetched.
+fn give_back(shared: &Shared, receipt: Receipt, attempt: u32) -> Begun {
+    shared.counters.unrouted.one();
+    let (verdict, wait) = shared.able.leave(attempt);
+    let settle = Settle::new(receipt, verdict);
+    if wait.is_zero() { Begun::Settled(settle) } else { Begun::Unrouted(settle, wait) }
+}
+
+/// Gives an event back after a wait, in which nobody has it.
+pub(super) async fn leave_to_others(shared: &Shared, settle: Settle, wait: Duration, held: Held) {
+    wait_here(shared, wait).await;
+    drop(held);
+    tell(shared, None, shared.settler.settle(settle).await);
 }
 
 /// Settles bytes that are no event: no try will ever make one of them.
@@ -128,6 +156,7 @@ pub(super) async fn work(shared: &Shared, leased: Leased, held: Held) {
             drop(held);
             tell(shared, None, shared.settler.settle(settle).await);
         }
+        Begun::Unrouted(settle, wait) => leave_to_others(shared, settle, wait, held).await,
         Begun::Stop(reason) => shared.fail_by_policy(reason),
     }
 }
@@ -154,11 +183,12 @@ impl Work {
     }
 
     /// Returns how a delivery is settled that all subscriptions are through with.
-    pub(super) fn through(&mut self) -> Settle {
-        self.take(match self.skipped {
-            true => Verdict::Release { delay: UNROUTED },
-            false => Verdict::Ack,
-        })
+    pub(super) fn through(&mut self, shared: &Shared) -> Settle {
+        if !self.skipped {
+            return self.take(Verdict::Ack);
+        }
+        shared.counters.unrouted.one();
+        self.take(shared.able.leave(self.delivery.attempt).0)
     }
 
     /// Goes on after a round, until it is settled.
@@ -167,7 +197,7 @@ impl Work {
         loop {
             let wait = match round {
                 Round::Through => {
-                    let settle = self.through();
+                    let settle = self.through(shared);
                     return self.end(shared, &mut held, settle).await;
                 }
                 Round::Again(wait) => wait,
@@ -179,8 +209,8 @@ impl Work {
                     return shared.fail_by_policy(reason);
                 }
             };
-            if wait >= shared.lease / 3 || !wait_here(shared, wait).await {
-                let settle = self.take(Verdict::Nack { delay: wait });
+            if !(shared.able.is_in_place(wait) && wait_here(shared, wait).await) {
+                let settle = self.take(Verdict::Nack { delay: shared.able.hold(wait) });
                 return self.end(shared, &mut held, settle).await;
             }
             self.delivery.attempt = self.delivery.attempt.saturating_add(1);
@@ -308,6 +338,11 @@ impl Work {
     }
 
     async fn call(&mut self, shared: &Shared, entry: &Entry) -> Outcome {
+        if let Some(until) = self.until {
+            // Boxed: it is the rarer way, and would make the other one larger.
+            let running = Box::pin(timeout_at(until, run_entry(entry, &self.delivery)));
+            return running.await.unwrap_or_else(|_| Outcome::Failed(Box::new(too_long(shared))));
+        }
         if !entry.manual {
             return run_entry(entry, &self.delivery).await;
         }
@@ -317,6 +352,12 @@ impl Work {
         self.told.extend(hand.told());
         outcome
     }
+}
+
+fn too_long(shared: &Shared) -> Error {
+    let why = format!("the lease of {:?} ends, and the backend extends none", shared.able.lease());
+    Error::new(ErrorKind::Timeout, "handler", why)
+        .hint("set a .lease(..) that is longer than the handler takes")
 }
 
 fn count(shared: &Shared, end: &End) {

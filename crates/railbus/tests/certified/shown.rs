@@ -54,6 +54,7 @@ fn is_claimed(case: &str, c: &Capability) -> bool {
         "delayed events" => c.publish_delay_max.is_some(),
         "withdrawal" => c.withdraws,
         "positions" => c.positions,
+        "journal" => c.journal,
         case => c.groups || !is_of_groups(case),
     }
 }
@@ -83,6 +84,8 @@ pub(crate) async fn shows(target: Target, not_run: &[&str]) -> Certificate {
         }
     }
     assert!(wrong.is_empty(), "{}", wrong.join("\n"));
-    assert!(certificate.is_conformant());
+    // Of some cases all may be refused.
+    let some = env::var_os("RAILBUS_CASES").is_some();
+    assert!(some || certificate.is_conformant());
     certificate
 }

@@ -89,6 +89,11 @@ async fn hunt(store: Target, hunted: Hunted) -> Option<String> {
     (!caught).then(|| format!("{:?} by {report:?}", hunted.mutant))
 }
 
+/// Runs one case on a mutant.
+pub(crate) async fn one(store: Target, mutant: Mutant, case: &str) -> CaseReport {
+    Suite::new(target(store, mutant)).only([case]).run().await.unwrap().cases.remove(0)
+}
+
 /// Runs the whole suite on the wrapper that changes nothing, or the cases that are there for mutants.
 pub(crate) async fn the_sane_one(store: Target, whole: bool) -> Vec<CaseReport> {
     let suite = Suite::new(target(store, Mutant::Sane));

@@ -47,6 +47,11 @@ const fn live(mutant: Mutant, case: &'static str, says: &'static str) -> Hunted 
     Hunted { mutant, case, says, needs: Needs::Nothing, claims }
 }
 
+/// One that is hunted on what keeps runs.
+const fn runs(mutant: Mutant, says: &'static str) -> Hunted {
+    Hunted { mutant, case: "journal", says, needs: Needs::Nothing, claims: |c| c.journal }
+}
+
 /// One that is hunted everywhere.
 const fn any(mutant: Mutant, case: &'static str, says: &'static str) -> Hunted {
     Hunted { mutant, case, says, needs: Needs::Nothing, claims: |_| true }
@@ -85,10 +90,14 @@ pub(crate) const HUNTED: &[Hunted] = &[
     kept(Mutant::LostTries, "dead letter", "its history tells of")
         .only(|c| c.groups && c.keeps_history),
     kept(Mutant::RedrivenTwice, "redrive", "one letter was redriven 2 times"),
-    kept(Mutant::LostHistory, "late subscriber", "events came")
+    kept(Mutant::LostHistory, "late subscriber", "events came|not even once|no time parts")
         .only(|c| c.groups && !matches!(c.replay, Replay::None)),
-    kept(Mutant::OldestForNewest, "late subscriber", "was invented")
+    kept(Mutant::OldestForNewest, "late subscriber", "was invented|before it too|no time parts")
         .only(|c| c.groups && !matches!(c.replay, Replay::None)),
+    kept(Mutant::OldestForTime, "late subscriber", "before it too|no time parts")
+        .only(|c| c.groups && matches!(c.replay, Replay::Time)),
+    kept(Mutant::ReplaysAll, "late subscriber", "the replay says 7")
+        .only(|c| c.groups && matches!(c.replay, Replay::Time)),
     kept(Mutant::SilentReplay, "late subscriber", "the replay says 0")
         .only(|c| c.groups && matches!(c.replay, Replay::Time)),
     kept(Mutant::IgnoredKey, "order by key", "of its key a was not settled")
@@ -152,4 +161,19 @@ pub(crate) const HUNTED: &[Hunted] = &[
         .needs(Needs::Server),
     any(Mutant::GroupsForAll, "what is not claimed", "is not claimed, and yet was given")
         .only(|c| !c.groups),
+    runs(Mutant::StaleConfirmed, "a record under a lease that was lost must be refused as Stale"),
+    runs(Mutant::StaleRecorded, "a record under a lease that was lost must be refused as Stale"),
+    runs(Mutant::StaleRelease, "who lost a run changed it"),
+    runs(Mutant::LostRecord, "recorded was [charge 1, ship/each#3 1, charge 2], and kept is"),
+    runs(Mutant::LostValues, "recorded was [charge 1, ship/each#3 1, charge 2], and kept is"),
+    runs(Mutant::PlaceTwice, "another record for a recorded place must be refused"),
+    runs(Mutant::BegunTwice, "a run was begun by"),
+    runs(Mutant::TakenTwice, "a run was taken over"),
+    runs(Mutant::TakenEarly, "the run's lease was lost|a run was taken over"),
+    runs(Mutant::ForgottenRenewal, "after its lease of"),
+    runs(Mutant::ForgottenRelease, "a run of another graph is elsewhere"),
+    runs(Mutant::UnheardCancel, "that its end is asked for, a record is told GoOn"),
+    runs(Mutant::BegunAnew, "a run that has ended was begun, and is new"),
+    runs(Mutant::UnfilteredRuns, "states: [Left]"),
+    runs(Mutant::UnprunedRuns, "limit: None } gave ["),
 ];

@@ -6,12 +6,13 @@ mod dedup;
 mod mutant;
 mod sent;
 mod heard;
+mod journaled;
 mod wrapped;
 mod spoilt;
 mod hunted;
 mod hunt;
 
 pub(crate) use dedup::dedup_window;
-pub(crate) use hunt::{all_are_caught, less_is_enough, sane_passes, the_sane_one};
+pub(crate) use hunt::{all_are_caught, less_is_enough, one, sane_passes, the_sane_one};
 pub(crate) use hunted::{HUNTED, Hunted, Needs};
 pub(crate) use mutant::Mutant;

@@ -86,6 +86,12 @@ pub(crate) enum Mutant {
     IgnoredInterest,
     /// Starts every group with all there was.
     OldestForNewest,
+    /// Starts a group with all there was, whatever time it asks for.
+    OldestForTime,
+    /// Replays all there was, whatever time is asked for.
+    ReplaysAll,
+    /// Is sane, and has a clock that is an hour ahead.
+    ClockAhead,
     /// Says of a replay that nothing comes again.
     SilentReplay,
     /// Throws away bytes that are no event.
@@ -140,4 +146,34 @@ pub(crate) enum Mutant {
     SilentGap,
     /// Confirms without a wait what it does not publish.
     LyingNow,
+    /// Confirms what comes from a holder that lost its run, and does not write it.
+    StaleConfirmed,
+    /// Writes what comes from a holder that lost its run.
+    StaleRecorded,
+    /// Lets a holder that lost its run give it back.
+    StaleRelease,
+    /// Confirms the last record of a batch, and does not keep it.
+    LostRecord,
+    /// Keeps records without their values.
+    LostValues,
+    /// Takes another record for a place, and forgets it.
+    PlaceTwice,
+    /// Lets two begin a run.
+    BegunTwice,
+    /// Lets two take over a run.
+    TakenTwice,
+    /// Lets a run be taken over before its lease is over.
+    TakenEarly,
+    /// Says that it renewed a run's lease, and doesn't.
+    ForgottenRenewal,
+    /// Says that it gave back a run's lease, and doesn't.
+    ForgottenRelease,
+    /// Tells nobody that the end of a run is asked for.
+    UnheardCancel,
+    /// Begins a run anew that has ended.
+    BegunAnew,
+    /// Lists runs in whatever state.
+    UnfilteredRuns,
+    /// Says that it pruned runs, and doesn't.
+    UnprunedRuns,
 }

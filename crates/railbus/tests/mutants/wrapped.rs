@@ -2,6 +2,7 @@
 
 use super::{
     heard::Heard,
+    journaled::{Leases, Spoiled},
     mutant::Mutant,
     sent::{is_swallowed, out},
 };
@@ -41,6 +42,8 @@ pub(crate) struct Shared {
     members: Mutex<usize>,
     // Connections that should have been closed.
     left: Mutex<Vec<Arc<dyn Backend>>>,
+    // The leases of runs.
+    leases: Leases,
 }
 
 #[derive(Debug)]
@@ -81,6 +84,14 @@ fn is_ghost(receipt: &Receipt) -> bool {
     receipt.token.as_deref() == Some(GHOST)
 }
 
+/// Returns the time that this is to a clock an hour ahead.
+fn behind(start: Start) -> Start {
+    match start {
+        Start::At(time) => Start::At(time.before(Duration::from_secs(3600))),
+        start => start,
+    }
+}
+
 fn ack(receipt: &Receipt) -> [Settle; 1] {
     [Settle::new(receipt.clone(), Verdict::Ack)]
 }
@@ -107,6 +118,10 @@ impl Wrapped {
             }
             Mutant::IgnoredKey => request.order = Order::Any,
             Mutant::LostHistory => request.start = Start::Newest,
+            Mutant::OldestForTime if matches!(request.start, Start::At(_)) => {
+                request.start = Start::Oldest;
+            }
+            Mutant::ClockAhead => request.start = behind(request.start),
             Mutant::OldestForNewest => request.start = Start::Oldest,
             Mutant::IgnoredInterest => request.interest = Interest::all(),
             _ => {}
@@ -216,7 +231,8 @@ impl Backend for Wrapped {
     }
 
     fn journal(&self) -> Option<Arc<dyn Journal>> {
-        self.inner.journal()
+        let (mutant, leases) = (self.mutant, Arc::clone(&self.shared.leases));
+        self.inner.journal().map(|inner| Arc::new(Spoiled { inner, mutant, leases }) as _)
     }
 }
 
@@ -237,6 +253,11 @@ impl Keeper for Wrapped {
     }
 
     async fn replay(&self, group: &str, start: Start) -> Result<u64> {
+        let start = match self.mutant {
+            Mutant::ReplaysAll => Start::Oldest,
+            Mutant::ClockAhead => behind(start),
+            _ => start,
+        };
         let count = self.kept().replay(group, start).await?;
         Ok(if self.mutant == Mutant::SilentReplay { 0 } else { count })
     }

@@ -2,7 +2,7 @@
 
 use super::{Faulty, Origin};
 use railbus::{Bus, Event, Type, json};
-use std::sync::Arc;
+use std::{sync::Arc, time::Duration};
 use tokio::{sync::Notify, task::yield_now};
 
 #[railbus::test]
@@ -44,6 +44,37 @@ async fn changes_that_are_dropped_since_a_handler_is_too_slow_are_a_gap() {
     while faults.handed_out() < 1_200 || bus.gaps() == 0 {
         yield_now().await;
     }
+    assert_eq!(*bots.get("b1").await.unwrap(), 2);
+    opens.notify_one();
+}
+
+#[railbus::test]
+async fn a_change_is_heard_of_while_a_handler_of_the_event_before_takes_its_time() {
+    let ((faulty, _), origin) = (Faulty::new(), Origin::new());
+    let (bus, others) = (Bus::over(faulty.connect()), Bus::over(faulty));
+    let bots = origin.registry().open(&bus).await.unwrap();
+    let (began, opens) = (Arc::new(Notify::new()), Arc::new(Notify::new()));
+    let (begins, open) = (Arc::clone(&began), Arc::clone(&opens));
+    let slow = async move |_: Event| {
+        begins.notify_one();
+        open.notified().await;
+    };
+    bus.on("other").run(slow).await.unwrap();
+    let told = |event_type: &str| {
+        let change = json!({ "instance_id": "b1" });
+        Event::new(event_type).topic("registry:instances").payload(change)
+    };
+    others.publish(told("other")).await.unwrap();
+    began.notified().await;
+    assert_eq!(*bots.get("b1").await.unwrap(), 1);
+    origin.change();
+    others.publish(told(Type::UPDATED)).await.unwrap();
+    let heard = async {
+        while !bots.is_empty() {
+            yield_now().await;
+        }
+    };
+    tokio::time::timeout(Duration::from_secs(60), heard).await.expect("it waits for its turn");
     assert_eq!(*bots.get("b1").await.unwrap(), 2);
     opens.notify_one();
 }

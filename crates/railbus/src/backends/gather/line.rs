@@ -23,6 +23,7 @@ use tokio::{
     runtime::Handle,
     sync::{OwnedSemaphorePermit, Semaphore, oneshot},
     task::yield_now,
+    time::{Duration, Instant},
 };
 
 /// How large requests may be, and how many are on their way at once.
@@ -53,6 +54,8 @@ pub(super) struct Inner<T: Send + 'static> {
     send: Box<Sending<T>>,
     weigh: fn(&T) -> usize,
     limits: Limits,
+    /// For how long a request waits for its server.
+    patience: Option<Duration>,
     /// How much may wait, in parts of [`ROOM_UNIT`] bytes.
     room: Arc<Semaphore>,
     line: Mutex<Line<T>>,
@@ -100,7 +103,16 @@ impl<T: Send + 'static> Gather<T> {
         let send = Box::new(move |items| Box::pin(send(items)) as Request);
         let line = Mutex::new(Line { flying: 0, alone: SmallVec::new(), waiting: VecDeque::new() });
         let room = Arc::new(Semaphore::new(ROOM as usize));
-        Self(Arc::new(Inner { send, weigh, limits, room, line }))
+        Self(Arc::new(Inner { send, weigh, limits, patience: None, room, line }))
+    }
+
+    /// Says for how long a request waits for a server that is away, at most. When one has done so in
+    /// vain, all that waits behind it fails as it did, instead of waiting as long each in its turn.
+    pub(in crate::backends) fn patient(mut self, patience: Duration) -> Self {
+        if let Some(inner) = Arc::get_mut(&mut self.0) {
+            inner.patience = Some(patience);
+        }
+        self
     }
 
     /// Sends the items, with whatever others send at the same time; returns one result each.
@@ -122,20 +134,33 @@ impl<T: Send + 'static> Gather<T> {
         let parts = u32::try_from((weight / ROOM_UNIT).max(count)).unwrap_or(ROOM).min(ROOM);
         // It is never closed.
         let room = Arc::clone(&self.0.room).acquire_many_owned(parts).await.ok();
-        // Whoever waited for room may be alone by now.
-        let items = match self.fly(items) {
-            Ok(flight) => return Alone(flight).await,
-            Err(items) => items,
-        };
+        match self.fly_or_wait(items, weight, room) {
+            Ok(flight) => Alone(flight).await,
+            Err(replied) => replied.await.unwrap_or_else(|_| cut_off(count)),
+        }
+    }
+
+    /// Sends the items at once if there is a place free; else they wait. One look for both: whoever
+    /// finds no place free waits before the last one on its way may hand it on.
+    fn fly_or_wait(
+        &self,
+        items: Vec<T>,
+        weight: usize,
+        room: Option<OwnedSemaphorePermit>,
+    ) -> std::result::Result<Arc<Flight<T>>, oneshot::Receiver<Vec<Result<()>>>> {
+        let mut line = self.0.line();
+        if line.flying < self.0.limits.flights {
+            line.flying += 1;
+            drop(line);
+            return Ok(self.take_off(items));
+        }
         let (reply, replied) = oneshot::channel();
-        let alone = {
-            let mut line = self.0.line();
-            line.waiting.push_back(Waiting { items, weight, reply, _room: room });
-            mem::take(&mut line.alone)
-        };
+        line.waiting.push_back(Waiting { items, weight, reply, _room: room });
+        let alone = mem::take(&mut line.alone);
+        drop(line);
         // Nobody waits for a caller that may not go on.
         alone.iter().filter_map(Weak::upgrade).for_each(|flight| flight.release());
-        replied.await.unwrap_or_else(|_| vec![Err(cut_off()); count])
+        Err(replied)
     }
 
     /// Sends the items at once if there is a place free; else they come back.
@@ -146,9 +171,16 @@ impl<T: Send + 'static> Gather<T> {
         }
         line.flying += 1;
         drop(line);
-        let seat = Seat { inner: Arc::clone(&self.0), held: Held::Caller };
+        Ok(self.take_off(items))
+    }
+
+    /// Sends the items in a place that was taken for them.
+    fn take_off(&self, items: Vec<T>) -> Arc<Flight<T>> {
+        let count = items.len();
+        let seat = Seat { inner: Arc::clone(&self.0), held: Held::Caller, since: Instant::now() };
         let request = (self.0.send)(items);
-        let flight = Arc::new(Flight(Mutex::new(Air::Alone { request, seat, waits: None })));
+        let air = Mutex::new(Air::Alone { request, seat, waits: None });
+        let flight = Arc::new(Flight { air, count });
         let mut line = self.0.line();
         line.alone.retain(|other| other.strong_count() > 0);
         line.alone.push(Arc::downgrade(&flight));
@@ -158,7 +190,7 @@ impl<T: Send + 'static> Gather<T> {
         if waits {
             flight.release();
         }
-        Ok(flight)
+        flight
     }
 }
 
@@ -191,6 +223,8 @@ impl<T: Send + 'static> Inner<T> {
 struct Seat<T: Send + 'static> {
     inner: Arc<Inner<T>>,
     held: Held,
+    // When its request began.
+    since: Instant,
 }
 
 /// By whom a place is held.
@@ -214,7 +248,10 @@ impl<T: Send + 'static> Seat<T> {
                     items.extend(one.items);
                 }
             }
-            let mut results = (self.inner.send)(items).await.into_iter();
+            self.since = Instant::now();
+            let results = (self.inner.send)(items).await;
+            self.landed(&results);
+            let mut results = results.into_iter();
             for (count, reply) in replies {
                 // Nobody may wait any more.
                 let _ = reply.send(results.by_ref().take(count).collect());
@@ -223,6 +260,22 @@ impl<T: Send + 'static> Seat<T> {
             yield_now().await;
         }
         self.held = Held::Nobody;
+    }
+
+    /// Fails what waits, if a request waited for the server in vain.
+    fn landed(&self, results: &[Result<()>]) {
+        let away = |result: &Result<()>| {
+            result.as_ref().err().filter(|error| error.kind() == ErrorKind::Unavailable).cloned()
+        };
+        let waited = self.inner.patience.is_some_and(|patience| self.since.elapsed() >= patience);
+        let Some(error) = results.first().filter(|_| waited).and_then(away) else { return };
+        if results.iter().all(|result| away(result).is_some()) {
+            let waiting = mem::take(&mut self.inner.line().waiting);
+            for one in waiting {
+                // Nobody may wait any more.
+                let _ = one.reply.send(vec![Err(error.clone()); one.items.len()]);
+            }
+        }
     }
 }
 
@@ -235,13 +288,17 @@ impl<T: Send + 'static> Drop for Seat<T> {
         let runtime = Handle::try_current().ok().filter(|_| self.held == Held::Caller);
         match runtime {
             Some(runtime) if !line.waiting.is_empty() => {
-                let seat = Self { inner: Arc::clone(&self.inner), held: Held::Driver };
+                let (inner, since) = (Arc::clone(&self.inner), self.since);
+                let seat = Self { inner, held: Held::Driver, since };
                 drop(line);
                 runtime.spawn(seat.drive());
             }
-            // A runtime has ended or a request panicked: whoever waits learns that nobody is left to send it.
+            // A runtime has ended or a request panicked: whoever waits learns it if nobody is left to send it.
             _ => {
                 line.flying -= 1;
+                if line.flying > 0 {
+                    return;
+                }
                 let cut_off = mem::take(&mut line.waiting);
                 drop(line);
                 drop(cut_off);
@@ -251,7 +308,11 @@ impl<T: Send + 'static> Drop for Seat<T> {
 }
 
 /// A request on its way by itself.
-struct Flight<T: Send + 'static>(Mutex<Air<T>>);
+struct Flight<T: Send + 'static> {
+    air: Mutex<Air<T>>,
+    // Of its items.
+    count: usize,
+}
 
 enum Air<T: Send + 'static> {
     /// In its caller's task; whom to tell if it gets another.
@@ -269,7 +330,7 @@ enum Air<T: Send + 'static> {
 
 impl<T: Send + 'static> Flight<T> {
     fn air(&self) -> MutexGuard<'_, Air<T>> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+        self.air.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Gives it a task of its own, unless it has one or is over.
@@ -279,17 +340,35 @@ impl<T: Send + 'static> Flight<T> {
         match mem::replace(&mut *air, Air::Released(None)) {
             Air::Alone { request, seat, waits } => {
                 *air = Air::Released(waits);
-                let flight = Arc::clone(self);
+                let mut landing = Landing { flight: Arc::clone(self), results: Vec::new() };
                 runtime.spawn(async move {
-                    let results = request.await;
-                    let before = mem::replace(&mut *flight.air(), Air::Landed(results));
-                    if let Air::Released(Some(waits)) = before {
-                        waits.wake();
-                    }
+                    landing.results = request.await;
+                    seat.landed(&landing.results);
+                    drop(landing);
                     drop(seat);
                 });
             }
             other => *air = other,
+        }
+    }
+}
+
+/// The end of a request in a task of its own, whichever it comes to: its caller is told.
+struct Landing<T: Send + 'static> {
+    flight: Arc<Flight<T>>,
+    results: Vec<Result<()>>,
+}
+
+impl<T: Send + 'static> Drop for Landing<T> {
+    fn drop(&mut self) {
+        let mut results = mem::take(&mut self.results);
+        if results.is_empty() {
+            // It panicked, or the runtime of its task has ended.
+            results = cut_off(self.flight.count);
+        }
+        let before = mem::replace(&mut *self.flight.air(), Air::Landed(results));
+        if let Air::Released(Some(waits)) = before {
+            waits.wake();
         }
     }
 }
@@ -307,6 +386,7 @@ impl<T: Send + 'static> Future for Alone<T> {
             Air::Alone { mut request, seat, .. } => match request.as_mut().poll(cx) {
                 Poll::Ready(results) => {
                     drop(air);
+                    seat.landed(&results);
                     drop(seat);
                     Poll::Ready(results)
                 }
@@ -331,7 +411,9 @@ impl<T: Send + 'static> Drop for Alone<T> {
     }
 }
 
-fn cut_off() -> Error {
-    Error::new(ErrorKind::Unavailable, "publish", "the task that was to send it has ended")
-        .hint("it may not have been sent: publish it again, under its id")
+fn cut_off(count: usize) -> Vec<Result<()>> {
+    let why = "the task that was to send it has ended";
+    let error = Error::new(ErrorKind::Unavailable, "publish", why)
+        .hint("it may not have been sent: publish it again, under its id");
+    vec![Err(error); count]
 }

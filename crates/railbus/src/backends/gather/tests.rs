@@ -9,6 +9,7 @@ use std::{
         atomic::{AtomicUsize, Ordering::SeqCst},
     },
     task::Poll,
+    time::Duration,
 };
 use tokio::{
     sync::Semaphore,
@@ -16,6 +17,12 @@ use tokio::{
 };
 
 const LIMITS: Limits = Limits { items: 10, weight: 1_000, flights: 1 };
+
+/// Longer than any of it takes.
+const LONG: Duration = Duration::from_secs(60);
+
+/// Of two who publish at once.
+const ROUNDS: usize = 100_000;
 
 type Sent = Arc<Mutex<Vec<Vec<usize>>>>;
 
@@ -169,6 +176,61 @@ async fn settle_once() {
     yield_now().await;
 }
 
+#[tokio::test]
+async fn a_request_that_panics_in_a_task_of_its_own_tells_its_caller() {
+    let gather = Gather::new(
+        LIMITS,
+        |_: &usize| 1,
+        |items: Vec<usize>| async move {
+            yield_now().await;
+            assert_ne!(items, [1], "the first request panics");
+            vec![Ok(()); items.len()]
+        },
+    );
+    let mut first = Box::pin(gather.put(vec![1]));
+    assert!(futures_util::poll!(&mut first).is_pending());
+    assert!(gather.put(vec![2]).await[0].is_ok());
+    let told = first.await;
+    assert_eq!(told[0].as_ref().unwrap_err().kind(), ErrorKind::Unavailable);
+}
+
+#[test]
+fn whose_request_was_taken_to_a_runtime_that_ends_is_told() {
+    let (gather, _gate, _) = held(LIMITS);
+    let runtime = || tokio::runtime::Builder::new_current_thread().build().unwrap();
+    let (staying, ending) = (runtime(), runtime());
+    let (one, other) = (gather.clone(), gather);
+    let first = staying.spawn(async move { one.put(vec![2, 4]).await });
+    staying.block_on(settle());
+    ending.spawn(async move { other.put(vec![6]).await });
+    ending.block_on(settle());
+    drop(ending);
+    let told = staying.block_on(first).unwrap();
+    assert_eq!(told.len(), 2);
+    assert_eq!(told[1].as_ref().unwrap_err().kind(), ErrorKind::Unavailable);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn nobody_waits_behind_nobody() {
+    let gather = Gather::new(
+        LIMITS,
+        |_: &usize| 1,
+        |items: Vec<usize>| async move {
+            yield_now().await;
+            vec![Ok(()); items.len()]
+        },
+    );
+    // On two threads: between looking for a place and waiting for one, the last may land. Once a
+    // round, since whoever comes next would take along what waits.
+    for n in 0..ROUNDS {
+        let other = gather.clone();
+        let other = tokio::spawn(async move { other.put(vec![n]).await });
+        assert!(gather.put(vec![n]).await[0].is_ok());
+        let other = tokio::time::timeout(LONG, other).await;
+        assert!(other.expect("it waits, and nobody sends it").unwrap()[0].is_ok());
+    }
+}
+
 #[test]
 fn a_runtime_that_ends_cuts_off_those_that_wait_elsewhere() {
     let (gather, _gate, _) = held(LIMITS);
@@ -200,4 +262,72 @@ fn a_request_whose_runtime_ends_goes_on_where_somebody_waits_for_it() {
     gate.add_permits(2);
     assert!(staying.block_on(second).unwrap()[0].is_ok());
     assert_eq!(*sent.lock().unwrap(), [[2], [4]]);
+}
+
+#[tokio::test]
+async fn a_request_that_panics_leaves_those_that_wait_to_the_other_on_its_way() {
+    let (gate, wait) = (Arc::new(Semaphore::new(0)), Arc::new(Semaphore::new(0)));
+    let (open, go) = (Arc::clone(&gate), Arc::clone(&wait));
+    let gather = Gather::new(
+        Limits { flights: 2, ..LIMITS },
+        |_: &usize| 1,
+        move |items: Vec<usize>| {
+            let (open, go) = (Arc::clone(&open), Arc::clone(&go));
+            async move {
+                let may = if items == [3] { open } else { go };
+                may.acquire().await.unwrap().forget();
+                assert_ne!(items, [3], "this one panics");
+                vec![Ok(()); items.len()]
+            }
+        },
+    );
+    let mut all = JoinSet::new();
+    // Two fly, the next goes by a task that sends what waits, and panics there.
+    for n in [1, 2, 3, 4, 5] {
+        let gather = gather.clone();
+        all.spawn(async move { gather.put(vec![n]).await.remove(0) });
+        settle().await;
+        if n == 3 {
+            wait.add_permits(1);
+            settle().await;
+        }
+    }
+    gate.add_permits(1);
+    settle().await;
+    wait.add_permits(2);
+    let ended = all.join_all().await;
+    assert_eq!(ended.iter().filter(|result| result.is_err()).count(), 1, "{ended:?}");
+}
+
+#[tokio::test]
+async fn what_waits_behind_a_request_that_waited_in_vain_fails_with_it() {
+    for (patience, requests, fail) in [(Duration::ZERO, 1, 30), (Duration::MAX, 2, 11)] {
+        let gate = Arc::new(Semaphore::new(0));
+        let open = Arc::clone(&gate);
+        let gather = Gather::new(
+            LIMITS,
+            |item| *item,
+            move |items: Vec<usize>| {
+                let open = Arc::clone(&open);
+                async move {
+                    open.acquire().await.unwrap().forget();
+                    let away = Error::new(ErrorKind::Unavailable, "publish", "nobody there");
+                    vec![Err(away); items.len()]
+                }
+            },
+        );
+        let gather = gather.patient(patience);
+        let mut all = JoinSet::new();
+        for n in 0..30 {
+            let gather = gather.clone();
+            all.spawn(async move { gather.put(vec![n]).await.remove(0) });
+            settle().await;
+        }
+        // The first goes alone, the others by tens.
+        gate.add_permits(requests);
+        settle().await;
+        let failed =
+            std::iter::from_fn(|| all.try_join_next()).filter(|r| r.as_ref().unwrap().is_err());
+        assert_eq!(failed.count(), fail, "{patience:?}");
+    }
 }

@@ -9,6 +9,7 @@
 
 pub(super) mod keys;
 mod tls;
+mod environment;
 pub(super) mod settings;
 pub(super) mod fault;
 mod identity;

@@ -349,11 +349,13 @@ impl Session {
     /// Sets what a session of one's own can have, whatever the role and the database say.
     ///
     /// Names are looked up where nobody else can put anything, each statement sees what was committed
-    /// before it, and a statement whose client has given up, or is gone, does not wait for ever.
+    /// before it, and a statement whose client has given up, or is gone, does not wait for ever. Nor
+    /// does a transaction keep its locks whose client stands still.
     async fn furnish(&self) -> Result<(), Fault> {
         const SET: &str = "SELECT set_config('search_path', 'pg_catalog, pg_temp', false), \
                            set_config('default_transaction_isolation', 'read committed', false), \
-                           set_config('lock_timeout', $1, false)";
+                           set_config('lock_timeout', $1, false), \
+                           set_config('idle_in_transaction_session_timeout', $1, false)";
         // A little less than the client waits, so that it learns why.
         let limit = (self.server.statement_timeout * 9 / 10).as_millis().clamp(1, 1 << 30);
         let limit = limit.to_string();

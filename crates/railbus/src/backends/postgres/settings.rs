@@ -1,6 +1,9 @@
 //! What can be set for a connection, from the options and the environment, and its checks.
 
-use super::tls::{Mode, Tls};
+use super::{
+    environment::{PLACE, with_database_url, with_psql},
+    tls::{Mode, Tls},
+};
 use crate::{
     error::{Error, ErrorKind, Result},
     options::Options,
@@ -15,25 +18,6 @@ const IDENTIFIER_MAX: usize = 63;
 
 /// The longest prefix: the names made of it have room for what follows it.
 const PREFIX_MAX: usize = 40;
-
-/// The keys that say where the database is; `DATABASE_URL` counts where none of them is set.
-const PLACE: [&str; 5] = ["host", "port", "user", "password", "database"];
-
-/// What is taken over from `DATABASE_URL`, which other programs read, too.
-const SHARED: [&str; 12] = [
-    "host",
-    "port",
-    "user",
-    "password",
-    "database",
-    "tls",
-    "sslmode",
-    "tls_ca",
-    "tls_cert",
-    "tls_key",
-    "connect_timeout",
-    "application_name",
-];
 
 /// Where a database is and how to talk to it, checked.
 #[derive(Clone)]
@@ -67,7 +51,7 @@ impl Server {
         options: &Options,
         environment: impl Fn(&str) -> Option<String>,
     ) -> Result<Self> {
-        let options = with_database_url(options, &environment)?;
+        let options = with_psql(with_database_url(options, &environment)?, &environment);
         let text = |key: &str, variable: &str| {
             options.text(key).map(str::to_owned).or_else(|| environment(variable))
         };
@@ -165,28 +149,6 @@ fn shown(hosts: &[(String, u16)], database: Option<&str>) -> String {
 /// Writes a name as SQL has it, whatever is in it.
 pub(in crate::backends) fn quote(identifier: &str) -> String {
     format!("\"{}\"", identifier.replace('"', "\"\""))
-}
-
-/// Adds what `DATABASE_URL` says, where nothing else says where the database is.
-fn with_database_url(
-    options: &Options,
-    environment: &impl Fn(&str) -> Option<String>,
-) -> Result<Options> {
-    let mut options = options.clone();
-    let is_placed = PLACE.iter().any(|key| options.text(key).is_some());
-    let Some(url) = environment("DATABASE_URL").filter(|_| !is_placed) else { return Ok(options) };
-    let told = Options::parse(&url).map_err(|e| e.with("in", "DATABASE_URL"))?;
-    if !told.backend().starts_with("postgres") {
-        let why = "DATABASE_URL is not the URL of a PostgreSQL database";
-        return Err(Error::new(ErrorKind::Config, OPERATION, why)
-            .hint("write postgres://USER@HOST/DATABASE, or set host"));
-    }
-    for key in SHARED {
-        if let (Some(value), None) = (told.text(key), options.text(key)) {
-            options.set(key, value);
-        }
-    }
-    Ok(options)
 }
 
 fn port_of(text: &str) -> Result<u16> {
@@ -362,6 +324,40 @@ mod tests {
             assert_eq!(error.kind(), ErrorKind::Config, "{wrong}");
         }
         assert!(mode("postgres://h/d", &[("PGSSLMODE", "on")]).is_err());
+    }
+
+    #[test]
+    fn what_psql_is_told_of_certificates_and_times_counts_where_nothing_else_is_said() {
+        let env = [
+            ("PGSSLMODE", "verify-ca"),
+            ("PGSSLROOTCERT", "/ca.pem"),
+            ("PGSSLCERT", "/c.pem"),
+            ("PGSSLKEY", "/k.pem"),
+            ("PGCONNECT_TIMEOUT", "3"),
+            ("PGAPPNAME", "shop"),
+        ];
+        let of_it = |server: &Server| {
+            let path =
+                |path: &Option<PathBuf>| path.as_ref().map(|path| path.display().to_string());
+            let Tls { mode, ca, cert, key } = &server.tls;
+            let name = server.config.get_application_name().map(str::to_owned);
+            let times = server.connect_timeout.as_secs();
+            (*mode, [path(ca), path(cert), path(key), name], times)
+        };
+        let texts = |all: [&str; 4]| all.map(|text| Some(text.to_owned()));
+        let told = of_it(&read("postgres://h/d", &env).unwrap());
+        assert_eq!(told, (Mode::VerifyCa, texts(["/ca.pem", "/c.pem", "/k.pem", "shop"]), 3));
+        let query = "sslmode=verify-full&tls_ca=/o&tls_cert=/p&tls_key=/q&connect_timeout=7s";
+        let url = format!("postgres://h/d?{query}&application_name=mine");
+        let said = of_it(&read(&url, &env).unwrap());
+        assert_eq!(said, (Mode::VerifyFull, texts(["/o", "/p", "/q", "mine"]), 7));
+        // To psql these are no limit, and the authorities of the system.
+        let none = [("PGCONNECT_TIMEOUT", "0"), ("PGSSLROOTCERT", "system")];
+        let (mode, files, times) = of_it(&read("postgres://h/d", &none).unwrap());
+        assert_eq!((mode, &files[0], times), (Mode::Prefer, &None, 10));
+        let alone = read("postgres://h/d", &[("PGSSLROOTCERT", "/ca.pem")]).unwrap();
+        assert_eq!(of_it(&alone).0, Mode::Prefer);
+        assert!(read("postgres://h/d", &[("PGCONNECT_TIMEOUT", "soon")]).is_err());
     }
 
     #[test]

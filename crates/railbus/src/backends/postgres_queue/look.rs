@@ -126,7 +126,7 @@ async fn transactions(lines: &Lines) -> Result<Check> {
         (count, _) => Check::warn(
             "transactions",
             format!("{count} held open for more than 10 minutes"),
-            "end them: until then the tables grow with every event, and what waits or is tried again gets slower",
+            "end them: until then the tables grow with every event",
         ),
     })
 }

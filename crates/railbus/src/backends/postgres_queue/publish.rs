@@ -7,6 +7,7 @@ use super::{
 };
 use crate::{
     backend::{Advance, Outgoing},
+    backends::parts::{Most, part},
     codec,
     error::{Error, ErrorKind, Result},
     event::Event,
@@ -79,21 +80,23 @@ pub(super) fn make_ready(outgoing: &Outgoing, payload_max: usize) -> Result<Read
     })
 }
 
-/// How many bytes one statement has at most, but for one event: the server takes no message of 1 GiB.
-const PART_WEIGHT: usize = 64 << 20;
+/// How much one statement has at most, but for one event, or for those that go with one position.
+const MOST: Most = Most { events: usize::MAX, weight: 64 << 20 };
+
+/// How many bytes one statement can have: the server takes no message of 1 GiB.
+const WEIGHT_MAX: usize = 960 << 20;
+
+/// Tells how many of these events the next statement stores.
+fn part_of(rest: &[Ready]) -> usize {
+    part(rest, MOST, Ready::weight, |ready| ready.position.is_some())
+}
 
 /// Cuts events into parts of which each fits in a statement.
-pub(super) fn parts(events: Vec<Ready>) -> Vec<Vec<Ready>> {
-    let (mut parts, mut weight) = (Vec::new(), 0);
-    for event in events {
-        weight += event.weight();
-        match parts.last_mut() {
-            Some(part) if weight <= PART_WEIGHT => Vec::push(part, event),
-            _ => {
-                weight = event.weight();
-                parts.push(vec![event]);
-            }
-        }
+pub(super) fn parts(mut events: Vec<Ready>) -> Vec<Vec<Ready>> {
+    let mut parts = Vec::new();
+    while !events.is_empty() {
+        let rest = events.split_off(part_of(&events));
+        parts.push(std::mem::replace(&mut events, rest));
     }
     parts
 }
@@ -159,12 +162,33 @@ pub(super) async fn send(
     vec![done; events.len()]
 }
 
-/// Stores a batch with the input positions that it moves, or nothing if another process moved one.
-pub(super) async fn send_steps(
+/// Stores a batch with the input positions that it moves, statement by statement, in its order; returns a
+/// result each. Once one fails, the rest is not sent, and has its error.
+pub(super) async fn send_all_steps(
     lines: &Arc<Lines>,
     wake: &Arc<Wake>,
     events: &[Ready],
-) -> Result<()> {
+) -> Vec<Result<()>> {
+    let mut results = Vec::with_capacity(events.len());
+    while results.len() < events.len() {
+        let rest = &events[results.len()..];
+        let next = &rest[..part_of(rest)];
+        let sent = send_steps(lines, wake, next).await;
+        let end = if sent.is_ok() { results.len() + next.len() } else { events.len() };
+        results.resize(end, sent);
+    }
+    results
+}
+
+/// Stores events with the input positions that they move, or nothing if another process moved one.
+async fn send_steps(lines: &Arc<Lines>, wake: &Arc<Wake>, events: &[Ready]) -> Result<()> {
+    let weight: usize = events.iter().map(Ready::weight).sum();
+    if weight > WEIGHT_MAX {
+        let why = "the events that go with one position of an input are too large for a statement";
+        return Err(Error::new(ErrorKind::TooLarge, "publish", why)
+            .with("bytes", weight)
+            .with("allowed", WEIGHT_MAX));
+    }
     let mut steps: Vec<Advance> = Vec::new();
     for step in events.iter().filter_map(|ready| ready.position.as_ref()) {
         match steps.iter_mut().find(|known| known.input == step.input) {

@@ -24,8 +24,10 @@ const TOUCH_EVERY: Duration = Duration::from_secs(60);
 /// How often leases that ran out are looked for while there is other work.
 const LOOK_EVERY: Duration = Duration::from_millis(200);
 
-/// How often all of them are looked for.
+/// How often all of them are looked for, and how much of the time that takes at most: while a
+/// transaction is held open it goes through all that there was.
 const LOOK_FULLY_EVERY: Duration = Duration::from_secs(10);
+const LOOK_FULLY_SHARE: u32 = 20;
 
 /// A member of a group.
 #[derive(Debug)]
@@ -46,12 +48,15 @@ pub(super) struct Times {
     touched: Instant,
     looked: Option<Instant>,
     looked_fully: Option<Instant>,
+    // How long that took.
+    full_look: Duration,
     seen: Seen,
 }
 
 impl Default for Times {
     fn default() -> Self {
-        Self { touched: Instant::now(), looked: None, looked_fully: None, seen: Seen::default() }
+        let (touched, full_look, seen) = (Instant::now(), Duration::ZERO, Seen::default());
+        Self { touched, looked: None, looked_fully: None, full_look, seen }
     }
 }
 
@@ -59,7 +64,8 @@ impl Times {
     /// Tells how far to look now; `idle` if there was nothing else to do.
     fn look(&mut self, idle: bool) -> Look {
         let over = |last: Option<Instant>, every| last.is_none_or(|at| at.elapsed() >= every);
-        let look = if over(self.looked_fully, LOOK_FULLY_EVERY) {
+        let fully_every = LOOK_FULLY_EVERY.max(self.full_look * LOOK_FULLY_SHARE);
+        let look = if over(self.looked_fully, fully_every) {
             Look::Full
         } else if idle || over(self.looked, LOOK_EVERY) {
             Look::Lately
@@ -107,8 +113,14 @@ impl Source for GroupSource {
             news.mark_unchanged();
             let look = self.times().look(idle);
             let seen = self.times().seen;
+            let began = Instant::now();
             let claimed = claim(&self.lines, &self.member, max, look, seen).await?;
-            self.times().seen = claimed.seen;
+            {
+                let mut times = self.times();
+                times.seen = claimed.seen;
+                times.full_look =
+                    if look == Look::Full { began.elapsed() } else { times.full_look };
+            }
             if !claimed.leased.is_empty() {
                 return Ok(claimed.leased);
             }

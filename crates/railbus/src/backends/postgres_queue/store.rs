@@ -70,6 +70,7 @@ pub async fn open(options: Options) -> Result<Arc<dyn Backend>> {
     let gather = Gather::new(LIMITS, Ready::weight, move |events| {
         publish::send(Arc::clone(&sending), Arc::clone(&telling), events)
     });
+    let gather = gather.patient(settings.server.connect_timeout);
     let sweeping =
         keep_sweeping(Arc::downgrade(&lines), settings.retention, settings.journal_retention);
     let sweeping = tokio::spawn(sweeping);
@@ -208,8 +209,7 @@ impl Backend for Queue {
             }
             sent
         } else {
-            let count = ready.len();
-            vec![publish::send_steps(&self.lines, &self.wake, &ready).await; count]
+            publish::send_all_steps(&self.lines, &self.wake, &ready).await
         };
         let mut sent = sent.into_iter();
         let lost = || Error::new(ErrorKind::Internal, "publish", "a result is missing");

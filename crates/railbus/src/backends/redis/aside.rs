@@ -56,6 +56,8 @@ pub(super) struct Aside<S> {
     socket: S,
     shelf: Arc<Shelf>,
     came: BytesMut,
+    // How far the frame that `came` begins with was looked through.
+    seen: Seen,
     next: Bytes,
     // What came was no frame: from there on all is the client's to judge.
     is_odd: bool,
@@ -63,13 +65,21 @@ pub(super) struct Aside<S> {
 
 impl<S> Aside<S> {
     pub(super) fn new(socket: S, shelf: Arc<Shelf>) -> Self {
-        Self { socket, shelf, came: BytesMut::new(), next: Bytes::new(), is_odd: false }
+        Self {
+            socket,
+            shelf,
+            came: BytesMut::new(),
+            seen: Seen::new(),
+            next: Bytes::new(),
+            is_odd: false,
+        }
     }
 
     /// Makes ready what is to be handed on; false if more must come first.
     fn make_next(&mut self) -> bool {
-        match whole(&self.came) {
+        match whole(&self.came, &mut self.seen) {
             Frame::Whole(length) => {
+                self.seen = Seen::new();
                 // Copied, so that who keeps it keeps no more, and the room is used again.
                 let frame = Bytes::copy_from_slice(&self.came[..length]);
                 self.came.advance(length);
@@ -165,10 +175,25 @@ enum Frame {
     Odd,
 }
 
-/// Finds the end of the first frame. Source: the specification of RESP3.
-fn whole(bytes: &[u8]) -> Frame {
-    let (mut at, mut open) = (0_usize, 1_u64);
-    while open > 0 {
+/// How far a frame was looked through: where the next of its parts begins, and how many are to come.
+#[derive(Clone, Copy, Debug)]
+struct Seen {
+    at: usize,
+    open: u64,
+}
+
+impl Seen {
+    /// Begins with a frame.
+    const fn new() -> Self {
+        Self { at: 0, open: 1 }
+    }
+}
+
+/// Finds the end of the first frame, going on from where it was seen to before: an answer comes in
+/// pieces by the thousand. Source: the specification of RESP3.
+fn whole(bytes: &[u8], seen: &mut Seen) -> Frame {
+    while seen.open > 0 {
+        let Seen { mut at, mut open } = *seen;
         let Some(length) = bytes.get(at..).and_then(|rest| rest.iter().position(|b| *b == b'\n'))
         else {
             return Frame::Part;
@@ -178,27 +203,29 @@ fn whole(bytes: &[u8]) -> Frame {
         open -= 1;
         let number = || std::str::from_utf8(line.get(1..)?.trim_ascii_end()).ok()?.parse().ok();
         let more: i64 = match line.first() {
-            Some(b'+' | b'-' | b':' | b'_' | b',' | b'#' | b'(') => continue,
+            Some(b'+' | b'-' | b':' | b'_' | b',' | b'#' | b'(') => -1,
             Some(b'$' | b'!' | b'=' | b'*' | b'~' | b'>' | b'%' | b'|') => match number() {
                 Some(number) => number,
                 None => return Frame::Odd,
             },
             _ => return Frame::Odd,
         };
-        // Below none: null, as older versions write it.
-        let Ok(more) = u64::try_from(more) else { continue };
-        match line.first() {
-            Some(b'$' | b'!' | b'=') => {
-                let Ok(more) = usize::try_from(more) else { return Frame::Odd };
-                at = at.saturating_add(more).saturating_add(2);
+        // Below none: it ends with its line, as null does where older versions write it.
+        if let Ok(more) = u64::try_from(more) {
+            match line.first() {
+                Some(b'$' | b'!' | b'=') => {
+                    let Ok(more) = usize::try_from(more) else { return Frame::Odd };
+                    at = at.saturating_add(more).saturating_add(2);
+                }
+                Some(b'%') => open = open.saturating_add(more.saturating_mul(2)),
+                // Attributes come before what they are about.
+                Some(b'|') => open = open.saturating_add(more.saturating_mul(2) + 1),
+                _ => open = open.saturating_add(more),
             }
-            Some(b'%') => open = open.saturating_add(more.saturating_mul(2)),
-            // Attributes come before what they are about.
-            Some(b'|') => open = open.saturating_add(more.saturating_mul(2) + 1),
-            _ => open = open.saturating_add(more),
         }
+        *seen = Seen { at, open };
     }
-    if at <= bytes.len() { Frame::Whole(at) } else { Frame::Part }
+    if seen.at <= bytes.len() { Frame::Whole(seen.at) } else { Frame::Part }
 }
 
 /// Tells whether a frame is a map of one stream: nothing else that is asked on such a connection is
@@ -231,13 +258,20 @@ mod tests {
         for frame in frames {
             let shown = String::from_utf8_lossy(frame);
             for part in 0..frame.len() {
-                assert_eq!(whole(&frame[..part]), Frame::Part, "{part} of {shown:?}");
+                let seen = &mut Seen::new();
+                assert_eq!(whole(&frame[..part], seen), Frame::Part, "{part} of {shown:?}");
+                // What was seen is not looked at again.
+                let rest = &frame[seen.at.min(frame.len())..];
+                let skipped = vec![0; frame.len() - rest.len()];
+                let end = whole(&[&skipped, rest].concat(), seen);
+                assert_eq!(end, Frame::Whole(frame.len()), "{part} of {shown:?}");
             }
             let more = [frame, b"+OK\r\n"].concat();
-            assert_eq!(whole(&more), Frame::Whole(frame.len()), "{shown:?}");
+            let end = whole(&more, &mut Seen::new());
+            assert_eq!(end, Frame::Whole(frame.len()), "{shown:?}");
         }
         for odd in ["HTTP/1.1 400\r\n", "$x\r\n", "\r\n"] {
-            assert_eq!(whole(odd.as_bytes()), Frame::Odd, "{odd:?}");
+            assert_eq!(whole(odd.as_bytes(), &mut Seen::new()), Frame::Odd, "{odd:?}");
         }
     }
 

@@ -247,6 +247,11 @@ impl Link {
         }
     }
 
+    /// Returns the number of the connection; zero, which none has, if there is none.
+    pub(in crate::backends) fn number(&self) -> u64 {
+        self.current().as_ref().map_or(0, |current| current.number)
+    }
+
     /// Tells whether the connection of this number is still used.
     pub(in crate::backends) fn is_current(&self, number: u64) -> bool {
         self.current().as_ref().is_some_and(|current| current.number == number)
@@ -286,7 +291,20 @@ impl Link {
         operation: &'static str,
         command: &Cmd,
     ) -> Result<T> {
-        let (number, mut connection) = self.get().await?;
+        let way = self.get().await?;
+        self.ask_by(way, operation, command).await
+    }
+
+    /// Sends one command by this connection and no other, and reads its answer.
+    ///
+    /// # Errors
+    /// Returns what the server said, or why there was none.
+    pub(in crate::backends) async fn ask_by<T: FromRedisValue>(
+        &self,
+        (number, mut connection): (u64, MultiplexedConnection),
+        operation: &'static str,
+        command: &Cmd,
+    ) -> Result<T> {
         let said = command.query_async(&mut connection).await;
         said.map_err(|e| self.failed(operation, number, e))
     }

@@ -42,8 +42,8 @@ pub(super) struct Asked {
     pub(super) lease: u64,
     /// Up to where it was looked at what was left by others.
     pub(super) seen: u64,
-    /// The number of the claim: one whose answer was lost is asked again under the same.
-    pub(super) number: u64,
+    /// The fence of what it leases: one whose answer was lost is asked again with the same.
+    pub(super) fence: u64,
 }
 
 /// An event that is delivered again, or that was held back.
@@ -68,7 +68,7 @@ pub(super) async fn claim(
 ) -> Result<Claimed> {
     let said = CLAIM.run(link, keys, "fetch", |command| {
         command.arg(group).arg(member).arg(asked.max).arg(asked.lease).arg(BYTES_MAX);
-        command.arg(asked.seen).arg(asked.number);
+        command.arg(asked.seen).arg(asked.fence);
     });
     let mut said = list(said.await?).into_iter();
     let mut next = || said.next().unwrap_or(Value::Nil);

@@ -2,7 +2,7 @@
 
 use super::{
     entry::{Entry, Fit, leased},
-    id::Id,
+    id::{Id, draw},
     member::{Held, Member},
     script::{KNOWN, bytes, list, number},
     settle::{Aside, Fate},
@@ -30,6 +30,7 @@ impl Member {
         if self.state().suspects {
             return self.read_again(max).await;
         }
+        let way = self.link.number();
         let (native, wait, count) = {
             let mut state = self.state();
             state.most = state.most.max(max);
@@ -51,12 +52,12 @@ impl Member {
                 return Ok(Vec::new());
             }
             Err(e) => {
-                self.state().portion.failed();
+                self.state().portion.failed(&e);
                 return Err(e);
             }
             Ok(entries) => entries,
         };
-        let all = self.take(count, entries, max).await?;
+        let all = self.take((count, way), entries, max).await?;
         self.state().suspects = false;
         Ok(all)
     }
@@ -64,6 +65,7 @@ impl Member {
     /// Reads what this member has by the server's account and nobody here knows of: the answer was
     /// lost, or what came after it failed.
     async fn read_again(&self, max: usize) -> Result<Vec<Leased>> {
+        let way = self.link.number();
         let (native, count) = {
             let state = self.state();
             (state.known.native.clone(), state.portion.of(max))
@@ -88,7 +90,7 @@ impl Member {
             Err(e) => {
                 let mut state = self.state();
                 // One that can't be brought here is another member's when its lease runs out.
-                state.suspects = state.portion.failed();
+                state.suspects = state.portion.failed(&e);
                 return Err(e);
             }
             Ok(entries) => entries,
@@ -97,9 +99,10 @@ impl Member {
             // Those that are gone meanwhile are not asked for again.
             let (mut state, now) = (self.state(), Instant::now());
             let gone = missing.iter().filter(|id| entries.iter().all(|entry| entry.id != **id));
-            state.held.extend(gone.map(|id| (*id, Held::since(now))));
+            let none = Held { since: now, in_doubt: false, fence: 0, fresh: 0, way: 0 };
+            state.held.extend(gone.map(|id| (*id, none)));
         }
-        self.take(count, entries, max).await
+        self.take((count, way), entries, max).await
     }
 
     /// Returns some places that were read by this member and that nobody here knows of.
@@ -154,7 +157,12 @@ impl Member {
     }
 
     /// Hands out what is wanted of what was read, and puts the rest aside.
-    async fn take(&self, asked: usize, mut entries: Vec<Entry>, max: usize) -> Result<Vec<Leased>> {
+    async fn take(
+        &self,
+        (asked, way): (usize, u64),
+        mut entries: Vec<Entry>,
+        max: usize,
+    ) -> Result<Vec<Leased>> {
         if entries.is_empty() {
             return Ok(Vec::new());
         }
@@ -167,6 +175,8 @@ impl Member {
         if until.is_some_and(|until| entries.iter().any(|entry| entry.id <= until)) {
             entries = self.without_known(entries).await?;
         }
+        self.leave_out_held(&mut entries, fresh, way);
+        let fence = draw();
         let mut all = Vec::with_capacity(entries.len());
         let (mut fates, mut unwanted) = (Vec::new(), Vec::new());
         for entry in entries {
@@ -181,7 +191,7 @@ impl Member {
             }
             let (event, fit) = entry.decode(&self.wants);
             match fit {
-                Fit::Wanted => all.push(leased(id, fresh, event, 1)),
+                Fit::Wanted => all.push(leased(id, fence, event, 1)),
                 Fit::Unwanted(topic) => unwanted.push(Unwanted::new(id, fresh, event, topic)),
             }
         }
@@ -198,9 +208,38 @@ impl Member {
         if state.held.len() > 4096 && state.held.len() + all.len() > state.held.capacity() {
             state.held.retain(|_, held| now.duration_since(held.since) < forgotten);
         }
-        let held = all.iter().map(|one| (Id::of(&one.receipt), Held::since(now)));
-        state.held.extend(held);
+        let held = Held { since: now, in_doubt: false, fence, fresh, way };
+        state.held.extend(all.iter().map(|one| (Id::of(&one.receipt), held)));
         Ok(all)
+    }
+
+    /// Leaves out what is held already: a server that has lost what it did last gives it once more, and
+    /// it is this member's as before.
+    fn leave_out_held(&self, entries: &mut Vec<Entry>, fresh: u64, way: u64) {
+        let (mut state, now, before) = (self.state(), Instant::now(), entries.len());
+        let ends = entries.first().zip(entries.last()).map(|(first, last)| (first.id, last.id));
+        let Some((first, last)) = ends else { return };
+        let is_new = first > state.newest;
+        state.newest = state.newest.max(last);
+        if is_new {
+            return;
+        }
+        entries.retain(|entry| match state.held.get_mut(&entry.id) {
+            Some(held) if held.fence != 0 && held.fresh == fresh => {
+                (held.since, held.way) = (now, way);
+                false
+            }
+            _ => true,
+        });
+        let events = before - entries.len();
+        if events > 0 {
+            let group = &*self.group;
+            tracing::warn!(
+                group,
+                events,
+                "the server has lost what it did last, and gave them again"
+            );
+        }
     }
 
     /// Leaves out what the group has not settled from before a replay: that stays as it is.

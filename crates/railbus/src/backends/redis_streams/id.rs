@@ -6,6 +6,16 @@ use std::{fmt, str::FromStr, time::Duration};
 /// The bits of a receipt's place that number the events of a millisecond.
 const SEQ_BITS: u32 = 20;
 
+/// Fences that are drawn begin here, above all that count generations; scripts know numbers up to twice
+/// as much.
+const DRAWN: u64 = 1 << 52;
+
+/// Draws the fence of leases. A server that has lost what it did last would count the same again; what
+/// is drawn here nobody draws again.
+pub(super) fn draw() -> u64 {
+    DRAWN | rand::random::<u64>() >> 12
+}
+
 /// An event's place in the stream.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub(super) struct Id {

@@ -5,6 +5,7 @@ use super::{
     groups::{Again, read_interest},
     id::Id,
     keys::Keys,
+    lookup::look_up,
     portion::Portion,
     script::{KEPT, LAG, bytes, list, number, text},
 };
@@ -15,7 +16,7 @@ use crate::{
     error::Result,
     predicate::Interest,
 };
-use redis::{Pipeline, Value};
+use redis::Value;
 use std::{collections::HashMap, sync::Arc};
 
 /// How many events one request reads.
@@ -238,15 +239,10 @@ async fn is_wanted_of(
     ids: &[Id],
 ) -> Result<bool> {
     for part in ids.chunks(READ_MAX) {
-        let mut commands = Pipeline::with_capacity(part.len());
-        for id in part {
-            let id = id.to_string();
-            commands.cmd("XRANGE").arg(&keys.stream).arg(&id).arg(&id);
-        }
-        let (_, said) = link.ask_all("groups", &commands).await?;
+        let said = look_up(link, keys, "groups", part).await?;
         let mut beside = Vec::new();
         for (id, found) in part.iter().zip(said) {
-            match list(found).pop().and_then(|one| Entry::read(one, keys)) {
+            match found? {
                 Some(entry) => {
                     if entry.into_wanted(wants) {
                         return Ok(true);

@@ -5,9 +5,10 @@ use super::{
     entry::{Entry, Fit, leased},
     id::Id,
     keys::Keys,
+    lookup::look_up,
     portion::Portion,
     reader::{BLOCK_MAX, Reader},
-    script::{list, number, text},
+    script::{GONE, count, list, number, text},
 };
 use crate::{
     backend::{Leased, Settle, SharedFilter, Source},
@@ -15,20 +16,24 @@ use crate::{
     error::{Error, ErrorKind, Result},
 };
 use async_trait::async_trait;
-use redis::{Cmd, Pipeline, Value};
+use redis::{Cmd, Value};
 use std::{
-    collections::{BTreeMap, BTreeSet},
+    collections::{BTreeMap, BTreeSet, VecDeque},
     sync::{Arc, Mutex, MutexGuard, PoisonError},
     time::{Duration, Instant},
 };
 use tokio::sync::{Mutex as AsyncMutex, Notify, watch};
 
-/// How many events one read takes at most.
-const READ_MAX: usize = 1024;
+/// How many events one read takes at most: many more than are handed out at once, for most may be
+/// others', and each read costs the way there and back.
+const READ_MAX: usize = 16_384;
 
 /// How long a listener may be away from reading before it looks whether what it has not read was
 /// removed meanwhile.
 const AWAY_MAX: Duration = Duration::from_millis(20);
+
+/// Of how many events that are held back one request asks whether they are gone.
+const LOOK_MAX: usize = 1000;
 
 /// How long letting go may take.
 const LEAVE_WITHIN: Duration = Duration::from_secs(2);
@@ -51,6 +56,8 @@ pub(super) struct Listener {
 #[derive(Debug)]
 struct Place {
     last: Id,
+    // What was read and not handed out yet, as much as one read takes.
+    unheard: VecDeque<Entry>,
     // By the server's milliseconds, so that what is due at once keeps its order.
     held: BTreeSet<(u64, Id)>,
     // What the server's clock showed, and when.
@@ -91,6 +98,7 @@ impl Listener {
         link.ask::<Value>("subscribe", &command).await?;
         let place = Place {
             last,
+            unheard: VecDeque::new(),
             held: BTreeSet::new(),
             clock: (0, Instant::now()),
             handed_out: 0,
@@ -122,7 +130,7 @@ impl Listener {
     /// was read, and a server that lost its data, and whose clock was set back, begins before it.
     async fn find_place(&self) -> Result<()> {
         if !self.place().suspects {
-            return self.look_behind().await;
+            return Ok(());
         }
         let newest = newest(&self.link, &self.keys).await?;
         let mut place = self.place();
@@ -136,13 +144,9 @@ impl Listener {
         Ok(())
     }
 
-    /// Tells of a gap if what was not read yet may have been removed: whoever waits in a read misses
-    /// nothing, whoever was away or far behind may.
-    async fn look_behind(&self) -> Result<()> {
-        let (last, read) = {
-            let mut place = self.place();
-            (place.last, place.read.take())
-        };
+    /// Tells of a gap if what is read behind `last` may have been removed: whoever waits in a read
+    /// misses nothing, whoever was away or far behind may.
+    async fn look_behind(&self, last: Id, read: Option<(Instant, bool)>) -> Result<()> {
         if !read.is_some_and(|(at, has_more)| has_more || at.elapsed() > AWAY_MAX) {
             return Ok(());
         }
@@ -155,12 +159,12 @@ impl Listener {
         Ok(())
     }
 
-    async fn read(&self, max: usize) -> Result<Vec<Entry>> {
+    async fn read(&self) -> Result<Vec<Entry>> {
         self.find_place().await?;
-        let (last, due, count) = {
-            let place = self.place();
+        let (last, before, due, count) = {
+            let mut place = self.place();
             let due = place.held.first().map(|(due, _)| due.saturating_sub(place.now()));
-            (place.last, due, place.portion.of(max.min(READ_MAX)))
+            (place.last, place.read.take(), due, place.portion.of(READ_MAX))
         };
         let wait = due.map_or(BLOCK_MAX, Duration::from_millis);
         let mut command = Cmd::with_capacity(8, 120);
@@ -171,46 +175,64 @@ impl Listener {
         let interrupt = async {
             let _ = tokio::time::timeout(wait, stopped.wait_for(|stopped| *stopped)).await;
         };
-        let said = self.reader.read(&command, &self.keys, interrupt).await;
+        // Both at once, so that a slow way is gone once.
+        let reading = self.reader.read(&command, &self.keys, interrupt);
+        let (said, looked) = tokio::join!(reading, self.look_behind(last, before));
         let mut place = self.place();
         let entries = match said {
             Ok(entries) => entries,
             Err(e) => {
                 place.suspects = true;
-                place.portion.failed();
+                place.portion.failed(&e);
                 return Err(e);
             }
         };
         place.portion.came(count, entries.len(), entries.iter().map(Entry::bytes).sum());
-        place.read = (!entries.is_empty()).then(|| (Instant::now(), entries.len() >= count));
+        let is_unsure = looked.is_err() || entries.len() >= count;
+        place.read = (looked.is_err() || !entries.is_empty()).then(|| (Instant::now(), is_unsure));
         Ok(entries)
     }
 
-    /// Hands out what is wanted and due of what was read.
-    async fn hear(&self, entries: Vec<Entry>) -> Result<Vec<Leased>> {
+    /// Takes in what was read: what may be wanted, by when it is due.
+    async fn take_in(&self, entries: Vec<Entry>) -> Result<()> {
         let is_delayed = entries.iter().any(|entry| entry.delay.is_some());
         if is_delayed {
             let clock = (self.server_time().await?, Instant::now());
             self.place().clock = clock;
         }
         let mut place = self.place();
-        let mut all = Vec::with_capacity(entries.len());
         for entry in entries {
             place.last = entry.id;
-            let id = entry.id;
             if entry.is_ruled_out(&self.wants) {
                 continue;
             }
-            if let Some(delay) = entry.delay {
-                place.held.insert((id.ms.saturating_add(delay), id));
-                continue;
+            match entry.delay {
+                Some(delay) => {
+                    place.held.insert((entry.id.ms.saturating_add(delay), entry.id));
+                }
+                None => place.unheard.push_back(entry),
             }
+        }
+        Ok(())
+    }
+
+    /// Hands out what is wanted of what was taken in.
+    fn hear(&self, max: usize) -> Vec<Leased> {
+        let mut place = self.place();
+        let mut all = Vec::with_capacity(max.min(place.unheard.len()));
+        while all.len() < max {
+            let Some(entry) = place.unheard.pop_front() else { break };
+            let id = entry.id;
             if let (event, Fit::Wanted) = entry.decode(&self.wants) {
                 all.push(leased(id, 0, event, 1));
             }
         }
+        // What one large answer took is not kept for ever.
+        if place.unheard.is_empty() && place.unheard.capacity() > 1024 {
+            place.unheard = VecDeque::new();
+        }
         place.handed_out += all.len() as u64;
-        Ok(all)
+        all
     }
 
     /// Returns the server's milliseconds: by its clock delays are counted.
@@ -221,25 +243,28 @@ impl Listener {
         Ok(seconds.unwrap_or(0).saturating_mul(1000) + micros.unwrap_or(0) / 1000)
     }
 
-    /// Lets go of what was withdrawn while it was held back.
-    async fn forget_withdrawn(&self) -> Result<()> {
-        let held: Vec<_> = self.place().held.iter().copied().collect();
-        let mut commands = Pipeline::with_capacity(held.len());
-        for (_, id) in &held {
-            let id = id.to_string();
-            commands.cmd("XRANGE").arg(&self.keys.stream).arg(&id).arg(&id);
-        }
-        if held.is_empty() {
-            return Ok(());
-        }
-        let (_, said) = self.link.ask_all("listen", &commands).await?;
-        let mut place = self.place();
-        for (held, found) in held.iter().zip(said) {
-            if matches!(&found, Value::Array(found) if found.is_empty()) {
+    /// Tells whether anything is held back still. What was withdrawn meanwhile is let go of, up to the
+    /// first that was not: one is enough, and nothing of it is brought here.
+    async fn holds_any(&self) -> Result<bool> {
+        loop {
+            let held: Vec<_> = self.place().held.iter().take(LOOK_MAX).copied().collect();
+            if held.is_empty() {
+                return Ok(false);
+            }
+            let said = GONE.run(&self.link, &self.keys, "listen", |command| {
+                for (_, id) in &held {
+                    command.arg(id.to_string());
+                }
+            });
+            let gone = usize::try_from(count(&said.await?)).unwrap_or(0);
+            let mut place = self.place();
+            for held in held.iter().take(gone) {
                 place.held.remove(held);
             }
+            if gone < held.len() {
+                return Ok(true);
+            }
         }
-        Ok(())
     }
 
     /// Reads what was held back and is due now.
@@ -253,25 +278,27 @@ impl Listener {
         if due.is_empty() {
             return Ok(Vec::new());
         }
-        let mut commands = Pipeline::with_capacity(due.len());
-        for (_, id) in &due {
-            let id = id.to_string();
-            commands.cmd("XRANGE").arg(&self.keys.stream).arg(&id).arg(&id);
-        }
+        let ids: Vec<_> = due.iter().map(|(_, id)| *id).collect();
         // Until it is answered they stay where they are.
-        let said = self.link.ask_all("fetch", &commands).await;
+        let said = look_up(&self.link, &self.keys, "fetch", &ids).await;
         let mut place = self.place();
         let said = match said {
-            Ok((_, said)) => said,
+            Ok(said) => said,
             Err(e) => {
-                place.portion.failed();
+                place.portion.failed(&e);
                 return Err(e);
             }
         };
         let (mut all, mut bytes) = (Vec::with_capacity(due.len()), 0);
         for (held, found) in due.iter().zip(said) {
+            let found = match found {
+                Ok(found) => found,
+                // It stays, and so do those behind it, until the server looks again.
+                Err(e) if all.is_empty() => return Err(e),
+                Err(_) => break,
+            };
             place.held.remove(held);
-            match list(found).pop().and_then(|one| Entry::read(one, &self.keys)) {
+            match found {
                 Some(entry) => {
                     bytes += entry.bytes();
                     if let (event, Fit::Wanted) = entry.decode(&self.wants) {
@@ -320,15 +347,16 @@ impl Source for Listener {
         while !self.is_stopped() {
             let mut all = self.due(max).await?;
             if all.is_empty() {
-                let read = self.read(max).await;
-                if self.is_stopped() {
-                    break;
-                }
-                all = self.hear(read?).await?;
+                all = self.hear(max);
             }
             if !all.is_empty() {
                 return Ok(all);
             }
+            let read = self.read().await;
+            if self.is_stopped() {
+                break;
+            }
+            self.take_in(read?).await?;
         }
         Ok(Vec::new())
     }
@@ -340,9 +368,11 @@ impl Source for Listener {
 
     async fn handed_out(&self) -> Result<Option<u64>> {
         let newest = newest(&self.link, &self.keys).await?;
-        self.forget_withdrawn().await?;
+        if self.place().last < newest || self.holds_any().await? {
+            return Ok(None);
+        }
         let place = self.place();
-        let all = place.last >= newest && place.held.is_empty();
+        let all = place.last >= newest && place.held.is_empty() && place.unheard.is_empty();
         Ok(all.then_some(place.handed_out))
     }
 

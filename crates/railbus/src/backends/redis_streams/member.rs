@@ -4,7 +4,7 @@ use super::{
     claim::{Again, Asked, Claimed, claim},
     entry::{Fit, leased},
     groups::{Known, Opened, Opening, open, pruned, read_interest},
-    id::{Id, millis},
+    id::{Id, draw, millis},
     keys::Keys,
     portion::Portion,
     reader::Reader,
@@ -55,12 +55,14 @@ pub(super) struct State {
     union: Arc<Filter>,
     /// The events that were read and not touched since.
     pub(super) held: HashMap<Id, Held, RandomState>,
+    /// The last event that was read.
+    pub(super) newest: Id,
     pub(super) look_at: Instant,
     /// Up to where all was taken in, where the order of keys is kept.
     pub(super) taken_in: Id,
     /// Up to where it was looked at what was left by others.
     seen: u64,
-    /// The number of the next claim.
+    /// The fence of the next claim.
     claim: u64,
     /// The most that was asked for at once.
     pub(super) most: usize,
@@ -76,12 +78,13 @@ pub(super) struct Held {
     pub(super) since: Instant,
     /// Whether it may be settled: an answer was lost.
     pub(super) in_doubt: bool,
-}
-
-impl Held {
-    pub(super) fn since(since: Instant) -> Self {
-        Self { since, in_doubt: false }
-    }
+    /// Its fence; zero if it was not handed out.
+    pub(super) fence: u64,
+    /// What stands for the fence on the server.
+    pub(super) fresh: u64,
+    /// The connection for commands when it was read. What goes out by that one is known to whoever has
+    /// given the event; by another it may come to a server that has forgotten that.
+    pub(super) way: u64,
 }
 
 impl State {
@@ -91,10 +94,11 @@ impl State {
             known,
             union,
             held: HashMap::default(),
+            newest: Id::FIRST,
             look_at: Instant::now(),
             taken_in: Id::FIRST,
             seen: 0,
-            claim: 1,
+            claim: draw(),
             most: 1,
             portion: Portion::default(),
             suspects: false,
@@ -122,7 +126,7 @@ impl Member {
         }
         let asked = {
             let state = self.state();
-            Asked { max, lease: millis(self.lease), seen: state.seen, number: state.claim }
+            Asked { max, lease: millis(self.lease), seen: state.seen, fence: state.claim }
         };
         let Claimed::Some(found) = claim(&self.link, &self.keys, self.me(), asked).await? else {
             self.reopen().await?;
@@ -151,8 +155,8 @@ impl Member {
         let mut state = self.state();
         state.look_at = Instant::now() + next;
         state.taken_in = found.taken_in.unwrap_or(state.taken_in);
-        // Until here an error leaves what was leased to the next claim, which has the same number.
-        (state.seen, state.claim) = (found.seen, state.claim + 1);
+        // Until here an error leaves what was leased to the next claim, which has the same fence.
+        (state.seen, state.claim) = (found.seen, draw());
         Ok(all)
     }
 

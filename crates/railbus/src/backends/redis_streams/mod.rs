@@ -2,7 +2,8 @@
 //!
 //! Read in this order: `keys` says what lies where, `settings` what can be set and what is
 //! guaranteed, `id` how an event's place is written, `script` what runs in the server, in one step each;
-//! `frame` takes apart what a read answers, `plain` and `entry` are what is stored of an event. Then the
+//! `frame` takes apart what a read answers, `plain` and `entry` are what is stored of an event, which
+//! `lookup` finds. Then the
 //! parts of the work, a file each: `trim`, `publish`, `rights`, `groups`, `claim`, `portion`, `settle`,
 //! `unwanted`, `reader`, `member`, `fresh`, `source`, `listen`, `letters`, `lag`, `tally`, `accounts`,
 //! `poison`; `store` is the backend.
@@ -14,6 +15,7 @@ mod script;
 mod frame;
 mod plain;
 mod entry;
+mod lookup;
 mod trim;
 mod publish;
 mod rights;

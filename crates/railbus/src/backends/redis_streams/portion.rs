@@ -2,21 +2,26 @@
 //! comes in time, however slow the way is.
 
 use super::claim::BYTES_MAX;
+use crate::error::{Error, ErrorKind};
 
 /// What is asked for before anything is known of the events.
 const FIRST: usize = 16;
+
+/// After how many full answers it is forgotten that too many events were asked for: the way may have
+/// been slow, or the server away, for a while only.
+const CAREFUL: u32 = 32;
 
 /// How many events one read asks for.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Portion {
     most: usize,
-    // Whether too many were asked for once: then more are tried one by one.
-    careful: bool,
+    // For how many more full answers more are tried one by one: too many were asked for.
+    careful: u32,
 }
 
 impl Default for Portion {
     fn default() -> Self {
-        Self { most: FIRST, careful: false }
+        Self { most: FIRST, careful: 0 }
     }
 }
 
@@ -32,18 +37,24 @@ impl Portion {
             let fits = BYTES_MAX / each.max(1);
             let more = match self.careful {
                 _ if events < asked => self.most,
-                true => self.most + 1,
-                false => self.most.saturating_mul(2),
+                0 => self.most.saturating_mul(2),
+                _ => {
+                    self.careful -= 1;
+                    self.most + 1
+                }
             };
             self.most = more.min(fits.max(1));
         }
     }
 
-    /// Notes that no answer came, be it that it was too large to come in time. Tells whether less can
-    /// be asked for.
-    pub(super) fn failed(&mut self) -> bool {
+    /// Notes that there was no answer: one that did not come in time may have been too large. Tells
+    /// whether it may come yet, as it is or with less asked for.
+    pub(super) fn failed(&mut self, error: &Error) -> bool {
+        if error.kind() != ErrorKind::Timeout {
+            return true;
+        }
         let less = self.most > 1;
-        (self.most, self.careful) = ((self.most / 2).max(1), true);
+        (self.most, self.careful) = ((self.most / 2).max(1), CAREFUL);
         less
     }
 }
@@ -51,6 +62,10 @@ impl Portion {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    fn of(kind: ErrorKind) -> Error {
+        Error::new(kind, "fetch", "no answer")
+    }
 
     #[test]
     fn it_grows_while_answers_are_full_and_shrinks_with_what_they_weigh() {
@@ -61,10 +76,26 @@ mod tests {
         assert_eq!(portion.of(1000), 2 * FIRST, "an answer that was not full says nothing");
         portion.came(2 * FIRST, 2 * FIRST, BYTES_MAX * 8);
         assert_eq!(portion.of(1000), 4);
-        assert!(portion.failed() && portion.failed() && !portion.failed());
+        let late = of(ErrorKind::Timeout);
+        assert!(portion.failed(&late) && portion.failed(&late) && !portion.failed(&late));
         assert_eq!(portion.of(1000), 1, "one is always asked for");
         portion.came(1, 1, 10);
         portion.came(2, 2, 20);
-        assert_eq!(portion.of(1000), 3, "what was too much once is not doubled any more");
+        assert_eq!(portion.of(1000), 3, "what was too much is not doubled at once");
+        for _ in 0..60 {
+            let asked = portion.of(10_000);
+            portion.came(asked, asked, asked * 10);
+        }
+        assert_eq!(portion.of(10_000), 10_000, "it was too much for a while only");
+    }
+
+    #[test]
+    fn a_server_that_is_away_says_nothing_of_what_was_asked_for() {
+        let mut portion = Portion::default();
+        for kind in [ErrorKind::Unavailable, ErrorKind::Denied, ErrorKind::Internal] {
+            assert!(portion.failed(&of(kind)));
+        }
+        portion.came(FIRST, FIRST, 1600);
+        assert_eq!(portion.of(1000), 2 * FIRST);
     }
 }

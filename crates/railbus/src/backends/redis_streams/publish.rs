@@ -12,6 +12,7 @@ use crate::{
     backend::{Advance, Outgoing, Position},
     backends::{
         gather::{Gather, Limits},
+        parts::{Most, part},
         redis::{link::Link, send::send_all, store::check_size},
     },
     codec::Format,
@@ -23,6 +24,9 @@ use std::sync::Arc;
 /// How large the requests are that publishes are put together in. With two on their way, the next is
 /// written while the server works on the one before.
 const LIMITS: Limits = Limits { items: 512, weight: 1 << 20, flights: 2 };
+
+/// How much one script publishes: nothing else is done meanwhile.
+const MOST: Most = Most { events: 512, weight: 1 << 20 };
 
 /// An event on its way out.
 #[derive(Debug)]
@@ -124,11 +128,32 @@ impl Ready {
     }
 }
 
+/// Publishes a batch of which some take more than an entry, part by part, in its order; returns a result
+/// each. Once a part fails, the rest is not sent, and has its error.
+pub(super) async fn send_parts(link: &Link, keys: &Keys, items: &[Ready]) -> Vec<Result<()>> {
+    let mut results = Vec::with_capacity(items.len());
+    while results.len() < items.len() {
+        let rest = &items[results.len()..];
+        let count = part(rest, MOST, Ready::weight, |item| item.position.is_some());
+        let next = &rest[..count];
+        let sent = match next.iter().any(Ready::is_more) {
+            true => vec![send_more(link, keys, next).await; count],
+            false => send_all(link, next, Ready::weight, |one| one.command(keys)).await,
+        };
+        let failed = sent.iter().find_map(|one| one.clone().err());
+        results.extend(sent);
+        if let Some(e) = failed {
+            results.resize(items.len(), Err(e));
+        }
+    }
+    results
+}
+
 /// Publishes events of which some take more than an entry: all or none of them.
 ///
 /// # Errors
 /// Returns a stale error if another process moved one of the inputs, else what the server says.
-pub(super) async fn send_more(link: &Link, keys: &Keys, items: &[Ready]) -> Result<()> {
+async fn send_more(link: &Link, keys: &Keys, items: &[Ready]) -> Result<()> {
     let elsewhere = |input: &str| {
         let why = "another process has read on in this input";
         Err(Error::new(ErrorKind::Stale, "publish", why).with("input", input))

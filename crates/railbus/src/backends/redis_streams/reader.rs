@@ -39,7 +39,7 @@ const CUT_AGAIN: Duration = Duration::from_millis(10);
 const CUT_WITHIN: Duration = Duration::from_secs(1);
 
 fn lost(link: &Link) -> Error {
-    Error::new(ErrorKind::Unavailable, "fetch", "the server did not answer")
+    Error::new(ErrorKind::Timeout, "fetch", "the server did not answer in time")
         .with("server", link.server())
 }
 

@@ -33,6 +33,7 @@ scripts! {
     LETTERS: "lua/letters.lua",
     LAG: "lua/lag.lua",
     KEPT: "lua/kept.lua",
+    GONE: "lua/gone.lua",
     TRIM: "lua/trim.lua",
     PUBLISH: "lua/publish.lua",
     WITHDRAW: "lua/withdraw.lua",

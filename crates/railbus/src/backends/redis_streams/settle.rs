@@ -12,7 +12,7 @@ use crate::{
     delivery::{End, Try},
     error::{Error, ErrorKind, Result},
 };
-use redis::{Cmd, Pipeline, Value};
+use redis::{Cmd, Pipeline, Value, aio::MultiplexedConnection};
 use std::collections::BTreeMap;
 
 /// How many events one call of the script settles.
@@ -23,6 +23,8 @@ const BATCH_MAX: usize = 256;
 pub(super) struct Fate {
     pub(super) id: Id,
     pub(super) fence: u64,
+    // What stands for the fence on the server, if it was read and not touched since.
+    fresh: Option<u64>,
     verb: &'static str,
     number: u64,
     // How it ended, by the worst, and whether it was tried more than once.
@@ -45,6 +47,8 @@ impl Fate {
         Self {
             id,
             fence,
+            // It has no other: it was handed out to nobody.
+            fresh: Some(fence),
             verb,
             number,
             came: (0, false),
@@ -54,8 +58,9 @@ impl Fate {
         }
     }
 
-    /// Writes down what a settlement says.
-    pub(super) fn of(settle: &Settle) -> Self {
+    /// Writes down what a settlement says, with what stands for its fence on the server if its event
+    /// was read and not touched since.
+    pub(super) fn of(settle: &Settle, fresh: Option<u64>) -> Self {
         let (verb, number) = match settle.verdict {
             Verdict::Ack => ("a", 0),
             Verdict::Nack { delay } => ("n", millis(delay)),
@@ -69,6 +74,7 @@ impl Fate {
         Self {
             id: Id::of(&settle.receipt),
             fence: settle.receipt.fence,
+            fresh,
             verb,
             number,
             came: (
@@ -82,7 +88,9 @@ impl Fate {
     }
 
     fn write(&self, command: &mut Cmd) {
-        command.arg(self.id.to_string()).arg(self.fence).arg(self.verb).arg(self.number);
+        let fresh = self.fresh.map(|fresh| fresh.to_string()).unwrap_or_default();
+        command.arg(self.id.to_string()).arg(self.fence).arg(fresh);
+        command.arg(self.verb).arg(self.number);
         command.arg(format!("{}{}", self.came.0, u8::from(self.came.1)));
         command.arg(&self.through).arg(&self.history).arg(self.letters.len());
         for (subscription, reason) in &self.letters {
@@ -104,11 +112,22 @@ pub(super) enum Aside {
     HeldBack(u64),
 }
 
+/// What came of one settlement.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Came {
+    /// It was settled.
+    Settled,
+    /// There is nothing to settle, be it that it was settled before.
+    Gone,
+    /// It is another lease's by now.
+    Lost,
+}
+
 /// What settling came to.
 #[derive(Debug)]
 pub(super) enum Settled {
-    /// Whether each was settled; the others' leases were lost.
-    Each(Vec<bool>),
+    /// What came of each.
+    Each(Vec<Came>),
     /// Nothing was: the group's interest is another, of this version.
     Wider(String, String),
 }
@@ -134,23 +153,28 @@ pub(super) async fn settle(
         let mut said = list(said.await?).into_iter();
         let mut next = || said.next().unwrap_or(Value::Nil);
         match &*text(next()) {
-            "ok" => kept.extend(list(next()).iter().map(|one| number(one) == Some(1))),
+            "ok" => kept.extend(list(next()).iter().map(|one| match number(one) {
+                Some(1) => Came::Settled,
+                Some(2) => Came::Lost,
+                _ => Came::Gone,
+            })),
             "wider" => return Ok(Settled::Wider(text(next()), text(next()))),
             // The group is gone, and so are its leases.
-            "gone" => kept.extend(part.iter().map(|_| false)),
+            "gone" => kept.extend(part.iter().map(|_| Came::Lost)),
             _ => return Err(odd("settle")),
         }
     }
     Ok(Settled::Each(kept))
 }
 
-/// Acknowledges events that were read and not touched since; tells how many were. None are in a
-/// consumer group of an older generation: it is gone.
+/// Acknowledges events that were read and not touched since, by this connection; tells how many were.
+/// None are in a consumer group of an older generation: it is gone.
 ///
 /// # Errors
 /// Returns what the server says.
 pub(super) async fn acknowledge(
     link: &Link,
+    way: (u64, MultiplexedConnection),
     keys: &Keys,
     native: &str,
     ids: &[Id],
@@ -161,7 +185,7 @@ pub(super) async fn acknowledge(
     for id in ids {
         command.arg(id.text(&mut text));
     }
-    let said = link.ask::<Value>("settle", &command).await?;
+    let said = link.ask_by::<Value>(way, "settle", &command).await?;
     Ok(number(&said).and_then(|count| usize::try_from(count).ok()).unwrap_or(0))
 }
 

@@ -22,6 +22,7 @@ use crate::{
         gather::Gather,
         redis::link::{Link, closed},
     },
+    codec::Format,
     error::{Error, ErrorKind, Result},
     id::new_id,
     options::Options,
@@ -100,16 +101,16 @@ impl Streams {
         Ok(())
     }
 
-    /// Publishes a batch as a whole; to its end, even if nobody waits for it.
-    async fn publish_more(&self, ready: Vec<Ready>) -> Result<()> {
+    /// Publishes a batch of which some take more than an entry; to its end, even if nobody waits for it.
+    async fn publish_more(&self, ready: Vec<Ready>) -> Vec<Result<()>> {
         let (link, keys) = (self.link.clone(), Arc::clone(&self.keys));
-        let trimming = Arc::clone(&self.trimming);
+        let (trimming, count) = (Arc::clone(&self.trimming), ready.len());
         let sending = tokio::spawn(async move {
-            let sent = publish::send_more(&link, &keys, &ready).await;
+            let sent = publish::send_parts(&link, &keys, &ready).await;
             trimming.note(ready.len(), &link, &keys);
             sent
         });
-        sending.await.unwrap_or_else(|_| Err(closed()))
+        sending.await.unwrap_or_else(|_| vec![Err(closed()); count])
     }
 
     fn reader(&self, group: Option<&str>) -> Result<Reader> {
@@ -179,11 +180,11 @@ impl Backend for Streams {
             let made = Ready::make(outgoing, CAPABILITY.payload_max, self.settings.format);
             results.push(made.map(|one| ready.push(one)));
         }
-        if ready.iter().any(Ready::is_more) {
-            let sent = self.publish_more(ready).await;
-            return results.into_iter().map(|made| made.and_then(|()| sent.clone())).collect();
-        }
-        let mut sent = self.line.put(ready).await.into_iter();
+        let sent = match ready.iter().any(Ready::is_more) {
+            true => self.publish_more(ready).await,
+            false => self.line.put(ready).await,
+        };
+        let mut sent = sent.into_iter();
         let mut next = |()| sent.next().unwrap_or_else(|| Err(closed()));
         results.into_iter().map(|made| made.and_then(&mut next)).collect()
     }
@@ -214,6 +215,10 @@ impl Backend for Streams {
             }
             return Ok(());
         }
+    }
+
+    fn keeps_metadata(&self) -> bool {
+        self.settings.format != Format::Plain
     }
 
     async fn withdraw(&self, event_id: &str) -> Result<bool> {

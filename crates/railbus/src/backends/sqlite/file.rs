@@ -74,7 +74,7 @@ pub(super) fn connect(settings: &Settings) -> Result<Connection> {
 
 /// Defines `wants(interest, type, topic)`, so that statements can ask what a group is interested
 /// in; a constant interest is compiled once a statement.
-fn define_wants(connection: &Connection) -> rusqlite::Result<()> {
+pub(super) fn define_wants(connection: &Connection) -> rusqlite::Result<()> {
     let flags = FunctionFlags::SQLITE_UTF8 | FunctionFlags::SQLITE_DETERMINISTIC;
     connection.create_scalar_function("wants", 3, flags, |context| {
         let filter: Arc<Filter> = context.get_or_create_aux(0, |interest| {

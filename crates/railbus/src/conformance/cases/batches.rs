@@ -13,7 +13,7 @@ use crate::{
     predicate,
 };
 
-/// How many events of a batch are tried beyond the largest, at most.
+/// How many events of a batch are tried, or beyond the largest, at most, with short counts.
 const LARGE: usize = 1_000;
 
 /// A batch with an event that can't be published: each has its own result, or none is published;
@@ -58,8 +58,8 @@ pub(super) async fn batch_publish(stage: &Stage) -> Checked<Finding> {
     let confirmed = confirmed(stage, &batch, &results)?;
     let mut after = stage.events(&topic, 1);
     stage.publish(&backend, &after).await?;
-    // One call with as many as it may have.
-    let many = stage.events(&topic, most.min(stage.counts.shared * 2));
+    // One call with as many as it may have, if a queue that is bounded has room for them.
+    let many = stage.events(&topic, most.min(stage.counts.shared.max(LARGE)));
     stage.publish(&backend, &many).await?;
     after.extend(many);
     if most < LARGE {

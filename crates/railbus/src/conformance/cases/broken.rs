@@ -160,30 +160,21 @@ async fn controlled(stage: &Stage, ends: Control, begins: Control) -> Checked<Fi
     if !stage.is_controlled() {
         return Ok(Finding::NotRun(NO_CONTROL.into()));
     }
-    let mut server = LeftRunning { stage, begins, is_down: true };
+    let _server = LeftRunning(stage);
     let fault = Fault::Server(ends, begins);
     let found = AssertUnwindSafe(survives(stage, None, fault)).catch_unwind().await;
     let found = found.unwrap_or_else(|_| Err(Broken::new("the backend or the case panicked")));
-    if found.is_err() {
-        // Whatever it came to, the next case finds a server that runs.
-        let _ = stage.order(begins).await;
-    }
-    server.is_down = false;
+    // Whatever it came to, the next case finds a server that runs.
+    stage.put_back().await;
     found
 }
 
 /// Has the server run again when a case is given up in the middle, such as by Ctrl-C.
-struct LeftRunning<'a> {
-    stage: &'a Stage,
-    begins: Control,
-    is_down: bool,
-}
+struct LeftRunning<'a>(&'a Stage);
 
 impl Drop for LeftRunning<'_> {
     fn drop(&mut self) {
-        if self.is_down {
-            self.stage.order_now(self.begins);
-        }
+        self.0.put_back_now();
     }
 }
 

@@ -2,9 +2,9 @@
 
 use super::{
     batches, bounded, broken, clocks, close, concurrent, context, dead, dedup, delayed, drain,
-    gathered, groups, idle, keeper, keys, kill, leaks, leases, many, outcomes, patterns, payloads,
-    poison, positions, publish, redrive, resend, settle, stale, stranger, topics, unclaimed,
-    withdraw,
+    gathered, groups, idle, journal, keeper, keys, kill, leaks, leases, many, outcomes, patterns,
+    payloads, poison, positions, publish, redrive, resend, settle, stale, stranger, topics,
+    unclaimed, withdraw,
 };
 use crate::conformance::{finding::Running, stage::Stage};
 
@@ -13,6 +13,8 @@ use crate::conformance::{finding::Running, stage::Stage};
 pub(in crate::conformance) struct Case {
     pub(in crate::conformance) name: &'static str,
     pub(in crate::conformance) beside: Beside,
+    /// What not every store claims, and what is to be known of it, in a few words each.
+    pub(in crate::conformance) needs: &'static [&'static str],
     pub(in crate::conformance) run: for<'a> fn(&'a Stage) -> Running<'a>,
 }
 
@@ -29,11 +31,34 @@ pub(in crate::conformance) enum Beside {
     Nothing,
 }
 
+const GROUPS: &str = "groups";
+const LEASES: &str = "leases";
+const EXTENSION: &str = "extension of leases";
+const FENCING: &str = "fencing";
+const DELAYS: &str = "a delay of what is given back";
+const LETTERS: &str = "dead letters";
+const KEYS: &str = "order by key";
+const HISTORY: &str = "a history";
+const DURABLE: &str = "events that outlive a process";
+const LATER: &str = "delayed events";
+const WITHDRAWAL: &str = "withdrawal";
+const POSITIONS: &str = "positions of inputs";
+const JOURNAL: &str = "a journal of runs";
+const PATTERNS: &str = "patterns";
+/// What the target has to say.
+const MEMBER: &str = "a process as a member";
+const CLOCK: &str = "Railbus's clock";
+const BYTES: &str = "a way to store bytes that are no event";
+const SERVER: &str = "a server by its host";
+const PASSWORD: &str = "a password";
+const CONTROL: &str = "control of its server (--control)";
+
 macro_rules! cases {
-    ($($name:literal $beside:ident $module:ident :: $run:ident;)*) => {
+    ($($name:literal $beside:ident $module:ident :: $run:ident $([$($need:ident)*])?;)*) => {
         &[$(Case {
             name: $name,
             beside: Beside::$beside,
+            needs: &[$($($need),*)?],
             run: |stage| Box::pin($module::$run(stage)),
         }),*]
     };
@@ -46,53 +71,54 @@ pub(in crate::conformance) const CASES: &[Case] = cases! {
     "topics at once" None topics::at_once;
     "topics isolated" Others topics::topics_isolated;
     "resend on error" Others resend::resend_on_error;
-    "order by key" None keys::order_by_key;
-    "hot key" Others keys::hot_key;
-    "continue after close" Others many::continue_after_close;
-    "close at once" Others many::close_at_once;
-    "continue after nacks" None many::continue_after_nacks;
+    "order by key" None keys::order_by_key [GROUPS KEYS];
+    "hot key" Others keys::hot_key [GROUPS KEYS];
+    "continue after close" Others many::continue_after_close [GROUPS];
+    "close at once" Others many::close_at_once [GROUPS];
+    "continue after nacks" None many::continue_after_nacks [GROUPS LEASES];
     "context" Others context::context;
-    "cancelled" Others context::cancelled;
-    "late subscriber" Others publish::late_subscriber;
-    "two groups" Others groups::two_groups;
-    "slow consumer" Others groups::slow_consumer;
-    "bounded memory" Others bounded::bounded;
-    "exclusivity" None concurrent::exclusivity;
-    "nack delay" Others leases::nack_delay;
-    "lease expiry" Others leases::lease_expiry;
-    "extension" Others leases::extension;
-    "stale ack" Others stale::stale_ack;
-    "kill -9" Others kill::kill_9;
-    "clocks apart" Others clocks::clocks_apart;
-    "dead letter" Others dead::dead_letter;
-    "redrive" Others redrive::redrive;
-    "keeper" Others keeper::keeper;
-    "poison" Others poison::poison;
+    "cancelled" Others context::cancelled [GROUPS];
+    "late subscriber" Others publish::late_subscriber [GROUPS HISTORY];
+    "two groups" Others groups::two_groups [GROUPS];
+    "slow consumer" Others groups::slow_consumer [GROUPS];
+    "bounded memory" Others bounded::bounded [GROUPS];
+    "exclusivity" None concurrent::exclusivity [GROUPS];
+    "nack delay" Others leases::nack_delay [GROUPS LEASES DELAYS];
+    "lease expiry" Others leases::lease_expiry [GROUPS LEASES];
+    "extension" Others leases::extension [GROUPS LEASES EXTENSION];
+    "stale ack" Others stale::stale_ack [GROUPS LEASES FENCING];
+    "kill -9" Others kill::kill_9 [GROUPS LEASES DURABLE MEMBER];
+    "clocks apart" Others clocks::clocks_apart [GROUPS LEASES DURABLE MEMBER CLOCK];
+    "dead letter" Others dead::dead_letter [GROUPS LEASES LETTERS];
+    "redrive" Others redrive::redrive [GROUPS LETTERS];
+    "keeper" Others keeper::keeper [GROUPS];
+    "poison" Others poison::poison [BYTES];
     "batch publish" Others batches::batch_publish;
-    "batch receive" Others batches::batch_receive;
+    "batch receive" Others batches::batch_receive [GROUPS];
     "gathered batches" Others gathered::gathered;
-    "partial settle" Others settle::partial_settle;
-    "outcomes" Others outcomes::outcomes;
-    "delayed events" Others delayed::delayed_events;
-    "withdrawal" Others withdraw::withdrawal;
-    "dedup window" Others dedup::dedup_window;
-    "positions" Others positions::positions;
+    "partial settle" Others settle::partial_settle [GROUPS LEASES];
+    "outcomes" Others outcomes::outcomes [GROUPS LEASES DELAYS];
+    "delayed events" Others delayed::delayed_events [LATER];
+    "withdrawal" Others withdraw::withdrawal [WITHDRAWAL];
+    "dedup window" Others dedup::dedup_window [GROUPS];
+    "positions" Others positions::positions [GROUPS POSITIONS];
+    "journal" Others journal::journal [JOURNAL];
     "metadata" Others payloads::metadata;
     "payload sizes" None payloads::payload_sizes;
     "idle" Others idle::idle;
     "drain" Others drain::drain;
     "close" Others close::close;
-    "patterns" Others patterns::patterns;
+    "patterns" Others patterns::patterns [PATTERNS];
     "odd topics" Others topics::odd_topics;
     "many topics" None topics::many_topics;
     "what is not claimed" Others unclaimed::unclaimed;
-    "wrong password" Others stranger::wrong_password;
-    "reconnect" CutOff broken::reconnect;
-    "reset" CutOff broken::reset;
-    "black hole" CutOff broken::black_hole;
-    "latency" None broken::latency;
-    "server restarted" Nothing broken::restarted;
-    "server killed" Nothing broken::killed;
-    "server paused" Nothing broken::paused;
+    "wrong password" Others stranger::wrong_password [SERVER PASSWORD];
+    "reconnect" CutOff broken::reconnect [SERVER];
+    "reset" CutOff broken::reset [SERVER];
+    "black hole" CutOff broken::black_hole [SERVER];
+    "latency" None broken::latency [SERVER];
+    "server restarted" Nothing broken::restarted [CONTROL];
+    "server killed" Nothing broken::killed [CONTROL];
+    "server paused" Nothing broken::paused [CONTROL];
     "leaks" Nothing leaks::leaks;
 };

@@ -1,7 +1,7 @@
 //! What is published arrives, unchanged.
 
 use crate::{
-    backend::{Broadcast, Capability, Replay, Start},
+    backend::{Backend, Broadcast, Capability, Ordering, Replay, Start},
     clock::Timestamp,
     conformance::{
         finding::{Broken, Checked, Finding, ensure},
@@ -10,14 +10,22 @@ use crate::{
         seat::{Ear, Seat},
         stage::{LONG_LEASE, Stage, literal, on_topic},
     },
+    error::Result,
     event::{Event, EventBuilder},
     predicate,
 };
 use serde_json::{Value, json};
-use std::time::Duration;
+use std::{sync::Arc, time::Duration};
 
-/// How far a start between two events is from each: as much as a server's clock may be off by.
+/// How far a start between two events is from each.
 const APART: Duration = Duration::from_millis(200);
+
+/// By how much the clock of a server may differ from this one's, and how finely it is looked for.
+const OFF_BY: Duration = Duration::from_secs(86_400);
+const FINE: Duration = Duration::from_millis(1);
+
+/// Which part of its patience a case waits for an event that may not be there.
+const NEITHER: u32 = 10;
 
 /// Events of every shape arrive with payload and metadata intact, at listeners and at groups.
 pub(super) async fn publish_subscribe(stage: &Stage) -> Checked<Finding> {
@@ -54,18 +62,27 @@ pub(super) async fn late_subscriber(stage: &Stage) -> Checked<Finding> {
     let topic = stage.topic("late");
     let (near, far) = (stage.open().await?, stage.open().await?);
     let before = stage.events(&topic, 3);
+    let clock = stage.topic("clock");
+    let two = stage.events(&clock, 2);
     stage.publish(&near, &before).await?;
-    // The store's clock may be another one than this.
+    stage.publish(&near, &two[..1]).await?;
     tokio::time::sleep(APART).await;
-    let time = Start::At(Timestamp::now());
+    let between = Timestamp::now();
     tokio::time::sleep(APART).await;
     let after = stage.events(&topic, 3);
+    stage.publish(&near, &two[1..]).await?;
     stage.publish(&near, &after).await?;
     let sit = |part: &str, start: Start| {
         let mut request = stage.request(&stage.group(part), on_topic(&topic), LONG_LEASE);
         request.start = start;
         stage.sit(&far, request, &topic)
     };
+    let parted = Parted { topic: &clock, before: &two[0], after: &two[1] };
+    let parted = match stage.capability.replay {
+        Replay::Time => parted.by(stage, &far, between).await?,
+        _ => between,
+    };
+    let time = Start::At(parted);
     let newest = stage.events(&topic, 1);
     let all: Vec<_> = before.iter().chain(&after).chain(&newest).cloned().collect();
     let mut seats = vec![(sit("newest", Start::Newest).await?, &newest[..])];
@@ -102,8 +119,108 @@ pub(super) async fn late_subscriber(stage: &Stage) -> Checked<Finding> {
     }
     match stage.capability.replay {
         Replay::None => Ok(Finding::Refused("it keeps no history, and says so".into())),
-        _ => Ok(Finding::Passed(None)),
+        _ => Ok(Finding::Passed(off_by(between, parted))),
     }
+}
+
+/// Two events, published with those before a time and with those after it.
+struct Parted<'a> {
+    topic: &'a str,
+    before: &'a Event,
+    after: &'a Event,
+}
+
+impl Parted<'_> {
+    /// Returns a time between the two by the store's clock: `between`, which is one by this machine's,
+    /// or where a server has another clock, whatever that is there.
+    async fn by(
+        &self,
+        stage: &Stage,
+        backend: &Arc<dyn Backend>,
+        between: Timestamp,
+    ) -> Checked<Timestamp> {
+        let (mut early, mut late) = (between.before(OFF_BY), between.after(OFF_BY));
+        let mut time = between;
+        for n in 0.. {
+            let first = self.first(stage, backend, time, n).await?;
+            if first.as_deref() == Some(self.after.id()) {
+                return Ok(time);
+            }
+            let is_early = first.is_some();
+            ensure(stage.has_server(), || {
+                let which = if is_early { "before it too" } else { "after it not even once" };
+                format!(
+                    "a start at a time gives what was published {which} (a store with a clock of \
+                     its own is on a server that the target names)"
+                )
+            })?;
+            if is_early {
+                early = time;
+            } else {
+                late = time;
+            }
+            let left = late.as_micros() - early.as_micros();
+            ensure(Duration::from_micros(left.unsigned_abs()) > FINE, || {
+                format!("no time parts two events, from {early} to {late} by the store's clock")
+            })?;
+            time = Timestamp::from_micros(early.as_micros() + left / 2);
+        }
+        Ok(time)
+    }
+
+    /// Returns the first of the two that a group gets which starts at a time; none if it gets neither.
+    async fn first(
+        &self,
+        stage: &Stage,
+        backend: &Arc<dyn Backend>,
+        time: Timestamp,
+        n: usize,
+    ) -> Checked<Option<String>> {
+        let group = stage.group(&format!("parted {n}"));
+        let mut request = stage.request(&group, on_topic(self.topic), LONG_LEASE);
+        request.start = Start::At(time);
+        let source = stage.within("a source to open", backend.subscribe(request)).await??;
+        let mut came = Vec::new();
+        let (stop, stopped) = (source.clone(), stage.patience / NEITHER);
+        let stopping = async move {
+            tokio::time::sleep(stopped).await;
+            stop.stop();
+        };
+        let coming = async {
+            // Without an order the one before may come behind the one after.
+            let enough = if stage.capability.ordering == Ordering::None { 2 } else { 1 };
+            while came.len() < enough {
+                let leased = source.fetch(2).await?;
+                if leased.is_empty() {
+                    break;
+                }
+                for leased in leased {
+                    came.push(leased.event.map_err(|poison| poison.error)?.id().to_owned());
+                }
+            }
+            Result::<()>::Ok(())
+        };
+        let coming = async {
+            tokio::pin!(coming);
+            tokio::select! {
+                came = &mut coming => came,
+                // What is fetched for is never let go of: it ends by itself.
+                () = stopping => coming.await,
+            }
+        };
+        stage.within("an event after a time", coming).await??;
+        stage.within("a source to close", source.close()).await??;
+        let before = came.iter().position(|id| id == self.before.id());
+        Ok(before.map_or_else(|| came.first().cloned(), |place| came.get(place).cloned()))
+    }
+}
+
+/// Says by how much a store's clock is off, if it is.
+fn off_by(ours: Timestamp, theirs: Timestamp) -> Option<String> {
+    let off = theirs.as_micros() - ours.as_micros();
+    let by = Duration::from_micros(off.unsigned_abs());
+    let way = if off > 0 { "ahead of" } else { "behind" };
+    (off != 0).then(|| format!("its clock is about {by:.1?} {way} this machine's"))
 }
 
 pub(super) async fn arrives(seat: &Seat, events: &[Event]) -> Checked {

@@ -84,14 +84,14 @@ BEGIN
         ORDER BY l.until FOR UPDATE SKIP LOCKED
     ), gone AS (
         DELETE FROM @SCHEMA@.leases l USING over o
-        WHERE l.fence = o.fence AND l.until = o.until AND l.grp = of_group RETURNING l.until, l.places
+        WHERE l.fence = o.fence AND l.until = o.until AND l.grp = of_group RETURNING l.places
     ), single AS (
-        SELECT g.until, p.place, @SCHEMA@.seq_at(p.place) AS seq
+        SELECT p.place, @SCHEMA@.seq_at(p.place) AS seq
         FROM gone g CROSS JOIN LATERAL unnest(g.places) AS span
         CROSS JOIN LATERAL generate_series(lower(span), upper(span) - 1) AS p (place)
     )
     INSERT INTO @SCHEMA@.deliveries AS d (grp, place, seq, due, attempt, lost, history)
-    SELECT of_group, s.place, s.seq, s.until, 1, true, @SCHEMA@.lengthen(NULL, @SCHEMA@.lost_try(1))
+    SELECT of_group, s.place, s.seq, now, 1, true, @SCHEMA@.lengthen(NULL, @SCHEMA@.lost_try(1))
     FROM single s
     WHERE EXISTS (SELECT FROM @SCHEMA@.events e WHERE e.seq = s.seq)
     ON CONFLICT (grp, place) DO UPDATE SET fence = NULL, due = excluded.due, lost = true,
@@ -109,13 +109,14 @@ BEGIN
     ) AS o);
 END $$;
 
--- Returns in how many microseconds something of a group will be due; nothing if nothing is held.
-CREATE FUNCTION @SCHEMA@.next_due(of_group integer, now bigint) RETURNS bigint
+-- Returns in how many microseconds something of a group will be due, of what is not due before a
+-- time; nothing if nothing is held.
+CREATE FUNCTION @SCHEMA@.next_due(of_group integer, now bigint, from_due bigint) RETURNS bigint
 LANGUAGE plpgsql STABLE SET enable_seqscan = off SET enable_bitmapscan = off AS $$
 DECLARE
     held CONSTANT bigint := (SELECT d.due FROM @SCHEMA@.deliveries d
-        WHERE d.grp = of_group AND d.open AND d.fence IS NULL AND d.due < 9223372036854775807
-        ORDER BY d.due LIMIT 1);
+        WHERE d.grp = of_group AND d.open AND d.fence IS NULL
+          AND d.due >= from_due AND d.due < 9223372036854775807 ORDER BY d.due LIMIT 1);
     leased CONSTANT bigint := (SELECT l.until FROM @SCHEMA@.leases l
         WHERE l.grp = of_group AND l.until > now ORDER BY l.until LIMIT 1);
 BEGIN
@@ -126,7 +127,10 @@ END $$;
 -- Leases up to `most` events to a member: first those that are due again, then new ones.
 --
 -- Of what is due it looks at no more than 4096 after `after_due` and `after_place`: what is for other
--- members, who may be away, is passed by piece by piece.
+-- members, who may be away, is passed by piece by piece. What is made due is made so under the group's
+-- lock, and due then at the earliest: so nothing is missed where a look begins at what was due first
+-- when the lock was held last. With `since` 0 it begins at the start, for clocks that are set back, and
+-- for what somebody edits.
 --
 -- The last row has no event: it tells how long there is nothing to claim, in microseconds; below 0
 -- that the group is gone, nothing that nobody knows; and as `finished` after what to go on, if not all
@@ -146,10 +150,12 @@ DECLARE
     newest bigint;
     known int8multirange := '{}';
     room integer := most;
-    got integer;
+    got integer := 0;
     upto bigint;
     scanned bigint := 0;
     first_new bigint;
+    first_due bigint;
+    was record;
     is_due boolean;
     goes_on boolean := false;
     upto_due bigint;
@@ -157,8 +163,9 @@ DECLARE
 BEGIN
     PERFORM set_config('synchronous_commit', 'off', true);
     PERFORM pg_advisory_xact_lock(@SCHEMA@.lock_class(), of_group + 16);
-    SELECT c.turn, c.place, c.furthest INTO at
+    SELECT c.turn, c.place, c.furthest, c.low, c.since INTO at
     FROM @SCHEMA@.cursors c WHERE c.grp = of_group ORDER BY c.turn DESC LIMIT 1;
+    was := at;
     SELECT l.place + l.n - 1 INTO newest FROM @SCHEMA@.log l ORDER BY l.place DESC LIMIT 1;
     IF coalesce(newest, 0) - at.place < most THEN
         newest := @SCHEMA@.tick();
@@ -173,8 +180,25 @@ BEGIN
     IF since IS NOT NULL THEN
         PERFORM @SCHEMA@.expire(of_group, now, since);
     END IF;
-    is_due := EXISTS (SELECT FROM @SCHEMA@.deliveries d WHERE d.grp = of_group AND d.open
-        AND d.fence IS NULL AND d.due <= now AND (d.due, d.place) > (after_due, after_place));
+    IF since = 0 OR at.since > now THEN
+        at.low := 0;
+        at.since := 0;
+    END IF;
+    IF theirs.keyed THEN
+        at.low := coalesce((SELECT d.place FROM @SCHEMA@.deliveries d WHERE d.grp = of_group
+            AND d.place >= at.low AND d.open ORDER BY d.place LIMIT 1), at.place + 1);
+    END IF;
+    SELECT d.due INTO first_due FROM @SCHEMA@.deliveries d WHERE d.grp = of_group AND d.open
+        AND d.fence IS NULL AND d.due >= at.since AND d.due <= now ORDER BY d.due LIMIT 1;
+    at.since := coalesce(first_due, now);
+    is_due := first_due IS NOT NULL;
+    IF after_due < at.since THEN
+        after_due := at.since - 1;
+        after_place := 9223372036854775807;
+    ELSIF is_due THEN
+        is_due := EXISTS (SELECT FROM @SCHEMA@.deliveries d WHERE d.grp = of_group AND d.open
+            AND d.fence IS NULL AND d.due <= now AND (d.due, d.place) > (after_due, after_place));
+    END IF;
     IF is_due THEN
         SELECT d.due, d.place INTO upto_due, upto_place FROM @SCHEMA@.deliveries d
         WHERE d.grp = of_group AND d.open AND d.fence IS NULL AND d.due <= now
@@ -184,37 +208,9 @@ BEGIN
         upto_due := coalesce(upto_due, now);
         upto_place := coalesce(upto_place, 9223372036854775807);
     END IF;
-    IF is_due AND theirs.keyed THEN
-        RETURN QUERY SELECT k.*, NULL::bigint FROM @SCHEMA@.claim_keyed(of_group, new_fence, now, lease,
-            types, topics, room, most_bytes, after_due, after_place, upto_due, upto_place) AS k;
-        GET DIAGNOSTICS got = ROW_COUNT;
-        room := room - got;
-    ELSIF is_due THEN
-        RETURN QUERY WITH due AS MATERIALIZED (
-            SELECT d.place, d.due, d.attempt, d.lost, d.finished, e.body,
-                sum(octet_length(e.body)) OVER (ORDER BY d.due, d.place) - octet_length(e.body) AS before
-            FROM (
-                SELECT d.place, d.due, d.attempt, d.lost, d.finished, d.seq FROM @SCHEMA@.deliveries d
-                JOIN @SCHEMA@.events e ON e.seq = d.seq
-                WHERE d.grp = of_group AND d.open AND d.fence IS NULL
-                  AND (d.due, d.place) > (after_due, after_place)
-                  AND (d.due, d.place) <= (upto_due, upto_place)
-                  AND @SCHEMA@.wants(types, topics, e.type, e.topic)
-                ORDER BY d.due, d.place LIMIT most FOR UPDATE OF d SKIP LOCKED
-            ) AS d JOIN @SCHEMA@.events e ON e.seq = d.seq
-        ), taken AS MATERIALIZED (
-            SELECT * FROM due WHERE before < most_bytes
-        ), marked AS (
-            UPDATE @SCHEMA@.deliveries d SET fence = new_fence, attempt = d.attempt + 1, begun = true,
-                lost = false, retried = d.retried OR d.attempt > 0
-            FROM taken t WHERE d.grp = of_group AND d.place = t.place
-        ), leased AS (
-            INSERT INTO @SCHEMA@.leases (fence, grp, until, again, places)
-            SELECT new_fence, of_group, now + lease, true, range_agg(int8range(t.place, t.place, '[]'))
-            FROM taken t HAVING count(*) > 0
-        )
-        SELECT t.place, t.attempt + 1, t.lost, t.finished, t.body, NULL::bigint
-        FROM taken t ORDER BY t.due, t.place;
+    IF is_due THEN
+        RETURN QUERY SELECT d.*, NULL::bigint FROM @SCHEMA@.claim_due(of_group, new_fence, now, lease,
+            types, topics, room, most_bytes, after_due, after_place, upto_due, upto_place, at.low) AS d;
         GET DIAGNOSTICS got = ROW_COUNT;
         room := room - got;
     END IF;
@@ -222,6 +218,14 @@ BEGIN
         -- There may be more of its own there.
         upto_due := after_due;
         upto_place := after_place;
+    END IF;
+    IF (room <= 0 OR at.place >= newest) AND (at.low, at.since) <> (was.low, was.since)
+        AND (got > 0 OR at.low < was.low OR at.since < was.since) THEN
+        -- Else it is written below, or nothing went that would be gone through again.
+        DELETE FROM @SCHEMA@.cursors c WHERE c.grp = of_group AND c.turn = at.turn;
+        at.turn := at.turn + 1;
+        INSERT INTO @SCHEMA@.cursors (grp, turn, place, furthest, at, low, since)
+        VALUES (of_group, at.turn, at.place, at.furthest, now, at.low, at.since);
     END IF;
     IF room > 0 AND at.place < newest AND at.place < at.furthest THEN
         known := (SELECT g.passed FROM @SCHEMA@.groups g WHERE g.id = of_group);
@@ -232,16 +236,17 @@ BEGIN
         scanned := scanned + upto - at.place;
         IF theirs.keyed THEN
             PERFORM @SCHEMA@.take_in(
-                of_group, at.place, upto, now, theirs.types, theirs.topics, known);
+                of_group, at.place, upto, now, theirs.types, theirs.topics, known, at.low);
             first_new := at.place;
             DELETE FROM @SCHEMA@.cursors c WHERE c.grp = of_group AND c.turn = at.turn;
             at.turn := at.turn + 1;
             at.place := upto;
             at.furthest := greatest(at.furthest, upto);
-            INSERT INTO @SCHEMA@.cursors (grp, turn, place, furthest, at)
-            VALUES (of_group, at.turn, at.place, at.furthest, now);
-            RETURN QUERY SELECT k.*, NULL::bigint FROM @SCHEMA@.claim_keyed(of_group, new_fence, now,
-                lease, types, topics, room, most_bytes, 0, first_new, now, 9223372036854775807) AS k;
+            INSERT INTO @SCHEMA@.cursors (grp, turn, place, furthest, at, low, since)
+            VALUES (of_group, at.turn, at.place, at.furthest, now, at.low, at.since);
+            RETURN QUERY SELECT k.*, NULL::bigint FROM @SCHEMA@.claim_due(of_group, new_fence, now,
+                lease, types, topics, room, most_bytes, now, first_new, now, 9223372036854775807,
+                at.low) AS k;
             GET DIAGNOSTICS got = ROW_COUNT;
             room := room - got;
             CONTINUE;
@@ -284,7 +289,7 @@ BEGIN
             WHERE c.nth > room OR c.before >= most_bytes
         ), others AS (
             INSERT INTO @SCHEMA@.deliveries (grp, place, seq, due, begun)
-            SELECT of_group, m.place, m.seq, coalesce(m.due, 0), false FROM marked m, cut
+            SELECT of_group, m.place, m.seq, greatest(m.due, now), false FROM marked m, cut
             WHERE m.theirs AND NOT m.mine AND m.place < cut.place
             ON CONFLICT (grp, place) DO NOTHING
         ), leased AS (
@@ -295,14 +300,15 @@ BEGIN
         ), left_behind AS (
             DELETE FROM @SCHEMA@.cursors c WHERE c.grp = of_group AND c.turn = at.turn
         ), moved AS (
-            INSERT INTO @SCHEMA@.cursors (grp, turn, place, furthest, at)
-            SELECT of_group, at.turn + 1, cut.place - 1, greatest(at.furthest, cut.place - 1), now FROM cut
+            INSERT INTO @SCHEMA@.cursors (grp, turn, place, furthest, at, low, since)
+            SELECT of_group, at.turn + 1, cut.place - 1, greatest(at.furthest, cut.place - 1), now,
+                at.low, at.since FROM cut
         )
         SELECT m.place, 1, false, NULL::text, m.body, NULL::bigint FROM marked m, cut
         WHERE m.mine AND m.place < cut.place ORDER BY m.place;
         GET DIAGNOSTICS got = ROW_COUNT;
         room := room - got;
-        SELECT c.turn, c.place, c.furthest INTO at
+        SELECT c.turn, c.place, c.furthest, c.low, c.since INTO at
         FROM @SCHEMA@.cursors c WHERE c.grp = of_group ORDER BY c.turn DESC LIMIT 1;
         EXIT WHEN at.place < upto;
     END LOOP;
@@ -310,5 +316,5 @@ BEGIN
         CASE WHEN goes_on THEN upto_due || ' ' || upto_place END, NULL::bytea, CASE
         WHEN room < most OR at.place < newest OR goes_on THEN 0
         WHEN since IS NULL THEN NULL
-        ELSE @SCHEMA@.next_due(of_group, now) END;
+        ELSE @SCHEMA@.next_due(of_group, now, at.since) END;
 END $$;

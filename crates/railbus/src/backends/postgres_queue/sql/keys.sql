@@ -1,11 +1,12 @@
 -- Order by key. An event that waits for an earlier one of its key is due at no time, the highest
 -- there is; whoever settles the one before makes it due. Which event holds a key is asked whenever
 -- one is about to be leased, so that those that became due in other ways keep the order as well. In
--- a group that keeps it, all that is leased has a delivery of its own.
+-- a group that keeps it, all that is leased has a delivery of its own. No place below `low` is open.
+--
 -- Takes new events of a group in, up to a place, as deliveries: those whose key is free are due.
 CREATE FUNCTION @SCHEMA@.take_in(
     of_group integer, behind bigint, upto bigint, now bigint, types text[], topics text[],
-    known int8multirange
+    known int8multirange, low bigint
 ) RETURNS void LANGUAGE plpgsql VOLATILE
 SET jit = off SET enable_seqscan = off SET enable_bitmapscan = off AS $$
 BEGIN
@@ -31,12 +32,17 @@ BEGIN
     INSERT INTO @SCHEMA@.deliveries (grp, place, seq, key, begun, due)
     SELECT of_group, w.place, w.seq, w.key, false, CASE
         WHEN w.due > now THEN w.due
-        WHEN w.key IS NULL THEN 0
-        WHEN w.nth > 1 OR EXISTS (
-            SELECT FROM @SCHEMA@.deliveries d WHERE d.grp = of_group AND d.key = w.key AND d.open
-              AND (d.due = 9223372036854775807 OR d.fence IS NOT NULL OR d.begun
-                   OR d.due <= now)) THEN 9223372036854775807
-        ELSE 0 END
+        WHEN w.key IS NULL THEN now
+        WHEN w.nth > 1 OR coalesce((
+            -- Looked up one by one: as EXISTS the server might read those of all keys instead.
+            SELECT true FROM @SCHEMA@.deliveries d WHERE d.grp = of_group AND d.key = w.key AND d.open
+              AND d.place >= low AND d.due = 9223372036854775807 LIMIT 1
+        ), (
+            SELECT true FROM @SCHEMA@.deliveries d WHERE d.grp = of_group AND d.key = w.key AND d.open
+              AND d.place >= low AND d.due < 9223372036854775807
+              AND (d.fence IS NOT NULL OR d.begun OR d.due <= now) LIMIT 1
+        ), false) THEN 9223372036854775807
+        ELSE now END
     FROM (
         SELECT c.*, row_number() OVER (
             PARTITION BY c.key, coalesce(c.due, 0) > now ORDER BY c.place) AS nth
@@ -46,19 +52,19 @@ BEGIN
     ) AS w ON CONFLICT (grp, place) DO NOTHING;
 END $$;
 
--- Leases deliveries that are due, one of each key, behind one and up to another; those whose key is held
--- are set aside.
-CREATE FUNCTION @SCHEMA@.claim_keyed(
+-- Leases deliveries that are due, behind one and up to another, one of each key; those whose key is
+-- held are set aside. Each is looked up by its place, for the reason that `close` has.
+CREATE FUNCTION @SCHEMA@.claim_due(
     of_group integer, new_fence bigint, now bigint, lease bigint, types text[], topics text[],
     most integer, most_bytes bigint, after_due bigint, after_place bigint, upto_due bigint,
-    upto_place bigint
+    upto_place bigint, low bigint
 ) RETURNS TABLE (place bigint, attempt integer, lost boolean, finished text, body bytea)
 LANGUAGE plpgsql VOLATILE SET jit = off SET enable_seqscan = off SET enable_bitmapscan = off AS $$
 #variable_conflict use_column
 DECLARE
     one record;
     taken bigint[] := '{}';
-    parked bigint[] := '{}';
+    parked integer := 0;
     size bigint := 0;
 BEGIN
     FOR one IN
@@ -69,14 +75,16 @@ BEGIN
           AND @SCHEMA@.wants(types, topics, e.type, e.topic)
         ORDER BY d.due, d.place FOR UPDATE OF d SKIP LOCKED
     LOOP
-        EXIT WHEN cardinality(taken) >= most OR size >= most_bytes OR cardinality(parked) >= 4096;
+        EXIT WHEN cardinality(taken) >= most OR size >= most_bytes OR parked >= 4096;
         IF one.key IS NOT NULL AND EXISTS (
             SELECT FROM @SCHEMA@.deliveries d WHERE d.grp = of_group AND d.key = one.key AND d.open
-              AND d.place <> one.place AND d.due < 9223372036854775807
+              AND d.place >= low AND d.place <> one.place AND d.due < 9223372036854775807
               AND (d.fence IS NOT NULL OR (d.begun AND (NOT one.begun OR d.place < one.place))
                    OR (d.due <= now AND NOT one.begun AND d.place < one.place))
         ) THEN
-            parked := parked || one.place;
+            UPDATE @SCHEMA@.deliveries d SET due = 9223372036854775807
+            WHERE d.grp = of_group AND d.place = one.place;
+            parked := parked + 1;
             CONTINUE;
         END IF;
         UPDATE @SCHEMA@.deliveries d SET fence = new_fence, attempt = d.attempt + 1, begun = true,
@@ -85,22 +93,35 @@ BEGIN
         size := size + octet_length(one.body);
         RETURN QUERY SELECT one.place, one.attempt + 1, one.lost, one.finished, one.body;
     END LOOP;
-    UPDATE @SCHEMA@.deliveries d SET due = 9223372036854775807
-    WHERE d.grp = of_group AND d.place = ANY (parked);
     INSERT INTO @SCHEMA@.leases (fence, grp, until, again, places)
     SELECT new_fence, of_group, now + lease, true, range_agg(int8range(t.place, t.place, '[]'))
     FROM unnest(taken) AS t (place) HAVING count(*) > 0;
 END $$;
 
--- Makes due what has waited longest for each of the keys.
-CREATE FUNCTION @SCHEMA@.free_keys(of_group integer, keys text[]) RETURNS void
+-- Says that a place may be open again which was not. The group's lock is held.
+CREATE FUNCTION @SCHEMA@.come_back(of_group integer, at_place bigint) RETURNS void
 LANGUAGE plpgsql VOLATILE SET enable_seqscan = off SET enable_bitmapscan = off AS $$
 BEGIN
-    UPDATE @SCHEMA@.deliveries d SET due = 0 FROM (
-        SELECT DISTINCT ON (n.key) n.place FROM @SCHEMA@.deliveries n
-        WHERE n.grp = of_group AND n.key = ANY (keys) AND n.open AND n.due = 9223372036854775807
-        ORDER BY n.key, n.place
-    ) AS next WHERE d.grp = of_group AND d.place = next.place;
+    UPDATE @SCHEMA@.cursors c SET low = at_place WHERE c.grp = of_group AND c.low > at_place
+        AND c.turn = (SELECT n.turn FROM @SCHEMA@.cursors n
+            WHERE n.grp = of_group ORDER BY n.turn DESC LIMIT 1);
+END $$;
+
+-- Makes due what has waited longest for each of the keys. The group's lock is held.
+CREATE FUNCTION @SCHEMA@.free_keys(of_group integer, keys text[]) RETURNS void
+LANGUAGE plpgsql VOLATILE SET enable_seqscan = off SET enable_bitmapscan = off AS $$
+DECLARE
+    low CONSTANT bigint := (SELECT c.low FROM @SCHEMA@.cursors c
+        WHERE c.grp = of_group ORDER BY c.turn DESC LIMIT 1);
+    freed text;
+BEGIN
+    FOR freed IN SELECT DISTINCT k.key FROM unnest(keys) AS k (key) LOOP
+        UPDATE @SCHEMA@.deliveries d SET due = @SCHEMA@.now_micros()
+        WHERE d.grp = of_group AND d.place = (
+            SELECT n.place FROM @SCHEMA@.deliveries n
+            WHERE n.grp = of_group AND n.key = freed AND n.open AND n.due = 9223372036854775807
+              AND n.place >= low ORDER BY n.place LIMIT 1);
+    END LOOP;
 END $$;
 
 -- Lets a group keep the order of keys from here on. Its lock is held, and that of runs: nobody is
@@ -116,4 +137,5 @@ BEGIN
     UPDATE @SCHEMA@.deliveries d SET key = e.key FROM @SCHEMA@.events e
     WHERE d.grp = of_group AND d.open AND e.seq = d.seq;
     UPDATE @SCHEMA@.groups g SET keyed = true WHERE g.id = of_group;
+    PERFORM @SCHEMA@.come_back(of_group, 0);
 END $$;

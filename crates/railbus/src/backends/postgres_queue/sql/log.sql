@@ -144,3 +144,18 @@ BEGIN
     UPDATE @SCHEMA@.log l SET missed = @SCHEMA@.write_gaps(late)
     WHERE l.place = (SELECT m.place FROM @SCHEMA@.log m ORDER BY m.place DESC LIMIT 1);
 END $$;
+
+-- Lists events behind a place, with their places.
+CREATE FUNCTION @SCHEMA@.events_behind(behind bigint, below bigint DEFAULT 9223372036854775807)
+RETURNS TABLE (place bigint, seq bigint, id text, type text, topic text, rejected boolean, run bigint)
+LANGUAGE sql STABLE SET jit = off SET enable_seqscan = off SET enable_bitmapscan = off AS $$
+    SELECT l.place + e.seq - l.first, e.seq, e.id, e.type, e.topic, e.rejected, e.run
+    FROM @SCHEMA@.log l CROSS JOIN LATERAL (
+        -- In order, as it is for what is removed.
+        SELECT * FROM @SCHEMA@.events e
+        WHERE e.seq >= l.first + greatest(behind + 1 - l.place, 0) AND e.seq < l.first + l.n
+        ORDER BY e.seq
+    ) AS e
+    WHERE l.place < below AND l.place >= coalesce((SELECT b.place FROM @SCHEMA@.log b
+        WHERE b.place <= behind + 1 ORDER BY b.place DESC LIMIT 1), 0)
+$$;

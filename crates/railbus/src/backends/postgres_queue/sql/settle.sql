@@ -23,32 +23,45 @@ BEGIN
     END LOOP;
 END $$;
 
--- Closes deliveries of their own. Those with dead letters stay, to be handed back from there.
+-- Closes deliveries of their own, one by one, each looked up by its place: joined, all that a group has
+-- might be read, few as it is, and with it all that it had while the server can't clean up. Those with
+-- dead letters stay, to be handed back from there.
 CREATE FUNCTION @SCHEMA@.close(
     of_group integer, closed int8multirange, with_outcome smallint, with_retried boolean,
     counted boolean
 ) RETURNS void LANGUAGE plpgsql VOLATILE SET enable_seqscan = off SET enable_bitmapscan = off AS $$
 DECLARE
+    one record;
+    ended @SCHEMA@.settled[];
     keys text[];
 BEGIN
-    WITH ended AS MATERIALIZED (
+    FOR one IN
         SELECT d.place, d.key, greatest(d.outcome, with_outcome) AS outcome,
             d.retried OR with_retried OR d.attempt > 1 AS retried,
             EXISTS (SELECT FROM @SCHEMA@.letters l WHERE l.seq = d.seq AND l.grp = of_group) AS stays
-        FROM unnest(closed) AS span JOIN @SCHEMA@.deliveries d
-            ON d.grp = of_group AND d.place >= lower(span) AND d.place < upper(span)
-    ), kept AS (
-        UPDATE @SCHEMA@.deliveries d SET open = false, fence = NULL, outcome = e.outcome,
-            retried = e.retried FROM ended e WHERE e.stays AND d.grp = of_group AND d.place = e.place
-    ), gone AS (
-        DELETE FROM @SCHEMA@.deliveries d USING ended e
-        WHERE NOT e.stays AND d.grp = of_group AND d.place = e.place
-    ), counted_too AS (
-        INSERT INTO @SCHEMA@.settled (grp, places, outcome, retried, highest)
-        SELECT of_group, range_agg(int8range(e.place, e.place, '[]')), e.outcome, e.retried, max(e.place)
-        FROM ended e WHERE counted GROUP BY e.outcome, e.retried, e.place >> 12
-    )
-    SELECT array_agg(DISTINCT e.key) INTO keys FROM ended e WHERE e.key IS NOT NULL;
+        FROM unnest(closed) AS span CROSS JOIN LATERAL (
+            SELECT * FROM @SCHEMA@.deliveries d
+            WHERE d.grp = of_group AND d.place >= lower(span) AND d.place < upper(span) OFFSET 0
+        ) AS d
+    LOOP
+        IF one.stays THEN
+            UPDATE @SCHEMA@.deliveries d SET open = false, fence = NULL, outcome = one.outcome,
+                retried = one.retried WHERE d.grp = of_group AND d.place = one.place;
+        ELSE
+            DELETE FROM @SCHEMA@.deliveries d WHERE d.grp = of_group AND d.place = one.place;
+        END IF;
+        IF one.key IS NOT NULL THEN
+            keys := keys || one.key;
+        END IF;
+        IF counted THEN
+            ended := ended || ROW(of_group, int8multirange(int8range(one.place, one.place, '[]')),
+                one.outcome, one.retried, one.place)::@SCHEMA@.settled;
+        END IF;
+    END LOOP;
+    INSERT INTO @SCHEMA@.settled (grp, places, outcome, retried, highest)
+    SELECT of_group, range_agg(span), e.outcome, e.retried, max(e.highest)
+    FROM unnest(ended) AS e CROSS JOIN LATERAL unnest(e.places) AS span
+    GROUP BY e.outcome, e.retried, e.highest >> 12;
     IF keys IS NOT NULL THEN
         -- After a claim that has just set something aside for one of them.
         PERFORM pg_advisory_xact_lock(@SCHEMA@.lock_class(), of_group + 16);
@@ -119,7 +132,8 @@ RETURNS TABLE (nth bigint, seq bigint, attempt integer, outcome smallint, retrie
     finished text, history text)
 LANGUAGE plpgsql VOLATILE
 SET search_path = pg_catalog, pg_temp
-SET jit = off SET enable_seqscan = off SET enable_bitmapscan = off AS $$
+SET jit = off SET enable_seqscan = off SET enable_bitmapscan = off
+SET enable_hashjoin = off SET enable_mergejoin = off SET enable_material = off AS $$
 #variable_conflict use_column
 BEGIN
     PERFORM pg_advisory_xact_lock_shared(@SCHEMA@.lock_class(), 1);
@@ -135,7 +149,8 @@ BEGIN
 END $$;
 
 -- Settles one place that is held, with all there is to tell: `what` is 0 to close it, 1 to have it
--- again after `delay`, below 0 before all others, 2 to go on with it.
+-- again after `delay`, below 0 before all others, 2 to go on with it. One to have again is due from
+-- where claims look: none goes on until it is written, as for keys that are freed.
 CREATE FUNCTION @SCHEMA@.resolve(
     of_group integer, of_fence bigint, at_place bigint, of_seq bigint, what integer, delay bigint,
     lease bigint, attempts integer, worst smallint, was_retried boolean, ends text, tries text
@@ -143,14 +158,22 @@ CREATE FUNCTION @SCHEMA@.resolve(
 SET search_path = pg_catalog, pg_temp
 SET jit = off SET enable_seqscan = off SET enable_bitmapscan = off AS $$
 DECLARE
-    now CONSTANT bigint := @SCHEMA@.now_micros();
+    now bigint;
     span CONSTANT int8multirange := int8multirange(int8range(at_place, at_place, '[]'));
 BEGIN
+    IF what = 1 AND (SELECT g.keyed FROM @SCHEMA@.groups g WHERE g.id = of_group) THEN
+        -- As whoever closes one, perhaps in this transaction.
+        PERFORM pg_advisory_xact_lock(@SCHEMA@.lock_class(), of_group + 16);
+    ELSIF what = 1 THEN
+        PERFORM pg_advisory_xact_lock_shared(@SCHEMA@.lock_class(), of_group + 16);
+    END IF;
+    now := @SCHEMA@.now_micros();
     PERFORM FROM @SCHEMA@.release(of_group, of_fence, span);
     INSERT INTO @SCHEMA@.deliveries AS d
         (grp, place, seq, fence, due, attempt, outcome, retried, finished, history)
     VALUES (of_group, at_place, of_seq, CASE WHEN what = 2 THEN of_fence END,
-        CASE WHEN delay < 0 THEN 0 ELSE now + delay END,
+        CASE WHEN delay >= 0 THEN now + delay ELSE (SELECT c.since FROM @SCHEMA@.cursors c
+            WHERE c.grp = of_group ORDER BY c.turn DESC LIMIT 1) END,
         attempts, worst, was_retried OR attempts > 1, ends, tries)
     ON CONFLICT (grp, place) DO UPDATE SET fence = excluded.fence, due = excluded.due,
         attempt = excluded.attempt, outcome = excluded.outcome,

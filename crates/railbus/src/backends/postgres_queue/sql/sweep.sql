@@ -29,7 +29,10 @@ BEGIN
         SELECT s.value FROM @SCHEMA@.settings s WHERE s.name = 'retention'), 86400000000);
     as_of := least(as_of, now);
     cutoff := as_of - kept_for;
-    PERFORM @SCHEMA@.mark(now, kept_for);
+    -- Not in between: what is forgotten of the marks by now, the round still goes by.
+    IF begins THEN
+        PERFORM @SCHEMA@.mark(now, kept_for);
+    END IF;
     SELECT min(l.place) AS low, max(l.place + l.n) FILTER (WHERE l.is_old) AS upto,
         count(*) FILTER (WHERE l.is_old) AS n INTO looked
     FROM (

@@ -1,6 +1,7 @@
 -- Leases what can be fetched again. ARGV: group, member, at most, lease in ms, at most bytes, up to
--- where it has looked at what was left, the number of the claim: asked again under the same number,
--- what was handed out under it is part of the answer.
+-- where it has looked at what was left, the fence of the claim, drawn at random: a server that has
+-- forgotten a lease gives no other under the same. Asked again with the same, what was handed out with
+-- it is part of the answer.
 -- Returns how soon there may be more, how many had lost their fields, the events, where the order of
 -- keys is kept the place up to which all was taken in, and up to where it has looked by now.
 local g = group(ARGV[1])
@@ -113,17 +114,17 @@ local function hand_out(id, attempt, fence, lost, fields)
   for i = 2, #fields, 2 do bytes = bytes + #fields[i] end
   local through = call('HGET', g.kept, id .. ':f') or ''
   found[#found + 1] = { id, attempt, fence, lost, through, fields }
-  record[#record + 1] = id .. ' ' .. fence .. ' ' .. lost
+  record[#record + 1] = id .. ' ' .. lost
 end
 
--- Hands out once more what is leased under this number already: the answer was lost.
+-- Hands out once more what is leased by this claim already: the answer was lost.
 local function hand_out_again()
   local lines = call('HGET', g.claims, me)
   if not lines or string.match(lines, '^[^\n]*') ~= claim then return end
-  for id, fence, lost in string.gmatch(lines, '\n(%S+) (%d+) (%d)') do
+  for id, lost in string.gmatch(lines, '\n(%S+) (%d)') do
     local attempt, last, leased = string.match(call('HGET', g.kept, id) or '', '^(%d+) (%d+) (%d)')
-    local fields = leased == '1' and last == fence and fields_of(g, id)
-    if fields then hand_out(id, attempt, fence, lost, fields) end
+    local fields = leased == '1' and last == claim and fields_of(g, id)
+    if fields then hand_out(id, attempt, claim, lost, fields) end
   end
 end
 
@@ -143,12 +144,12 @@ local function take(padded)
   elseif key and not hold(g, key, id) then
     call('ZADD', g.due, '+inf', padded)
   else
-    local attempt, fence, leased, lost = string.match(state, '^(%d+) (%d+) (%d) (%d)$')
+    local attempt, leased, lost = string.match(state, '^(%d+) %d+ (%d) (%d)$')
     if leased == '1' then
       lost = '1'
       lengthen(g, id, '!' .. attempt .. ' ' .. whole(t) .. '\n')
     end
-    hand_out(id, whole(tonumber(attempt) + 1), whole(tonumber(fence) + 1), lost, fields)
+    hand_out(id, whole(tonumber(attempt) + 1), claim, lost, fields)
   end
 end
 

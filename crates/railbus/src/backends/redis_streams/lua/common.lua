@@ -16,9 +16,10 @@
 --   h:name  where the order of keys is kept: by key, the event that holds it
 --   w:name  the events that wait for it, as `key NUL id`
 --   x:name  the events that were left to other members, by when they were
---   c:name  by member, what its last claim handed out: the answer may be lost
+--   c:name  by member, its last claim and what that handed out: the answer may be lost
 -- An event that was read and not touched since is in the consumer group's pending list alone: it is
--- leased from when it was read, for as long as its consumer's leases are.
+-- leased from when it was read, for as long as its consumer's leases are. What is leased otherwise has a
+-- fence that its member has drawn at random, so that none is given twice, by whatever was forgotten.
 local stream, base = KEYS[1], KEYS[2]
 local call = redis.call
 
@@ -57,7 +58,7 @@ local function group(name)
     meta = meta,
     gen = gen,
     native = native_of(name, gen),
-    -- The fence of an event that was read and not touched since.
+    -- Stands for the fences of what was read and not touched since, which the members alone know.
     fresh = whole(tonumber(gen) * 4294967296),
     members = base .. 'm:' .. name,
     kept = base .. 'd:' .. name,

@@ -7,7 +7,7 @@ local g = letter.group and group(letter.group)
 if ARGV[2] == 'redrive' then
   if not g then return 0 end
   local id, state = letter.id, call('HGET', g.kept, letter.id)
-  -- Its leases are counted on, so that none from before settles it.
+  -- Until it is claimed it has the fence of its last lease, and is not leased.
   local fence = call('HGET', g.letters, id .. ':c') or letter.fence
   if state then
     local attempt, last, leased = string.match(state, '^(%d+) (%d+) (%d)')

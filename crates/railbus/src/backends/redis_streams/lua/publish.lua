@@ -21,8 +21,10 @@ while ARGV[at] do
     end
   elseif delay ~= '' then
     local due = whole(tonumber(string.match(id, '^%d+')) + delay)
-    call('HSET', base .. 'late', event, (call('HGET', base .. 'late', event) or '') .. id .. ' ' .. due .. ' ')
-    call('ZADD', base .. 'late:due', 'GT', due, event)
+    -- By the event's id, whose length says where it ends, and by when it is due.
+    local line = #event .. ':' .. event .. ' ' .. id .. ' ' .. due
+    call('ZADD', base .. 'late:ids', 0, line)
+    call('ZADD', base .. 'late:due', due, line)
     late = late + 1
   end
 end
@@ -33,9 +35,9 @@ for _ = 1, inputs do
 end
 -- What is due can't be withdrawn: twice as much is forgotten as comes.
 if late > 0 then
-  for _, event in ipairs(call('ZRANGEBYSCORE', base .. 'late:due', '-inf', whole(now()), 'LIMIT', 0, 2 * late)) do
-    call('HDEL', base .. 'late', event)
-    call('ZREM', base .. 'late:due', event)
+  for _, line in ipairs(call('ZRANGEBYSCORE', base .. 'late:due', '-inf', whole(now()), 'LIMIT', 0, 2 * late)) do
+    call('ZREM', base .. 'late:ids', line)
+    call('ZREM', base .. 'late:due', line)
   end
 end
 return { 'ok' }

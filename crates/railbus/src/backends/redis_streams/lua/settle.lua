@@ -1,7 +1,10 @@
 -- Settles leases. ARGV: group, member, lease in ms, the version of the interest that was known or
--- nothing, then for each: id, fence, verb, number, what came of it and whether it was tried again,
--- who is through, history, how many dead letters, and for each of these its subscription and reason.
--- Returns 1 for each that was settled, 0 for each that was lost; or the newer interest.
+-- nothing, then for each: id, fence, the fence of what was read in its generation if it was read and
+-- not touched since by all the member knows, verb, number, what came of it and whether it was tried
+-- again, who is through, history, how many dead letters, and for each of these its subscription and
+-- reason.
+-- Returns 1 for each that was settled, 0 for each that is there no more, be it that it was settled before,
+-- 2 for each that was lost; or the newer interest.
 local g = group(ARGV[1])
 local me, lease, version = ARGV[2], tonumber(ARGV[3]), ARGV[4]
 if not g then return { 'gone' } end
@@ -35,9 +38,12 @@ local function bury(id, attempt, fence, subscription, reason)
   call('HINCRBY', g.letters, id .. ':n', 1)
 end
 
-local function is_pending(id)
+-- Returns who has an event that was read and not touched since: a server that has forgotten who read it
+-- may have given it to another, or not know yet that anybody did.
+local function reader_of(id)
   local out = redis.pcall('XPENDING', stream, g.native, id, id, 1)
-  return not out.err and #out == 1
+  if not out.err and #out == 1 then return out[1][2] end
+  if pad(id) > pad(read_until(g) or '0-0') then return '' end
 end
 
 -- Tells whether this was done before, and its answer lost.
@@ -62,16 +68,16 @@ local function note(id, attempt, came, again, is_end)
 end
 
 while ARGV[at] do
-  local id, fence, verb, number = ARGV[at], ARGV[at + 1], ARGV[at + 2], tonumber(ARGV[at + 3])
-  local came, again = string.match(ARGV[at + 4], '^(%d)(%d)$')
-  local through, history, dead = ARGV[at + 5], ARGV[at + 6], tonumber(ARGV[at + 7])
-  local letters = at + 8
+  local id, fence, fresh, verb, number = ARGV[at], ARGV[at + 1], ARGV[at + 2], ARGV[at + 3], tonumber(ARGV[at + 4])
+  local came, again = string.match(ARGV[at + 5], '^(%d)(%d)$')
+  local through, history, dead = ARGV[at + 6], ARGV[at + 7], tonumber(ARGV[at + 8])
+  local letters = at + 9
   at = letters + 2 * dead
-  local attempt, is_fresh, is_done
+  local attempt, is_fresh, is_done, reader
   local state = call('HGET', g.kept, id)
   if state then
     local tried, last, leased = string.match(state, '^(%d+) (%d+) (%d)')
-    if last == fence then
+    if last == fence or last == fresh then
       local noted = is_noted(id, history)
       if leased == '1' then
         attempt = tonumber(tried)
@@ -81,11 +87,14 @@ while ARGV[at] do
         is_done = noted and verb == 'n'
       end
     end
-  elseif fence == g.fresh then
-    if verb == 'x' and number == 0 and through == '' and history == '' then
+  elseif fresh == g.fresh then
+    reader = reader_of(id)
+    if reader ~= me then
+      -- It is not this member's.
+    elseif verb == 'x' and number == 0 and through == '' and history == '' then
       local claimed = redis.pcall('XCLAIM', stream, g.native, me, 0, id, 'IDLE', 0, 'JUSTID')
       is_done = not claimed.err and #claimed == 1
-    elseif is_pending(id) then
+    else
       attempt, is_fresh = 1, true
     end
   end
@@ -126,7 +135,7 @@ while ARGV[at] do
     if is_fresh then call('XACK', stream, g.native, id) end
     wakes = wakes or verb == 'n' or verb == 'r' or verb == 's' or verb == 'p'
   end
-  results[#results + 1] = (attempt or is_done) and 1 or 0
+  results[#results + 1] = (attempt or is_done) and 1 or (state or reader) and 2 or 0
 end
 if wakes then redis.pcall('PUBLISH', base .. 'wake', g.name) end
 return { 'ok', results }

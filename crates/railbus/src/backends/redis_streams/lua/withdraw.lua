@@ -1,8 +1,9 @@
 -- Takes back what was published under an id and is not due yet. ARGV: the event's id. Returns whether
 -- there was anything.
-local known = call('HGET', base .. 'late', ARGV[1])
-if not known then return 0 end
-local t, groups, left, withdrawn = now(), {}, '', 0
+local known = #ARGV[1] .. ':' .. ARGV[1] .. ' '
+local lines = call('ZRANGEBYLEX', base .. 'late:ids', '[' .. known, '(' .. known .. ':')
+if not lines[1] then return 0 end
+local t, groups, withdrawn = now(), {}, 0
 for _, name in ipairs(call('SMEMBERS', base .. 'groups')) do groups[#groups + 1] = group(name) end
 
 local function is_begun(id)
@@ -12,8 +13,11 @@ local function is_begun(id)
   end
 end
 
-for id, due in string.gmatch(known, '(%S+) (%S+) ') do
-  if tonumber(due) > t and not is_begun(id) then
+for _, line in ipairs(lines) do
+  local id, due = string.match(string.sub(line, #known + 1), '^(%S+) (%S+)$')
+  local is_late = tonumber(due) > t
+  local is_open = is_late and is_begun(id)
+  if is_late and not is_open then
     local was = call('XDEL', stream, id)
     for _, g in ipairs(groups) do
       redis.pcall('XACK', stream, g.native, id)
@@ -24,14 +28,10 @@ for id, due in string.gmatch(known, '(%S+) (%S+) ') do
       end
     end
     if was == 1 then withdrawn = 1 end
-  elseif tonumber(due) > t then
-    left = left .. id .. ' ' .. due .. ' '
   end
-end
-if left ~= '' then
-  call('HSET', base .. 'late', ARGV[1], left)
-else
-  call('HDEL', base .. 'late', ARGV[1])
-  call('ZREM', base .. 'late:due', ARGV[1])
+  if not is_open then
+    call('ZREM', base .. 'late:ids', line)
+    call('ZREM', base .. 'late:due', line)
+  end
 end
 return withdrawn
