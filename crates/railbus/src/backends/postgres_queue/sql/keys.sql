@@ -68,7 +68,7 @@ DECLARE
     size bigint := 0;
 BEGIN
     FOR one IN
-        SELECT d.place, d.key, d.attempt, d.lost, d.finished, e.body FROM @SCHEMA@.deliveries d
+        SELECT d.place, d.key, d.begun, d.attempt, d.lost, d.finished, e.body FROM @SCHEMA@.deliveries d
         JOIN @SCHEMA@.events e ON e.seq = d.seq
         WHERE d.grp = of_group AND d.open AND d.fence IS NULL
           AND (d.due, d.place) > (after_due, after_place) AND (d.due, d.place) <= (upto_due, upto_place)
@@ -79,7 +79,8 @@ BEGIN
         IF one.key IS NOT NULL AND EXISTS (
             SELECT FROM @SCHEMA@.deliveries d WHERE d.grp = of_group AND d.key = one.key AND d.open
               AND d.place >= low AND d.place <> one.place AND d.due < 9223372036854775807
-              AND (d.fence IS NOT NULL OR d.begun OR (d.due <= now AND d.place < one.place))
+              AND (d.fence IS NOT NULL OR (d.begun AND (NOT one.begun OR d.place < one.place))
+                   OR (d.due <= now AND NOT one.begun AND d.place < one.place))
         ) THEN
             UPDATE @SCHEMA@.deliveries d SET due = 9223372036854775807
             WHERE d.grp = of_group AND d.place = one.place;
