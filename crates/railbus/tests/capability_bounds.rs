@@ -300,7 +300,7 @@ async fn given_back(times: usize, change: impl FnOnce(&mut Capability)) -> (Vec<
     narrow.publish(event()).await.unwrap();
     within(async {
         while told.verdicts().len() < times {
-            // sleep: a look now and then at what was told.
+            // sleep: on a paused clock, so that what waits goes on.
             tokio::time::sleep(Duration::from_millis(1)).await;
         }
     })
