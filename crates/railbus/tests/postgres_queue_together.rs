@@ -359,7 +359,7 @@ async fn leases_are_by_the_servers_clock_however_far_the_clients_clocks_are_from
         for _ in 0..8 {
             // sleep: twice as long as a lease, in all.
             tokio::time::sleep(Duration::from_millis(250)).await;
-            settle(&one, &[held.clone()], Verdict::Extend { tries: 0 }).await;
+            settle(&one, std::slice::from_ref(&held), Verdict::Extend { tries: 0 }).await;
             assert!(!fetching.is_finished(), "{days}: two have it");
         }
         let again = fetching.await.unwrap().remove(0);
