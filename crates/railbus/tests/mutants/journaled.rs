@@ -96,7 +96,7 @@ impl Journal for Spoiled {
         match self.mutant {
             Mutant::LostRecord => drop(records.pop()),
             Mutant::LostValues => {
-                records.iter_mut().for_each(|record| record.values = Store::new())
+                records.iter_mut().for_each(|record| record.values = Store::new());
             }
             _ => {}
         }
