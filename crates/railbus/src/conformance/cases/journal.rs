@@ -10,7 +10,7 @@ use crate::{
         finding::{Broken, Checked, Finding, ensure, ensure_firmly},
         refusal::refused,
         rules::SLACK,
-        stage::{LONG_LEASE, Stage},
+        stage::{LONG_LEASE, Stage, within},
     },
     error::ErrorKind,
 };
@@ -27,14 +27,14 @@ pub(super) async fn journal(stage: &Stage) -> Checked<Finding> {
         return Ok(Finding::Refused(format!("keeps no runs, and says so: {hint}")));
     }
     let desk = Desk { stage, near: opened(stage).await?, far: opened(stage).await? };
-    let within = |what: &'static str| move |broken: Broken| broken.within(what);
-    desk.begun().await.map_err(within("begun"))?;
-    desk.recorded().await.map_err(within("recorded"))?;
-    desk.taken_over().await.map_err(within("taken over"))?;
-    desk.left().await.map_err(within("left"))?;
-    desk.cancelled().await.map_err(within("cancelled"))?;
-    desk.ended().await.map_err(within("ended"))?;
-    kept(&desk).await.map_err(within("listed and pruned"))?;
+    let of = |what: &'static str| move |broken: Broken| broken.within(what);
+    desk.begun().await.map_err(of("begun"))?;
+    desk.recorded().await.map_err(of("recorded"))?;
+    desk.taken_over().await.map_err(of("taken over"))?;
+    desk.left().await.map_err(of("left"))?;
+    desk.cancelled().await.map_err(of("cancelled"))?;
+    desk.ended().await.map_err(of("ended"))?;
+    kept(&desk).await.map_err(of("listed and pruned"))?;
     closed(stage).await?;
     Ok(Finding::Passed(None))
 }
@@ -199,7 +199,7 @@ impl Desk<'_> {
     async fn takes(&self, run: &NewRun, number: usize) -> Checked<Option<(Duration, RunLease)>> {
         let journal = opened(self.stage).await?;
         let mut run = NewRun { owner: format!("taker {number}"), ..run.clone() };
-        let pause = run.lease / 10;
+        let (pause, longest) = (run.lease / 10, self.stage.patience + run.lease * 4);
         // Long, so that it is not taken over once more.
         run.lease = LONG_LEASE;
         let taking = async {
@@ -216,7 +216,8 @@ impl Desk<'_> {
                 tokio::time::sleep(pause).await;
             }
         };
-        self.stage.within("a run to be taken over", taking).await?
+        // Beside what its lease takes, however long that is here.
+        within(longest, "a run to be taken over", taking).await?
     }
 
     /// A lease that ran out is still the holder's while nobody takes it; one that is given back is anybody's.
