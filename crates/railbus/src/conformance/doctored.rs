@@ -86,6 +86,28 @@ fn two_live_leases_are_refused() {
 }
 
 #[test]
+fn what_was_leased_right_before_the_server_was_killed_may_come_again_at_once() {
+    let crash = |begun, ended| at(begun, ended, What::Crashed);
+    let (first, soon) = (delivered(0, "a", 1, 1), delivered(50, "a", 2, 2));
+    let same = delivered(50, "a", 2, 1);
+    passes(&[first.clone(), crash(20, 30), soon.clone()]);
+    passes(&[first.clone(), crash(20, 30), same]);
+    // Not before it, nor what was leased long before; and what was confirmed is not forgotten.
+    refuses(&[first.clone(), soon.clone(), crash(60, 70)], "while member 1 had it");
+    let old = Delivered { lease: LEASE * 100, ..taken(&first) };
+    let old = at(0, 1, What::Delivered(old));
+    refuses(&[old, crash(1_200, 1_210), delivered(1_300, "a", 2, 2)], "while member 1 had it");
+    let acked = settled(10, &first, Verdict::Ack);
+    refuses(&[first, acked, crash(20, 30), soon], "after its ack");
+}
+
+/// Returns what a record of a delivery says.
+fn taken(delivered: &Record) -> Delivered {
+    let What::Delivered(taken) = &delivered.what else { panic!("{delivered:?}") };
+    taken.clone()
+}
+
+#[test]
 fn a_lease_given_away_although_it_was_extended_is_refused() {
     let first = delivered(0, "a", 1, 1);
     let extended = settled(90, &first, Verdict::Extend { tries: 0 });

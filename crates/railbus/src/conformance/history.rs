@@ -43,6 +43,8 @@ pub(super) enum What {
     Settled { member: u64, receipt: Receipt, verdict: Verdict },
     /// An event that was held back was taken back.
     Withdrawn { event: String },
+    /// The server was killed.
+    Crashed,
     /// What the group had settled comes again, on purpose.
     Anew { group: String },
     /// A fetch returned without events.

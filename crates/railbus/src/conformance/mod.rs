@@ -15,6 +15,7 @@ mod fact;
 mod certificate;
 mod census;
 mod history;
+mod crash;
 mod rules;
 #[cfg(test)]
 mod doctored;

@@ -1,6 +1,7 @@
 //! The second oracle: what a history must not contain.
 
 use super::{
+    crash::{Crash, crashes},
     finding::{Broken, Checked, ensure, ensure_firmly},
     history::{Delivered, History, Published, Record, What},
 };
@@ -16,19 +17,19 @@ pub(super) const SLACK: Duration = Duration::from_millis(2);
 /// Checks everything that the backend claims against what was recorded.
 pub(super) fn check(history: &History, capability: &Capability) -> Checked {
     let (records, faulty) = (&history.records()[..], history.is_faulty());
-    let stored = stored(records);
+    let (stored, crashes) = (stored(records), crashes(records));
     for ((group, _, event), life) in &lives(records)? {
         let stored = stored.get(event).copied().unwrap_or_default();
         let about = |broken: Broken| broken.within(&format!("event {event} in group {group}"));
         nothing_after_its_ack(life, stored, capability).map_err(about)?;
-        no_two_live_leases(life, stored).map_err(about)?;
+        no_two_live_leases(life, stored, &crashes).map_err(about)?;
         if stored.copies > 1 {
             first_once_each(life, stored, capability).map_err(about)?;
             continue;
         }
         not_before_its_delay(life).map_err(about)?;
         if capability.counts_attempts {
-            attempts_grow(life, capability, faulty).map_err(about)?;
+            attempts_grow(life, capability, faulty, &crashes).map_err(about)?;
         }
     }
     stopped_sources_are_silent(records)?;
@@ -139,15 +140,17 @@ fn nothing_after_its_ack(life: &Life<'_>, stored: Stored, capability: &Capabilit
     Ok(())
 }
 
-fn no_two_live_leases(life: &Life<'_>, stored: Stored) -> Checked {
+fn no_two_live_leases(life: &Life<'_>, stored: Stored, crashes: &[Crash]) -> Checked {
     for (n, next) in life.iter().enumerate() {
         let held = (0..n).filter_map(|before| {
             let turn = &life[before];
             let given_back = turn.settled.iter().any(|(begun, _, verdict)| {
                 !matches!(verdict, Verdict::Extend { .. }) && *begun <= next.ended
             });
-            let until = leased_since(life, before, stored, next.ended) + turn.delivered.lease;
-            (!given_back && next.ended + SLACK < until).then_some((turn, until))
+            let since = leased_since(life, before, stored, next.ended);
+            let until = since + turn.delivered.lease;
+            let forgotten = crashes.iter().any(|crash| crash.forgets(since, next.ended));
+            (!given_back && !forgotten && next.ended + SLACK < until).then_some((turn, until))
         });
         let Some((turn, until)) = { held }.nth(stored.copies - 1) else { continue };
         return Err(Broken::new(format!(
@@ -204,12 +207,23 @@ fn not_before_its_delay(life: &Life<'_>) -> Checked {
     Ok(())
 }
 
-/// Attempts grow by one; by one at least where deliveries may be lost on their way.
-fn attempts_grow(life: &Life<'_>, capability: &Capability, faulty: bool) -> Checked {
+/// Attempts grow by one; by one at least where deliveries may be lost on their way. Those that a crash
+/// has forgotten are counted once more.
+fn attempts_grow(
+    life: &Life<'_>,
+    capability: &Capability,
+    faulty: bool,
+    crashes: &[Crash],
+) -> Checked {
     let mut expected = 1;
-    for turn in life {
+    for (n, turn) in life.iter().enumerate() {
         let attempt = turn.delivered.attempt;
-        ensure(attempt == expected || faulty && attempt > expected, || {
+        let forgotten = |before: &&Turn<'_>| {
+            crashes.iter().any(|crash| crash.forgets(before.ended, turn.ended))
+        };
+        let again = life[..n].iter().filter(forgotten).map(|before| before.delivered.attempt).min();
+        let is_more = faulty && attempt > expected || again.is_some_and(|again| attempt >= again);
+        ensure(attempt == expected || is_more, || {
             format!("delivered as attempt {attempt}, but it is attempt {expected}")
         })?;
         expected = attempt;

@@ -8,6 +8,7 @@ use crate::{
         census::census,
         control::Control,
         finding::{Broken, Checked, Finding},
+        history::What,
         proxy::{Proxy, Way},
         seat::Ear,
         stage::{LONG_LEASE, Stage, literal},
@@ -200,7 +201,11 @@ impl Fault<'_> {
             }
             Self::Late(proxy) => proxy.set(Way::Late(LATE)),
             Self::Server(ends, begins) => {
+                let begun = stage.history.now();
                 stage.order(*ends).await?;
+                if matches!(ends, Control::Kill) {
+                    stage.history.note(begun, [What::Crashed]);
+                }
                 tokio::time::sleep(OUTAGE).await;
                 stage.order(*begins).await?;
             }
