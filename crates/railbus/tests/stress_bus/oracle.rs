@@ -5,6 +5,9 @@ use crate::backend::{Backend, Receipt, Verdict};
 use std::{collections::BTreeMap, sync::Arc};
 
 #[allow(dead_code)]
+#[path = "../../src/conformance/crash.rs"]
+mod crash;
+#[allow(dead_code)]
 #[path = "../../src/conformance/finding.rs"]
 mod finding;
 #[allow(dead_code)]
