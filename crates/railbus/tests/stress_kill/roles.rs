@@ -7,7 +7,7 @@ use std::{
     path::Path,
     process::{Child, Command, Stdio},
     sync::Arc,
-    time::Duration,
+    time::{Duration, UNIX_EPOCH},
 };
 
 const LEASE: Duration = Duration::from_secs(1);
@@ -53,12 +53,14 @@ async fn open(url: &str) -> Bus {
 async fn publish_for_ever(url: &str, ledger: Ledger) {
     let bus = open(url).await;
     let ledger = Arc::new(ledger);
+    // Numbers of processes come again where very many are killed.
+    let began = UNIX_EPOCH.elapsed().unwrap().as_nanos();
     let one = |task: u32| {
         let (bus, ledger) = (bus.clone(), Arc::clone(&ledger));
         tokio::spawn(async move {
             let [tried, confirmed, again] = ["tried", "confirmed", "again"].map(|l| ledger.list(l));
             for n in 0_u64.. {
-                let id = format!("{}-{task}-{n}", std::process::id());
+                let id = format!("{}-{began}-{task}-{n}", std::process::id());
                 tried.add(&id);
                 let payload = json!({ "id": id, "pad": "x".repeat(64) });
                 let event = Event::new("load").id(&id).payload(payload);
