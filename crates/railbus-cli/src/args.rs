@@ -3,7 +3,7 @@
 use clap::{ArgGroup, Args, Parser, Subcommand, ValueEnum};
 use std::path::PathBuf;
 
-/// One event bus and one pipeline API: in process, or on an embedded store.
+/// One event bus and one pipeline API: in process, on an embedded store, on Redis or PostgreSQL.
 #[derive(Debug, Parser)]
 #[command(name = "railbus", version, max_term_width = 100, subcommand_required = true)]
 pub(crate) struct Cli {

@@ -34,6 +34,17 @@ pub(crate) fn start_logging(verbose: u8) {
     tracing_subscriber::registry().with(lines).with(filter).init();
 }
 
+/// Writes an address as an argument of a command that is printed to be pasted: quoted where a shell needs
+/// it, and without a password, which is not shown and is asked for or set elsewhere.
+pub(crate) fn argument(address: impl ToString) -> String {
+    let address = address.to_string().replace(":***@", "@").replace("//***@", "//");
+    let is_plain = |c: char| c.is_ascii_alphanumeric() || "_-./:@=,+%".contains(c);
+    match address.chars().all(is_plain) && !address.is_empty() {
+        true => address,
+        false => format!("'{}'", address.replace('\'', r"'\''")),
+    }
+}
+
 /// Prints a line of data; false if it did not get out.
 pub(crate) fn data(line: &str) -> bool {
     matches!(self::line(line), Ok(true))
@@ -198,6 +209,23 @@ mod tests {
 
     fn rows() -> Vec<Vec<String>> {
         vec![vec!["1".into(), "".into(), "why".into()], vec!["22".into(), "b".into(), "".into()]]
+    }
+
+    #[test]
+    fn what_is_printed_to_be_pasted_is_one_argument_without_a_password() {
+        let pasted = [
+            ("sqlite:shop.db", "sqlite:shop.db"),
+            ("sqlite:sp ace/it's.db", r"'sqlite:sp ace/it'\''s.db'"),
+            (
+                "sqlite:a.db?busy_timeout=5s&retention=1h",
+                "'sqlite:a.db?busy_timeout=5s&retention=1h'",
+            ),
+            ("postgres-queue://me:***@db:5432/shop", "postgres-queue://me@db:5432/shop"),
+            ("redis-streams://***@cache", "redis-streams://cache"),
+        ];
+        for (shown, argument) in pasted {
+            assert_eq!(super::argument(shown), argument);
+        }
     }
 
     #[test]

@@ -20,7 +20,8 @@ const SERVER: [&str; 8] = [
 ];
 
 /// What it does not claim, and refuses.
-const REFUSED: [&str; 5] = ["order by key", "hot key", "delayed events", "withdrawal", "positions"];
+const REFUSED: [&str; 6] =
+    ["order by key", "hot key", "delayed events", "withdrawal", "positions", "journal"];
 
 fn check(certificate: &Certificate) {
     println!("{}", certificate.to_markdown());

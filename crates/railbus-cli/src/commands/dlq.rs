@@ -68,7 +68,8 @@ async fn list(keeper: &dyn Keeper, options: &Options, args: &Letters, json: bool
     };
     output::line(&letters::table(&found))?;
     let count = output::count(found.len() as u64, "dead letter");
-    output::note(&format!("{count} · next: {} dlq show {options} {}", program(), first.id));
+    let store = output::argument(options);
+    output::note(&format!("{count} · next: {} dlq show {store} {}", program(), first.id));
     Ok(())
 }
 
@@ -84,8 +85,8 @@ async fn show(keeper: &dyn Keeper, options: &Options, id: &str, json: bool) -> R
     }
     output::line(&letters::page(letter)?)?;
     if letter.group.is_some() {
-        let program = program();
-        output::note(&format!("next: {program} dlq redrive {options} --id {}", letter.id));
+        let (program, store) = (program(), output::argument(options));
+        output::note(&format!("next: {program} dlq redrive {store} --id {}", letter.id));
     }
     Ok(())
 }
@@ -97,7 +98,11 @@ fn no_letter(id: &str, options: &Options, some: &[Letter]) -> Error {
         "the store has no dead letters".into()
     } else {
         let ids = ids.join(", ");
-        format!("there are {ids}{more}; `{} dlq ls {options}` lists them", program())
+        format!(
+            "there are {ids}{more}; `{} dlq ls {options}` lists them",
+            program(),
+            options = output::argument(options)
+        )
     };
     let error = Error::new(ErrorKind::NotFound, "dlq", "there is no such dead letter");
     error.with("id", output::plain(id)).hint(hint)

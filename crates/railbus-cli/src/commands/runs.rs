@@ -75,7 +75,8 @@ async fn list(
     output::line(&journaled::table(&found))?;
     let (count, program) = (output::count(found.len() as u64, "run"), program());
     let first = output::plain(&first.id);
-    output::note(&format!("{count} · next: {program} runs show {options} {first}"));
+    let store = output::argument(options);
+    output::note(&format!("{count} · next: {program} runs show {store} {first}"));
     if filter.limit == Some(found.len() as u64) {
         output::note(&format!("older ones: --after {}", output::plain(&last.id)));
     }
@@ -91,8 +92,8 @@ async fn show(journal: &dyn Journal, options: &Options, id: &str, json: bool) ->
     }
     output::line(&journaled::page(&run)?)?;
     if run.run.state == RunState::Running {
-        let (program, id) = (program(), output::plain(id));
-        output::note(&format!("next: {program} runs cancel {options} {id}"));
+        let (program, id, store) = (program(), output::plain(id), output::argument(options));
+        output::note(&format!("next: {program} runs cancel {store} {id}"));
     }
     Ok(())
 }
@@ -106,7 +107,11 @@ async fn no_run(journal: &dyn Journal, options: &Options, id: &str) -> Error {
         true => "the store has no runs".into(),
         false => {
             let ids = ids.join(", ");
-            format!("there are {ids}{more}; `{} runs ls {options}` lists them", program())
+            format!(
+                "there are {ids}{more}; `{} runs ls {options}` lists them",
+                program(),
+                options = output::argument(options)
+            )
         }
     };
     let error = Error::new(ErrorKind::NotFound, "runs", "there is no such run");

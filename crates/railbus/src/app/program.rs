@@ -244,12 +244,16 @@ impl App {
     /// broadcast is left to handle here.
     async fn idle(&self) -> Result<()> {
         loop {
-            let settled = match self.bus.accounts() {
-                Some(accounts) => accounts.is_idle(&self.groups).await?,
-                None => true,
-            };
-            if settled && self.bus.is_quiet().await? {
-                return Ok(());
+            match self.is_settled().await {
+                Ok(true) => return Ok(()),
+                Ok(false) => {}
+                // A server that is away for a while ends no group, and not this either.
+                Err(error) if error.is_retryable() => {
+                    tracing::debug!(%error, "whether all is settled is asked again");
+                    sleep(LOOK_EVERY).await;
+                    continue;
+                }
+                Err(error) => return Err(error),
             }
             // A change may come between looking and waiting; looking again bounds that.
             match self.bus.accounts() {
@@ -257,6 +261,14 @@ impl App {
                 None => sleep(LOOK_EVERY).await,
             }
         }
+    }
+
+    async fn is_settled(&self) -> Result<bool> {
+        let settled = match self.bus.accounts() {
+            Some(accounts) => accounts.is_idle(&self.groups).await?,
+            None => true,
+        };
+        Ok(settled && self.bus.is_quiet().await?)
     }
 
     /// Lets what runs finish, then counts.

@@ -48,7 +48,7 @@ pub(super) fn fault(operation: &'static str, path: &Path, error: rusqlite::Error
         Some(ErrorCode::CannotOpen) => (
             ErrorKind::Unavailable,
             "the database file can't be opened",
-            "check that its folder exists and may be written",
+            "check that its folder exists, and that this user may write it and the file",
         ),
         Some(ErrorCode::SystemIoFailure) => (
             ErrorKind::Unavailable,
