@@ -36,7 +36,7 @@ pub(crate) fn start_logging(verbose: u8) {
 
 /// Writes an address as an argument of a command that is printed to be pasted: quoted where a shell needs
 /// it, and without a password, which is not shown and is asked for or set elsewhere.
-pub(crate) fn argument(address: impl ToString) -> String {
+pub(crate) fn argument(address: &impl ToString) -> String {
     let address = address.to_string().replace(":***@", "@").replace("//***@", "//");
     let is_plain = |c: char| c.is_ascii_alphanumeric() || "_-./:@=,+%".contains(c);
     match address.chars().all(is_plain) && !address.is_empty() {
@@ -224,7 +224,7 @@ mod tests {
             ("redis-streams://***@cache", "redis-streams://cache"),
         ];
         for (shown, argument) in pasted {
-            assert_eq!(super::argument(shown), argument);
+            assert_eq!(super::argument(&shown), argument);
         }
     }
 

@@ -81,8 +81,8 @@ impl<'a> Report<'a> {
 
     fn say_next(&self, shown: &[Letter]) {
         let Some(first) = shown.first() else { return };
-        let (program, url) = (program(), output::argument(url(self.spec)));
-        let app = output::argument(self.app.display());
+        let (program, url) = (program(), output::argument(&url(self.spec)));
+        let app = output::argument(&self.app.display());
         output::note("next:");
         output::note(&format!("  {program} dlq show {url} {}", first.id));
         // A line that never became an event has nowhere to be handed back to.
