@@ -10,7 +10,6 @@ use crate::{
     predicate::Interest,
 };
 use loom::{future::block_on, thread};
-use smallvec::smallvec;
 use std::{sync::Arc, time::Duration};
 
 /// A group with one event, which its member has leased and holds.
@@ -57,7 +56,7 @@ fn is_stale(result: &Result<()>) -> bool {
 fn a_renewal_never_revives_what_was_settled() {
     loom::model(|| {
         let scene = Scene::new();
-        let held = scene.leases.hold(smallvec![scene.leased.receipt.clone()]);
+        let held = scene.leases.hold([scene.leased.receipt.clone()]);
         let (leases, source) = (scene.leases.clone(), Arc::clone(&scene.source));
         let renewing = thread::spawn(move || {
             for (_, receipt) in leases.due(Duration::ZERO) {
@@ -83,7 +82,7 @@ fn a_renewal_never_revives_what_was_settled() {
 fn at_the_deadline_an_event_is_settled_or_given_back_but_not_both() {
     loom::model(|| {
         let scene = Scene::new();
-        let held = scene.leases.hold(smallvec![scene.leased.receipt.clone()]);
+        let held = scene.leases.hold([scene.leased.receipt.clone()]);
         let (leases, source) = (scene.leases.clone(), Arc::clone(&scene.source));
         let giving_back = thread::spawn(move || {
             let release = |r| settle(&*source, r, Verdict::Release { delay: Duration::ZERO });
