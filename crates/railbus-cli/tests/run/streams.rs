@@ -58,19 +58,3 @@ fn an_app_that_is_killed_goes_on_where_it_was() {
     assert_eq!(redis.command(&["XLEN", "{events}:dead"]).unwrap(), "0");
     scene.run().expect(0, &[("published", 0), ("carried", 0)]);
 }
-
-#[test]
-fn an_app_goes_on_when_its_server_was_away() {
-    let redis = Redis::options().appendonly(true).start().unwrap();
-    let scene = scene(&redis, NOTE);
-    let patient = scene.read("app.toml").replace("max_attempts = 1", "max_attempts = 100");
-    scene.write("app.toml", patient);
-    let running = scene.start_until_idle();
-    until("some are handled", || noted(&scene).len() >= LINES / 5);
-    redis.kill().unwrap();
-    redis.start_again().unwrap();
-    let ended = running.end();
-    ended.expect(0, &[("published", LINES as u64)]);
-    assert_eq!(noted(&scene).len(), LINES, "{ended:?}");
-    scene.run().expect(0, &[("published", 0), ("carried", 0)]);
-}
