@@ -6,9 +6,12 @@
 //!
 //! A request in its caller's task goes on only as long as that polls it. So as soon as somebody waits
 //! behind it, it gets a task of its own.
+//!
+//! When a request has looked for its server in vain, whatever waited meanwhile fails as it did, instead
+//! of looking for it as long, each in its turn.
 
-use super::request::{Limits, ROOM, ROOM_UNIT, Request, Sending, Waiting, cut_off};
-use crate::error::{ErrorKind, Result};
+use super::request::{Limits, ROOM, ROOM_UNIT, Request, Sending, TRIED_FOR, Waiting, cut_off};
+use crate::error::{Error, Result};
 use smallvec::SmallVec;
 use std::{
     collections::VecDeque,
@@ -23,7 +26,7 @@ use tokio::{
     runtime::Handle,
     sync::{OwnedSemaphorePermit, Semaphore, oneshot},
     task::yield_now,
-    time::{Duration, Instant},
+    time::Instant,
 };
 
 /// Puts together what many callers send at once.
@@ -33,8 +36,6 @@ pub(super) struct Inner<T: Send + 'static> {
     send: Box<Sending<T>>,
     weigh: fn(&T) -> usize,
     limits: Limits,
-    /// For how long a request waits for its server.
-    patience: Option<Duration>,
     /// How much may wait, in parts of [`ROOM_UNIT`] bytes.
     room: Arc<Semaphore>,
     line: Mutex<Line<T>>,
@@ -45,6 +46,8 @@ pub(super) struct Line<T: Send + 'static> {
     /// Those on their way that may be in their callers' tasks.
     alone: SmallVec<[Weak<Flight<T>>; 2]>,
     pub(super) waiting: VecDeque<Waiting<T>>,
+    /// When a request last looked for its server in vain, and what came of it.
+    away: Option<(Instant, Error)>,
 }
 
 impl<T: Send + 'static> fmt::Debug for Gather<T> {
@@ -72,18 +75,14 @@ impl<T: Send + 'static> Gather<T> {
         F: Future<Output = Vec<Result<()>>> + Send + 'static,
     {
         let send = Box::new(move |items| Box::pin(send(items)) as Request);
-        let line = Mutex::new(Line { flying: 0, alone: SmallVec::new(), waiting: VecDeque::new() });
+        let line = Mutex::new(Line {
+            away: None,
+            flying: 0,
+            alone: SmallVec::new(),
+            waiting: VecDeque::new(),
+        });
         let room = Arc::new(Semaphore::new(ROOM as usize));
-        Self(Arc::new(Inner { send, weigh, limits, patience: None, room, line }))
-    }
-
-    /// Says for how long a request waits for a server that is away, at most. When one has done so in
-    /// vain, all that waits behind it fails as it did, instead of waiting as long each in its turn.
-    pub(in crate::backends) fn patient(mut self, patience: Duration) -> Self {
-        if let Some(inner) = Arc::get_mut(&mut self.0) {
-            inner.patience = Some(patience);
-        }
-        self
+        Self(Arc::new(Inner { send, weigh, limits, room, line }))
     }
 
     /// Sends the items, with whatever others send at the same time; returns one result each.
@@ -103,12 +102,22 @@ impl<T: Send + 'static> Gather<T> {
         let weight: usize = items.iter().map(self.0.weigh).sum();
         // Each weighs something.
         let parts = u32::try_from((weight / ROOM_UNIT).max(count)).unwrap_or(ROOM).min(ROOM);
+        let since = Instant::now();
         // It is never closed.
         let room = Arc::clone(&self.0.room).acquire_many_owned(parts).await.ok();
+        if let Some(error) = self.away_since(since) {
+            return vec![Err(error); count];
+        }
         match self.fly_or_wait(items, weight, room) {
             Ok(flight) => Alone(flight).await,
             Err(replied) => replied.await.unwrap_or_else(|_| cut_off(count)),
         }
+    }
+
+    /// Returns how a request failed that looked for its server in vain, if one did after `since`.
+    fn away_since(&self, since: Instant) -> Option<Error> {
+        let line = self.0.line();
+        line.away.as_ref().filter(|(at, _)| *at >= since).map(|(_, error)| error.clone())
     }
 
     /// Sends the items at once if there is a place free; else they wait. One look for both: whoever
@@ -148,7 +157,7 @@ impl<T: Send + 'static> Gather<T> {
     /// Sends the items in a place that was taken for them.
     fn take_off(&self, items: Vec<T>) -> Arc<Flight<T>> {
         let count = items.len();
-        let seat = Seat { inner: Arc::clone(&self.0), held: Held::Caller, since: Instant::now() };
+        let seat = Seat { inner: Arc::clone(&self.0), held: Held::Caller };
         let request = (self.0.send)(items);
         let air = Mutex::new(Air::Alone { request, seat, waits: None });
         let flight = Arc::new(Flight { air, count });
@@ -194,8 +203,6 @@ impl<T: Send + 'static> Inner<T> {
 struct Seat<T: Send + 'static> {
     inner: Arc<Inner<T>>,
     held: Held,
-    // When its request began.
-    since: Instant,
 }
 
 /// By whom a place is held.
@@ -219,7 +226,6 @@ impl<T: Send + 'static> Seat<T> {
                     items.extend(one.items);
                 }
             }
-            self.since = Instant::now();
             let results = (self.inner.send)(items).await;
             self.landed(&results);
             let mut results = results.into_iter();
@@ -233,19 +239,19 @@ impl<T: Send + 'static> Seat<T> {
         self.held = Held::Nobody;
     }
 
-    /// Fails what waits, if a request waited for the server in vain.
+    /// Fails what waits, if a request looked for its server in vain.
     fn landed(&self, results: &[Result<()>]) {
         let away = |result: &Result<()>| {
-            result.as_ref().err().filter(|error| error.kind() == ErrorKind::Unavailable).cloned()
+            result.as_ref().err().filter(|error| error.value(TRIED_FOR).is_some()).cloned()
         };
-        let waited = self.inner.patience.is_some_and(|patience| self.since.elapsed() >= patience);
-        let Some(error) = results.first().filter(|_| waited).and_then(away) else { return };
-        if results.iter().all(|result| away(result).is_some()) {
-            let waiting = mem::take(&mut self.inner.line().waiting);
-            for one in waiting {
-                // Nobody may wait any more.
-                let _ = one.reply.send(vec![Err(error.clone()); one.items.len()]);
-            }
+        let Some(error) = results.last().and_then(away) else { return };
+        let mut line = self.inner.line();
+        line.away = Some((Instant::now(), error.clone()));
+        let waiting = mem::take(&mut line.waiting);
+        drop(line);
+        for one in waiting {
+            // Nobody may wait any more.
+            let _ = one.reply.send(vec![Err(error.clone()); one.items.len()]);
         }
     }
 }
@@ -259,8 +265,7 @@ impl<T: Send + 'static> Drop for Seat<T> {
         let runtime = Handle::try_current().ok().filter(|_| self.held == Held::Caller);
         match runtime {
             Some(runtime) if !line.waiting.is_empty() => {
-                let (inner, since) = (Arc::clone(&self.inner), self.since);
-                let seat = Self { inner, held: Held::Driver, since };
+                let seat = Self { inner: Arc::clone(&self.inner), held: Held::Driver };
                 drop(line);
                 runtime.spawn(seat.drive());
             }
@@ -311,6 +316,8 @@ impl<T: Send + 'static> Flight<T> {
         match mem::replace(&mut *air, Air::Released(None)) {
             Air::Alone { request, seat, waits } => {
                 *air = Air::Released(waits);
+                // A runtime that ends drops the task at once, and whoever drops it looks here.
+                drop(air);
                 let mut landing = Landing { flight: Arc::clone(self), results: Vec::new() };
                 runtime.spawn(async move {
                     landing.results = request.await;

@@ -7,4 +7,4 @@ mod line;
 mod tests;
 
 pub(in crate::backends) use line::Gather;
-pub(in crate::backends) use request::Limits;
+pub(in crate::backends) use request::{Limits, TRIED_FOR};

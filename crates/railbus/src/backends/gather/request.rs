@@ -15,6 +15,9 @@ pub(in crate::backends) struct Limits {
     pub(in crate::backends) flights: usize,
 }
 
+/// What an error says that came of looking for a server: for how long. Nothing was sent.
+pub(in crate::backends) const TRIED_FOR: &str = "tried_for";
+
 /// How much may wait to be sent: whoever gives more waits before it is taken.
 pub(super) const ROOM: u32 = 1 << 16;
 pub(super) const ROOM_UNIT: usize = 1 << 10;

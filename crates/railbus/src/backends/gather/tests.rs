@@ -299,24 +299,32 @@ async fn a_request_that_panics_leaves_those_that_wait_to_the_other_on_its_way() 
     assert_eq!(ended.iter().filter(|result| result.is_err()).count(), 1, "{ended:?}");
 }
 
+/// A line in front of a server that is away; each request waits for a permit, and looks for the server
+/// first if `looks`.
+fn nobody_there(looks: bool) -> (Gather<usize>, Arc<Semaphore>) {
+    let gate = Arc::new(Semaphore::new(0));
+    let open = Arc::clone(&gate);
+    let gather = Gather::new(
+        LIMITS,
+        |item| *item,
+        move |items: Vec<usize>| {
+            let open = Arc::clone(&open);
+            async move {
+                open.acquire().await.unwrap().forget();
+                let away = Error::new(ErrorKind::Unavailable, "publish", "nobody there");
+                let away = if looks { away.with(TRIED_FOR, "1s") } else { away };
+                vec![Err(away); items.len()]
+            }
+        },
+    );
+    (gather, gate)
+}
+
 #[tokio::test]
-async fn what_waits_behind_a_request_that_waited_in_vain_fails_with_it() {
-    for (patience, requests, fail) in [(Duration::ZERO, 1, 30), (Duration::MAX, 2, 11)] {
-        let gate = Arc::new(Semaphore::new(0));
-        let open = Arc::clone(&gate);
-        let gather = Gather::new(
-            LIMITS,
-            |item| *item,
-            move |items: Vec<usize>| {
-                let open = Arc::clone(&open);
-                async move {
-                    open.acquire().await.unwrap().forget();
-                    let away = Error::new(ErrorKind::Unavailable, "publish", "nobody there");
-                    vec![Err(away); items.len()]
-                }
-            },
-        );
-        let gather = gather.patient(patience);
+async fn what_waits_behind_a_request_that_looked_for_its_server_in_vain_fails_with_it() {
+    // A connection that breaks is another thing: the next may work.
+    for (looks, requests, fail) in [(true, 1, 30), (false, 2, 11)] {
+        let (gather, gate) = nobody_there(looks);
         let mut all = JoinSet::new();
         for n in 0..30 {
             let gather = gather.clone();
@@ -328,6 +336,54 @@ async fn what_waits_behind_a_request_that_waited_in_vain_fails_with_it() {
         settle().await;
         let failed =
             std::iter::from_fn(|| all.try_join_next()).filter(|r| r.as_ref().unwrap().is_err());
-        assert_eq!(failed.count(), fail, "{patience:?}");
+        assert_eq!(failed.count(), fail, "looks for it: {looks}");
+    }
+}
+
+#[tokio::test]
+async fn what_waits_for_room_fails_with_it_too() {
+    let (gather, gate) = nobody_there(true);
+    let mut all = JoinSet::new();
+    // The second fills all the room there is.
+    let items = |n: usize| if n == 1 { vec![0; ROOM as usize] } else { vec![0] };
+    for n in 0..30 {
+        let gather = gather.clone();
+        all.spawn(async move { gather.put(items(n)).await.pop() });
+        settle().await;
+    }
+    gate.add_permits(1);
+    settle().await;
+    let ended: Vec<_> = std::iter::from_fn(|| all.try_join_next()).collect();
+    assert_eq!(ended.len(), 30, "one looked for the server, for all");
+    // Later it is looked for again.
+    let again = tokio::spawn(async move { gather.put(vec![0]).await.len() });
+    settle().await;
+    assert!(!again.is_finished());
+    gate.add_permits(1);
+    assert_eq!(again.await.unwrap(), 1);
+}
+
+#[test]
+fn a_runtime_that_ends_while_a_request_is_on_its_way_ends() {
+    for workers in [0, 1] {
+        let (over, ended) = std::sync::mpsc::channel();
+        std::thread::spawn(move || {
+            let mut builder = match workers {
+                0 => tokio::runtime::Builder::new_current_thread(),
+                _ => tokio::runtime::Builder::new_multi_thread(),
+            };
+            let runtime = builder.worker_threads(workers.max(1)).build().unwrap();
+            let (gather, _gate, sent) = held(LIMITS);
+            runtime.spawn(async move { gather.put(vec![2]).await });
+            runtime.block_on(async {
+                while sent.lock().unwrap().is_empty() {
+                    yield_now().await;
+                }
+            });
+            drop(runtime);
+            over.send(()).unwrap();
+        });
+        let limit = ended.recv_timeout(LONG);
+        assert!(limit.is_ok(), "with {workers} workers");
     }
 }

@@ -2,6 +2,7 @@
 
 use super::{fault::closed, session::Session, settings::Server};
 use crate::{
+    backends::gather::TRIED_FOR,
     error::{Error, ErrorKind, Result},
     retry::Retry,
 };
@@ -119,7 +120,10 @@ impl Link {
         let again = self.closing.run_until_cancelled(again);
         let outcome =
             timeout_at(deadline, async { again.await.unwrap_or_else(|| Err(closed(operation))) });
-        outcome.await.unwrap_or_else(|_| Err(last.unwrap_or_else(|| self.away(operation))))
+        outcome.await.unwrap_or_else(|_| {
+            let error = last.unwrap_or_else(|| self.away(operation));
+            Err(error.with(TRIED_FOR, format!("{:?}", self.server.connect_timeout)))
+        })
     }
 
     /// Ends the connection and waits until it is gone, for at most `limit`. May be called again.

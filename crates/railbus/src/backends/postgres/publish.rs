@@ -49,17 +49,15 @@ const LIMITS: Limits = Limits { items: 1_000, weight: STATEMENT_BYTES, flights: 
 
 /// Puts together what is published at once.
 pub(super) fn gather(publisher: Publisher) -> Gather<Ready> {
-    let patience = publisher.link.server().connect_timeout;
     let publisher = Arc::new(publisher);
-    let gather = Gather::new(
+    Gather::new(
         LIMITS,
         |ready: &Ready| ready.text.len(),
         move |batch| {
             let publisher = Arc::clone(&publisher);
             async move { publisher.send(batch).await }
         },
-    );
-    gather.patient(patience)
+    )
 }
 
 /// Publishes what one bus has.

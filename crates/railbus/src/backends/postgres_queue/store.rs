@@ -70,7 +70,6 @@ pub async fn open(options: Options) -> Result<Arc<dyn Backend>> {
     let gather = Gather::new(LIMITS, Ready::weight, move |events| {
         publish::send(Arc::clone(&sending), Arc::clone(&telling), events)
     });
-    let gather = gather.patient(settings.server.connect_timeout);
     let sweeping =
         keep_sweeping(Arc::downgrade(&lines), settings.retention, settings.journal_retention);
     let sweeping = tokio::spawn(sweeping);
