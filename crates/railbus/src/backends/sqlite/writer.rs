@@ -8,13 +8,14 @@ use super::{
     settings::Settings,
     timeline::{Clocks, System, Timeline},
     trash,
+    turn::{Front, Turn, is_busy},
     wake::Wake,
 };
 use crate::{
     clock::Timestamp,
     error::{Error, ErrorKind, Result},
 };
-use rusqlite::{Connection, ErrorCode, Transaction, TransactionBehavior};
+use rusqlite::{Connection, Transaction};
 use std::{
     sync::{Arc, mpsc},
     thread,
@@ -130,6 +131,7 @@ impl Writer {
         let (jobs, queue) = mpsc::channel();
         let thread = Thread {
             connection,
+            turn: Turn::of(settings),
             settings: settings.clone(),
             timeline: timeline.clone(),
             noted: Timestamp::default(),
@@ -187,6 +189,7 @@ impl Writer {
 
 struct Thread {
     connection: Connection,
+    turn: Turn,
     settings: Settings,
     timeline: Timeline,
     // How far the store is known to have come.
@@ -206,6 +209,8 @@ impl Thread {
             let wait = next_sweep.saturating_duration_since(Instant::now());
             match queue.recv_timeout(wait) {
                 Ok(Some(first)) => {
+                    // Whatever comes meanwhile is of this group.
+                    let front = self.turn.come(&self.connection);
                     let mut last = false;
                     let more = queue.try_iter().take(GROUP_MAX - 1);
                     let more = more.take_while(|job| {
@@ -213,7 +218,7 @@ impl Thread {
                         !last
                     });
                     let group = [first].into_iter().chain(more.flatten()).collect();
-                    self.commit(group);
+                    self.commit(group, front);
                     if last {
                         return;
                     }
@@ -229,16 +234,13 @@ impl Thread {
 
     /// Commits a group; if a job may be to blame that it fails, each job alone, so that one can't
     /// spoil the others. If the lock could not be had, none can do better alone.
-    fn commit(&mut self, mut group: Vec<Box<dyn Job>>) {
-        let outcome = self.attempt(&mut group);
-        let busy = |e: &rusqlite::Error| {
-            let code = e.sqlite_error_code();
-            matches!(code, Some(ErrorCode::DatabaseBusy | ErrorCode::DatabaseLocked))
-        };
-        if outcome.as_ref().is_err_and(|e| !busy(e)) && group.len() > 1 {
+    fn commit(&mut self, mut group: Vec<Box<dyn Job>>, front: Front) {
+        let outcome = self.attempt(&mut group, front);
+        if outcome.as_ref().is_err_and(|e| !is_busy(e)) && group.len() > 1 {
             for job in group {
                 let mut alone = vec![job];
-                let outcome = self.attempt(&mut alone);
+                let front = self.turn.come(&self.connection);
+                let outcome = self.attempt(&mut alone, front);
                 self.tell(alone, outcome);
             }
         } else {
@@ -246,14 +248,13 @@ impl Thread {
         }
     }
 
-    fn attempt(&mut self, group: &mut [Box<dyn Job>]) -> rusqlite::Result<()> {
+    fn attempt(&mut self, group: &mut [Box<dyn Job>], front: Front) -> rusqlite::Result<()> {
         let sync = self.settings.full_sync && group.iter().any(|j| j.weight() != Weight::Light);
         if sync != self.synced {
             set_synchronous(&self.connection, sync)?;
             self.synced = sync;
         }
-        let transaction =
-            self.connection.transaction_with_behavior(TransactionBehavior::Immediate)?;
+        let transaction = front.begin(&self.connection)?;
         // First, so that whoever claims in the same group finds them.
         let events: Vec<_> = group.iter().filter_map(|job| job.events()).flatten().collect();
         insert_plain(&transaction, &events)?;
@@ -319,8 +320,7 @@ impl Thread {
             self.synced = false;
         }
         let Settings { retention, journal_retention, .. } = self.settings;
-        let transaction =
-            self.connection.transaction_with_behavior(TransactionBehavior::Immediate)?;
+        let transaction = self.turn.come(&self.connection).begin(&self.connection)?;
         let swept = retention::sweep(&transaction, &self.timeline, retention, self.swept)?;
         let over = self.timeline.now().before(journal_retention);
         let more = trash::sweep(&transaction, over)?;
