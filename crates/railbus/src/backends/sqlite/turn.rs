@@ -192,3 +192,40 @@ pub(super) fn is_busy(error: &rusqlite::Error) -> bool {
 fn written(connection: &Connection) -> Option<i64> {
     connection.prepare_cached("PRAGMA data_version").ok()?.query_row([], |row| row.get(0)).ok()
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::options::Options;
+
+    #[test]
+    fn a_line_that_does_not_move_is_left_and_stood_in_again() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("s.db");
+        let store = Connection::open(&path).unwrap();
+        store.execute_batch("PRAGMA journal_mode = wal; CREATE TABLE t (a)").unwrap();
+        let url = format!("sqlite:{}?busy_timeout=1ms", path.display());
+        let settings = Settings::read(&Options::parse(&url).unwrap()).unwrap();
+        // A process that was stopped while it was in front.
+        let mut stopped = Turn::of(&settings);
+        let front = stopped.come(&store);
+        assert!(front.log.is_some());
+        let mut turn = Turn::of(&settings);
+        for _ in 0..3 {
+            let front = turn.come(&store);
+            assert!(front.log.is_none());
+            // The database itself is free.
+            front.begin(&store).unwrap().rollback().unwrap();
+        }
+        turn.patience = Duration::from_secs(60);
+        let next = thread::scope(|scope| {
+            let next = scope.spawn(|| turn.come(&Connection::open(&path).unwrap()));
+            drop(front);
+            next.join().unwrap()
+        });
+        assert!(next.log.is_some());
+        assert!(stopped.log.is_some_and(|log| {
+            flock(&*log, FlockOperation::NonBlockingLockExclusive) == Err(Errno::WOULDBLOCK)
+        }));
+    }
+}
