@@ -88,6 +88,7 @@ impl Group {
         if order == Order::ByKey {
             self.queue.order_by_key();
         }
+        self.queue.join(member.number, member.wants.clone());
         self.members.push(member);
         self.changed();
     }
@@ -98,6 +99,7 @@ impl Group {
         self.members.retain(|member| {
             let leaves = leaves(member.number, member.connection);
             if leaves {
+                self.queue.leave(member.number);
                 member.wake.notify_one();
             }
             !leaves
@@ -162,10 +164,10 @@ impl Group {
             return Found::Stopped;
         };
         let end = self.queue.earliest_end();
-        let events = self.queue.claim(&member.wants, lease, max);
+        let events = self.queue.claim((number, &member.wants), lease, max);
         member.sleeping = events.is_empty();
         if member.sleeping {
-            return Found::Nothing(self.queue.next_due(&member.wants));
+            return Found::Nothing(self.queue.next_due(number));
         }
         self.last_seen = Timestamp::now();
         if self.members.len() > 1 && end != self.queue.earliest_end() {

@@ -5,21 +5,20 @@
 //! another event of its key holds up waits for that one (`keys`). A lease costs no entry in any order: when the
 //! earliest one may have run out, all are looked at.
 
-use super::{keys::Keys, record::Record};
+use super::{
+    keys::Keys,
+    record::Record,
+    waiting::{Again, Waiting},
+};
 use crate::{
-    backend::{Leased, Receipt, Settle, Verdict},
+    backend::{Leased, Receipt, Settle, SharedFilter, Verdict},
     clock::Timestamp,
     delivery::{End, Try},
     event::Event,
     predicate::Filter,
 };
 use smol_str::SmolStr;
-use std::{
-    collections::{BTreeMap, VecDeque},
-    mem,
-    sync::Arc,
-    time::Duration,
-};
+use std::{collections::VecDeque, mem, sync::Arc, time::Duration};
 use tokio::time::Instant;
 
 /// The unsettled events of a group.
@@ -28,34 +27,13 @@ pub(super) struct Queue {
     // Counts the events, for their order.
     made: u64,
     new: VecDeque<(u64, Event)>,
-    // By the time from which it may be fetched; none comes before all times.
-    waiting: BTreeMap<(Option<Instant>, u64), Again>,
+    waiting: Waiting,
     slots: Vec<Slot>,
     free: Vec<usize>,
     // What waits for its key; none if the order of keys is nobody's matter.
     keys: Option<Keys<Again>>,
     // No lease runs out before this; none if there is no lease.
     earliest_end: Option<Instant>,
-}
-
-/// An event that is not new.
-#[derive(Debug)]
-struct Again {
-    event: Event,
-    // How often it was delivered so far.
-    attempt: u32,
-    // Whether it was, though its tries may have been taken back.
-    begun: bool,
-    lost: bool,
-    // Whether it holds its key.
-    holds: bool,
-    record: Option<Box<Record>>,
-}
-
-impl Again {
-    fn new(event: Event) -> Self {
-        Self { event, attempt: 0, begun: false, lost: false, holds: false, record: None }
-    }
 }
 
 /// A place that a leased event is in; `fence` counts all leases that were here.
@@ -115,18 +93,28 @@ impl Queue {
     pub(super) fn has(&self, wanted: &Filter) -> bool {
         let held = self.slots.iter().filter_map(|slot| slot.held.as_ref());
         let events = self.new.iter().map(|(_, event)| event);
-        let events = events.chain(self.waiting.values().map(|again| &again.event));
+        let events = events.chain(self.waiting.iter().map(|again| &again.event));
         let held_up = self.keys.iter().flat_map(Keys::iter).map(|again| &again.event);
         let mut events = events.chain(held.map(|held| &held.again.event)).chain(held_up);
         events.any(|event| wanted.matches(event.event_type(), event.topic()))
+    }
+
+    /// Lets a member claim what it wants.
+    pub(super) fn join(&mut self, member: u64, wants: SharedFilter) {
+        self.waiting.join(member, wants);
+    }
+
+    /// Forgets a member.
+    pub(super) fn leave(&mut self, member: u64) {
+        self.waiting.leave(member);
     }
 
     /// Adds an event that was published.
     pub(super) fn push(&mut self, event: Event) {
         self.made += 1;
         if let Some(delay) = event.delay() {
-            let due = Some(after(Instant::now(), delay));
-            self.waiting.insert((due, self.made), Again::new(event));
+            let due = after(Instant::now(), delay);
+            self.waiting.insert((Some(due), self.made), Again::new(event));
             return;
         }
         // It says of itself whether it holds its key: all that are new and have one do.
@@ -145,18 +133,17 @@ impl Queue {
 
     /// Takes out what was published under this id and is not due yet.
     pub(super) fn withdraw(&mut self, event_id: &str, now: Instant) -> Vec<Event> {
-        let held_back =
-            |due: &Option<Instant>, again: &Again| due.is_some_and(|due| due > now) && !again.begun;
-        let of_id = |((due, _), again): &(&(Option<Instant>, u64), &Again)| {
-            held_back(due, again) && again.event.id() == event_id
-        };
-        let found: Vec<_> = self.waiting.iter().filter(of_id).map(|(key, _)| *key).collect();
-        let taken = found.iter().filter_map(|key| self.waiting.remove(key));
-        taken.map(|again| again.event).collect()
+        self.waiting.withdraw(event_id, now)
     }
 
-    /// Leases up to `max` events that are wanted: first those that are due again, then new ones.
-    pub(super) fn claim(&mut self, wanted: &Filter, lease: Duration, max: usize) -> Vec<Leased> {
+    /// Leases up to `max` events to a member, which wants what is `wanted`: first those that are due
+    /// again, then new ones.
+    pub(super) fn claim(
+        &mut self,
+        (member, wanted): (u64, &Filter),
+        lease: Duration,
+        max: usize,
+    ) -> Vec<Leased> {
         if self.new.is_empty() && self.waiting.is_empty() && self.earliest_end.is_none() {
             return Vec::new();
         }
@@ -165,16 +152,14 @@ impl Queue {
         let wants = |event: &Event| wanted.matches(event.event_type(), event.topic());
         let mut leased = Vec::with_capacity(max.min(self.waiting.len() + self.new.len()));
         let until = after(now, lease);
-        let mut place = (None, 0);
-        while leased.len() < max {
-            let mut ready = self.waiting.range(place..=(Some(now), u64::MAX));
-            let ready = ready.find(|(_, again)| wants(&again.event)).map(|(key, _)| *key);
-            let Some(key) = ready else { break };
-            place = key;
-            let again = self.waiting.remove(&key);
-            if let Some(mut again) = again.and_then(|again| self.hold(key.1, again)) {
+        while leased.len() < max
+            && let Some(place) = self.waiting.first(member)
+            && place <= (Some(now), u64::MAX)
+        {
+            let again = self.waiting.remove(place);
+            if let Some(mut again) = again.and_then(|again| self.hold(place.1, again)) {
                 (again.attempt, again.begun) = (again.attempt.saturating_add(1), true);
-                leased.push(self.lease(key.1, until, again));
+                leased.push(self.lease(place.1, until, again));
             }
         }
         while leased.len() < max
@@ -187,7 +172,7 @@ impl Queue {
             match wanted {
                 true => leased.push(self.lease(number, until, again)),
                 // For another member; from here on it is in nobody's way.
-                false => drop(self.waiting.insert((None, number), again)),
+                false => self.waiting.insert((None, number), again),
             }
         }
         if !leased.is_empty() {
@@ -221,11 +206,7 @@ impl Queue {
             }
         }
         self.keys = Some(keys);
-        let held_back = |due: &Option<Instant>, again: &Again| due.is_some() && !again.begun;
-        let waiting = mem::take(&mut self.waiting);
-        let (stay, mut enter): (Vec<_>, Vec<_>) =
-            waiting.into_iter().partition(|((due, _), again)| held_back(due, again));
-        self.waiting.extend(stay);
+        let mut enter = self.waiting.take();
         enter.sort_by_key(|((_, number), again)| (!again.begun, *number));
         for ((due, number), again) in enter {
             if let Some(again) = self.hold(number, again) {
@@ -297,10 +278,8 @@ impl Queue {
 
     /// Returns when there may be something to claim after a claim that found nothing; none if
     /// nothing comes by itself.
-    pub(super) fn next_due(&self, wanted: &Filter) -> Option<Instant> {
-        let wants = |again: &Again| wanted.matches(again.event.event_type(), again.event.topic());
-        let due =
-            self.waiting.iter().find(|(_, again)| wants(again)).and_then(|((due, _), _)| *due);
+    pub(super) fn next_due(&mut self, member: u64) -> Option<Instant> {
+        let due = self.waiting.first(member).and_then(|(due, _)| due);
         [due, self.earliest_end].into_iter().flatten().min()
     }
 

@@ -5,14 +5,13 @@ use super::{
     schema::{APPLICATION_ID, MIGRATIONS, VERSION},
     settings::{Settings, shown},
     timeline::{Clocks, Timeline},
+    turn::Turn,
 };
 use crate::{
     error::{Error, ErrorKind, Result},
     predicate::{Filter, Interest},
 };
-use rusqlite::{
-    Connection, OpenFlags, TransactionBehavior, config::DbConfig, functions::FunctionFlags,
-};
+use rusqlite::{Connection, OpenFlags, config::DbConfig, functions::FunctionFlags};
 use std::{
     fs,
     io::ErrorKind as Io,
@@ -36,12 +35,12 @@ pub(super) fn open_writer(
     if examine(&settings.path)?.is_none() {
         create(&settings.path)?;
     }
-    let mut connection = connect(settings)?;
+    let connection = connect(settings)?;
     let began = Instant::now();
     // SQLite does not wait for others that switch a new file to WAL, or recover one whose process
     // was killed, at the same moment.
     loop {
-        match prepare(&mut connection, settings, clocks) {
+        match prepare(&connection, settings, clocks) {
             Ok(timeline) => return Ok((connection, timeline)),
             Err(e) if e.kind() != ErrorKind::Unavailable => return Err(e),
             Err(e) if began.elapsed() >= settings.busy_timeout => return Err(e),
@@ -137,15 +136,15 @@ fn denied(path: &Path, error: std::io::Error) -> Error {
 }
 
 /// Sets the connection up, brings the schema to this version and joins the timeline, in one
-/// transaction.
+/// transaction; where that is done already nothing is written, so that opening waits for no writer.
 fn prepare(
-    connection: &mut Connection,
+    connection: &Connection,
     settings: &Settings,
     clocks: &Arc<dyn Clocks>,
 ) -> Result<Timeline> {
     let failed = |e| fault(OPERATION, &settings.path, e);
     // Before anything is written, even the switch to WAL: a foreign file stays as it was.
-    owner(connection, settings)?;
+    let found = owner(connection, settings)?;
     connection.pragma_update(None, "journal_mode", "wal").map_err(failed)?;
     set_synchronous(connection, settings.full_sync).map_err(failed)?;
     if let Some(bytes) = settings.max_size {
@@ -154,8 +153,12 @@ fn prepare(
         let pages = i64::try_from(bytes).unwrap_or(i64::MAX) / page.max(1);
         connection.pragma_update(None, "max_page_count", pages.max(1)).map_err(failed)?;
     }
-    let transaction =
-        connection.transaction_with_behavior(TransactionBehavior::Immediate).map_err(failed)?;
+    if found == VERSION
+        && let Some(timeline) = Timeline::begun(connection, clocks).map_err(failed)?
+    {
+        return Ok(timeline);
+    }
+    let transaction = Turn::of(settings).come(connection).begin(connection).map_err(failed)?;
     let found: i32 =
         transaction.pragma_query_value(None, "user_version", |r| r.get(0)).map_err(failed)?;
     if found < VERSION {

@@ -53,7 +53,10 @@ pub const SETTINGS: &[Setting] = &[
         key: "journal_retention",
         help: "how long runs of pipelines are kept that have ended (default 720h); as long, their ids aren't run again",
     },
-    Setting { key: "busy_timeout", help: "how long to wait for other processes (default 10s)" },
+    Setting {
+        key: "busy_timeout",
+        help: "how long to wait for another process that holds the file and does not come to an end (default 10s)",
+    },
     Setting { key: "max_size", help: "the file's largest size in bytes (default unlimited)" },
 ];
 

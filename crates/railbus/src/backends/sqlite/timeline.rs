@@ -11,7 +11,7 @@
 //! it moves what is leased or held back.
 
 use crate::clock::Timestamp;
-use rusqlite::{OptionalExtension, Transaction, params};
+use rusqlite::{Connection, OptionalExtension, Transaction, params};
 use std::{fmt::Debug, sync::Arc};
 
 /// How much of the timeline a new boot may not know of, in microseconds, while there are commits.
@@ -73,16 +73,14 @@ impl Timeline {
         transaction: &Transaction<'_>,
         clocks: Arc<dyn Clocks>,
     ) -> rusqlite::Result<Self> {
-        let Some(boot) = clocks.boot() else { return Ok(Self { clocks, base: None }) };
-        let found = transaction
-            .query_row("SELECT boot, base, reached FROM timeline", [], |row| {
-                Ok((row.get::<_, String>(0)?, row.get::<_, i64>(1)?, row.get::<_, i64>(2)?))
-            })
-            .optional()?;
-        let reached = match found {
-            Some((same, base, _)) if same == boot => return Ok(Self { clocks, base: Some(base) }),
-            found => found.map_or(i64::MIN, |(_, _, reached)| reached),
-        };
+        if let Some(begun) = Self::begun(transaction, &clocks)? {
+            return Ok(begun);
+        }
+        let boot = clocks.boot();
+        let reached = transaction
+            .query_row("SELECT reached FROM timeline", [], |row| row.get::<_, i64>(0))
+            .optional()?
+            .unwrap_or(i64::MIN);
         let now = clocks.wall().max(reached);
         let base = now.saturating_sub(clocks.since_boot());
         transaction.execute(
@@ -90,6 +88,19 @@ impl Timeline {
             params![boot, base, now],
         )?;
         Ok(Self { clocks, base: Some(base) })
+    }
+
+    /// Joins the timeline of this boot if somebody has begun it, without writing.
+    pub(super) fn begun(
+        connection: &Connection,
+        clocks: &Arc<dyn Clocks>,
+    ) -> rusqlite::Result<Option<Self>> {
+        let clocks = Arc::clone(clocks);
+        let Some(boot) = clocks.boot() else { return Ok(Some(Self { clocks, base: None })) };
+        let base = connection
+            .query_row("SELECT base FROM timeline WHERE boot = ?1", [boot], |row| row.get(0))
+            .optional()?;
+        Ok(base.map(|base| Self { clocks, base: Some(base) }))
     }
 
     /// Tells where the timeline is.
@@ -176,7 +187,6 @@ pub(super) mod fake {
 #[cfg(test)]
 mod tests {
     use super::{super::schema::MIGRATIONS, fake::Fake, *};
-    use rusqlite::Connection;
 
     fn store() -> Connection {
         let store = Connection::open_in_memory().unwrap();

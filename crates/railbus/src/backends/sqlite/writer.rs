@@ -8,13 +8,14 @@ use super::{
     settings::Settings,
     timeline::{Clocks, System, Timeline},
     trash,
+    turn::{Front, Turn, is_busy},
     wake::Wake,
 };
 use crate::{
     clock::Timestamp,
     error::{Error, ErrorKind, Result},
 };
-use rusqlite::{Connection, ErrorCode, Transaction, TransactionBehavior};
+use rusqlite::{Connection, Transaction};
 use std::{
     sync::{Arc, mpsc},
     thread,
@@ -28,6 +29,9 @@ const GROUP_MAX: usize = 512;
 
 /// How soon the writer goes on looking for what retention lets go.
 const SWEEP_ON: Duration = Duration::from_millis(2);
+
+/// For how long retention goes on while others wait; its last transaction may end later.
+const SWEEP_AT_ONCE: Duration = Duration::from_millis(20);
 
 /// How often it begins anew, at most and at least; in between, twice a retention.
 const SWEEP_EVERY: [Duration; 2] = [Duration::from_millis(100), Duration::from_secs(60)];
@@ -130,6 +134,7 @@ impl Writer {
         let (jobs, queue) = mpsc::channel();
         let thread = Thread {
             connection,
+            turn: Turn::of(settings),
             settings: settings.clone(),
             timeline: timeline.clone(),
             noted: Timestamp::default(),
@@ -137,6 +142,8 @@ impl Writer {
             synced: true,
             swept: 0,
             stored: 0,
+            owed: 0,
+            rests_since: Instant::now(),
         };
         let thread = thread::Builder::new()
             .name("railbus-sqlite-writer".into())
@@ -187,6 +194,7 @@ impl Writer {
 
 struct Thread {
     connection: Connection,
+    turn: Turn,
     settings: Settings,
     timeline: Timeline,
     // How far the store is known to have come.
@@ -194,9 +202,11 @@ struct Thread {
     wake: Arc<Wake>,
     // Whether the connection syncs at commit now; switched only when a group needs the other.
     synced: bool,
-    // How far retention has looked, and how much came since it last did.
+    // How far retention has looked, how much came since it last did, and how much it has to look at.
     swept: i64,
     stored: i64,
+    owed: i64,
+    rests_since: Instant,
 }
 
 impl Thread {
@@ -206,6 +216,8 @@ impl Thread {
             let wait = next_sweep.saturating_duration_since(Instant::now());
             match queue.recv_timeout(wait) {
                 Ok(Some(first)) => {
+                    // Whatever comes meanwhile is of this group.
+                    let front = self.turn.come(&self.connection);
                     let mut last = false;
                     let more = queue.try_iter().take(GROUP_MAX - 1);
                     let more = more.take_while(|job| {
@@ -213,7 +225,7 @@ impl Thread {
                         !last
                     });
                     let group = [first].into_iter().chain(more.flatten()).collect();
-                    self.commit(group);
+                    self.commit(group, front);
                     if last {
                         return;
                     }
@@ -229,16 +241,13 @@ impl Thread {
 
     /// Commits a group; if a job may be to blame that it fails, each job alone, so that one can't
     /// spoil the others. If the lock could not be had, none can do better alone.
-    fn commit(&mut self, mut group: Vec<Box<dyn Job>>) {
-        let outcome = self.attempt(&mut group);
-        let busy = |e: &rusqlite::Error| {
-            let code = e.sqlite_error_code();
-            matches!(code, Some(ErrorCode::DatabaseBusy | ErrorCode::DatabaseLocked))
-        };
-        if outcome.as_ref().is_err_and(|e| !busy(e)) && group.len() > 1 {
+    fn commit(&mut self, mut group: Vec<Box<dyn Job>>, front: Front) {
+        let outcome = self.attempt(&mut group, front);
+        if outcome.as_ref().is_err_and(|e| !is_busy(e)) && group.len() > 1 {
             for job in group {
                 let mut alone = vec![job];
-                let outcome = self.attempt(&mut alone);
+                let front = self.turn.come(&self.connection);
+                let outcome = self.attempt(&mut alone, front);
                 self.tell(alone, outcome);
             }
         } else {
@@ -246,14 +255,13 @@ impl Thread {
         }
     }
 
-    fn attempt(&mut self, group: &mut [Box<dyn Job>]) -> rusqlite::Result<()> {
+    fn attempt(&mut self, group: &mut [Box<dyn Job>], front: Front) -> rusqlite::Result<()> {
         let sync = self.settings.full_sync && group.iter().any(|j| j.weight() != Weight::Light);
         if sync != self.synced {
             set_synchronous(&self.connection, sync)?;
             self.synced = sync;
         }
-        let transaction =
-            self.connection.transaction_with_behavior(TransactionBehavior::Immediate)?;
+        let transaction = front.begin(&self.connection)?;
         // First, so that whoever claims in the same group finds them.
         let events: Vec<_> = group.iter().filter_map(|job| job.events()).flatten().collect();
         insert_plain(&transaction, &events)?;
@@ -283,33 +291,41 @@ impl Thread {
         }
     }
 
-    /// Looks at some of what retention may let go, of twice as much as was stored since so that it
-    /// keeps up; returns when to go on.
+    /// Looks at some of what retention may let go; returns when to go on. So that it keeps up, it owes a
+    /// look at twice as much as was stored, and takes as long for it as passed since the last time, up
+    /// to [`SWEEP_AT_ONCE`].
     fn sweep(&mut self) -> Duration {
         let [soon, later] = SWEEP_EVERY;
         let Settings { retention, journal_retention, .. } = self.settings;
         let later = (retention.min(journal_retention) / 2).clamp(soon, later);
-        let began = Instant::now();
-        let steps = std::mem::take(&mut self.stored).saturating_mul(2) / SWEEP_MAX + 1;
+        let (began, most) = (Instant::now(), self.rests_since.elapsed().min(SWEEP_AT_ONCE));
+        let more = std::mem::take(&mut self.stored).saturating_mul(2);
+        self.owed = self.owed.saturating_add(more);
         let mut removed = 0;
-        for _ in 0..steps {
-            match self.sweep_some() {
-                Ok((swept, more)) => {
-                    self.swept = swept.next.unwrap_or(0);
-                    removed += swept.removed;
-                    if swept.next.is_none() {
-                        return if more { SWEEP_ON } else { later };
-                    }
-                }
+        let rest = loop {
+            let (swept, more) = match self.sweep_some() {
+                Ok(some) => some,
                 Err(e) => {
                     let error = fault("retention", &self.settings.path, e);
                     tracing::warn!(%error, "settled events could not be removed; trying again later");
-                    return later;
+                    break later;
                 }
+            };
+            self.swept = swept.next.unwrap_or(0);
+            self.owed = (self.owed - SWEEP_MAX).max(0);
+            removed += swept.removed;
+            if swept.next.is_none() {
+                self.owed = 0;
+                break if more { SWEEP_ON } else { later };
             }
-        }
-        // Whoever waits comes first; and where all stays, going through it takes a tenth of the time.
-        if removed > 0 { SWEEP_ON } else { SWEEP_ON.max(began.elapsed() * 9) }
+            if self.owed == 0 || began.elapsed() >= most {
+                // Where all stays, going through it takes a tenth of the time.
+                let gains = self.owed > 0 || removed > 0;
+                break if gains { SWEEP_ON } else { SWEEP_ON.max(began.elapsed() * 9) };
+            }
+        };
+        self.rests_since = Instant::now();
+        rest
     }
 
     /// Looks at what one transaction may: others wait for it only briefly, and it for no disk.
@@ -319,8 +335,7 @@ impl Thread {
             self.synced = false;
         }
         let Settings { retention, journal_retention, .. } = self.settings;
-        let transaction =
-            self.connection.transaction_with_behavior(TransactionBehavior::Immediate)?;
+        let transaction = self.turn.come(&self.connection).begin(&self.connection)?;
         let swept = retention::sweep(&transaction, &self.timeline, retention, self.swept)?;
         let over = self.timeline.now().before(journal_retention);
         let more = trash::sweep(&transaction, over)?;
