@@ -21,7 +21,7 @@ use rusqlite::{Connection, params};
 use std::{
     collections::BTreeSet,
     sync::{
-        Arc, Mutex, PoisonError,
+        Arc, Mutex, MutexGuard, PoisonError,
         atomic::{AtomicBool, Ordering::Relaxed},
     },
     time::{Duration, Instant},
@@ -30,6 +30,9 @@ use tokio::sync::{Notify, watch};
 
 /// How many events a broadcast looks at in one go.
 const LISTEN_MAX: i64 = 1024;
+
+/// How many of those that are held back are looked for in one go.
+const HELD_MAX: usize = 256;
 
 /// How often a quiet member says that it is there.
 const TOUCH_EVERY: Duration = Duration::from_secs(60);
@@ -204,18 +207,29 @@ pub(super) struct BroadcastSource {
 }
 
 /// How far a broadcast has listened, and what it holds back until it is due.
-#[derive(Clone, Debug)]
+#[derive(Debug)]
 pub(super) struct Place {
     pub(super) seq: i64,
-    pub(super) held: BTreeSet<(i64, i64)>,
+    pub(super) held: BTreeSet<Held>,
     pub(super) handed_out: u64,
 }
 
+/// When an event is due, and its place in the log.
+type Held = (i64, i64);
+
 struct Heard {
     leased: Vec<Leased>,
-    place: Place,
+    // How far it has listened by now, and what is held back besides.
+    seq: i64,
+    held: Vec<Held>,
     full: bool,
     missed: bool,
+}
+
+impl BroadcastSource {
+    fn place(&self) -> MutexGuard<'_, Place> {
+        self.place.lock().unwrap_or_else(PoisonError::into_inner)
+    }
 }
 
 #[async_trait]
@@ -223,15 +237,28 @@ impl Source for BroadcastSource {
     async fn fetch(&self, max: usize) -> Result<Vec<Leased>> {
         while !self.waiting.is_stopped() {
             let changes = self.waiting.fresh();
-            // Only this task moves the place; others only look at it.
-            let place = self.place.lock().unwrap_or_else(PoisonError::into_inner).clone();
             let (wants, now) = (Arc::clone(&self.wants), self.waiting.timeline.now().as_micros());
-            let heard = self.reader.call(move |c| listen(c, place, &wants, now, max)).await;
+            // Only this task listens on; others take out what is gone.
+            let (seq, due) = {
+                let place = self.place();
+                let due = place.held.range(..=(now, i64::MAX)).take(max);
+                (place.seq, due.copied().collect::<Vec<_>>())
+            };
+            let (from, first) = (seq, due.clone());
+            let listening = move |c: &Connection| listen(c, from, &first, &wants, now, max);
+            let heard = self.reader.call(listening).await;
             let mut heard = heard.inspect_err(|_| self.failed.store(true, Relaxed))?;
             heard.missed |= self.failed.swap(false, Relaxed);
-            heard.place.handed_out += heard.leased.len() as u64;
-            let due = heard.place.held.first().map(|(due, _)| Timestamp::from_micros(*due));
-            *self.place.lock().unwrap_or_else(PoisonError::into_inner) = heard.place;
+            let next = {
+                let mut place = self.place();
+                for held in &due {
+                    place.held.remove(held);
+                }
+                place.held.extend(heard.held);
+                place.seq = heard.seq;
+                place.handed_out += heard.leased.len() as u64;
+                place.held.first().map(|(due, _)| Timestamp::from_micros(*due))
+            };
             if heard.missed {
                 self.gap.notify_one();
             }
@@ -239,7 +266,7 @@ impl Source for BroadcastSource {
                 return Ok(heard.leased);
             }
             if !heard.full {
-                self.waiting.wait(changes, due).await;
+                self.waiting.wait(changes, next).await;
             }
         }
         Ok(Vec::new())
@@ -247,12 +274,27 @@ impl Source for BroadcastSource {
 
     async fn handed_out(&self) -> Result<Option<u64>> {
         let newest = self.reader.call(newest).await?;
-        let held = self.place.lock().unwrap_or_else(PoisonError::into_inner).held.clone();
-        let gone = self.reader.call(move |c| gone(c, held)).await?;
-        let mut place = self.place.lock().unwrap_or_else(PoisonError::into_inner);
-        place.held.retain(|held| !gone.contains(held));
-        let all = place.seq >= newest && place.held.is_empty();
-        Ok(all.then_some(place.handed_out))
+        loop {
+            let first: Vec<_> = {
+                let place = self.place();
+                if place.seq < newest {
+                    return Ok(None);
+                }
+                if place.held.is_empty() {
+                    return Ok(Some(place.handed_out));
+                }
+                place.held.iter().take(HELD_MAX).copied().collect()
+            };
+            let asked = first.len();
+            let gone = self.reader.call(move |c| gone(c, first)).await?;
+            let mut place = self.place();
+            for held in &gone {
+                place.held.remove(held);
+            }
+            if gone.len() < asked {
+                return Ok(None);
+            }
+        }
     }
 
     async fn gap(&self) {
@@ -274,24 +316,21 @@ impl Source for BroadcastSource {
     }
 }
 
-/// Reads what is new and wanted, and what was held back and is due now.
+/// Reads what was held back and is `due` now, and what is new behind `seq` and wanted.
 fn listen(
     connection: &Connection,
-    mut place: Place,
+    mut seq: i64,
+    due: &[Held],
     wants: &SharedFilter,
     now: i64,
     max: usize,
 ) -> rusqlite::Result<Heard> {
-    let mut leased = Vec::new();
+    let (mut leased, mut held) = (Vec::new(), Vec::new());
     let mut one = connection.prepare_cached("SELECT body FROM events WHERE seq = ?1")?;
-    while let Some(&(due, seq)) = place.held.first() {
-        if due > now || leased.len() == max {
-            break;
-        }
-        place.held.pop_first();
+    for (_, seq) in due {
         let mut rows = one.query([seq])?;
         if let Some(row) = rows.next()? {
-            leased.push(hear(seq, row.get(0)?));
+            leased.push(hear(*seq, row.get(0)?));
         }
     }
     // Before the scan, which may see more: what lies between was removed by retention.
@@ -300,7 +339,7 @@ fn listen(
         "SELECT seq, type, topic, due, rejected, body FROM events WHERE seq > ?1
          ORDER BY seq LIMIT ?2",
     )?;
-    let mut rows = new.query(params![place.seq, LISTEN_MAX])?;
+    let mut rows = new.query(params![seq, LISTEN_MAX])?;
     let (mut seen, mut bytes) = (0, 0);
     let (mut full, mut missed) = (false, false);
     while let Some(row) = rows.next()? {
@@ -308,41 +347,38 @@ fn listen(
         if full {
             break;
         }
-        let seq: i64 = row.get(0)?;
-        missed |= seq > place.seq + 1;
+        let place: i64 = row.get(0)?;
+        missed |= place > seq + 1;
         let wanted = wants.matches(row.get_ref(1)?.as_str()?, row.get_ref(2)?.as_str()?);
         if wanted && !row.get::<_, bool>(4)? {
             match row.get::<_, Option<i64>>(3)? {
                 Some(due) if due > now => {
-                    place.held.insert((due, seq));
+                    held.push((due, place));
                 }
                 _ => {
                     let body: Vec<u8> = row.get(5)?;
                     bytes += body.len();
-                    leased.push(hear(seq, body));
+                    leased.push(hear(place, body));
                 }
             }
         }
-        (place.seq, seen) = (seq, seen + 1);
+        (seq, seen) = (place, seen + 1);
     }
     full |= seen == LISTEN_MAX;
     if !full {
-        missed |= newest > place.seq;
-        place.seq = place.seq.max(newest);
+        missed |= newest > seq;
+        seq = seq.max(newest);
     }
-    Ok(Heard { leased, place, full, missed })
+    Ok(Heard { leased, seq, held, full, missed })
 }
 
-/// Returns what of this was withdrawn.
-fn gone(
-    connection: &Connection,
-    mut held: BTreeSet<(i64, i64)>,
-) -> rusqlite::Result<BTreeSet<(i64, i64)>> {
+/// Returns what of this is gone, up to the first that is there still.
+fn gone(connection: &Connection, mut held: Vec<Held>) -> rusqlite::Result<Vec<Held>> {
     let mut there = connection.prepare_cached("SELECT 1 FROM events WHERE seq = ?1")?;
-    let mut there = |seq: i64| there.exists([seq]);
-    for (due, seq) in held.clone() {
-        if there(seq)? {
-            held.remove(&(due, seq));
+    for (at, (_, seq)) in held.iter().enumerate() {
+        if there.exists([seq])? {
+            held.truncate(at);
+            break;
         }
     }
     Ok(held)
