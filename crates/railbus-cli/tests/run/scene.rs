@@ -107,6 +107,10 @@ impl Running {
         rustix::process::kill_process(pid, signal).unwrap();
     }
 
+    pub(crate) fn has_ended(&mut self) -> bool {
+        self.0.as_mut().unwrap().try_wait().unwrap().is_some()
+    }
+
     pub(crate) fn end(mut self) -> Ended {
         Ended::of(&self.0.take().unwrap().wait_with_output().unwrap())
     }
