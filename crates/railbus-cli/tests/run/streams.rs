@@ -1,6 +1,6 @@
 //! `railbus run` on a stream of Redis: it accounts for every event, and goes on where it was killed.
 
-use crate::scene::{Scene, until};
+use crate::scene::{Scene, tries_before_a_redrive_are_not_counted, until};
 use railbus_testbed::Redis;
 use rustix::process::Signal;
 use std::collections::BTreeSet;
@@ -91,4 +91,24 @@ fn an_app_that_runs_until_idle_goes_on_when_its_server_is_started_again() {
     let all = ALL as u64;
     ended.expect(0, &[("published", all), ("succeeded", all), ("dead_lettered", 0)]);
     assert_eq!(noted(&scene).len(), ALL, "{ended:?}");
+}
+
+#[test]
+fn tries_of_an_earlier_run_before_a_redrive_are_not_counted() {
+    let redis = Redis::start().unwrap();
+    tries_before_a_redrive_are_not_counted(&redis.url("redis-streams"));
+}
+
+#[test]
+fn deleting_the_keys_that_the_docs_name_starts_over() {
+    let redis = Redis::start().unwrap();
+    let scene = scene(&redis, "[ \"$RAILBUS_TRY\" = 0 ]");
+    let dead = [("published", LINES as u64), ("dead_lettered", LINES as u64)];
+    scene.run().expect(3, &dead);
+    let keys = redis.command(&["KEYS", "{events}:*"]).unwrap();
+    redis
+        .command(&[&["UNLINK", "events"][..], &keys.lines().collect::<Vec<_>>()].concat())
+        .unwrap();
+    assert_eq!(redis.command(&["KEYS", "*"]).unwrap(), "");
+    scene.run().expect(3, &dead);
 }
