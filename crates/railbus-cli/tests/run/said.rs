@@ -53,18 +53,21 @@ fn a_redrive_is_proposed_only_for_what_can_be_handed_back() {
 fn what_to_do_next_names_the_bus_that_the_environment_named() {
     let scene = Scene::new(APP, lines(0, 1), "exit 1");
     let url = format!("sqlite:{}", scene.path("other.db").display());
-    let run = |name: &str| {
-        let ran = scene.command(&["--until-idle"]).env(name, &url).output().unwrap();
+    let run_on = |name: &str, url: &str| {
+        let ran = scene.command(&["--until-idle"]).env(name, url).output().unwrap();
         String::from_utf8(ran.stderr).unwrap()
     };
-    let said = run("RAILBUS_URL");
+    let said = run_on("RAILBUS_URL", &url);
     let again = format!("dlq redrive {url} && RAILBUS_URL={url} ");
     assert!(said.contains(&again), "{said}");
     assert!(!said.contains("is ignored"), "{said}");
-    let said = run("RAILBUS_ULR");
+    let said = run_on("RAILBUS_ULR", &url);
     let ignored = "the variable `RAILBUS_ULR` is ignored: did you mean `RAILBUS_URL`?";
     assert!(said.contains(ignored) && said.contains("running on"), "{said}");
     assert!(said.contains("dlq redrive ") && !said.contains(" RAILBUS_URL="), "{said}");
+    // What is not shown can't be pasted.
+    let said = run_on("RAILBUS_URL", &url.replace("other.db", "me:hunter2@other.db"));
+    assert!(said.contains("(with RAILBUS_URL as it was for this run") && !said.contains("hunter2"));
 }
 
 #[test]
