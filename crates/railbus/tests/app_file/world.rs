@@ -77,7 +77,7 @@ fn an_input_needs_its_file() {
     // Root may read all files; a socket can be opened by nobody.
     let _socket = UnixListener::bind(folder.0.join("socket")).unwrap();
     let shut = folder.write("shut.ndjson", "");
-    fs::set_permissions(&shut, fs::Permissions::from_mode(0)).unwrap();
+    fs::set_permissions(&shut, fs::Permissions::from_mode(0o000)).unwrap();
     let is_root = fs::File::open(shut).is_ok();
     for name in ["socket", "shut.ndjson"].into_iter().take(if is_root { 1 } else { 2 }) {
         let (place, message, hint) = one(&folder, &app(name));
