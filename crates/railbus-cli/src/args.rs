@@ -223,7 +223,8 @@ pub(crate) enum Groups {
         /// The bus, such as sqlite:orders.db
         url: String,
     },
-    /// Forget a group: its interest, its place, its unsettled events and dead letters
+    /// Forget a group: its interest, its place, its unsettled events and dead letters; if it comes again,
+    /// it gets what is still kept once more
     Prune {
         /// The bus, such as sqlite:orders.db
         url: String,

@@ -72,7 +72,8 @@ pub struct Tally {
     pub dead_lettered: u64,
     /// Wanted by no subscription.
     pub unmatched: u64,
-    /// Tried more than once.
+    /// Tried more than once, be it that the first try was an earlier run's; tries before a redrive that
+    /// came between runs don't count.
     pub retried: u64,
 }
 

@@ -25,12 +25,14 @@ pub const NAME_MAX: usize = 1024;
 /// # Errors
 /// Refuses the empty name, names over [`NAME_MAX`] bytes and names with a NUL character.
 pub fn check_name(what: &'static str, name: &str) -> Result<()> {
-    let refuse = |why: String| {
+    let refused = |why: String| {
         let head: String = name.chars().take(40).collect();
-        Err(Error::new(ErrorKind::InvalidEvent, "event", why).with(what, head.escape_debug()))
+        Error::new(ErrorKind::InvalidEvent, "event", why).with(what, head.escape_debug())
     };
+    let refuse = |why: String| Err(refused(why));
     if name.is_empty() {
-        refuse(format!("the {what} is empty"))
+        let hint = "name it, as `shop:orders` for a topic and `order.placed` for a type";
+        Err(refused(format!("the {what} is empty")).hint(hint))
     } else if name.len() > NAME_MAX {
         refuse(format!("the {what} has {} bytes; at most {NAME_MAX} are allowed", name.len()))
     } else if has_nul(name.as_bytes()) {

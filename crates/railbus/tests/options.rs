@@ -172,6 +172,7 @@ fn the_environment_names_a_bus_and_its_keys_come_over_the_url() {
     let read = |variables: &[(&str, &str)]| Options::from_variables(variables.iter().copied());
     says(&read(&[]).unwrap_err(), "RAILBUS_URL is not set", "RAILBUS_URL=sqlite:orders.db");
     says(&read(&[("RAILBUS_BUS__RETENTION", "1h")]).unwrap_err(), "RAILBUS_URL is not set", "");
+    says(&read(&[("RAILBUS_ULR", "sqlite:a")]).unwrap_err(), "is not set", "mean RAILBUS_URL?");
     says(&read(&[("RAILBUS_URL", "")]).unwrap_err(), "`RAILBUS_URL` is empty", "name a bus");
     says(&read(&[("RAILBUS_URL", "x")]).unwrap_err(), "in: RAILBUS_URL", "sqlite:PATH");
     let over = read(&[("RAILBUS_URL", "sqlite:a?retention=1h"), ("RAILBUS_BUS__RETENTION", "2h")]);
@@ -242,11 +243,7 @@ async fn a_value_of_the_wrong_type_is_told_with_its_key_and_what_is_allowed() {
         ("memory:?wire=perhaps", "`perhaps` is not a value of `wire`", "lazy, always"),
         ("sqlite:/none/a?synchronous=x", "`x` is not a value of `synchronous`", "full, normal"),
         ("sqlite:/none/a?retention=x", "`x` is not a duration (setting: retention)", "30s"),
-        (
-            "sqlite:/none/a?max_size=x",
-            "`x` is not a number of bytes (setting: max_size)",
-            "1048576",
-        ),
+        ("sqlite:/none/a?max_size=x", "`x` is not a size (setting: max_size)", "64MiB"),
     ] {
         says(&Bus::open(url).await.unwrap_err(), message, allowed);
     }

@@ -1,6 +1,6 @@
 //! `railbus check`: every mistake in an app file, with its place.
 
-use super::{BROKEN, OK};
+use super::{BROKEN, OK, environment::slips};
 use crate::{
     args::{Check, Graph},
     output,
@@ -56,7 +56,8 @@ fn remarks(spec: &AppSpec) -> Vec<String> {
     let run = |name: &String| spec.subscriptions.iter().any(|on| on.pipeline == *name);
     let unrun = spec.pipelines.iter().map(|pipeline| &pipeline.name).filter(|name| !run(name));
     let unrun = unrun.map(|name| format!("no [[on]] runs pipeline `{name}`"));
-    past(spec).chain(idle).chain(unrun).chain(made_up(spec)).collect()
+    let slips = slips().into_iter();
+    slips.chain(past(spec)).chain(idle).chain(unrun).chain(made_up(spec)).collect()
 }
 
 /// Names the values that no step leaves: unless the pipeline says that its events have them, one may be
@@ -120,6 +121,7 @@ pub(super) fn load(path: &Path) -> Result<AppSpec, LoadError> {
 
 /// Prints why an app file did not load.
 pub(super) fn report(error: &LoadError, path: &Path) {
+    slips().iter().for_each(|slip| output::note(slip));
     match error {
         LoadError::File(e) => output::failed(e),
         LoadError::Problems(problems) => {

@@ -1,6 +1,6 @@
 //! `railbus doctor`: whether the bus that a URL names works, and what may soon stop it.
 
-use super::{BROKEN, OK, backends::summary, store};
+use super::{BROKEN, OK, backends::summary, environment::slips, store};
 use crate::{args::Doctor, output};
 use railbus::{
     backend::{GroupInfo, Keeper, LetterFilter},
@@ -33,6 +33,9 @@ pub(super) async fn doctor(args: Doctor, json: bool) -> Result<u8> {
         Some(url) => Options::parse(url),
         None => Options::from_env(),
     };
+    checks.extend(slips().into_iter().map(|slip| {
+        Check::warn("environment", slip, "rename it, or unset it if it is another program's")
+    }));
     let shown = options.as_ref().ok().map(|options| output::plain(&options.to_string()));
     match options {
         Ok(options) => {
@@ -102,7 +105,7 @@ async fn look(options: &Options, checks: &mut Vec<Check>) {
     match opened {
         Ok(bus) => {
             checks.push(Check::ok("open", format!("opened in {:.1?}", began.elapsed())));
-            ask(&bus, checks).await;
+            ask(&bus, &output::argument(options), checks).await;
             if let Err(error) = bus.close().await {
                 checks.push(Check::failed("close", &error));
             }
@@ -122,8 +125,8 @@ async fn from_outside(row: &'static Row, options: &Options) -> Checkup {
     })
 }
 
-/// Asks a bus that is open how it is.
-async fn ask(bus: &Bus, checks: &mut Vec<Check>) {
+/// Asks a bus that is open how it is; `url` is how commands name it.
+async fn ask(bus: &Bus, url: &str, checks: &mut Vec<Check>) {
     let began = Instant::now();
     match bus.ping().await {
         Ok(()) => checks.push(Check::ok("ping", format!("answered in {:.1?}", began.elapsed()))),
@@ -134,12 +137,12 @@ async fn ask(bus: &Bus, checks: &mut Vec<Check>) {
         Ok(known) => known,
         Err(error) => return checks.push(Check::failed("groups", &error)),
     };
-    checks.push(groups(&known));
-    checks
-        .push(letters(keeper, &known).await.unwrap_or_else(|e| Check::failed("dead_letters", &e)));
+    checks.push(groups(&known, url));
+    let letters = letters(keeper, &known, url).await;
+    checks.push(letters.unwrap_or_else(|e| Check::failed("dead_letters", &e)));
 }
 
-fn groups(groups: &[GroupInfo]) -> Check {
+fn groups(groups: &[GroupInfo], url: &str) -> Check {
     let lag = groups.iter().map(|group| group.lag).sum::<u64>();
     let count = output::count(groups.len() as u64, "group");
     let detail = format!("{count}, {} behind", output::count(lag, "event"));
@@ -148,14 +151,15 @@ fn groups(groups: &[GroupInfo]) -> Check {
         Some(group) => {
             let (name, since) = (output::plain(&group.name), output::time(group.last_seen));
             let detail = format!("{detail}; nobody has fetched for {name} since {since}");
-            Check::warn("groups", detail, "start who handles them, or `railbus groups prune`")
+            let prune = format!("railbus groups prune {url} {}", output::argument(&name));
+            Check::warn("groups", detail, format!("start who handles them, or `{prune}`"))
         }
         None => Check::ok("groups", detail),
     }
 }
 
 /// Counts dead letters: those of groups, and of lines that never became an event.
-async fn letters(keeper: &dyn Keeper, groups: &[GroupInfo]) -> Result<Check> {
+async fn letters(keeper: &dyn Keeper, groups: &[GroupInfo], url: &str) -> Result<Check> {
     let filter = LetterFilter { limit: Some(LETTERS_MAX), ..LetterFilter::default() };
     let read = keeper.letters(&filter).await?.len() as u64;
     let count = read.max(groups.iter().map(|group| group.dead_letters).sum());
@@ -163,6 +167,9 @@ async fn letters(keeper: &dyn Keeper, groups: &[GroupInfo]) -> Result<Check> {
     let detail = format!("{}{more}", output::count(count, "dead letter"));
     Ok(match count {
         0 => Check::ok("dead_letters", detail),
-        _ => Check::warn("dead_letters", detail, "look at them with `railbus dlq ls`"),
+        _ => {
+            let look = format!("look at them with `railbus dlq ls {url}`");
+            Check::warn("dead_letters", detail, look)
+        }
     })
 }

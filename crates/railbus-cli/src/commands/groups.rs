@@ -81,6 +81,10 @@ async fn prune(bus: &Bus, name: &str, dry_run: bool, json: bool) -> Result<()> {
         output::count(group.lag, "unsettled event"),
         output::count(group.dead_letters, "dead letter"),
     ));
+    output::note(
+        "a group of that name that comes again begins anew: it gets every event that is still kept and \
+         that it wants, those it has handled too, unless it asks for new ones only",
+    );
     if group.leased > 0 {
         let leased = output::count(group.leased, "event");
         output::note(&format!("a member is at work on {leased}: is it still in use?"));

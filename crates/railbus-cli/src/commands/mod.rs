@@ -1,5 +1,6 @@
 //! The commands, a file each; each returns the exit code.
 
+mod environment;
 mod signals;
 mod store;
 

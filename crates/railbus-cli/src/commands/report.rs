@@ -1,6 +1,6 @@
 //! What `railbus run` says at its end: the counts, what failed, and what to do next.
 
-use super::letters;
+use super::{environment::names_the_bus, letters};
 use crate::output;
 use railbus::{
     app::{AppSpec, InputSpec, SubscriptionSpec, Summary},
@@ -90,8 +90,19 @@ impl<'a> Report<'a> {
             // What never ends can't be waited for.
             let is_endless = self.spec.inputs.iter().any(InputSpec::is_endless);
             let until = if is_endless { "" } else { " --until-idle" };
-            let again = format!("{program} run {app}{until}");
+            let hides = self::url(self.spec).contains("***");
+            let bus = match names_the_bus() {
+                // The file names another bus, or none.
+                true if !hides => format!("RAILBUS_URL={url} "),
+                _ => String::new(),
+            };
+            let again = format!("{bus}{program} run {app}{until}");
             output::note(&format!("  {program} dlq redrive {url} && {again}"));
+            if names_the_bus() && hides {
+                output::note(
+                    "  (with RAILBUS_URL as it was for this run: its password is not shown)",
+                );
+            }
         }
     }
 

@@ -99,7 +99,7 @@ fn dead_letters_and_a_file_almost_full_are_warnings() {
     assert_eq!(ran.code, 3, "{}", ran.err);
     let (code, document) = doctor(&scene, URL);
     assert_eq!(code, 0, "{document}");
-    finds(&document, "dead_letters", "warn", &["1 dead letter;", "railbus dlq ls"]);
+    finds(&document, "dead_letters", "warn", &["1 dead letter;", "`railbus dlq ls sqlite:a.db`"]);
     let (code, document) = doctor(&scene, "sqlite:a.db?max_size=10000&synchronous=normal");
     assert_eq!(code, 0);
     finds(&document, "file", "warn", &["of at most 9.8 KiB", "raise max_size"]);
@@ -220,6 +220,10 @@ fn without_a_url_the_environment_names_the_bus() {
     let none = run(&[]);
     assert_eq!(none.code, 1);
     assert!(none.out.contains("fail  options       options: RAILBUS_URL is not set"), "{none:?}");
+    let slip = run(&[("RAILBUS_ULR", "sqlite:a.db"), ("RAILBUS_URL", "sqlite:a.db")]);
+    let ignored =
+        "warn  environment   the variable `RAILBUS_ULR` is ignored: did you mean `RAILBUS_URL`?";
+    assert!(slip.code == 0 && slip.out.contains(ignored), "{slip:?}");
     let there = run(&[("RAILBUS_URL", "sqlite:a.db"), ("RAILBUS_BUS__RETENTION", "2h")]);
     assert_eq!(there.code, 0, "{there:?}");
     let said = "sqlite:a.db?retention=2h (from the environment)";

@@ -54,6 +54,7 @@ fn a_group_is_forgotten_when_told_to_and_only_then() {
     assert_eq!(would, done(false));
     let ran = scene.run(&["groups", "prune", URL, "g", "--dry-run"]);
     assert!(ran.err.contains("g would be forgotten, with 1 unsettled event"), "{}", ran.err);
+    assert!(ran.err.contains("comes again begins anew: it gets every event that is still kept"));
     assert_eq!(scene.json(&["groups", "ls", URL]).len(), 2);
     assert_eq!(scene.json(&["groups", "prune", URL, "g"]), [done(true)]);
     assert_eq!(scene.json(&["groups", "ls", URL]).len(), 1);
@@ -61,4 +62,12 @@ fn a_group_is_forgotten_when_told_to_and_only_then() {
         let said = scene.broken(&[&["groups", "prune", URL, "g"], dry_run].concat());
         assert!(said.contains("no such group") && said.contains("known groups: h"), "{said}");
     }
+}
+
+#[test]
+fn a_group_that_comes_again_gets_what_it_has_handled_once_more() {
+    let scene = scene();
+    scene.ok(&["groups", "prune", URL, "h"]);
+    let again = scene.ok(&["subscribe", URL, "*", "--group", "h", "--count", "3"]);
+    assert_eq!(again.lines().count(), 3, "{again}");
 }

@@ -137,6 +137,7 @@ fn what_is_wrong_with_a_server_is_said_by_migrate_and_doctor_without_its_passwor
     let other_port = format!(":{}/", SERVER.port());
     let wrong = [
         (good.replace("secret", "hunter2"), "the password is wrong"),
+        (database.url_as("postgres-queue", "nobody", "secret"), "or there is no such user"),
         (good.replace(database.name(), "no_where"), "the database does not exist"),
         (good.replace(&other_port, ":1/"), "can't be reached"),
         (good.replace("127.0.0.1", "nowhere.invalid"), "can't be reached"),
@@ -228,6 +229,7 @@ fn the_doctor_looks_at_the_live_backend() {
     assert_eq!((code, tables(&database)), (0, 0), "{document}");
     finds(&document, "server", "ok", &["PostgreSQL 1", "127.0.0.1"]);
     finds(&document, "backend", "ok", &["groups: no"]);
+    finds(&document, "settings", "ok", &["sslmode prefer,"]);
     let (code, document) = doctor(&scene, &url.replace("secret", "hunter2"));
     assert_eq!(code, 1);
     finds(&document, "server", "fail", &["the password is wrong"]);

@@ -178,7 +178,8 @@ fn what_reaches_nobody_or_can_be_no_event_is_refused() {
     assert!(said.contains("did you mean `sqlite`?"), "{said}");
     assert!(scene.broken(&["publish", "a.db", "t"]).contains("hint: "));
     assert!(scene.broken(&["publish", "sqlite:", "t"]).contains("hint: "));
-    assert!(scene.broken(&["publish", "sqlite:a.db", ""]).contains("the topic is empty"));
+    let said = scene.broken(&["publish", "sqlite:a.db", ""]);
+    assert!(said.contains("the topic is empty") && said.contains("hint: name it"), "{said}");
     let long = "x".repeat(4096);
     assert!(scene.broken(&["publish", "sqlite:a.db", &long]).contains("4096 bytes"));
     let said = scene.broken(&["publish", "sqlite:a.db", "t", "--type", &long]);

@@ -50,6 +50,16 @@ fn a_server_that_is_well_is_told_in_all_its_parts() {
     }
     // Nothing was made by looking.
     assert_eq!(redis.command(&["KEYS", "*"]).unwrap(), "");
+    for (policy, status, lost) in [
+        ("always", "ok", "what is confirmed is on the disk"),
+        ("everysec", "ok", "a server that is killed may lose its last second"),
+        ("no", "warn", "everysec or always"),
+    ] {
+        redis.command(&["CONFIG", "SET", "appendfsync", policy]).unwrap();
+        let (_, checks) = doctor(&redis.url("redis-streams"));
+        let (_, found, said) = checks.iter().find(|(name, ..)| name == "persistence").unwrap();
+        assert!(found == status && said.contains(policy) && said.contains(lost), "{checks:?}");
+    }
     redis.command(&["CONFIG", "SET", "appendonly", "no"]).unwrap();
     let (code, checks) = doctor(&redis.url("redis-streams"));
     let warned = checks.iter().any(|(name, status, _)| name == "persistence" && status == "warn");

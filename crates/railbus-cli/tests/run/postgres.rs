@@ -1,7 +1,7 @@
 //! An app on a queue in PostgreSQL: its inputs, its pipeline and its accounts, with programs that are
 //! killed and a server that is.
 
-use crate::scene::{APP, Ended, Scene, until};
+use crate::scene::{APP, Ended, Scene, tries_before_a_redrive_are_not_counted, until};
 use railbus_testbed::Postgres;
 use rustix::process::Signal;
 use std::{collections::BTreeMap, fmt::Write as _};
@@ -108,4 +108,21 @@ fn what_keeps_an_app_from_its_server_is_said_at_once() {
         assert!(ended.said.contains(why), "{ended:?}");
         assert!(!ended.said.contains("hunter2") && !ended.said.contains("secret"), "{ended:?}");
     }
+}
+
+#[test]
+fn tries_of_an_earlier_run_before_a_redrive_are_not_counted() {
+    let server = Postgres::start().unwrap();
+    tries_before_a_redrive_are_not_counted(&server.database().unwrap().url("postgres-queue"));
+}
+
+#[test]
+fn dropping_the_schema_starts_over() {
+    let server = Postgres::start().unwrap();
+    let database = server.database().unwrap();
+    let scene = scene(&database.url("postgres-queue"), &lines(0..10), "exit 1");
+    let dead = [("published", 10), ("dead_lettered", 10), ("carried", 0)];
+    scene.run().expect(3, &dead);
+    database.psql("DROP SCHEMA railbus CASCADE").unwrap();
+    scene.run().expect(3, &dead);
 }

@@ -1,6 +1,6 @@
 //! What a run says at its end, and that it is true.
 
-use crate::scene::{APP, Ended, Scene, until};
+use crate::scene::{APP, Ended, Scene, tries_before_a_redrive_are_not_counted, until};
 use rustix::process::Signal;
 use std::process::{Command, Output};
 
@@ -47,6 +47,32 @@ fn a_redrive_is_proposed_only_for_what_can_be_handed_back() {
     has_not(&ended, &["redrive"]);
     append(&scene, &lines(0, 1));
     has(&scene.run(), &["dlq show", "dlq redrive"]);
+}
+
+#[test]
+fn what_to_do_next_names_the_bus_that_the_environment_named() {
+    let scene = Scene::new(APP, lines(0, 1), "exit 1");
+    let url = format!("sqlite:{}", scene.path("other.db").display());
+    let run_on = |name: &str, url: &str| {
+        let ran = scene.command(&["--until-idle"]).env(name, url).output().unwrap();
+        String::from_utf8(ran.stderr).unwrap()
+    };
+    let said = run_on("RAILBUS_URL", &url);
+    let again = format!("dlq redrive {url} && RAILBUS_URL={url} ");
+    assert!(said.contains(&again), "{said}");
+    assert!(!said.contains("is ignored"), "{said}");
+    let said = run_on("RAILBUS_ULR", &url);
+    let ignored = "the variable `RAILBUS_ULR` is ignored: did you mean `RAILBUS_URL`?";
+    assert!(said.contains(ignored) && said.contains("running on"), "{said}");
+    assert!(said.contains("dlq redrive ") && !said.contains(" RAILBUS_URL="), "{said}");
+    // What is not shown can't be pasted.
+    let said = run_on("RAILBUS_URL", &url.replace("other.db", "me:hunter2@other.db"));
+    assert!(said.contains("(with RAILBUS_URL as it was for this run") && !said.contains("hunter2"));
+}
+
+#[test]
+fn tries_of_an_earlier_run_before_a_redrive_are_not_counted() {
+    tries_before_a_redrive_are_not_counted("sqlite:events.db");
 }
 
 #[test]
@@ -158,6 +184,10 @@ fn check_remarks_on_what_is_never_used_and_never_comes() {
     let told: serde_json::Value = serde_json::from_slice(&check(&["--json"]).stdout).unwrap();
     assert_eq!(told, serde_json::json!({ "ok": true, "problems": [], "remarks": remarks }));
     has(&scene.run(), &remarks[..1]);
+    let mut mistaken = Command::new(env!("CARGO_BIN_EXE_railbus"));
+    mistaken.arg("check").arg(scene.path("app.toml")).env("RAILBUS_BUS_RETENTION", "1h");
+    let said = String::from_utf8(mistaken.output().unwrap().stderr).unwrap();
+    assert!(said.contains("`RAILBUS_BUS_RETENTION` is ignored: did you mean"), "{said}");
 }
 
 #[test]

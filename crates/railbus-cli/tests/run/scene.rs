@@ -87,6 +87,21 @@ impl Scene {
     }
 }
 
+/// Shows that an event which was tried twice, died, was handed back between two runs and then went well is
+/// one that the second run did not retry.
+pub(crate) fn tries_before_a_redrive_are_not_counted(url: &str) {
+    let app = APP.replace("sqlite:events.db", url);
+    let app = app.replace("max_attempts = 1", "max_attempts = 2, backoff_factor = 0.01");
+    let scene = Scene::new(&app, "{\"type\":\"a\"}\n", "[ -e ok ]");
+    scene.run().expect(3, &[("published", 1), ("retried", 1), ("dead_lettered", 1)]);
+    scene.write("ok", "");
+    let mut redrive = Command::new(env!("CARGO_BIN_EXE_railbus"));
+    let redriven =
+        redrive.args(["dlq", "redrive", url]).current_dir(scene.0.path()).output().unwrap();
+    assert!(redriven.status.success(), "{redriven:?}");
+    scene.run().expect(0, &[("carried", 1), ("succeeded", 1), ("retried", 0)]);
+}
+
 /// Waits until it is so; a process's progress shows in files only.
 pub(crate) fn until(what: &str, mut is_so: impl FnMut() -> bool) {
     let began = Instant::now();
@@ -105,6 +120,10 @@ impl Running {
         assert!(child.try_wait().unwrap().is_none(), "it ended by itself");
         let pid = rustix::process::Pid::from_child(child);
         rustix::process::kill_process(pid, signal).unwrap();
+    }
+
+    pub(crate) fn has_ended(&mut self) -> bool {
+        self.0.as_mut().unwrap().try_wait().unwrap().is_some()
     }
 
     pub(crate) fn end(mut self) -> Ended {

@@ -6,7 +6,7 @@ use super::{
     values::{from_folder, kind},
 };
 use crate::{
-    error::{Error, Result},
+    error::{Error, Result, nearest},
     options::Options,
 };
 use serde_json::{Map, Value};
@@ -16,6 +16,10 @@ use std::{collections::BTreeMap, path::Path};
 use toml::de::DeValue;
 
 const EXAMPLE: &str = "bus.url = \"sqlite:orders.db\"";
+
+/// The keys that say where the bus is.
+pub(super) const PLACES: [&str; 6] =
+    ["url", "kind", "backend", "path", "connection_string", "redis_url"];
 
 /// The environment: `RAILBUS_URL` and `RAILBUS_BUS__KEY` concern the bus, others what names them.
 #[derive(Default)]
@@ -168,8 +172,7 @@ pub(super) fn read(root: &Table<'_>, folder: &Path, env: &Environment) -> Option
             said.set(field.key, &value, (&field.key_span).into(), (&field.span).into());
         }
     }
-    let places = ["url", "connection_string", "redis_url", "kind", "backend", "path"];
-    for variable in env.bus.iter().filter(|v| !places.contains(&v.key.as_str())) {
+    for variable in env.bus.iter().filter(|v| !PLACES.contains(&v.key.as_str())) {
         said.set(&variable.key, &variable.value, variable.at(), variable.at());
     }
     Some(said)
@@ -200,9 +203,7 @@ fn draft<'a>(field: &Field<'a>, folder: &Path, needed: bool) -> Option<Drafted<'
             of_kind(named.text()?, path).map_err(|e| named.refused(&e)).ok()?
         }
         (None, None) => {
-            if needed {
-                unnamed(&table, field);
-            }
+            unnamed(&table, field, needed);
             return None;
         }
     };
@@ -224,14 +225,15 @@ fn at_key(field: &Field<'_>, why: String, hint: String) {
     field.notes.hinted(field.key_span.clone(), why, hint);
 }
 
-/// Notes that no key of the table names a backend; a key that was meant to is named.
-fn unnamed(table: &Table<'_>, field: &Field<'_>) {
-    let known = ["url", "kind", "backend", "path", "connection_string", "redis_url"];
-    let slip = table.rest().find(|f| crate::error::nearest(f.key, known).is_some());
+/// Notes that no key of the table names a backend, if one must; a key that was meant to is named, even if
+/// the environment names one as well.
+fn unnamed(table: &Table<'_>, field: &Field<'_>, needed: bool) {
+    let slip = table.rest().find(|f| nearest(f.key, PLACES).is_some());
     let why = "no backend is named: [bus] has neither `url` nor `kind`";
     match slip {
-        Some(slip) => at_key(slip, why.into(), suggest(slip.key, &known)),
-        None => at_key(field, why.into(), format!("add {EXAMPLE}")),
+        Some(slip) => at_key(slip, why.into(), suggest(slip.key, &PLACES)),
+        None if needed => at_key(field, why.into(), format!("add {EXAMPLE}")),
+        None => {}
     }
 }
 

@@ -1,8 +1,12 @@
 //! Whether the backend takes the settings of an app, and can do what its subscriptions ask.
 
-use super::{bus::Said, table::Table};
+use super::{
+    bus::{PLACES, Said},
+    table::{Table, suggest},
+};
 use crate::{
     backends::{self, Row, TABLE},
+    error::nearest,
     options::Options,
 };
 
@@ -34,7 +38,13 @@ fn check_settings(root: &Table<'_>, bus: &Said, row: &Row) {
         if bare.as_ref().is_some_and(|bare| bare.message() == error.message()) {
             continue;
         }
-        let known = row.settings.iter().any(|setting| setting.key == key);
+        let keys = row.settings.iter().map(|setting| setting.key);
+        let known = keys.clone().any(|known| known == key);
+        let is_place = !known && nearest(key, keys.clone().chain(PLACES)).is_some_and(is_place);
+        let error = match is_place {
+            true => error.hint(suggest(key, &PLACES.into_iter().chain(keys).collect::<Vec<_>>())),
+            false => error,
+        };
         root.notes.refused(bus.setting(key, known), &error);
         told = true;
     }
@@ -42,6 +52,10 @@ fn check_settings(root: &Table<'_>, bus: &Said, row: &Row) {
     if !told {
         root.notes.refused(&bus.backend, &whole);
     }
+}
+
+fn is_place(key: &str) -> bool {
+    PLACES.contains(&key)
 }
 
 /// Notes each group that the backend does not keep: an app accounts for every event of its groups,

@@ -6,8 +6,16 @@ use super::{
     values::{event_name, from_folder, kind, whole},
 };
 use crate::schedule::{Cron, Missed, Schedule, Wrong};
+use rustix::fs::{Access, access};
 use serde_json::Value;
-use std::{collections::HashMap, ops::Range, path::Path};
+use std::{
+    collections::HashMap,
+    fs::{File, Metadata},
+    io,
+    ops::Range,
+    os::unix::fs::FileTypeExt,
+    path::Path,
+};
 use toml::de::DeValue;
 
 #[derive(Clone, Copy)]
@@ -106,13 +114,27 @@ fn check_file(field: &Field<'_>, path: &Path) {
         Ok(found) if found.is_dir() => {
             (format!("{} is a folder, not a file", path.display()), "name the file in it")
         }
-        Ok(_) => return,
+        Ok(found) => match readable(path, &found) {
+            Ok(()) => return,
+            Err(error) => (
+                format!("can't read {}: {error}", path.display()),
+                "let the user this runs as read the file",
+            ),
+        },
         Err(error) => (
             format!("can't find {}: {error}", path.display()),
             "a path is looked up from the app file's folder; \"-\" is the standard input",
         ),
     };
     field.notes.hinted(field.span.clone(), why, hint);
+}
+
+fn readable(path: &Path, found: &Metadata) -> io::Result<()> {
+    match found.file_type().is_fifo() {
+        // Opening it would wait for who writes.
+        true => Ok(access(path, Access::READ_OK)?),
+        false => File::open(path).map(drop),
+    }
 }
 
 /// Reads an input that ticks; `when` reads what is peculiar to its kind.

@@ -1,6 +1,6 @@
 //! Reading options: from a URL, a map, the environment.
 
-use super::{redact::redact, server, settings::Options};
+use super::{misspelt::misspelt, redact::redact, server, settings::Options};
 use crate::error::{Error, ErrorKind, Result};
 use serde_json::{Map, Value};
 use std::{collections::BTreeMap, env};
@@ -103,7 +103,7 @@ impl Options {
     /// Reads the environment of this process: `RAILBUS_URL`, and `RAILBUS_BUS__KEY` for the keys of
     /// [`Options::from_map`]; a key there takes the place of the URL's setting.
     ///
-    /// Every other variable is ignored.
+    /// Every other variable is ignored; [`misspelt`] tells which may have been meant.
     ///
     /// # Examples
     /// ```no_run
@@ -156,7 +156,9 @@ impl Options {
         N: AsRef<str>,
         V: Into<String>,
     {
+        let mut slips = Vec::new();
         let said = variables.into_iter().filter_map(|(name, value)| {
+            slips.extend(misspelt([name.as_ref()]));
             let (key, shown) = (key_of(name.as_ref())?, name.as_ref().to_owned());
             Some(Said { key, shown, value: value.into() })
         });
@@ -167,8 +169,13 @@ impl Options {
             said.retain(|said| said.shown != "RAILBUS_BUS__URL");
         }
         let mut draft = Draft::begin(&mut said)?.ok_or_else(|| {
-            Error::new(ErrorKind::Config, "options", "RAILBUS_URL is not set")
-                .hint("set it to the URL of a bus, such as RAILBUS_URL=sqlite:orders.db")
+            let error = Error::new(ErrorKind::Config, "options", "RAILBUS_URL is not set");
+            match slips.first() {
+                Some((name, meant)) => error.hint(format!("{name} is: did you mean {meant}?")),
+                None => {
+                    error.hint("set it to the URL of a bus, such as RAILBUS_URL=sqlite:orders.db")
+                }
+            }
         })?;
         said.into_iter().try_for_each(|setting| draft.add(setting, true))?;
         Ok(draft.options)

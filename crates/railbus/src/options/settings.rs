@@ -3,6 +3,7 @@
 use super::{
     redact::{is_secret, redact},
     server,
+    size::parse_size,
 };
 use crate::{
     clock::parse_duration,
@@ -173,6 +174,25 @@ impl Options {
     /// Returns a config error that names the key if it is not a duration.
     pub fn duration(&self, key: &'static str) -> Result<Option<Duration>> {
         let parsed = self.text(key).map(parse_duration).transpose();
+        parsed.map_err(|e| e.with("setting", key))
+    }
+
+    /// Returns a setting as a size in bytes: a whole number, or one with a unit, such as `64MiB` (1,024 of
+    /// each) or `500kB` (1,000).
+    ///
+    /// # Errors
+    /// Returns a config error that names the key if it is not a size.
+    ///
+    /// # Examples
+    /// ```
+    /// use railbus::options::Options;
+    ///
+    /// let options = Options::parse("sqlite:orders.db?max_size=64MiB")?;
+    /// assert_eq!(options.size("max_size")?, Some(64 * 1024 * 1024));
+    /// # Ok::<(), railbus::Error>(())
+    /// ```
+    pub fn size(&self, key: &'static str) -> Result<Option<u64>> {
+        let parsed = self.text(key).map(parse_size).transpose();
         parsed.map_err(|e| e.with("setting", key))
     }
 

@@ -17,6 +17,7 @@ fn what_the_backend_refuses_is_told_with_its_place() {
         ),
         ("bus = { url = \"sqlite:x\", retenton = \"1h\" }", (1, 27), "`retenton`", "`retention`"),
         ("bus = { url = \"sqlite:x\", synchronous = \"off\" }", (1, 41), "`off`", "allowed: full"),
+        ("bus = { kind = \"sqlite\", path = \"x\", ulr = \"y\" }", (1, 38), "`ulr`", "mean `url`?"),
         ("bus.url = \"memory:\"", (9, 9), "groups of memory end with the process", "sqlite:PATH"),
     ] {
         let problems = folder.problems(&format!("{bus}\n{REST}"), &[]);
@@ -25,6 +26,16 @@ fn what_the_backend_refuses_is_told_with_its_place() {
         assert!(problem.message.contains(message), "{problems}");
         assert!(problem.hint.as_deref().unwrap_or_default().contains(hint), "{problems}");
     }
+}
+
+#[test]
+fn a_key_that_was_to_name_the_bus_is_told_though_the_environment_names_one() {
+    let folder = Folder::new();
+    let problems =
+        folder.problems(&format!("bus.ulr = \"sqlite:x\"\n{REST}"), &[(URL, "sqlite:y")]);
+    let [problem] = problems.list() else { panic!("{problems}") };
+    assert_eq!(problem.line_column(), Some((1, 5)), "{problems}");
+    assert!(problem.hint.as_deref().unwrap().contains("did you mean `url`?"), "{problems}");
 }
 
 #[test]
@@ -52,7 +63,7 @@ fn each_thing_the_backend_refuses_is_told_where_it_was_said() {
         (Some((2, 7)), "`url` is not a value of `synchronous`"),
         (Some((3, 1)), "`url_` is not a setting of sqlite"),
         (Some((4, 13)), "`url` is not a duration"),
-        (Some((5, 12)), "`-1` is not a number of bytes"),
+        (Some((5, 12)), "`-1` is not a size"),
     ];
     assert_eq!(told, expected);
 }

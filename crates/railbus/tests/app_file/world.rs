@@ -1,7 +1,11 @@
 //! Mistakes that show only in what the file names: programs, inputs, groups.
 
 use super::{APP, Folder};
-use std::{fs, os::unix::fs::PermissionsExt, process::Command};
+use std::{
+    fs,
+    os::unix::{fs::PermissionsExt, net::UnixListener},
+    process::Command,
+};
 
 /// A program to try, with what is said about it and what is to be done.
 type Program<'a> = (&'a str, &'a [u8], &'a str, &'a str);
@@ -69,6 +73,16 @@ fn an_input_needs_its_file() {
     assert!(made.unwrap().success());
     for good in [&app("none.ndjson"), &app("-"), &app("pipe"), &device] {
         assert!(folder.load(good, &[]).is_ok(), "{good}");
+    }
+    // Root may read all files; a socket can be opened by nobody.
+    let _socket = UnixListener::bind(folder.0.join("socket")).unwrap();
+    let shut = folder.write("shut.ndjson", "");
+    fs::set_permissions(&shut, fs::Permissions::from_mode(0o000)).unwrap();
+    let is_root = fs::File::open(shut).is_ok();
+    for name in ["socket", "shut.ndjson"].into_iter().take(if is_root { 1 } else { 2 }) {
+        let (place, message, hint) = one(&folder, &app(name));
+        let is_told = message.starts_with("can't read ") && message.contains(name);
+        assert!(place == (10, 8) && is_told && hint.contains("read the file"), "{message} {hint}");
     }
 }
 

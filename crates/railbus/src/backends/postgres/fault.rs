@@ -21,7 +21,12 @@ fn of_server(code: &SqlState, message: &str) -> Found {
     use ErrorKind::{Denied, NotFound, Unavailable};
     match code {
         &SqlState::INVALID_PASSWORD => {
-            (Denied, "the password is wrong", "set `password` or PGPASSWORD")
+            // The server says the same of a user that it does not know.
+            (
+                Denied,
+                "the password is wrong, or there is no such user",
+                "set `user` and `password`, or PGUSER and PGPASSWORD",
+            )
         }
         &SqlState::INVALID_AUTHORIZATION_SPECIFICATION if message.contains("encryption") => (
             Denied,

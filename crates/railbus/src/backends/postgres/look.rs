@@ -50,10 +50,10 @@ pub fn look(options: &Options) -> Checkup {
 fn said(settings: &Settings) -> Check {
     let server = &settings.server;
     let detail = format!(
-        "channel {}, sslmode {:?}, connect_timeout {:?}, statement_timeout {:?}, backlog {}, \
+        "channel {}, sslmode {}, connect_timeout {:?}, statement_timeout {:?}, backlog {}, \
          spill_retention {:?}",
         server.prefix,
-        server.tls.mode,
+        server.tls.mode.name(),
         server.connect_timeout,
         server.statement_timeout,
         settings.backlog,

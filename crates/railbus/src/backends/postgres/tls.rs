@@ -47,6 +47,11 @@ impl Mode {
         ("verify-ca", Self::VerifyCa),
         ("verify-full", Self::VerifyFull),
     ];
+
+    /// Returns what it is called in settings.
+    pub(super) fn name(self) -> &'static str {
+        Self::NAMES.iter().find(|(_, mode)| *mode == self).map_or("", |(name, _)| name)
+    }
 }
 
 /// How a connection is encrypted.

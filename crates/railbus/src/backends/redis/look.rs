@@ -11,7 +11,7 @@ use crate::{
     options::{Options, Setting},
 };
 use redis::aio::MultiplexedConnection;
-use std::{thread, time::Instant};
+use std::{collections::HashMap, thread, time::Instant};
 use tokio::runtime::Builder;
 
 /// Above this share of its memory a server may soon take no more.
@@ -69,7 +69,9 @@ async fn ask(server: &Server, durable: bool) -> Vec<Check> {
     let memory = info(&mut connection, server, "memory").await.map(|said| memory(&said));
     checks.push(memory.unwrap_or_else(|error| Check::failed("memory", &error)));
     if durable {
-        let kept = info(&mut connection, server, "persistence").await.map(|said| kept(&said));
+        let said = info(&mut connection, server, "persistence").await;
+        let policy = policy(&mut connection).await;
+        let kept = said.map(|said| kept(&said, policy.as_deref()));
         checks.push(kept.unwrap_or_else(|error| Check::failed("persistence", &error)));
     }
     checks
@@ -106,11 +108,35 @@ fn memory(said: &str) -> Check {
     }
 }
 
-fn kept(said: &str) -> Check {
-    if value(said, "aof_enabled") == Some("1") {
-        return Check::ok("persistence", "appendonly is on");
+/// Asks when the server's log goes to the disk; `None` where it may not be asked, as with many hosts.
+async fn policy(connection: &mut MultiplexedConnection) -> Option<String> {
+    let asked = redis::cmd("CONFIG").arg("GET").arg("appendfsync").query_async(connection).await;
+    let said: HashMap<String, String> = asked.ok()?;
+    said.into_values().next()
+}
+
+fn kept(said: &str, policy: Option<&str>) -> Check {
+    if value(said, "aof_enabled") != Some("1") {
+        let advice = "set the server's appendonly to yes: what it confirms since its last snapshot \
+                      goes with a crash";
+        return Check::warn("persistence", "appendonly is off", advice);
     }
-    let advice = "set the server's appendonly to yes: what it confirms since its last snapshot goes \
-                  with a crash";
-    Check::warn("persistence", "appendonly is off", advice)
+    let on = |policy: &str| format!("appendonly is on, appendfsync {policy}");
+    match policy {
+        Some("always") => Check::ok("persistence", on("always: what is confirmed is on the disk")),
+        Some("no") => {
+            let advice = "set it to everysec or always: a machine that fails loses what its system \
+                          has not written yet, often half a minute";
+            Check::warn("persistence", on("no"), advice)
+        }
+        Some(other) => {
+            let lost = "a server that is killed may lose its last second, a machine that fails two";
+            Check::ok("persistence", on(&format!("{other}: {lost}")))
+        }
+        None => {
+            let asked = "(may not be asked here; it is everysec by default: a server that is killed \
+                         may lose its last second, a machine that fails two)";
+            Check::ok("persistence", on(asked))
+        }
+    }
 }

@@ -101,11 +101,14 @@ pub(super) fn redrive(transaction: &Transaction<'_>, ids: &[LetterId]) -> rusqli
         let Some((group, seq, subscription, finished)) = found else { continue };
         let mut others = finished.as_deref().map(ends).unwrap_or_default();
         others.remove(&subscription);
+        // Tries of a run that has ended are none of the next one's.
         let worst = others.values().map(outcome_of).max().unwrap_or(0);
         transaction
             .prepare_cached(
                 "UPDATE deliveries SET state = 0, leased = 0, begun = 0, due = 0, attempt = 0,
-                 outcome = ?3, finished = ?4, history = NULL, settled_at = NULL, run = NULL
+                 outcome = ?3, finished = ?4, history = NULL, settled_at = NULL, run = NULL,
+                 retried = retried AND EXISTS (SELECT 1 FROM runs
+                     WHERE runs.id = deliveries.run AND runs.ended = 0)
                  WHERE grp = ?1 AND seq = ?2",
             )?
             .execute(params![

@@ -57,7 +57,10 @@ pub const SETTINGS: &[Setting] = &[
         key: "busy_timeout",
         help: "how long to wait for another process that holds the file and does not come to an end (default 10s)",
     },
-    Setting { key: "max_size", help: "the file's largest size in bytes (default unlimited)" },
+    Setting {
+        key: "max_size",
+        help: "the file's largest size, such as 64MiB, or in bytes (default unlimited)",
+    },
 ];
 
 /// Shows the file's path in messages, which may be a URL with a password that was meant for a
@@ -98,15 +101,6 @@ impl Settings {
                 .with("setting", "busy_timeout")
                 .hint(format!("set at most {BUSY_TIMEOUT_MAX:?}")));
         }
-        let max_size = options.text("max_size").map(|text| {
-            text.parse::<u64>().map_err(|e| {
-                let why = format!("`{text}` is not a number of bytes");
-                Error::new(ErrorKind::Config, "open sqlite", why)
-                    .with("setting", "max_size")
-                    .because(e)
-                    .hint("allowed: a whole number of bytes, such as 1048576")
-            })
-        });
         Ok(Self {
             path: options.address().into(),
             full_sync: options
@@ -115,7 +109,7 @@ impl Settings {
             retention: options.duration("retention")?.unwrap_or(Duration::from_secs(24 * 60 * 60)),
             journal_retention: options.duration("journal_retention")?.unwrap_or(JOURNAL_RETENTION),
             busy_timeout,
-            max_size: max_size.transpose()?,
+            max_size: options.size("max_size")?,
         })
     }
 }
