@@ -2,7 +2,8 @@
 //!
 //! Whoever publishes while nothing is on its way sends at once, in its own task: alone, nobody waits
 //! and nothing changes tasks. What comes meanwhile queues and goes with the next request, all of it.
-//! So the more there is to send, the larger the requests are, without a clock.
+//! So the more there is to send, the larger the requests are, without a clock. Where many send, few
+//! large requests one after another take less than small ones side by side.
 //!
 //! A request in its caller's task goes on only as long as that polls it. So as soon as somebody waits
 //! behind it, it gets a task of its own.
@@ -10,11 +11,13 @@
 //! When a request has looked for its server in vain, whatever waited meanwhile fails as it did, instead
 //! of looking for it as long, each in its turn.
 
-use super::request::{Limits, ROOM, ROOM_UNIT, Request, Sending, TRIED_FOR, Waiting, cut_off};
+use super::{
+    queue::Queue,
+    request::{Limits, ROOM, ROOM_UNIT, Request, Sending, TRIED_FOR, Waiting, cut_off},
+};
 use crate::error::{Error, Result};
 use smallvec::SmallVec;
 use std::{
-    collections::VecDeque,
     fmt,
     future::Future,
     mem,
@@ -42,10 +45,9 @@ pub(super) struct Inner<T: Send + 'static> {
 }
 
 pub(super) struct Line<T: Send + 'static> {
-    pub(super) flying: usize,
+    pub(super) queue: Queue<T>,
     /// Those on their way that may be in their callers' tasks.
     alone: SmallVec<[Weak<Flight<T>>; 2]>,
-    pub(super) waiting: VecDeque<Waiting<T>>,
     /// When a request last looked for its server in vain, and what came of it.
     away: Option<(Instant, Error)>,
 }
@@ -54,7 +56,10 @@ impl<T: Send + 'static> fmt::Debug for Gather<T> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let line = self.0.line();
         let mut shown = f.debug_struct("Gather");
-        shown.field("flying", &line.flying).field("waiting", &line.waiting.len()).finish()
+        shown
+            .field("flying", &line.queue.flying)
+            .field("waiting", &line.queue.waiting.len())
+            .finish()
     }
 }
 
@@ -75,12 +80,7 @@ impl<T: Send + 'static> Gather<T> {
         F: Future<Output = Vec<Result<()>>> + Send + 'static,
     {
         let send = Box::new(move |items| Box::pin(send(items)) as Request);
-        let line = Mutex::new(Line {
-            away: None,
-            flying: 0,
-            alone: SmallVec::new(),
-            waiting: VecDeque::new(),
-        });
+        let line = Mutex::new(Line { queue: Queue::new(), alone: SmallVec::new(), away: None });
         let room = Arc::new(Semaphore::new(ROOM as usize));
         Self(Arc::new(Inner { send, weigh, limits, room, line }))
     }
@@ -129,13 +129,12 @@ impl<T: Send + 'static> Gather<T> {
         room: Option<OwnedSemaphorePermit>,
     ) -> std::result::Result<Arc<Flight<T>>, oneshot::Receiver<Vec<Result<()>>>> {
         let mut line = self.0.line();
-        if line.flying < self.0.limits.flights {
-            line.flying += 1;
+        if line.queue.take_place(&self.0.limits) {
             drop(line);
             return Ok(self.take_off(items));
         }
         let (reply, replied) = oneshot::channel();
-        line.waiting.push_back(Waiting { items, weight, reply, _room: room });
+        line.queue.waiting.push_back(Waiting { items, weight, reply, _room: room });
         let alone = mem::take(&mut line.alone);
         drop(line);
         // Nobody waits for a caller that may not go on.
@@ -145,19 +144,14 @@ impl<T: Send + 'static> Gather<T> {
 
     /// Sends the items at once if there is a place free; else they come back.
     fn fly(&self, items: Vec<T>) -> std::result::Result<Arc<Flight<T>>, Vec<T>> {
-        let mut line = self.0.line();
-        if line.flying >= self.0.limits.flights {
-            return Err(items);
-        }
-        line.flying += 1;
-        drop(line);
-        Ok(self.take_off(items))
+        let is_free = self.0.line().queue.take_place(&self.0.limits);
+        if is_free { Ok(self.take_off(items)) } else { Err(items) }
     }
 
     /// Sends the items in a place that was taken for them.
     fn take_off(&self, items: Vec<T>) -> Arc<Flight<T>> {
         let count = items.len();
-        let seat = Seat { inner: Arc::clone(&self.0), held: Held::Caller };
+        let seat = Seat { inner: Arc::clone(&self.0), held: Held::Caller, callers: 1 };
         let request = (self.0.send)(items);
         let air = Mutex::new(Air::Alone { request, seat, waits: None });
         let flight = Arc::new(Flight { air, count });
@@ -165,7 +159,7 @@ impl<T: Send + 'static> Gather<T> {
         line.alone.retain(|other| other.strong_count() > 0);
         line.alone.push(Arc::downgrade(&flight));
         // Whoever came to wait in between did not find it.
-        let waits = !line.waiting.is_empty();
+        let waits = !line.queue.waiting.is_empty();
         drop(line);
         if waits {
             flight.release();
@@ -179,23 +173,22 @@ impl<T: Send + 'static> Inner<T> {
         self.line.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Takes what goes with the next request; if nothing waits, the place is free again.
-    fn next(&self) -> Option<Vec<Waiting<T>>> {
-        let mut line = self.line();
-        let (mut items, mut weight) = (0, 0);
-        let fits = |one: &Waiting<T>| {
-            items += one.items.len();
-            weight += one.weight;
-            items <= self.limits.items && weight <= self.limits.weight
-        };
-        // The first goes whatever its size.
-        let count = line.waiting.iter().map(fits).take_while(|fits| *fits).count().max(1);
-        if line.waiting.is_empty() {
-            line.flying -= 1;
-            return None;
+    /// Takes what goes with the next request of a place whose last one came back.
+    fn next(&self, landed: usize) -> Option<Vec<Waiting<T>>> {
+        self.line().queue.next(&self.limits, landed)
+    }
+
+    /// Lets those that were answered go on, until no more of them come with more to send.
+    async fn settle(&self) {
+        let mut before = 0;
+        loop {
+            yield_now().await;
+            let now = self.line().queue.waiting.len();
+            if now == before || now >= self.limits.items {
+                return;
+            }
+            before = now;
         }
-        let count = count.min(line.waiting.len());
-        Some(line.waiting.drain(..count).collect())
     }
 }
 
@@ -203,6 +196,8 @@ impl<T: Send + 'static> Inner<T> {
 struct Seat<T: Send + 'static> {
     inner: Arc<Inner<T>>,
     held: Held,
+    // Whose items are on their way with it.
+    callers: usize,
 }
 
 /// By whom a place is held.
@@ -216,7 +211,7 @@ enum Held {
 impl<T: Send + 'static> Seat<T> {
     /// Sends what waits until nothing does.
     async fn drive(mut self) {
-        while let Some(waiting) = self.inner.next() {
+        while let Some(waiting) = self.inner.next(mem::take(&mut self.callers)) {
             let (mut items, mut replies) = (Vec::new(), Vec::with_capacity(waiting.len()));
             for one in waiting {
                 replies.push((one.items.len(), one.reply));
@@ -226,6 +221,7 @@ impl<T: Send + 'static> Seat<T> {
                     items.extend(one.items);
                 }
             }
+            self.callers = replies.len();
             let results = (self.inner.send)(items).await;
             self.landed(&results);
             let mut results = results.into_iter();
@@ -234,7 +230,7 @@ impl<T: Send + 'static> Seat<T> {
                 let _ = reply.send(results.by_ref().take(count).collect());
             }
             // Whoever was answered may have more at once: it goes together, not each in its turn.
-            yield_now().await;
+            self.inner.settle().await;
         }
         self.held = Held::Nobody;
     }
@@ -247,7 +243,7 @@ impl<T: Send + 'static> Seat<T> {
         let Some(error) = results.last().and_then(away) else { return };
         let mut line = self.inner.line();
         line.away = Some((Instant::now(), error.clone()));
-        let waiting = mem::take(&mut line.waiting);
+        let waiting = mem::take(&mut line.queue.waiting);
         drop(line);
         for one in waiting {
             // Nobody may wait any more.
@@ -264,18 +260,19 @@ impl<T: Send + 'static> Drop for Seat<T> {
         let mut line = self.inner.line();
         let runtime = Handle::try_current().ok().filter(|_| self.held == Held::Caller);
         match runtime {
-            Some(runtime) if !line.waiting.is_empty() => {
-                let seat = Self { inner: Arc::clone(&self.inner), held: Held::Driver };
+            Some(runtime) if !line.queue.waiting.is_empty() => {
+                let (inner, callers) = (Arc::clone(&self.inner), self.callers);
+                let seat = Self { inner, held: Held::Driver, callers };
                 drop(line);
                 runtime.spawn(seat.drive());
             }
             // A runtime has ended or a request panicked: whoever waits learns it if nobody is left to send it.
             _ => {
-                line.flying -= 1;
-                if line.flying > 0 {
+                line.queue.free_place(self.callers);
+                if line.queue.flying > 0 {
                     return;
                 }
-                let cut_off = mem::take(&mut line.waiting);
+                let cut_off = mem::take(&mut line.queue.waiting);
                 drop(line);
                 drop(cut_off);
             }

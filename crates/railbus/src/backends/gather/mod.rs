@@ -1,7 +1,8 @@
-//! What many publish at once, put together into few requests: `line` is where they wait, `request` what
-//! they become.
+//! What many publish at once, put together into few requests: `request` is what they become, `queue` says
+//! who goes with which, `line` is where they wait.
 
 mod request;
+mod queue;
 mod line;
 #[cfg(test)]
 mod tests;

@@ -13,6 +13,9 @@ pub(in crate::backends) struct Limits {
     pub(in crate::backends) weight: usize,
     /// Requests on their way at once.
     pub(in crate::backends) flights: usize,
+    /// While the requests on their way are of so many callers, no further one goes beside them: what
+    /// comes goes together when they are back.
+    pub(in crate::backends) callers: usize,
 }
 
 /// What an error says that came of looking for a server: for how long. Nothing was sent.

@@ -1,5 +1,7 @@
 //! What goes together, what waits, and what is lost by nobody.
 
+mod away;
+
 use super::{line::*, request::*};
 use crate::error::{Error, ErrorKind};
 use std::{
@@ -16,7 +18,7 @@ use tokio::{
     task::{JoinSet, yield_now},
 };
 
-const LIMITS: Limits = Limits { items: 10, weight: 1_000, flights: 1 };
+const LIMITS: Limits = Limits { items: 10, weight: 1_000, flights: 1, callers: 16 };
 
 /// Longer than any of it takes.
 const LONG: Duration = Duration::from_secs(60);
@@ -83,7 +85,11 @@ async fn what_waits_is_bounded_whoever_gives_up() {
         let mut put = Box::pin(gather.put(vec![large / 4]));
         assert!(futures_util::poll!(&mut put).is_pending());
     }
-    assert_eq!(gather.0.line().waiting.len(), 4, "whoever gave up before there was room is gone");
+    assert_eq!(
+        gather.0.line().queue.waiting.len(),
+        4,
+        "whoever gave up before there was room is gone"
+    );
     open.add_permits(100);
     assert!(first.await.unwrap()[0].is_ok());
 }
@@ -145,7 +151,7 @@ async fn a_caller_that_is_gone_holds_nobody_up_and_loses_nothing() {
     assert!(third.await[0].is_ok());
     assert_eq!(*sent.lock().unwrap(), [vec![2], vec![4, 6]]);
     settle().await;
-    assert_eq!(gather.0.line().flying, 0);
+    assert_eq!(gather.0.line().queue.flying, 0);
 }
 
 #[tokio::test]
@@ -299,70 +305,6 @@ async fn a_request_that_panics_leaves_those_that_wait_to_the_other_on_its_way() 
     assert_eq!(ended.iter().filter(|result| result.is_err()).count(), 1, "{ended:?}");
 }
 
-/// A line in front of a server that is away; each request waits for a permit, and looks for the server
-/// first if `looks`.
-fn nobody_there(looks: bool) -> (Gather<usize>, Arc<Semaphore>) {
-    let gate = Arc::new(Semaphore::new(0));
-    let open = Arc::clone(&gate);
-    let gather = Gather::new(
-        LIMITS,
-        |item| *item,
-        move |items: Vec<usize>| {
-            let open = Arc::clone(&open);
-            async move {
-                open.acquire().await.unwrap().forget();
-                let away = Error::new(ErrorKind::Unavailable, "publish", "nobody there");
-                let away = if looks { away.with(TRIED_FOR, "1s") } else { away };
-                vec![Err(away); items.len()]
-            }
-        },
-    );
-    (gather, gate)
-}
-
-#[tokio::test]
-async fn what_waits_behind_a_request_that_looked_for_its_server_in_vain_fails_with_it() {
-    // A connection that breaks is another thing: the next may work.
-    for (looks, requests, fail) in [(true, 1, 30), (false, 2, 11)] {
-        let (gather, gate) = nobody_there(looks);
-        let mut all = JoinSet::new();
-        for n in 0..30 {
-            let gather = gather.clone();
-            all.spawn(async move { gather.put(vec![n]).await.remove(0) });
-            settle().await;
-        }
-        // The first goes alone, the others by tens.
-        gate.add_permits(requests);
-        settle().await;
-        let failed =
-            std::iter::from_fn(|| all.try_join_next()).filter(|r| r.as_ref().unwrap().is_err());
-        assert_eq!(failed.count(), fail, "looks for it: {looks}");
-    }
-}
-
-#[tokio::test]
-async fn what_waits_for_room_fails_with_it_too() {
-    let (gather, gate) = nobody_there(true);
-    let mut all = JoinSet::new();
-    // The second fills all the room there is.
-    let items = |n: usize| if n == 1 { vec![0; ROOM as usize] } else { vec![0] };
-    for n in 0..30 {
-        let gather = gather.clone();
-        all.spawn(async move { gather.put(items(n)).await.pop() });
-        settle().await;
-    }
-    gate.add_permits(1);
-    settle().await;
-    let ended: Vec<_> = std::iter::from_fn(|| all.try_join_next()).collect();
-    assert_eq!(ended.len(), 30, "one looked for the server, for all");
-    // Later it is looked for again.
-    let again = tokio::spawn(async move { gather.put(vec![0]).await.len() });
-    settle().await;
-    assert!(!again.is_finished());
-    gate.add_permits(1);
-    assert_eq!(again.await.unwrap(), 1);
-}
-
 #[test]
 fn a_runtime_that_ends_while_a_request_is_on_its_way_ends() {
     for workers in [0, 1] {
@@ -386,4 +328,40 @@ fn a_runtime_that_ends_while_a_request_is_on_its_way_ends() {
         let limit = ended.recv_timeout(LONG);
         assert!(limit.is_ok(), "with {workers} workers");
     }
+}
+
+#[tokio::test]
+async fn beside_a_request_of_many_callers_goes_no_other() {
+    let (gather, open, sent) = held(Limits { items: 100, flights: 2, callers: 4, ..LIMITS });
+    let mut all = JoinSet::new();
+    let put = |all: &mut JoinSet<_>, items: Vec<usize>| {
+        let gather = gather.clone();
+        all.spawn(async move { gather.put(items).await })
+    };
+    let sizes = || sent.lock().unwrap().iter().map(Vec::len).collect::<Vec<_>>();
+    for _ in 0..22 {
+        put(&mut all, vec![2]);
+    }
+    settle().await;
+    // Two are on their way; when they are back the others go, together.
+    open.add_permits(2);
+    settle().await;
+    assert_eq!(sizes(), [1, 1, 20]);
+    for _ in 0..3 {
+        put(&mut all, vec![2]);
+    }
+    settle().await;
+    assert_eq!(sizes(), [1, 1, 20], "there is a place, and they wait");
+    open.add_permits(1);
+    settle().await;
+    assert_eq!(sizes(), [1, 1, 20, 3]);
+    // However much it is, what one caller gives is one caller's.
+    open.add_permits(1);
+    settle().await;
+    put(&mut all, vec![2; 50]);
+    put(&mut all, vec![2]);
+    settle().await;
+    assert_eq!(sizes(), [1, 1, 20, 3, 50, 1]);
+    open.add_permits(2);
+    assert_eq!(all.join_all().await.len(), 27);
 }

@@ -45,7 +45,7 @@ pub(super) struct Ready {
 
 /// How much goes in one statement, and how many statements are on their way at once: the server
 /// commits notifications one after another anyway, and a second one is there when it is ready.
-const LIMITS: Limits = Limits { items: 1_000, weight: STATEMENT_BYTES, flights: 2 };
+const LIMITS: Limits = Limits { items: 1_000, weight: STATEMENT_BYTES, flights: 2, callers: 16 };
 
 /// Puts together what is published at once.
 pub(super) fn gather(publisher: Publisher) -> Gather<Ready> {

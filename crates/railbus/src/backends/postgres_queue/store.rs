@@ -36,7 +36,8 @@ use tokio::sync::{Notify, watch};
 use tokio_util::task::AbortOnDropHandle;
 
 /// How large one statement that publishes may be.
-const LIMITS: Limits = Limits { items: 1_000, weight: 4 << 20, flights: super::lines::PUBLISHERS };
+const LIMITS: Limits =
+    Limits { items: 1_000, weight: 4 << 20, flights: super::lines::PUBLISHERS, callers: 16 };
 
 /// Checks the settings of a queue, without connecting.
 ///

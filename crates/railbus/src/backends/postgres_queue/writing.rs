@@ -21,7 +21,8 @@ use std::sync::{
 use tokio_postgres::{Row, types::Type};
 
 /// How large one statement that writes in runs may be.
-pub(super) const LIMITS: Limits = Limits { items: 1_000, weight: 4 << 20, flights: PUBLISHERS };
+pub(super) const LIMITS: Limits =
+    Limits { items: 1_000, weight: 4 << 20, flights: PUBLISHERS, callers: 16 };
 
 const OPERATION: &str = "journal";
 

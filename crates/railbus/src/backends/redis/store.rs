@@ -26,7 +26,7 @@ const ABLE: &[&str] = &["redis-streams", "postgres-queue", "sqlite", "memory"];
 
 /// How large the requests are that publishes are put together in. With two on their way, the next is
 /// written while the server works on the one before.
-const LIMITS: Limits = Limits { items: 512, weight: 1 << 20, flights: 2 };
+const LIMITS: Limits = Limits { items: 512, weight: 1 << 20, flights: 2, callers: usize::MAX };
 
 /// Checks the settings, without looking at the server.
 ///

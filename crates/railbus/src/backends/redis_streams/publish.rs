@@ -23,7 +23,7 @@ use std::sync::Arc;
 
 /// How large the requests are that publishes are put together in. With two on their way, the next is
 /// written while the server works on the one before.
-const LIMITS: Limits = Limits { items: 512, weight: 1 << 20, flights: 2 };
+const LIMITS: Limits = Limits { items: 512, weight: 1 << 20, flights: 2, callers: usize::MAX };
 
 /// How much one script publishes: nothing else is done meanwhile.
 const MOST: Most = Most { events: 512, weight: 1 << 20 };
