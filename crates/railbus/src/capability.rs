@@ -53,8 +53,10 @@ pub struct Capability {
     pub fencing: Fencing,
     /// The shortest lease; none if there are no leases.
     pub lease_min: Option<Duration>,
-    /// Whether a lease can be extended while its event is worked on. If not, a handler is cut off
-    /// before its lease ends, every further try is a delivery, and nothing is settled by hand.
+    /// Whether a lease can be extended while its event is worked on. If not, time counts from the answer
+    /// that brought the event: what waited for its turn until less than a third of the lease is left is
+    /// given back, and an async handler is cut off before the lease ends. A sync one can't be: it must
+    /// be quicker than that by itself. Every further try is a delivery, and nothing is settled by hand.
     pub extends: bool,
     /// The longest an event may be held, extensions included; none if there is no bound.
     pub lease_max: Option<Duration>,
@@ -81,7 +83,8 @@ pub struct Capability {
     /// Whether the failed tries of earlier deliveries are kept for a dead letter's history.
     pub keeps_history: bool,
     /// Whether giving back an event that was not started counts as an attempt. If so, what only other
-    /// members want is given back less and less often.
+    /// members want is given back less and less often. Where the backend can't hold it back either, the
+    /// member keeps it for that while.
     pub release: Release,
     /// What happens to a batch that fails in part.
     pub batch: Batch,

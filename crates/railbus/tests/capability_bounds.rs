@@ -1,15 +1,18 @@
 //! What a backend says it can't do is not asked of it: the engine does without, or refuses.
 #![allow(clippy::unwrap_used, clippy::expect_used)]
 
-use async_trait::async_trait;
+#[path = "capability/left.rs"]
+mod left;
+#[path = "capability/poor.rs"]
+mod poor;
+
+use futures_util::FutureExt;
+use poor::Poor;
 use railbus::{
-    Bus, ErrorKind, Event, Result, Retry,
-    backend::{
-        Backend, Capability, Keeper, Leased, Outgoing, Release, Settle, Source, Subscribe, Verdict,
-    },
+    ErrorKind, Event, Retry,
+    backend::{Capability, Release, Verdict},
     backends::memory::Memory,
     delivery::{Delivery, Lease, Outcome},
-    predicate::Interest,
 };
 use std::{
     future::Future,
@@ -26,130 +29,6 @@ const LEASE: Duration = Duration::from_secs(3600);
 /// Awaits what must come; a test that waits in vain fails instead of hanging.
 async fn within<T>(awaited: impl Future<Output = T>) -> T {
     tokio::time::timeout(Duration::from_secs(7200), awaited).await.expect("it never came")
-}
-
-/// A memory that can do less: what it does not claim it refuses, and what it is told it keeps.
-#[derive(Debug)]
-struct Poor {
-    memory: Memory,
-    capability: Capability,
-    told: Arc<Told>,
-    /// Whether its members get all there is.
-    all: bool,
-}
-
-#[derive(Debug, Default)]
-struct Told {
-    verdicts: Mutex<Vec<Verdict>>,
-    refused: AtomicUsize,
-}
-
-struct PoorSource {
-    inner: Arc<dyn Source>,
-    capability: Capability,
-    told: Arc<Told>,
-}
-
-impl Poor {
-    fn new(memory: &Memory, change: impl FnOnce(&mut Capability)) -> Self {
-        let mut capability = memory.capability().clone();
-        change(&mut capability);
-        Self { memory: memory.connect(), capability, told: Arc::default(), all: false }
-    }
-
-    fn bus(self) -> (Bus, Arc<Told>) {
-        let told = Arc::clone(&self.told);
-        (Bus::over(Arc::new(self)), told)
-    }
-}
-
-impl Told {
-    /// Returns what it was told and did, and that it had to refuse nothing.
-    fn verdicts(&self) -> Vec<Verdict> {
-        assert_eq!(self.refused.load(SeqCst), 0, "it was asked for what it can't do");
-        self.verdicts.lock().unwrap().clone()
-    }
-}
-
-#[async_trait]
-impl Backend for Poor {
-    fn capability(&self) -> &Capability {
-        &self.capability
-    }
-
-    async fn publish(&self, batch: &[Outgoing]) -> Vec<Result<()>> {
-        self.memory.publish(batch).await
-    }
-
-    async fn subscribe(&self, mut request: Subscribe) -> Result<Arc<dyn Source>> {
-        if self.all {
-            request.interest = Interest::all();
-        }
-        let inner = self.memory.subscribe(request).await?;
-        let (capability, told) = (self.capability.clone(), Arc::clone(&self.told));
-        Ok(Arc::new(PoorSource { inner, capability, told }))
-    }
-
-    async fn settled(&self, groups: &[(String, Interest)]) -> Result<()> {
-        self.memory.settled(groups).await
-    }
-
-    async fn ping(&self) -> Result<()> {
-        self.memory.ping().await
-    }
-
-    async fn close(&self, deadline: Duration) -> Result<()> {
-        self.memory.close(deadline).await
-    }
-
-    fn keeper(&self) -> Option<&dyn Keeper> {
-        self.memory.keeper()
-    }
-}
-
-#[async_trait]
-impl Source for PoorSource {
-    async fn fetch(&self, max: usize) -> Result<Vec<Leased>> {
-        let mut leased = self.inner.fetch(max).await?;
-        if !self.capability.counts_attempts {
-            leased.iter_mut().for_each(|one| one.attempt = 1);
-        }
-        Ok(leased)
-    }
-
-    async fn settle(&self, batch: &[Settle]) -> Vec<Result<()>> {
-        let (can, mut results) = (&self.capability, Vec::new());
-        for settle in batch {
-            let most = can.delay_max.unwrap_or_default();
-            let lacks = match &settle.verdict {
-                Verdict::Extend { .. } => !can.extends,
-                Verdict::Nack { delay } | Verdict::Release { delay } => *delay > most,
-                _ => false,
-            };
-            if lacks {
-                self.told.refused.fetch_add(1, SeqCst);
-                results.push(Err(can.refuse("settle", "can't", &[])));
-                continue;
-            }
-            self.told.verdicts.lock().unwrap().push(settle.verdict.clone());
-            let mut settle = settle.clone();
-            if let (Verdict::Release { delay }, Release::CountsAsAttempt) =
-                (&settle.verdict, can.release)
-            {
-                settle.verdict = Verdict::Nack { delay: *delay };
-            }
-            results.push(self.inner.settle(&[settle]).await.remove(0));
-        }
-        results
-    }
-
-    fn stop(&self) {
-        self.inner.stop();
-    }
-
-    async fn close(&self) -> Result<()> {
-        self.inner.close().await
-    }
 }
 
 fn quick(attempts: u32) -> Retry {
@@ -211,6 +90,24 @@ async fn where_leases_are_not_extended_a_handler_is_cut_off_before_another_gets_
     let verdicts = told.verdicts();
     assert!(matches!(verdicts[..], [Verdict::Nack { .. }, Verdict::Nack { .. }, Verdict::Ack]));
     assert_eq!(bus.counters().retried.get(), 2, "each is a try that failed");
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_waited_too_long_behind_another_is_given_back_before_it_begins() {
+    let (bus, told) = Poor::new(&Memory::default(), |c| c.extends = false).bus();
+    let (calls, lease) = (Arc::new(AtomicUsize::new(0)), Duration::from_millis(500));
+    let called = Arc::clone(&calls);
+    // It takes its time without ever waiting: nothing can cut it off.
+    let handler = move |_: &Event| {
+        called.fetch_add(1, SeqCst);
+        let _ = tokio::time::advance(lease * 4 / 5).now_or_never();
+    };
+    bus.on("a").group("g").lease(lease).run(handler).await.unwrap();
+    bus.publish_all(&[event().into(), event().into()]).await;
+    within(bus.idle()).await.unwrap();
+    assert_eq!(calls.load(SeqCst), 2, "one was begun that others could have before it was through");
+    let is_release = |verdict: &&Verdict| matches!(verdict, Verdict::Release { .. });
+    assert_eq!(told.verdicts().iter().filter(is_release).count(), 1);
 }
 
 #[tokio::test]

@@ -4,7 +4,7 @@
 
 mod mutants;
 
-use mutants::{Mutant, Needs, all_are_caught, less_is_enough, sane_passes};
+use mutants::{Needs, all_are_caught, sane_passes};
 use railbus::conformance::Target;
 use railbus_testbed::Postgres;
 use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
@@ -39,8 +39,15 @@ async fn every_mutant_of_postgres_queue_is_caught() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_server_with_another_clock_is_not_blamed_for_it() {
+async fn a_server_whose_clock_is_known_to_be_another_is_not_blamed_for_it() {
     let server = server();
     let target = Target::url(&url(&server, "postgres-queue")).unwrap();
-    less_is_enough(target, Mutant::ClockAhead, &["late subscriber"], &[]).await;
+    mutants::passes_by_its_own_clock(target).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_start_at_a_time_that_is_off_is_caught_though_the_server_might_have_another_clock() {
+    let server = server();
+    let target = Target::url(&url(&server, "postgres-queue")).unwrap();
+    mutants::fails_by_the_clock(target).await;
 }

@@ -17,6 +17,7 @@ mod subscriptions;
 mod fit;
 mod file;
 mod summary;
+mod doubt;
 mod program;
 
 pub use problem::{LoadError, Place, Problem, Problems};

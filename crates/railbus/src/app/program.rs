@@ -1,6 +1,7 @@
 //! A running app: what its file says, put to work.
 
 use super::{
+    doubt::Doubt,
     make,
     spec::{AppSpec, InputSpec, SubscriptionSpec},
     summary::{Summary, of_process},
@@ -243,13 +244,14 @@ impl App {
     /// Waits until none of the app's groups has an unsettled event, whoever holds it, and no
     /// broadcast is left to handle here.
     async fn idle(&self) -> Result<()> {
+        let mut doubt = Doubt::default();
         loop {
             match self.is_settled().await {
                 Ok(true) => return Ok(()),
-                Ok(false) => {}
+                Ok(false) => doubt.ends(),
                 // A server that is away for a while ends no group, and not this either.
                 Err(error) if error.is_retryable() => {
-                    tracing::debug!(%error, "whether all is settled is asked again");
+                    doubt.goes_on(&error);
                     sleep(LOOK_EVERY).await;
                     continue;
                 }

@@ -1,4 +1,8 @@
-//! Hearing of broadcasts as soon as the backend brings them, before their turn among the handlers.
+//! Hearing of broadcasts as soon as the backend brings them, before their turn among the handlers, and
+//! before those that came with them are handed on.
+//!
+//! What a backend has not brought yet is not heard: while a full lane holds up all topics, nothing more
+//! is fetched, so that what is kept by such events may be as old as that.
 
 use crate::{event::Event, predicate::Predicate};
 use std::sync::{Arc, Mutex, PoisonError, Weak};

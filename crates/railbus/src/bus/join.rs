@@ -274,6 +274,11 @@ async fn hear(inner: Weak<Inner>, ear: Ear) {
                 continue;
             }
         };
+        if let Some(inner) = inner.upgrade() {
+            // All of them first: handing on waits where a lane is full.
+            let events = heard.iter().filter_map(|leased| leased.event.as_ref().ok());
+            events.for_each(|event| inner.early.tell(event));
+        }
         for leased in heard {
             match leased.event {
                 Ok(event) => lanes.hand_on(event).await,

@@ -11,6 +11,7 @@ use crate::{event::Event, task::poll_once};
 use futures_util::{FutureExt, future::BoxFuture};
 use std::{
     collections::{HashMap, VecDeque},
+    mem,
     panic::AssertUnwindSafe,
     sync::{
         Arc, Mutex, MutexGuard, PoisonError, Weak,
@@ -40,12 +41,19 @@ struct Shared {
 
 #[derive(Default)]
 struct State {
-    busy: HashMap<String, VecDeque<Event>>,
+    busy: HashMap<String, Lane>,
     under_way: usize,
-    // Since it was last told.
+    // Whether it was told that too many are under way, since there were last half as many.
+    told: bool,
+}
+
+/// A topic of which some wait.
+#[derive(Default)]
+struct Lane {
+    waiting: VecDeque<Event>,
+    // How many were dropped, and whether it was told that others are held up, since it opened.
     dropped: u64,
-    // Whether it was told that others are held up, since that began.
-    told_full: bool,
+    told: bool,
 }
 
 /// What became of an event that came to a busy topic, or did not.
@@ -68,18 +76,12 @@ impl Lanes {
     /// Hands an event to the subscriptions here. Returns when they are through with it, or will
     /// be without being waited for.
     pub(super) async fn hand_on(&self, mut event: Event) {
-        if let Some(inner) = self.0.inner.upgrade() {
-            inner.early.tell(&event);
-        }
         let event = loop {
             let room = self.0.room.notified();
             match self.turn(event) {
                 Turn::Waits => return,
                 Turn::Now(event) => break event,
-                Turn::Full(back) => {
-                    self.tell_full(&back);
-                    event = back;
-                }
+                Turn::Full(back) => event = back,
             }
             room.await;
         };
@@ -91,56 +93,61 @@ impl Lanes {
         }
         let Some(inner) = self.0.inner.upgrade() else { return };
         let mut state = self.lock();
-        state.busy.insert(topic.clone(), VecDeque::new());
+        state.busy.insert(topic.clone(), Lane::default());
         state.under_way += 1;
         drop(state);
         let lanes = self.clone();
         inner.tasks.spawn(inner.bounded(async move { lanes.drive(topic, running).await }));
     }
 
-    /// Tells once that all topics wait, until nothing holds them up any more.
-    fn tell_full(&self, event: &Event) {
-        if std::mem::replace(&mut self.lock().told_full, true) {
-            return;
-        }
-        let topic = event.topic();
-        tracing::warn!(topic, "a topic's handlers are too slow: the broadcasts of all topics wait");
-    }
-
-    /// Says whose turn it is.
+    /// Says whose turn it is, and tells once of each lane that it holds up all topics.
     fn turn(&self, event: Event) -> Turn {
         let mut state = self.lock();
         if state.under_way >= OF_ALL {
+            if !mem::replace(&mut state.told, true) {
+                drop(state);
+                let under_way = OF_ALL;
+                tracing::warn!(
+                    under_way,
+                    "handlers are too slow: the broadcasts of all topics wait"
+                );
+            }
             return Turn::Full(event);
         }
-        let Some(waiting) = state.busy.get_mut(event.topic()) else { return Turn::Now(event) };
-        if waiting.len() < OF_ONE {
-            waiting.push_back(event);
+        let Some(lane) = state.busy.get_mut(event.topic()) else { return Turn::Now(event) };
+        if lane.waiting.len() < OF_ONE {
+            lane.waiting.push_back(event);
             state.under_way += 1;
             return Turn::Waits;
         }
         if self.0.waits {
+            if !mem::replace(&mut lane.told, true) {
+                drop(state);
+                let (topic, why) = (event.topic(), "a topic's handlers are too slow");
+                tracing::warn!(topic, "{why}: the broadcasts of all topics wait");
+            }
             return Turn::Full(event);
         }
-        state.dropped += 1;
-        // Told once in a while: it comes in crowds.
-        let tells = state.dropped.is_power_of_two().then_some(state.dropped);
+        lane.dropped += 1;
+        let dropped = lane.dropped;
         drop(state);
+        self.dropped(&event, dropped);
+        Turn::Waits
+    }
+
+    /// Notes that an event was dropped, one of so many of its lane.
+    fn dropped(&self, event: &Event, dropped: u64) {
         if let Some(inner) = self.0.inner.upgrade() {
             inner.counters.broadcasts.dropped.one();
             self.0.heard.fetch_add(1, SeqCst);
             // Whoever keeps what events tell of must not go on with it.
             inner.gaps.fetch_add(1, SeqCst);
         }
-        if let Some(dropped) = tells {
-            let topic = event.topic();
-            tracing::warn!(
-                topic,
-                dropped,
-                "a topic's handlers are too slow: broadcasts are dropped"
-            );
+        // Told once in a while: it comes in crowds.
+        if dropped.is_power_of_two() {
+            let (topic, why) = (event.topic(), "a topic's handlers are too slow");
+            tracing::warn!(topic, dropped, "{why}: broadcasts are dropped");
         }
-        Turn::Waits
     }
 
     fn run(&self, event: Event) -> Option<BoxFuture<'static, ()>> {
@@ -165,10 +172,11 @@ impl Lanes {
             let next = {
                 let mut state = self.lock();
                 state.under_way -= 1;
-                let next = state.busy.get_mut(&topic).and_then(VecDeque::pop_front);
+                state.told &= state.under_way > OF_ALL / 2;
+                let lane = state.busy.get_mut(&topic);
+                let next = lane.and_then(|lane| lane.waiting.pop_front());
                 if next.is_none() {
                     state.busy.remove(&topic);
-                    (state.dropped, state.told_full) = (0, false);
                 }
                 next
             };

@@ -176,13 +176,13 @@ impl Bus {
     }
 }
 
-/// Returns what a reply says that is none.
 /// Returns the error for what the backend's format can't carry.
 fn unfit(operation: &'static str, why: &'static str) -> Error {
     Error::new(ErrorKind::Unsupported, operation, why)
         .hint("set format=cloudevents, the default, or dataknobs")
 }
 
+/// Returns what a reply says that is none.
 fn refused(reply: &Event) -> Error {
     let why = reply.get::<String>("error").unwrap_or_else(|| "it did not say why".into());
     Error::new(ErrorKind::Handler, "request", "the handler failed").because(why)

@@ -177,8 +177,9 @@ impl On {
         self
     }
 
-    /// Sets how long an event is this member's; it is renewed while the handler runs, or where the
-    /// backend can't, the handler is cut off before it ends (default 30 s). A group's longest counts.
+    /// Sets how long an event is this member's (default 30 s). It is renewed while the handler runs; where
+    /// the backend can't, an async handler is cut off before it ends, and a sync one must be quicker by
+    /// itself. A group's longest counts.
     pub fn lease(mut self, lease: Duration) -> Self {
         self.lease = lease;
         self

@@ -3,7 +3,7 @@
 
 use crate::error::{Error, ErrorKind, Result};
 use std::{
-    collections::HashSet,
+    collections::{BTreeMap, HashSet},
     future::Future,
     sync::{
         Arc, Mutex, MutexGuard, PoisonError,
@@ -22,7 +22,9 @@ task_local! {
 
 /// Each value whose loader waits, and what it waits for: of all registries, since one's loader may
 /// ask another.
-static WAITS: Mutex<Vec<(Value, Value)>> = Mutex::new(Vec::new());
+type Waits = BTreeMap<Value, Vec<Value>>;
+
+static WAITS: Mutex<Waits> = Mutex::new(BTreeMap::new());
 
 static REGISTRIES: AtomicU64 = AtomicU64::new(0);
 
@@ -58,24 +60,28 @@ impl Wait {
                     .hint("let a loader ask for other ids only, of which none asks for its own"));
             }
             if seen.insert(value) {
-                open.extend(waits.iter().filter(|(who, _)| who == value).map(|(_, whom)| whom));
+                open.extend(waits.get(value).into_iter().flatten());
             }
         }
-        waits.push(wait.clone());
+        waits.entry(wait.0.clone()).or_default().push(wait.1.clone());
         Ok(Self(Some(wait)))
     }
 }
 
 impl Drop for Wait {
     fn drop(&mut self) {
-        let Some(wait) = &self.0 else { return };
+        let Some((who, whom)) = &self.0 else { return };
         let mut waits = waits();
-        if let Some(place) = waits.iter().position(|other| other == wait) {
-            waits.swap_remove(place);
+        let Some(of) = waits.get_mut(who) else { return };
+        if let Some(place) = of.iter().position(|other| other == whom) {
+            of.swap_remove(place);
+        }
+        if of.is_empty() {
+            waits.remove(who);
         }
     }
 }
 
-fn waits() -> MutexGuard<'static, Vec<(Value, Value)>> {
+fn waits() -> MutexGuard<'static, Waits> {
     WAITS.lock().unwrap_or_else(PoisonError::into_inner)
 }

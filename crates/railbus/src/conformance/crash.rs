@@ -4,8 +4,10 @@ use super::history::{Record, What};
 use std::time::Duration;
 
 /// How long before a crash of the server a lease may be that it forgets: what a lease is lost for is a
-/// delivery more, so stores don't wait for the disk with it. What was confirmed is not forgotten.
-const FORGOTTEN: Duration = Duration::from_secs(1);
+/// delivery more, so stores don't wait for the disk with it. What is written "every second" may stay in
+/// memory for two: it is put off while the last one is on its way to the disk. What was confirmed is not
+/// forgotten.
+const FORGOTTEN: Duration = Duration::from_secs(2);
 
 /// A crash of the server: between these times.
 pub(super) struct Crash(Duration, Duration);

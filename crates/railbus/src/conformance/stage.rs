@@ -16,6 +16,7 @@ use super::{
 use crate::{
     backend::{Backend, Broadcast, Capability, Order, RunFilter, Start, Subscribe},
     bus::Bus,
+    clock::Timestamp,
     error::Result,
     event::Event,
     id::new_id,
@@ -178,9 +179,12 @@ impl Stage {
         }
     }
 
-    /// Tells whether it is said where the store's server is.
-    pub(super) fn has_server(&self) -> bool {
-        self.target.upstream().is_some()
+    /// Returns what time it is by the store's clock: this machine's, unless it is said how to ask it.
+    pub(super) async fn store_time(&self) -> Checked<Timestamp> {
+        match self.target.asked() {
+            Some(asking) => Ok(self.within("the time by the store's clock", asking).await??),
+            None => Ok(Timestamp::now()),
+        }
     }
 
     /// Tells whether it is said how to control the server.

@@ -4,6 +4,7 @@ use super::control::{self, Control};
 use crate::{
     backend::Backend,
     backends::{self, Opening, memory::Memory},
+    clock::Timestamp,
     error::Result,
     options::Options,
 };
@@ -42,12 +43,14 @@ use std::{
 /// let suite = Suite::new(target);
 ///
 /// // A store on a server of one's own: how to reach it by another way, and who is not let in.
-/// # use railbus::{Error, ErrorKind};
+/// # use railbus::{Error, ErrorKind, clock::Timestamp};
 /// # let open = |_: &str| -> railbus::backends::Opening { Box::pin(async { Ok(Arc::new(Memory::default()) as Arc<dyn Backend>) }) };
 /// let target = Target::new(move || open("the server"))
 ///     .server("localhost:7000", move |address| open(&format!("{address}")))
 ///     .stranger(|| Box::pin(async { Err(Error::new(ErrorKind::Denied, "open", "no entry")) }))
 ///     .control_by("./control.sh")
+///     // What its clock says, if that may be another time than here.
+///     .clock(|| Box::pin(async { Ok(Timestamp::now()) }))
 ///     // A layer of one's own is tested as what is below it.
 ///     .around(|connection| connection);
 /// # Ok::<(), railbus::Error>(())
@@ -61,6 +64,7 @@ pub struct Target {
     server: Option<Server>,
     stranger: Option<Arc<dyn Fn() -> Opening + Send + Sync>>,
     control: Option<Arc<dyn Fn(Control) -> Doing + Send + Sync>>,
+    clock: Option<Arc<dyn Fn() -> Asking + Send + Sync>>,
 }
 
 /// Where a store's server is, and how to reach it by way of another address.
@@ -73,6 +77,7 @@ struct Server {
 type Inject = dyn Fn(String, Bytes) -> Doing + Send + Sync;
 type Wrap = dyn Fn(Arc<dyn Backend>) -> Arc<dyn Backend> + Send + Sync;
 type Doing = Pin<Box<dyn Future<Output = Result<()>> + Send>>;
+type Asking = Pin<Box<dyn Future<Output = Result<Timestamp>> + Send>>;
 
 /// The ports that servers are on unless it is said.
 const PORTS: [(&str, &str); 3] = [("nats", "4222"), ("postgres", "5432"), ("redis", "6379")];
@@ -96,6 +101,7 @@ impl Target {
             server: None,
             stranger: None,
             control: None,
+            clock: None,
         }
     }
 
@@ -124,16 +130,20 @@ impl Target {
         }
         #[cfg(feature = "postgres")]
         if options.backend() == "postgres-queue" {
-            let again = options.clone();
+            let (again, asked) = (options.clone(), options.clone());
             let target = target.on_its_server(&options);
+            let target = target
+                .clock(move || Box::pin(backends::postgres_queue::server_time(asked.clone())));
             return Ok(target.inject(move |topic, bytes| {
                 Box::pin(backends::postgres_queue::inject(again.clone(), topic, bytes))
             }));
         }
         #[cfg(feature = "redis")]
         if options.backend() == "redis-streams" {
-            let again = options.clone();
+            let (again, asked) = (options.clone(), options.clone());
             let target = target.on_its_server(&options);
+            let target =
+                target.clock(move || Box::pin(backends::redis_streams::server_time(asked.clone())));
             return Ok(target.inject(move |topic, bytes| {
                 Box::pin(backends::redis_streams::write_entry(again.clone(), topic, bytes))
             }));
@@ -186,6 +196,22 @@ impl Target {
     #[must_use]
     pub fn has_our_clock(mut self) -> Self {
         self.has_our_clock = true;
+        self
+    }
+
+    /// Says how to ask what time it is by the clock by which the store starts groups at a time. Without
+    /// it that must be this machine's, within a tenth of a second, or "late subscriber" fails: a store
+    /// that is wrong by a constant time would look no different. A URL of `postgres-queue` or
+    /// `redis-streams` asks the server.
+    #[must_use]
+    pub fn clock(
+        mut self,
+        clock: impl Fn() -> Pin<Box<dyn Future<Output = Result<Timestamp>> + Send>>
+        + Send
+        + Sync
+        + 'static,
+    ) -> Self {
+        self.clock = Some(Arc::new(clock));
         self
     }
 
@@ -282,6 +308,10 @@ impl Target {
 
     pub(super) fn injection(&self, topic: &str, bytes: &Bytes) -> Option<Doing> {
         self.inject.as_ref().map(|inject| inject(topic.into(), bytes.clone()))
+    }
+
+    pub(super) fn asked(&self) -> Option<Asking> {
+        self.clock.as_ref().map(|clock| clock())
     }
 
     pub(super) fn upstream(&self) -> Option<&str> {

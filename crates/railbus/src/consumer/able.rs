@@ -54,15 +54,19 @@ impl Able {
         wait.min(self.delay_max)
     }
 
-    /// Returns how long handlers may take: as long as nobody else can have the event meanwhile, with
-    /// some time to say so. None: as long as they like.
+    /// Returns how long an event may be worked on since it was fetched: as long as nobody else can have
+    /// it meanwhile, with some time to say so. None: as long as handlers like.
     pub(super) fn most(&self) -> Option<Duration> {
         (!self.extends).then(|| self.lease - self.lease / 10)
     }
 
-    /// Returns how an event is given back that nobody here wants, after which try, and how long it
-    /// is kept from the others before that where the backend can't hold it back itself.
-    pub(super) fn leave(&self, attempt: u32) -> (Verdict, Duration) {
+    /// Tells whether what others may have after so long need not be begun any more.
+    pub(super) fn is_late(&self, left: Duration) -> bool {
+        left < self.lease / 3
+    }
+
+    /// Returns how an event that nobody here wants is left to others, after which try.
+    pub(super) fn leave(&self, attempt: u32) -> Leaving {
         let counts = self.release == Release::CountsAsAttempt;
         let wait = match counts {
             // Each time costs it a try, so it is offered less and less often.
@@ -73,24 +77,33 @@ impl Able {
         let delay = self.hold(wait);
         let here = if delay < wait { (wait - delay).min(self.lease / 3) } else { Duration::ZERO };
         match counts {
-            true => (Verdict::Nack { delay }, here),
-            false => (Verdict::Release { delay }, here),
+            true => Leaving { verdict: Verdict::Nack { delay }, here },
+            false => Leaving { verdict: Verdict::Release { delay }, here },
         }
     }
 
     /// Returns what the backend can't do of the tries that a policy asks for, if anything.
     pub(crate) fn lacks(&self, retry: &Retry) -> Option<Lack> {
         let longest = retry.longest_wait()?;
-        match () {
-            () if self.is_in_place(longest) => None,
-            () if !self.counts => Some(Lack::Counting),
-            () if longest > self.delay_max => Some(Lack::Delay(self.delay_max)),
-            () => None,
+        if self.is_in_place(longest) {
+            None
+        } else if !self.counts {
+            Some(Lack::Counting)
+        } else {
+            (longest > self.delay_max).then_some(Lack::Delay(self.delay_max))
         }
     }
 }
 
-/// What a backend can't do that a policy asks for.
+/// How an event is left to other members.
+pub(super) struct Leaving {
+    pub(super) verdict: Verdict,
+    /// How long it is kept here before, where the backend can't hold it back itself: at once, this member
+    /// would mostly get it again.
+    pub(super) here: Duration,
+}
+
+/// What a backend can't do that a policy asks for: why its subscription is refused.
 pub(crate) enum Lack {
     /// It counts no tries beyond one delivery.
     Counting,

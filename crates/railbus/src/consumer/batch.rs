@@ -6,9 +6,10 @@
 
 use super::{
     leases::Held,
+    leaving::{leave_to_others, release, tell},
     settler::settle_all,
     shared::Shared,
-    work::{Begun, Round, Work, begin, leave_to_others, release, tell, work},
+    work::{Begun, Round, Work, begin, work},
 };
 use crate::{
     backend::{Leased, Receipt, Settle},
@@ -25,7 +26,7 @@ use std::{
     time::{Duration, Instant},
     vec,
 };
-use tokio::{sync::OwnedSemaphorePermit, task::coop};
+use tokio::{sync::OwnedSemaphorePermit, task::coop, time};
 
 /// How long a batch may take before what it holds up is taken from it.
 pub(super) const PATIENCE: Duration = Duration::from_millis(5);
@@ -37,6 +38,8 @@ const LOOK_EVERY: u32 = 16;
 pub(super) struct Batch {
     shared: Arc<Shared>,
     began: Instant,
+    // From when on others may have its events, where leases can't be kept.
+    until: Option<time::Instant>,
     held: Held,
     state: Mutex<State>,
 }
@@ -54,13 +57,15 @@ impl Batch {
     pub(super) fn new(
         shared: &Arc<Shared>,
         leased: Vec<Leased>,
+        until: Option<time::Instant>,
         room: OwnedSemaphorePermit,
     ) -> Self {
         let held = shared.leases.hold(leased.iter().map(|l| l.receipt.clone()));
         let (settles, events) =
             (Vec::with_capacity(leased.len()), Vec::with_capacity(leased.len()));
         let state = State { rest: leased.into_iter(), settles, events, room };
-        Self { shared: Arc::clone(shared), began: Instant::now(), held, state: Mutex::new(state) }
+        let (shared, began, state) = (Arc::clone(shared), Instant::now(), Mutex::new(state));
+        Self { shared, began, until, held, state }
     }
 
     fn lock(&self) -> MutexGuard<'_, State> {
@@ -106,7 +111,7 @@ impl Batch {
     /// Runs one delivery here; if it waits for something, it goes on in a task of its own.
     async fn one(&self, leased: Leased) {
         let shared = &self.shared;
-        let mut work = match begin(shared, leased) {
+        let mut work = match begin(shared, leased, self.until) {
             Begun::Run(work) => work,
             Begun::Settled(settle) => return self.note(settle, None),
             Begun::Unrouted(settle, wait) => {
@@ -144,9 +149,9 @@ impl Batch {
     /// Notes what is through; what is not goes on by itself.
     fn after(&self, mut work: Work, round: Round) {
         if let Round::Through = round
-            && !work.is_awaited()
+            && work.is_plain()
         {
-            let settle = work.through(&self.shared);
+            let settle = work.through();
             return self.note(settle, Some(work.into_event()));
         }
         if let Round::Stop(_) = round {
@@ -180,10 +185,12 @@ impl Batch {
 
     /// Gives tasks of their own to those that have not begun, and settles what is through.
     pub(super) fn relieve(&self) {
-        let rest = mem::take(&mut self.lock().rest);
+        let (rest, until) = (mem::take(&mut self.lock().rest), self.until);
         for leased in rest {
             let receipt = leased.receipt.clone();
-            self.leave(&receipt, |shared, held| async move { work(&shared, leased, held).await });
+            let working =
+                |shared: Arc<Shared>, held| async move { work(&shared, leased, until, held).await };
+            self.leave(&receipt, working);
         }
         if let Some(settling) = self.settling() {
             self.shared.spawn_settling(settling);

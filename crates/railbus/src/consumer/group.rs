@@ -4,10 +4,11 @@ use super::{
     able::Able,
     batch::Batch,
     entry::{Fallback, Matching},
+    leaving::release,
     pull::{Pull, Pulling},
     shared::{Parts, Shared},
     watch::Watch,
-    work::{release, work},
+    work::work,
 };
 use crate::{
     backend::{Leased, Receipt, Source},
@@ -19,7 +20,7 @@ use std::{panic::AssertUnwindSafe, sync::Arc, time::Duration};
 use tokio::{
     sync::{Mutex, OwnedSemaphorePermit, Semaphore, watch},
     task::JoinHandle,
-    time::timeout,
+    time::{Instant, timeout},
 };
 use tokio_util::task::AbortOnDropHandle;
 
@@ -59,13 +60,14 @@ pub(crate) struct Group {
 
 impl Group {
     /// Starts a member; the one before it, which finishes what it holds, shares its room with it,
-    /// so that both together keep the limit.
+    /// so that both together keep the limit, and what it knows of events that were left to others.
     pub(crate) fn start(start: Start, before: Option<&Self>) -> Self {
         let Start { group, source, matching, policy, able, limit, pull, counters } = start;
         let limit = limit.min(Semaphore::MAX_PERMITS);
         let room = before.map_or_else(|| Arc::new(Semaphore::new(limit)), |b| b.room_for(limit));
+        let left = before.map(|before| Arc::clone(&before.shared.left)).unwrap_or_default();
         let shared =
-            Arc::new(Shared::new(Parts { group, matching, policy, source, able, counters }));
+            Arc::new(Shared::new(Parts { group, matching, policy, source, able, left, counters }));
         let watch = Arc::<Watch>::default();
         // Tasks of their own: deliveries must not hold them up.
         let renewing = shared.leases.clone().renew(shared.settler.clone(), able.lease());
@@ -210,6 +212,8 @@ impl Fetching {
     /// Runs deliveries in one task if they are quick, and in tasks of their own if not.
     fn begin(&self, room: &Arc<Semaphore>, permit: OwnedSemaphorePermit, leased: Vec<Leased>) {
         let (shared, mut permit, mut leased) = (&self.shared, permit, leased);
+        // From the answer on: what waits for its turn gets no more time for it.
+        let until = shared.able.most().map(|most| Instant::now() + most);
         let more = u32::try_from(leased.len() - permit.num_permits()).unwrap_or(u32::MAX);
         if let Ok(more) = Arc::clone(room).try_acquire_many_owned(more) {
             permit.merge(more);
@@ -226,7 +230,7 @@ impl Fetching {
             self.shared.spawn(async move { drop(shared.settler.settle(release).await) });
         }
         if shared.pace.is_quick() {
-            let batch = Arc::new(Batch::new(shared, leased, permit));
+            let batch = Arc::new(Batch::new(shared, leased, until, permit));
             self.watch.add(&batch);
             return shared.spawn(batch.run());
         }
@@ -236,7 +240,7 @@ impl Fetching {
         for (held, leased) in held.collect::<Vec<_>>() {
             let (of, room) = (Arc::clone(shared), permit.split(1));
             shared.spawn(async move {
-                work(&of, leased, held).await;
+                work(&of, leased, until, held).await;
                 drop(room);
             });
         }

@@ -4,6 +4,7 @@ use super::{
     able::Able,
     entry::{Fallback, Matching},
     leases::Leases,
+    left::Left,
     pace::Pace,
     settler::Settler,
 };
@@ -26,6 +27,7 @@ pub(super) struct Shared {
     pub(super) settler: Settler,
     pub(super) leases: Leases,
     pub(super) able: Able,
+    pub(super) left: Arc<Left>,
     pub(super) draining: watch::Sender<bool>,
     pub(super) failed: watch::Sender<Option<Error>>,
     pub(super) pace: Pace,
@@ -44,12 +46,13 @@ pub(super) struct Parts {
     pub(super) policy: Fallback,
     pub(super) source: Arc<dyn Source>,
     pub(super) able: Able,
+    pub(super) left: Arc<Left>,
     pub(super) counters: Arc<Counters>,
 }
 
 impl Shared {
     pub(super) fn new(parts: Parts) -> Self {
-        let Parts { group, matching, policy, source, able, counters } = parts;
+        let Parts { group, matching, policy, source, able, left, counters } = parts;
         let settler = Settler::start(Arc::clone(&source));
         Self {
             group,
@@ -59,6 +62,7 @@ impl Shared {
             settler,
             leases: Leases::default(),
             able,
+            left,
             draining: watch::Sender::new(false),
             failed: watch::Sender::new(None),
             pace: Pace::default(),

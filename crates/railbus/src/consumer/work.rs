@@ -1,6 +1,14 @@
 //! One delivery from lease to settlement.
 
-use super::{call::run_entry, entry::Entry, hand::Hand, leases::Held, shared::Shared};
+use super::{
+    able::Leaving,
+    call::run_entry,
+    entry::Entry,
+    hand::Hand,
+    leases::Held,
+    leaving::{leave_to_others, release, tell, wait_here},
+    shared::Shared,
+};
 use crate::{
     backend::{Leased, Receipt, Settle, Undecodable, Verdict},
     clock::Timestamp,
@@ -55,9 +63,11 @@ pub(super) enum Round {
     Stop(String),
 }
 
-/// Begins the delivery of a leased event.
-pub(super) fn begin(shared: &Shared, leased: Leased) -> Begun {
-    if shared.is_draining() {
+/// Begins the delivery of a leased event, which others may have from `until` on, if at all.
+pub(super) fn begin(shared: &Shared, leased: Leased, until: Option<Instant>) -> Begun {
+    let is_late =
+        |until: Instant| shared.able.is_late(until.saturating_duration_since(Instant::now()));
+    if shared.is_draining() || until.is_some_and(is_late) {
         return Begun::Settled(release(leased.receipt));
     }
     shared.counters.delivered.one();
@@ -80,6 +90,9 @@ pub(super) fn begin(shared: &Shared, leased: Leased) -> Begun {
     }
     let mut ended = Vec::new();
     if open.is_empty() {
+        if shared.left.is_again(event.id()) {
+            return give_back(shared, receipt, attempt);
+        }
         shared.counters.unmatched.one();
         ended.push(("".into(), End::Unmatched));
     }
@@ -87,7 +100,6 @@ pub(super) fn begin(shared: &Shared, leased: Leased) -> Begun {
     let delivery = Delivery { event, attempt, group, marks };
     let (done, failed) = (SmallVec::new(), Vec::new());
     let (skipped, told) = (false, Vec::new());
-    let until = shared.able.most().map(|most| Instant::now() + most);
     Begun::Run(Work {
         delivery,
         receipt,
@@ -103,25 +115,13 @@ pub(super) fn begin(shared: &Shared, leased: Leased) -> Begun {
     })
 }
 
-/// Gives back an event that was not begun, so that nothing of it counts.
-pub(super) fn release(receipt: Receipt) -> Settle {
-    Settle::new(receipt, Verdict::Release { delay: Duration::ZERO })
-}
-
 /// Gives back an event that nobody here wants: the backend can't tell, or the subscription that did
 /// was cancelled after it was fetched.
 fn give_back(shared: &Shared, receipt: Receipt, attempt: u32) -> Begun {
     shared.counters.unrouted.one();
-    let (verdict, wait) = shared.able.leave(attempt);
+    let Leaving { verdict, here } = shared.able.leave(attempt);
     let settle = Settle::new(receipt, verdict);
-    if wait.is_zero() { Begun::Settled(settle) } else { Begun::Unrouted(settle, wait) }
-}
-
-/// Gives an event back after a wait, in which nobody has it.
-pub(super) async fn leave_to_others(shared: &Shared, settle: Settle, wait: Duration, held: Held) {
-    wait_here(shared, wait).await;
-    drop(held);
-    tell(shared, None, shared.settler.settle(settle).await);
+    if here.is_zero() { Begun::Settled(settle) } else { Begun::Unrouted(settle, here) }
 }
 
 /// Settles bytes that are no event: no try will ever make one of them.
@@ -146,8 +146,8 @@ fn poison(shared: &Shared, receipt: Receipt, attempt: u32, undecodable: &Undecod
 }
 
 /// Runs a leased event through the group's subscriptions and settles it.
-pub(super) async fn work(shared: &Shared, leased: Leased, held: Held) {
-    match begin(shared, leased) {
+pub(super) async fn work(shared: &Shared, leased: Leased, until: Option<Instant>, held: Held) {
+    match begin(shared, leased, until) {
         Begun::Run(mut work) => {
             let first = shared.pace.measure(work.round(shared)).await;
             work.go_on(shared, first, held).await;
@@ -182,13 +182,28 @@ impl Work {
         self.open.iter().all(|entry| !entry.manual && !entry.handler.is_async())
     }
 
+    /// Tells whether all there is to do when its subscriptions are through is to settle it.
+    pub(super) fn is_plain(&self) -> bool {
+        !self.skipped && !self.told.iter().any(|told| !told.is_closed())
+    }
+
     /// Returns how a delivery is settled that all subscriptions are through with.
-    pub(super) fn through(&mut self, shared: &Shared) -> Settle {
-        if !self.skipped {
-            return self.take(Verdict::Ack);
-        }
+    pub(super) fn through(&mut self) -> Settle {
+        self.take(Verdict::Ack)
+    }
+
+    /// Gives the event back: not all who want it could have it here.
+    async fn leave(&mut self, shared: &Shared, held: &mut Option<Held>) {
         shared.counters.unrouted.one();
-        self.take(shared.able.leave(self.delivery.attempt).0)
+        shared.left.note(self.event().id());
+        let Leaving { verdict, here } = shared.able.leave(self.delivery.attempt);
+        let rest = self.until.map(|until| until.saturating_duration_since(Instant::now()));
+        let here = rest.map_or(here, |rest| rest.min(here));
+        if !here.is_zero() {
+            wait_here(shared, here).await;
+        }
+        let settle = self.take(verdict);
+        self.end(shared, held, settle).await;
     }
 
     /// Goes on after a round, until it is settled.
@@ -196,8 +211,9 @@ impl Work {
         let (mut round, mut held) = (first, Some(held));
         loop {
             let wait = match round {
+                Round::Through if self.skipped => return self.leave(shared, &mut held).await,
                 Round::Through => {
-                    let settle = self.through(shared);
+                    let settle = self.through();
                     return self.end(shared, &mut held, settle).await;
                 }
                 Round::Again(wait) => wait,
@@ -239,11 +255,6 @@ impl Work {
             drop(told.send(settled.clone()));
         }
         tell(shared, Some(self.event()), settled)
-    }
-
-    /// Tells whether somebody waits for its settlement.
-    pub(super) fn is_awaited(&self) -> bool {
-        self.told.iter().any(|told| !told.is_closed())
     }
 
     /// Returns the settlement of what is known so far.
@@ -368,28 +379,4 @@ fn count(shared: &Shared, end: &End) {
         End::Failed(_) => counters.failed.one(),
         End::Dead(_) => counters.dead_lettered.one(),
     }
-}
-
-/// Waits with the lease kept; false if the group drains meanwhile.
-async fn wait_here(shared: &Shared, wait: Duration) -> bool {
-    let mut draining = shared.draining.subscribe();
-    tokio::select! {
-        () = tokio::time::sleep(wait) => true,
-        _ = draining.wait_for(|draining| *draining) => false,
-    }
-}
-
-/// Tells of a settlement that failed; false if it did.
-pub(super) fn tell(shared: &Shared, event: Option<&Event>, result: Result<()>) -> bool {
-    let Err(error) = result else { return true };
-    let group = &*shared.group;
-    let say = || match error.kind() {
-        ErrorKind::Stale => tracing::warn!(group, "the lease ran out: the event comes again"),
-        _ => tracing::error!(group, %error, "not settled: the event comes again"),
-    };
-    match event {
-        Some(event) => context::span(event).in_scope(say),
-        None => say(),
-    }
-    false
 }

@@ -11,6 +11,7 @@ use railbus::{
     Error, ErrorKind,
     backend::{Backend, Capability},
     backends,
+    clock::Timestamp,
     conformance::{CaseReport, Counts, Status, Suite, Target},
     options::Options,
 };
@@ -92,6 +93,25 @@ async fn hunt(store: Target, hunted: Hunted) -> Option<String> {
 /// Runs one case on a mutant.
 pub(crate) async fn one(store: Target, mutant: Mutant, case: &str) -> CaseReport {
     Suite::new(target(store, mutant)).only([case]).run().await.unwrap().cases.remove(0)
+}
+
+/// Checks that a start at a time that is an hour off is caught.
+pub(crate) async fn fails_by_the_clock(store: Target) {
+    let report = one(store, Mutant::ClockAhead, "late subscriber").await;
+    let why = report.why.as_deref().unwrap_or_default();
+    assert!(report.status == Status::Failed && why.contains("before it too"), "{report:?}");
+}
+
+/// Checks that it passes, and that it is told, where the target says that the clock is an hour ahead.
+pub(crate) async fn passes_by_its_own_clock(store: Target) {
+    let ahead = || Timestamp::now().after(Duration::from_secs(3600));
+    let store = store.clock(move || Box::pin(async move { Ok(ahead()) }));
+    let report = one(store, Mutant::ClockAhead, "late subscriber").await;
+    let why = report.why.as_deref().unwrap_or_default();
+    assert!(
+        report.status == Status::Passed && why.contains("ahead of this machine's"),
+        "{report:?}"
+    );
 }
 
 /// Runs the whole suite on the wrapper that changes nothing, or the cases that are there for mutants.

@@ -13,6 +13,9 @@ mod hunted;
 mod hunt;
 
 pub(crate) use dedup::dedup_window;
-pub(crate) use hunt::{all_are_caught, less_is_enough, one, sane_passes, the_sane_one};
+pub(crate) use hunt::{
+    all_are_caught, fails_by_the_clock, less_is_enough, one, passes_by_its_own_clock, sane_passes,
+    the_sane_one,
+};
 pub(crate) use hunted::{HUNTED, Hunted, Needs};
 pub(crate) use mutant::Mutant;

@@ -78,3 +78,38 @@ async fn a_change_is_heard_of_while_a_handler_of_the_event_before_takes_its_time
     assert_eq!(*bots.get("b1").await.unwrap(), 2);
     opens.notify_one();
 }
+
+#[cfg(feature = "sqlite")]
+#[railbus::test]
+async fn a_change_is_heard_of_while_an_event_that_came_with_it_waits_for_room() {
+    let (folder, origin) = (tempfile::tempdir().unwrap(), Origin::new());
+    let url = format!("sqlite:{}", folder.path().join("events.db").display());
+    let bus = Bus::open(&url).await.unwrap();
+    let bots = origin.registry().open(&bus).await.unwrap();
+    let opens = Arc::new(tokio::sync::Semaphore::new(0));
+    let open = Arc::clone(&opens);
+    let slow = async move |_: Event| open.acquire().await.unwrap().forget();
+    bus.on("other").run(slow).await.unwrap();
+    assert_eq!(*bots.get("b1").await.unwrap(), 1);
+    origin.change();
+    // One runs and as many wait as do of one topic; the next one finds no room.
+    let mut events: Vec<_> = (0..=1_024).map(|n| Event::new("other").payload(n).into()).collect();
+    for result in bus.publish_all(&std::mem::take(&mut events)).await {
+        result.unwrap();
+    }
+    let change = Event::new(Type::UPDATED).topic("registry:instances");
+    events.push(Event::new("other").payload(0).into());
+    events.push(change.payload(json!({ "instance_id": "b1" })).into());
+    for result in bus.publish_all(&events).await {
+        result.unwrap();
+    }
+    let heard = async {
+        while !bots.is_empty() {
+            yield_now().await;
+        }
+    };
+    tokio::time::timeout(Duration::from_secs(60), heard).await.expect("it waits for its turn");
+    assert_eq!(*bots.get("b1").await.unwrap(), 2);
+    opens.add_permits(1_026);
+    bus.close().await.unwrap();
+}

@@ -1,10 +1,11 @@
-//! Bytes that are no event, written into a queue past all checks, as a hand in `psql` might.
+//! What the conformance suite does past all checks, as a hand in `psql` might: it writes bytes that are no
+//! event, and asks the server's clock.
 
 use super::{
     lines::{Lines, Value},
     settings::Settings,
 };
-use crate::{error::Result, options::Options};
+use crate::{clock::Timestamp, error::Result, options::Options};
 use bytes::Bytes;
 use std::time::Duration;
 use tokio_postgres::types::Type;
@@ -19,4 +20,12 @@ pub(crate) async fn inject(options: Options, topic: String, bytes: Bytes) -> Res
     let done = lines.query("conformance", publish, &values).await;
     lines.close(Duration::from_secs(5)).await;
     done.map(drop)
+}
+
+/// Returns what time it is by the server's clock.
+pub(crate) async fn server_time(options: Options) -> Result<Timestamp> {
+    let lines = Lines::new(&Settings::read(&options)?);
+    let micros = lines.one("conformance", "SELECT @.now_micros()", &[]).await;
+    lines.close(Duration::from_secs(5)).await;
+    micros.map(Timestamp::from_micros)
 }

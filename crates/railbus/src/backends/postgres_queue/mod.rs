@@ -27,7 +27,7 @@ mod look;
 mod store;
 mod inject;
 
-pub(crate) use inject::inject;
+pub(crate) use inject::{inject, server_time};
 pub use look::look;
 pub use outbox::Outbox;
 pub use schema::{Grant, grants, script};

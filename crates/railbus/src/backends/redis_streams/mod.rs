@@ -36,6 +36,6 @@ mod accounts;
 mod poison;
 mod store;
 
-pub(crate) use poison::write_entry;
+pub(crate) use poison::{server_time, write_entry};
 pub use settings::{CAPABILITY, SETTINGS, look};
 pub use store::{check, open};
