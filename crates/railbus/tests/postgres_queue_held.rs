@@ -167,6 +167,30 @@ async fn so_do_those_that_are_tried_again() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn what_a_full_look_waited_for_is_not_what_it_takes() {
+    let server = Postgres::start().unwrap();
+    let database = server.database().unwrap();
+    let bus = Bus::open(&database.url("postgres-queue")).await.unwrap();
+    bus.on("t").group("g").run(|_: &Event| ()).await.unwrap();
+    bus.close().await.unwrap();
+    let (holding, claiming) = (connect(&database).await, connect(&database).await);
+    let hold = "BEGIN; SELECT pg_advisory_xact_lock(railbus.lock_class(), id + 16) \
+                FROM railbus.groups";
+    holding.batch_execute(hold).await.unwrap();
+    let claim = "SELECT attempt, (1000 * extract(epoch FROM clock_timestamp() - now()))::integer \
+                 FROM railbus.claim(1, 7, 60000000, NULL, NULL, 10, 1000000, 0, -1, 0)";
+    let claimed = tokio::spawn(async move { claiming.query_one(claim, &[]).await.unwrap() });
+    let waits = "SELECT count(*) FROM pg_locks WHERE locktype = 'advisory' AND NOT granted";
+    while database.psql(waits).unwrap().trim() != "1" {
+        tokio::task::yield_now().await;
+    }
+    holding.batch_execute("SELECT pg_sleep(1); COMMIT").await.unwrap();
+    let row = claimed.await.unwrap();
+    let [took, all] = [0, 1].map(|column| row.get::<_, i32>(column));
+    assert!(took < all / 2, "{took} of {all} ms");
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn what_is_settled_is_removed_by_and_by() {
     let server = Postgres::start().unwrap();
     let database = server.database().unwrap();
