@@ -211,11 +211,10 @@ async fn a_round_of_retention_goes_on_after_another_session_has_begun_one() {
     let (client, later) = (connect(&database).await, connect(&database).await);
     let pass = async |seconds: i64| {
         let micros = seconds * 1_000_000;
-        let all = format!(
-            "UPDATE railbus.log SET at = at - {micros}; \
-                           UPDATE railbus.marks SET at = at - {micros}"
-        );
-        client.batch_execute(&all).await.unwrap();
+        for table in ["log", "marks"] {
+            let passes = format!("UPDATE railbus.{table} SET at = at - {micros}");
+            client.batch_execute(&passes).await.unwrap();
+        }
         micros
     };
     let mark = format!("SELECT railbus.mark(railbus.now_micros(), {RETENTION})");

@@ -67,8 +67,8 @@ BEGIN
     ORDER BY l.place LIMIT 1;
 END $$;
 
--- Lists events that go, of the batches at places from `low` to below `upto`, and tells of how many. What
--- is not there counts for nothing, however many places it had.
+-- Lists events that go, of the batches at places from `low` to below `upto`, and tells of how many.
+-- What is not there counts for nothing, however many places it had.
 CREATE FUNCTION @SCHEMA@.doomed(
     low bigint, upto bigint, cutoff bigint, OUT seqs bigint[], OUT looked_at bigint
 ) LANGUAGE plpgsql STABLE SET jit = off SET enable_seqscan = off SET enable_bitmapscan = off AS $$
