@@ -31,6 +31,33 @@ fn count(database: &Database<'_>, what: &str) -> u64 {
     database.psql(&format!("SELECT count(*) FROM {what}")).unwrap().trim().parse().unwrap()
 }
 
+/// Publishes so many of a type so often, none of which can be read as an event.
+fn publish(database: &Database<'_>, type_name: &str, times: u32, events: u32) {
+    let many = format!(
+        "DO $$ DECLARE x text[] := array_fill('{type_name}'::text, ARRAY[{events}]); BEGIN \
+         FOR n IN 1 .. {times} LOOP PERFORM railbus.publish(x, x, x, NULL, NULL, \
+         array_fill(convert_to(repeat('x', 150), 'UTF8'), ARRAY[{events}]), NULL); END LOOP; END $$"
+    );
+    database.psql(&many).unwrap();
+}
+
+/// What a step of retention came to.
+#[derive(Debug, Default)]
+struct Step {
+    following: Option<i64>,
+    as_of: Option<i64>,
+    looked_at: i64,
+    gone: i64,
+}
+
+/// Goes on behind a step, the first of a round if it is none.
+async fn step(client: &Client, retention: i64, after: &Step) -> Step {
+    let sweep = "SELECT following, as_of, looked_at, gone FROM railbus.sweep($1, $2, $3)";
+    let place = after.following.unwrap_or(0);
+    let row = client.query_one(sweep, &[&retention, &place, &after.as_of]).await.unwrap();
+    Step { following: row.get(0), as_of: row.get(1), looked_at: row.get(2), gone: row.get(3) }
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn gaps_are_forgotten_while_an_old_transaction_is_open_that_publishes_nothing() {
     let database = SERVER.database().unwrap();
@@ -115,32 +142,97 @@ async fn groups_are_marked_now_and_then_however_many_sweep() {
 async fn what_goes_is_found_without_going_through_all_that_stays() {
     let database = SERVER.database().unwrap();
     let bus = Bus::open(&database.url("postgres-queue")).await.unwrap();
-    let many = "DO $$ DECLARE x text[] := array_fill('x'::text, ARRAY[500]); BEGIN \
-        FOR n IN 1 .. 800 LOOP PERFORM railbus.publish(x, x, x, NULL, NULL, \
-        array_fill(convert_to(repeat('x', 150), 'UTF8'), ARRAY[500]), NULL); END LOOP; END $$";
-    database.psql(many).unwrap();
+    publish(&database, "x", 800, 500);
     let client = connect(&database).await;
     client.query("SELECT railbus.tick()", &[]).await.unwrap();
     // Of one transaction, since what is counted in another may be told later.
     client.batch_execute("BEGIN").await.unwrap();
-    let (mut place, mut as_of, mut gone, mut looked) = (0_i64, None::<i64>, 0, 0);
+    let (mut at, mut gone, mut looked) = (Step::default(), 0, 0);
     loop {
-        let sweep = "SELECT gone, following, as_of FROM railbus.sweep(0, $1, $2)";
-        let row = client.query_one(sweep, &[&place, &as_of]).await.unwrap();
-        let went: i64 = row.get(0);
+        at = step(&client, 0, &at).await;
         let before = looked;
         let count = "SELECT pg_stat_get_xact_tuples_returned('railbus.events_pkey'::regclass)";
         looked = client.query_one(count, &[]).await.unwrap().get(0);
-        let rows = looked - before;
+        let (rows, went) = (looked - before, at.gone);
         assert!(rows <= 4 * went, "{rows} rows were looked at for {went} that went");
         gone += went;
-        match row.get(1) {
-            Some(following) => (place, as_of) = (following, row.get(2)),
-            None => break,
+        if at.following.is_none() {
+            break;
         }
     }
     client.batch_execute("COMMIT").await.unwrap();
     assert_eq!(gone, 400_000);
+    bus.close().await.unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_went_long_ago_counts_as_little_as_what_was_never_there_when_one_event_stays() {
+    let database = SERVER.database().unwrap();
+    let bus = Bus::open(&database.url("postgres-queue")).await.unwrap();
+    bus.on("bad").group("g").run(|_: &Event| ()).await.unwrap();
+    // What is no event ends in a dead letter.
+    publish(&database, "bad", 1, 1);
+    // Of this batch one event stays as well.
+    publish(&database, "x", 1, 1_000);
+    bus.idle().await.unwrap();
+    assert_eq!(count(&database, "railbus.letters"), 1);
+    let stays = "UPDATE railbus.events SET due = 9000000000000000 \
+                 WHERE seq = (SELECT max(seq) FROM railbus.events)";
+    database.psql(stays).unwrap();
+    let client = connect(&database).await;
+    for _ in 0..5 {
+        publish(&database, "x", 20, 1_000);
+        client.query("SELECT railbus.tick()", &[]).await.unwrap();
+        let (mut at, mut gone, mut looked_at) = (Step::default(), 0, 0);
+        loop {
+            at = step(&client, 0, &at).await;
+            (gone, looked_at) = (gone + at.gone, looked_at + at.looked_at);
+            if at.following.is_none() {
+                break;
+            }
+        }
+        assert!((20_000..=20_999).contains(&gone), "{gone} went");
+        assert_eq!(looked_at, gone + 2, "all that were there, and no more");
+    }
+    bus.close().await.unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_round_of_retention_goes_on_after_another_session_has_begun_one() {
+    const RETENTION: i64 = 60_000_000;
+    let database = SERVER.database().unwrap();
+    let bus = Bus::open(&database.url("postgres-queue")).await.unwrap();
+    bus.on("x").group("g").run(|_: &Event| ()).await.unwrap();
+    // A step goes through 200 batches.
+    for n in 0..600 {
+        bus.publish(Event::new("x").payload(n)).await.unwrap();
+    }
+    bus.idle().await.unwrap();
+    let (client, later) = (connect(&database).await, connect(&database).await);
+    let pass = async |seconds: i64| {
+        let micros = seconds * 1_000_000;
+        for table in ["log", "marks"] {
+            let passes = format!("UPDATE railbus.{table} SET at = at - {micros}");
+            client.batch_execute(&passes).await.unwrap();
+        }
+        micros
+    };
+    let mark = format!("SELECT railbus.mark(railbus.now_micros(), {RETENTION})");
+    // Marks of 61 and of 45 seconds ago.
+    client.batch_execute(&mark).await.unwrap();
+    pass(16).await;
+    client.batch_execute(&mark).await.unwrap();
+    pass(45).await;
+    let mut round = step(&client, RETENTION, &Step::default()).await;
+    assert_eq!(round.gone, 200);
+    // The newer one counts by now, and the older one is forgotten.
+    let passed = pass(20).await;
+    round.as_of = round.as_of.map(|as_of| as_of - passed);
+    assert_eq!(step(&later, RETENTION, &Step::default()).await.gone, 200);
+    assert_eq!(count(&database, "railbus.marks"), 3);
+    round = step(&client, RETENTION, &round).await;
+    assert_eq!(round.gone, 200, "{round:?}");
+    assert_eq!(count(&database, "railbus.events"), 0);
     bus.close().await.unwrap();
 }
 

@@ -4,6 +4,7 @@ use super::{LINES_MAX, LONG_FILES, Violation, source::Source, source::is_name, s
 
 const FUNCTION_MAX: usize = 70;
 const LIST_MAX: usize = 80;
+const SQL_WIDTH_MAX: usize = 104;
 /// What `railbus` prints goes through the first; tasks, examples and benches speak for themselves.
 const PRINTERS: [&str; 4] =
     ["crates/railbus-cli/src/output.rs", "xtask/", "/examples/", "benches/"];
@@ -40,6 +41,22 @@ pub(crate) fn files_are_short(sources: &[Source]) -> Vec<Violation> {
         Violation::at(source, 0, format!("{lines} lines, at most {LINES_MAX}: split it by noun"))
     };
     rust(sources).filter(long).map(says).collect()
+}
+
+pub(crate) fn lines_of_sql_are_short(sources: &[Source]) -> Vec<Violation> {
+    let mut violations = Vec::new();
+    for source in sources.iter().filter(|s| s.path.ends_with(".sql")) {
+        let mut at = 0;
+        for line in source.text.split_inclusive('\n') {
+            let wide = line.trim_end().chars().count();
+            if wide > SQL_WIDTH_MAX {
+                let why = format!("{wide} columns, at most {SQL_WIDTH_MAX}");
+                violations.push(Violation::at(source, at, why));
+            }
+            at += line.len();
+        }
+    }
+    violations
 }
 
 pub(crate) fn functions_are_short(sources: &[Source]) -> Vec<Violation> {

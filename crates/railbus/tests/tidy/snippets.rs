@@ -62,6 +62,17 @@ pub(crate) const RULES: &[Rule] = &[
         }],
     },
     Rule {
+        name: "lines of SQL are short",
+        check: rules::lines_of_sql_are_short,
+        cases: &[Case {
+            files: || {
+                let (short, long) = ("ä".repeat(104), "ä".repeat(105));
+                files(&[("a.sql", &format!("{short}\n{long}\n")), ("a.md", &long)])
+            },
+            caught: &["a.sql:2"],
+        }],
+    },
+    Rule {
         name: "functions are short",
         check: rules::functions_are_short,
         cases: &[Case {

@@ -47,6 +47,8 @@ pub(super) enum Look {
 pub(super) struct Claimed {
     pub(super) leased: Vec<Leased>,
     pub(super) next: Next,
+    /// How long the server took for a full look itself; what the claim waited for is not in it.
+    pub(super) took: Duration,
     /// After what of that which is due the next claim goes on, if not all was looked at.
     pub(super) seen: Seen,
 }
@@ -118,6 +120,7 @@ fn read(rows: &[Row], fence: i64) -> Result<Claimed, tokio_postgres::Error> {
     let mut claimed = Claimed {
         leased: Vec::with_capacity(rows.len()),
         next: Next::OnNews,
+        took: Duration::ZERO,
         seen: Seen::default(),
     };
     for row in rows {
@@ -125,6 +128,8 @@ fn read(rows: &[Row], fence: i64) -> Result<Claimed, tokio_postgres::Error> {
         if place == 0 {
             let seen = row.try_get::<_, Option<&str>>(3)?.and_then(Seen::read);
             claimed.seen = seen.unwrap_or_default();
+            let took = u64::try_from(row.try_get::<_, i32>(1)?).unwrap_or_default();
+            claimed.took = Duration::from_millis(took);
             claimed.next = match row.try_get::<_, Option<i64>>(5)? {
                 None => Next::OnNews,
                 Some(0) => Next::Now,

@@ -13,12 +13,16 @@ use std::{
 use tokio::time::sleep;
 use tokio_postgres::types::Type;
 
-/// How often it begins anew, at least and at most; in between, twice a retention.
+/// How often it begins anew, the least and the most; in between, twice a retention. A round that takes
+/// longer than that is followed by the next one at once, while most of what is old goes.
 const SWEEP_EVERY: [Duration; 2] = [Duration::from_millis(100), Duration::from_secs(60)];
 
-/// What part of the time it may take where most of what is old stays: as long as it looks through that it
-/// rests so many times.
+/// How many times as long as a round took it rests where most of what is old stays, so that looking
+/// through that takes a tenth of the time.
 const RESTS: u32 = 9;
+
+/// How long it rests at most, however long a round took: the server may have stood still.
+const REST_MAX: Duration = Duration::from_secs(60 * 60);
 
 /// How long all keep what is settled, unless someone has said so.
 const RETENTION: Duration = Duration::from_secs(24 * 60 * 60);
@@ -69,9 +73,16 @@ pub(super) async fn keep_sweeping(
             }
             tracing::warn!(%error, "settled events could not be removed; trying again later");
         }
-        let took = began.elapsed();
-        rest = if pays { every.saturating_sub(took) } else { every.max(took * RESTS) };
+        rest = rest_after(began.elapsed(), every, pays);
     }
+}
+
+/// Returns how long to rest after a round; `pays` if most of what is old went.
+fn rest_after(took: Duration, every: Duration, pays: bool) -> Duration {
+    if pays {
+        return every.saturating_sub(took);
+    }
+    took.saturating_mul(RESTS).min(REST_MAX).max(every)
 }
 
 /// Tells all how long to keep what is settled.
@@ -146,5 +157,21 @@ async fn tidy(lines: &Lines, from: i64) -> Result<i64> {
             None => return Ok(first),
         }
         sleep(STEP_EVERY).await;
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{REST_MAX, rest_after};
+    use std::time::Duration;
+
+    #[test]
+    fn it_rests_the_longer_the_less_a_round_pays_but_never_for_ever() {
+        let seconds = Duration::from_secs;
+        assert_eq!(rest_after(seconds(1), seconds(3), true), seconds(2));
+        assert_eq!(rest_after(seconds(9), seconds(3), true), Duration::ZERO);
+        assert_eq!(rest_after(seconds(1), seconds(30), false), seconds(30));
+        assert_eq!(rest_after(seconds(9), seconds(30), false), seconds(81));
+        assert_eq!(rest_after(Duration::MAX, seconds(30), false), REST_MAX);
     }
 }

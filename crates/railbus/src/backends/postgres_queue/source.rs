@@ -24,10 +24,13 @@ const TOUCH_EVERY: Duration = Duration::from_secs(60);
 /// How often leases that ran out are looked for while there is other work.
 const LOOK_EVERY: Duration = Duration::from_millis(200);
 
-/// How often all of them are looked for, and how much of the time that takes at most: while a
-/// transaction is held open it goes through all that there was.
+/// How often all of them are looked for, where that takes no time to speak of, and at least.
 const LOOK_FULLY_EVERY: Duration = Duration::from_secs(10);
-const LOOK_FULLY_SHARE: u32 = 20;
+const LOOK_FULLY_AT_LEAST: Duration = Duration::from_secs(5 * 60);
+
+/// How many times as long as such a look took there is none: while a transaction is held open it goes
+/// through all that there was.
+const LOOK_FULLY_RESTS: u32 = 20;
 
 /// A member of a group.
 #[derive(Debug)]
@@ -48,7 +51,7 @@ pub(super) struct Times {
     touched: Instant,
     looked: Option<Instant>,
     looked_fully: Option<Instant>,
-    // How long that took.
+    // How long that took the server.
     full_look: Duration,
     seen: Seen,
 }
@@ -64,8 +67,7 @@ impl Times {
     /// Tells how far to look now; `idle` if there was nothing else to do.
     fn look(&mut self, idle: bool) -> Look {
         let over = |last: Option<Instant>, every| last.is_none_or(|at| at.elapsed() >= every);
-        let fully_every = LOOK_FULLY_EVERY.max(self.full_look * LOOK_FULLY_SHARE);
-        let look = if over(self.looked_fully, fully_every) {
+        let look = if over(self.looked_fully, self.fully_every()) {
             Look::Full
         } else if idle || over(self.looked, LOOK_EVERY) {
             Look::Lately
@@ -76,6 +78,12 @@ impl Times {
         self.looked = now;
         self.looked_fully = if look == Look::Full { now } else { self.looked_fully };
         look
+    }
+
+    /// Returns how long there is no full look after one.
+    fn fully_every(&self) -> Duration {
+        let rest = self.full_look.saturating_mul(LOOK_FULLY_RESTS);
+        rest.clamp(LOOK_FULLY_EVERY, LOOK_FULLY_AT_LEAST)
     }
 }
 
@@ -113,13 +121,11 @@ impl Source for GroupSource {
             news.mark_unchanged();
             let look = self.times().look(idle);
             let seen = self.times().seen;
-            let began = Instant::now();
             let claimed = claim(&self.lines, &self.member, max, look, seen).await?;
             {
                 let mut times = self.times();
                 times.seen = claimed.seen;
-                times.full_look =
-                    if look == Look::Full { began.elapsed() } else { times.full_look };
+                times.full_look = if look == Look::Full { claimed.took } else { times.full_look };
             }
             if !claimed.leased.is_empty() {
                 return Ok(claimed.leased);
@@ -172,4 +178,20 @@ impl Source for GroupSource {
 
 fn stale() -> Error {
     Error::new(ErrorKind::Stale, "settle", "the lease was lost: the event is another member's now")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{LOOK_FULLY_AT_LEAST, LOOK_FULLY_EVERY, Times};
+    use std::time::Duration;
+
+    #[test]
+    fn a_full_look_is_put_off_by_what_the_last_one_took_but_never_for_long() {
+        let after = |full_look| Times { full_look, ..Times::default() }.fully_every();
+        assert_eq!(after(Duration::ZERO), LOOK_FULLY_EVERY);
+        assert_eq!(after(Duration::from_secs(1)), Duration::from_secs(20));
+        for long in [Duration::from_secs(60), Duration::MAX] {
+            assert_eq!(after(long), LOOK_FULLY_AT_LEAST);
+        }
+    }
 }

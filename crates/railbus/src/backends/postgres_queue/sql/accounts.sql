@@ -12,9 +12,11 @@ BEGIN
     DELETE FROM @SCHEMA@.run_groups g USING @SCHEMA@.runs r
     WHERE g.run = r.id AND r.ended AND r.began_at < now - 7776000000000;
     DELETE FROM @SCHEMA@.runs r WHERE r.ended AND r.began_at < now - 7776000000000;
-    INSERT INTO @SCHEMA@.runs (began_at, seen, newest) VALUES (now, now, newest) RETURNING id INTO began;
+    INSERT INTO @SCHEMA@.runs (began_at, seen, newest) VALUES (now, now, newest)
+    RETURNING id INTO began;
     INSERT INTO @SCHEMA@.run_groups (run, name, types, topics, place, open)
-    SELECT began, said ->> 'name', @SCHEMA@.list_of(said -> 'types'), @SCHEMA@.list_of(said -> 'topics'),
+    SELECT began, said ->> 'name',
+        @SCHEMA@.list_of(said -> 'types'), @SCHEMA@.list_of(said -> 'topics'),
         coalesce(c.place, 0), coalesce(@SCHEMA@.open_places(g.id), '{}')
     FROM jsonb_array_elements(of_groups) AS said
     LEFT JOIN @SCHEMA@.groups g ON g.name = said ->> 'name'
@@ -88,7 +90,8 @@ CREATE FUNCTION @SCHEMA@.tally(
                 OR coalesce(e.place <@ l.places, false) AS delivered,
             CASE WHEN m.id IS NULL OR e.rejected THEN false
                  WHEN e.place <@ m.open THEN true
-                 ELSE e.place > m.place AND @SCHEMA@.wants(m.types, m.topics, e.type, e.topic) END AS open,
+                 ELSE e.place > m.place AND @SCHEMA@.wants(m.types, m.topics, e.type, e.topic)
+            END AS open,
             greatest(coalesce(o.outcome, 0), coalesce(h.outcome, 0)) AS outcome,
             coalesce(o.retried, false) OR coalesce(h.retried, false) AS retried
         FROM the CROSS JOIN all_events e LEFT JOIN mine m ON true

@@ -133,8 +133,8 @@ END $$;
 -- for what somebody edits.
 --
 -- The last row has no event: it tells how long there is nothing to claim, in microseconds; below 0
--- that the group is gone, nothing that nobody knows; and as `finished` after what to go on, if not all
--- was looked at.
+-- that the group is gone, nothing that nobody knows; as `finished` after what to go on, if not all was
+-- looked at; and as `attempt` how many milliseconds a look took that began at the start.
 CREATE FUNCTION @SCHEMA@.claim(
     of_group integer, new_fence bigint, lease bigint, types text[], topics text[],
     most integer, most_bytes bigint, since bigint, after_due bigint, after_place bigint
@@ -155,6 +155,7 @@ DECLARE
     scanned bigint := 0;
     first_new bigint;
     first_due bigint;
+    took integer := 0;
     was record;
     is_due boolean;
     goes_on boolean := false;
@@ -190,6 +191,9 @@ BEGIN
     END IF;
     SELECT d.due INTO first_due FROM @SCHEMA@.deliveries d WHERE d.grp = of_group AND d.open
         AND d.fence IS NULL AND d.due >= at.since AND d.due <= now ORDER BY d.due LIMIT 1;
+    IF since = 0 THEN
+        took := least(greatest(@SCHEMA@.now_micros() - now, 0) / 1000, 2147483647);
+    END IF;
     at.since := coalesce(first_due, now);
     is_due := first_due IS NOT NULL;
     IF after_due < at.since THEN
@@ -312,7 +316,7 @@ BEGIN
         FROM @SCHEMA@.cursors c WHERE c.grp = of_group ORDER BY c.turn DESC LIMIT 1;
         EXIT WHEN at.place < upto;
     END LOOP;
-    RETURN QUERY SELECT 0::bigint, 0, false,
+    RETURN QUERY SELECT 0::bigint, took, false,
         CASE WHEN goes_on THEN upto_due || ' ' || upto_place END, NULL::bytea, CASE
         WHEN room < most OR at.place < newest OR goes_on THEN 0
         WHEN since IS NULL THEN NULL

@@ -29,7 +29,8 @@ LANGUAGE sql VOLATILE AS $$
 $$;
 
 -- Begins a run or takes one over, for one caller of all that ask. It is `new` or `taken`, and the
--- caller's under `fence`; else someone's who holds it (`held`), `over`, or one of an `other` graph or pipeline.
+-- caller's under `fence`; else someone's who holds it (`held`), `over`, or one of an `other` graph or
+-- pipeline.
 CREATE FUNCTION @SCHEMA@.begin_journaled(
     of_id text, of_pipeline text, of_version text, of_body text, of_input text, of_owner text,
     lease bigint, OUT came text, OUT fence bigint

@@ -88,7 +88,8 @@ BEGIN
             CONTINUE;
         END IF;
         UPDATE @SCHEMA@.deliveries d SET fence = new_fence, attempt = d.attempt + 1, begun = true,
-            lost = false, retried = d.retried OR d.attempt > 0 WHERE d.grp = of_group AND d.place = one.place;
+            lost = false, retried = d.retried OR d.attempt > 0
+        WHERE d.grp = of_group AND d.place = one.place;
         taken := taken || one.place;
         size := size + octet_length(one.body);
         RETURN QUERY SELECT one.place, one.attempt + 1, one.lost, one.finished, one.body;

@@ -33,12 +33,14 @@ BEGIN
         UPDATE @SCHEMA@.deliveries d SET open = true, fence = NULL, due = (
                 SELECT c.since FROM @SCHEMA@.cursors c
                 WHERE c.grp = letter.grp ORDER BY c.turn DESC LIMIT 1),
-            attempt = 0, begun = false, lost = false, outcome = coalesce((SELECT max(@SCHEMA@.rank_of(o.value)) FROM jsonb_each(others) AS o), 0),
+            attempt = 0, begun = false, lost = false, outcome = coalesce((
+                SELECT max(@SCHEMA@.rank_of(o.value)) FROM jsonb_each(others) AS o), 0),
             finished = CASE WHEN others <> '{}' THEN others::text END, history = NULL,
             -- Tries of a run that has ended are none of the next one's.
             retried = d.retried AND EXISTS (SELECT FROM @SCHEMA@.runs r WHERE NOT r.ended)
         WHERE d.grp = letter.grp AND d.place = letter.place;
-        UPDATE @SCHEMA@.settled s SET places = s.places - int8range(letter.place, letter.place, '[]')::int8multirange
+        UPDATE @SCHEMA@.settled s
+        SET places = s.places - int8range(letter.place, letter.place, '[]')::int8multirange
         WHERE s.grp = letter.grp AND s.highest >= letter.place AND s.highest < letter.place + 8192
           AND s.places @> letter.place;
         DELETE FROM @SCHEMA@.letters l WHERE l.id = letter.id;

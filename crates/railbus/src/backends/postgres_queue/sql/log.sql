@@ -46,7 +46,8 @@ BEGIN
             WHERE b.first > state.high ORDER BY b.first LIMIT 1000)
     ) AS b;
     IF ids IS NULL THEN
-        IF coalesce(pg_sequence_last_value('@SCHEMA@.transactions'::regclass), 0) < state.high >> 20 THEN
+        IF coalesce(pg_sequence_last_value('@SCHEMA@.transactions'::regclass), 0) < state.high >> 20
+        THEN
             PERFORM @SCHEMA@.catch_up(state.high);
         END IF;
         RETURN newest;

@@ -21,8 +21,8 @@ BEGIN
     END IF;
     SELECT c.turn, c.place, c.furthest, c.low, c.since INTO at
     FROM @SCHEMA@.cursors c WHERE c.grp = the.id ORDER BY c.turn DESC LIMIT 1;
-    UPDATE @SCHEMA@.deliveries d SET open = true, fence = NULL, due = at.since, attempt = 0, begun = false,
-        lost = false, outcome = 0, retried = false, finished = NULL, history = NULL
+    UPDATE @SCHEMA@.deliveries d SET open = true, fence = NULL, due = at.since, attempt = 0,
+        begun = false, lost = false, outcome = 0, retried = false, finished = NULL, history = NULL
     WHERE d.grp = the.id AND d.place > behind AND NOT d.open;
     GET DIAGNOSTICS reopened = ROW_COUNT;
     -- With what was reopened just now: it has a delivery, and needs no other.

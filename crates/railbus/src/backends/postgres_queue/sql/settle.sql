@@ -126,8 +126,7 @@ BEGIN
 END $$;
 
 -- Locks leases of single places, and tells what is kept of each that is held still; looks each up, as
--- `close` does. A run that begins
--- meanwhile waits until they are resolved, as for `settle`.
+-- `close` does. A run that begins meanwhile waits until they are resolved, as for `settle`.
 CREATE FUNCTION @SCHEMA@.hold(of_group integer, fences bigint[], at_places bigint[])
 RETURNS TABLE (nth bigint, seq bigint, attempt integer, outcome smallint, retried boolean,
     finished text, history text)

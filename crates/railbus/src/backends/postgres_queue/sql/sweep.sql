@@ -1,12 +1,12 @@
 -- Removes some of what retention lets go among the batches from place `from_place` on. Returns the
--- lowest place that it found, below which nothing is left, and the place to go on from; that is nothing at
--- the end of what was old enough at `as_of`, or if another session is at it. A round begins with no
--- `as_of`, and keeps what that is then, or else it would go on for as long as there is more. `looked_at` counts the places that it went
--- through, `gone` the events that it removed.
+-- lowest place that it found, below which nothing is left, and the place to go on from; that is
+-- nothing at the end of what was old enough at `as_of`, or if another session is at it. A round begins
+-- with no `as_of`, and keeps what that is then: else it would go on for as long as there is more.
+-- `looked_at` counts the events that it went through, `gone` those of them that it removed.
 --
 -- An event goes once it was published longer ago than that and all groups that want it had settled
--- it then. Kept are those with dead letters, and those that are held back still. How long that is says
--- `retention`, or, if that is nothing, what all share.
+-- it then. Kept are those with dead letters, and those that are held back still. How long that is
+-- says `retention`, or, if that is nothing, what all share.
 CREATE FUNCTION @SCHEMA@.sweep(
     retention bigint, from_place bigint, INOUT as_of bigint, OUT low bigint, OUT following bigint,
     OUT looked_at bigint, OUT gone bigint
@@ -14,8 +14,8 @@ CREATE FUNCTION @SCHEMA@.sweep(
 SET search_path = pg_catalog, pg_temp
 SET jit = off SET enable_seqscan = off SET enable_bitmapscan = off AS $$
 DECLARE
-    now CONSTANT bigint := @SCHEMA@.now_micros();
     begins CONSTANT boolean := as_of IS NULL;
+    now bigint;
     kept_for bigint;
     cutoff bigint;
     looked record;
@@ -24,12 +24,13 @@ BEGIN
     IF NOT pg_try_advisory_xact_lock(@SCHEMA@.lock_class(), 2) THEN
         RETURN;
     END IF;
+    now := @SCHEMA@.now_micros();
     PERFORM set_config('synchronous_commit', 'off', true);
     kept_for := coalesce(retention, (
         SELECT s.value FROM @SCHEMA@.settings s WHERE s.name = 'retention'), 86400000000);
     as_of := least(as_of, now);
-    cutoff := as_of - kept_for;
-    -- Not in between: what is forgotten of the marks by now, the round still goes by.
+    -- Not of `as_of`: others forget the marks that do not count by now, whoever's round goes on.
+    cutoff := now - kept_for;
     IF begins THEN
         PERFORM @SCHEMA@.mark(now, kept_for);
     END IF;
@@ -37,12 +38,12 @@ BEGIN
         count(*) FILTER (WHERE l.is_old) AS n INTO looked
     FROM (
         SELECT l.*, sum(l.n) OVER (ORDER BY l.place) - l.n AS before FROM (
-            SELECT l.place, l.n, l.at < cutoff OR l.at > now AS is_old FROM @SCHEMA@.log l
-            WHERE l.place >= from_place ORDER BY l.place LIMIT 200
+            SELECT l.place, l.n, l.at < as_of - kept_for OR l.at > now AS is_old
+            FROM @SCHEMA@.log l WHERE l.place >= from_place ORDER BY l.place LIMIT 200
         ) AS l
     ) AS l WHERE l.before < 20000;
     low := looked.low;
-    looked_at := coalesce(looked.upto - looked.low, 0);
+    looked_at := 0;
     gone := 0;
     IF begins THEN
         DELETE FROM @SCHEMA@.settled s WHERE s.highest < looked.low;
@@ -50,24 +51,29 @@ BEGIN
     IF looked.n = 0 THEN
         RETURN;
     END IF;
-    doomed := @SCHEMA@.doomed(looked.low, looked.upto, cutoff);
+    SELECT d.seqs, d.looked_at INTO doomed, looked_at
+    FROM @SCHEMA@.doomed(looked.low, looked.upto, cutoff) AS d;
     IF doomed IS NOT NULL THEN
         gone := cardinality(doomed);
         PERFORM @SCHEMA@.remove(doomed, looked.low, looked.upto);
     END IF;
     -- What nothing is left of, but for the newest, which says where to look on.
-    DELETE FROM @SCHEMA@.log l WHERE l.place >= looked.low AND l.place < looked.upto AND l.at < cutoff
+    DELETE FROM @SCHEMA@.log l
+    WHERE l.place >= looked.low AND l.place < looked.upto AND l.at < cutoff
         AND l.place < (SELECT m.place FROM @SCHEMA@.log m ORDER BY m.place DESC LIMIT 1)
-        AND NOT EXISTS (SELECT FROM @SCHEMA@.events e WHERE e.seq >= l.first AND e.seq < l.first + l.n);
+        AND NOT EXISTS (
+            SELECT FROM @SCHEMA@.events e WHERE e.seq >= l.first AND e.seq < l.first + l.n);
     SELECT l.place INTO following FROM @SCHEMA@.log l WHERE l.place >= looked.upto
     ORDER BY l.place LIMIT 1;
 END $$;
 
--- Lists events that go, of the batches at places from `low` to below `upto`.
-CREATE FUNCTION @SCHEMA@.doomed(low bigint, upto bigint, cutoff bigint) RETURNS bigint[]
-LANGUAGE plpgsql STABLE SET jit = off SET enable_seqscan = off SET enable_bitmapscan = off AS $$
+-- Lists events that go, of the batches at places from `low` to below `upto`, and tells of how many.
+-- What is not there counts for nothing, however many places it had.
+CREATE FUNCTION @SCHEMA@.doomed(
+    low bigint, upto bigint, cutoff bigint, OUT seqs bigint[], OUT looked_at bigint
+) LANGUAGE plpgsql STABLE SET jit = off SET enable_seqscan = off SET enable_bitmapscan = off AS $$
 BEGIN
-    RETURN (WITH marked AS MATERIALIZED (
+    WITH marked AS MATERIALIZED (
         -- Added to nothing, what may be large is unpacked once, and not for each event.
         SELECT g.types, g.topics, c.place, coalesce(was.place, 0) AS settled_to,
             coalesce(was.open, '{}') + '{}' AS open_then, coalesce(latest.open, '{}') + '{}' AS open_now
@@ -79,8 +85,7 @@ BEGIN
         ) AS was ON true LEFT JOIN LATERAL (
             SELECT m.open FROM @SCHEMA@.marks m WHERE m.grp = g.id ORDER BY m.at DESC LIMIT 1
         ) AS latest ON true
-    )
-    SELECT array_agg(e.seq) FROM (
+    ), old AS MATERIALIZED (
         SELECT l.place + e.seq - l.first AS place, e.* FROM (
             SELECT l.place, l.first, l.n FROM @SCHEMA@.log l
             WHERE l.place >= doomed.low AND l.place < doomed.upto AND l.at < cutoff ORDER BY l.place
@@ -89,14 +94,15 @@ BEGIN
             SELECT e.seq, e.type, e.topic, e.due, e.rejected FROM @SCHEMA@.events e
             WHERE e.seq >= l.first AND e.seq < l.first + l.n ORDER BY e.seq
         ) AS e
-    ) AS e
+    )
+    SELECT array_agg(e.seq), (SELECT count(*) FROM old) INTO seqs, looked_at FROM old e
     WHERE coalesce(e.due, 0) < cutoff
       AND NOT EXISTS (SELECT FROM @SCHEMA@.letters l WHERE l.seq = e.seq)
       AND NOT EXISTS (SELECT FROM @SCHEMA@.deliveries d WHERE d.seq = e.seq)
       AND NOT EXISTS (
           SELECT FROM marked m WHERE NOT e.rejected AND (m.open_now @> e.place OR (
               (m.place < e.place OR m.settled_to < e.place OR m.open_then @> e.place)
-              AND @SCHEMA@.wants(m.types, m.topics, e.type, e.topic)))));
+              AND @SCHEMA@.wants(m.types, m.topics, e.type, e.topic))));
 END $$;
 
 -- Notes what groups have settled by now, now and then, whoever asks for it, and forgets older notes but
@@ -114,7 +120,8 @@ CREATE FUNCTION @SCHEMA@.mark(now bigint, retention bigint) RETURNS void LANGUAG
     DELETE FROM @SCHEMA@.marks m WHERE m.at > now;
 $$;
 
--- Removes events of places from `low` to below `upto`, and what is kept of them; runs count them first.
+-- Removes events of places from `low` to below `upto`, and what is kept of them; runs count them
+-- first.
 CREATE FUNCTION @SCHEMA@.remove(doomed bigint[], low bigint, upto bigint) RETURNS void
 LANGUAGE plpgsql VOLATILE AS $$
 DECLARE

@@ -1,5 +1,6 @@
 -- They are told, or tell, more than before.
 DROP FUNCTION IF EXISTS @SCHEMA@.sweep(bigint, bigint, boolean);
+DROP FUNCTION IF EXISTS @SCHEMA@.doomed(bigint, bigint, bigint);
 DROP FUNCTION IF EXISTS @SCHEMA@.take_in(
     integer, bigint, bigint, bigint, text[], text[], int8multirange);
 DROP FUNCTION IF EXISTS @SCHEMA@.claim_keyed(
