@@ -78,13 +78,13 @@ pub(super) struct Held {
     pub(super) since: Instant,
     /// Whether it may be settled: an answer was lost.
     pub(super) in_doubt: bool,
-    /// Its fence; zero if it was not handed out.
-    pub(super) fence: u64,
+    /// Its fence, if it was handed out.
+    pub(super) fence: Option<u64>,
     /// What stands for the fence on the server.
     pub(super) fresh: u64,
-    /// The connection for commands when it was read. What goes out by that one is known to whoever has
-    /// given the event; by another it may come to a server that has forgotten that.
-    pub(super) way: u64,
+    /// The connection for commands when it was read, if there was one. What goes out by that one is
+    /// known to whoever has given the event; by another it may come to a server that has forgotten that.
+    pub(super) way: Option<u64>,
 }
 
 impl State {
