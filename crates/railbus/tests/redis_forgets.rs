@@ -215,7 +215,7 @@ async fn leases_outlive_a_connection_that_is_cut_and_a_replay() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn an_ack_that_may_have_been_done_is_not_taken_for_done_by_a_server_that_forgot() {
+async fn an_ack_that_may_have_been_done_is_done_once_more_by_a_server_that_forgot() {
     let redis = Redis::start().unwrap();
     let backend = open(&with(&redis.url("redis-streams"), "timeout=2s")).await;
     let source = join(&backend, "g", LEASE).await;
@@ -226,8 +226,47 @@ async fn an_ack_that_may_have_been_done_is_not_taken_for_done_by_a_server_that_f
     let batch = [Settle::new(first.receipt.clone(), Verdict::Ack)];
     assert!(source.settle(&batch).await.remove(0).expect_err("nobody is there").is_retryable());
     redis.start_again().unwrap();
-    assert!(is_stale(settled(&source, &first, Verdict::Ack).await), "it was never read, it says");
-    let again = take_through(&source, 1).await.remove(0);
-    settled(&source, &again, Verdict::Ack).await.unwrap();
+    // Nobody has read it, the server says: it is read once more, and nobody else is given it.
+    settled(&source, &first, Verdict::Ack).await.unwrap();
     assert_eq!(lag(&backend).await, 0);
+    publish_through(&backend, 1).await;
+    let next = take_through(&source, 1).await;
+    assert_eq!(next.iter().map(number).collect::<Vec<_>>(), [1]);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_is_renewed_before_anything_is_read_of_a_server_that_forgot_stays_in_hand() {
+    let redis = Redis::start().unwrap();
+    let backend = open(&with(&redis.url("redis-streams"), "timeout=2s")).await;
+    let source = join(&backend, "g", LEASE).await;
+    publish(&backend, 0, 3).await;
+    remember(&redis);
+    let held = take(&source, 2).await;
+    forget(&redis);
+    // There is no room for more: nothing is fetched until one of them is through.
+    settled(&source, &held[0], Verdict::Extend { tries: 0 }).await.unwrap();
+    publish_through(&backend, 3).await;
+    let next = take_through(&source, 2).await;
+    let mut numbers: Vec<_> = next.iter().map(number).collect();
+    numbers.sort_unstable();
+    assert_eq!(numbers, [2, 3], "what is in hand comes to nobody");
+    assert!(next.iter().all(|one| one.attempt == 1), "what was given back was begun by nobody");
+    for one in held.iter().chain(&next) {
+        settled(&source, one, Verdict::Ack).await.unwrap();
+    }
+    assert_eq!(lag(&backend).await, 0);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_a_server_has_forgotten_whole_is_settled_by_nobody() {
+    let redis = Redis::start().unwrap();
+    let backend = open(&with(&redis.url("redis-streams"), "timeout=2s")).await;
+    let source = join(&backend, "g", LEASE).await;
+    remember(&redis);
+    publish(&backend, 0, 1).await;
+    let lost = take(&source, 1).await.remove(0);
+    forget(&redis);
+    for verdict in [Verdict::Extend { tries: 0 }, Verdict::Ack] {
+        assert!(is_stale(settled(&source, &lost, verdict).await), "there is no such event");
+    }
 }

@@ -6,7 +6,7 @@
 #[path = "redis_served/member.rs"]
 mod member;
 
-use member::{event, open, publish, with};
+use member::{asked, event, open, publish, with};
 use railbus::{
     Bus, Event,
     backend::{Backend, Leased, Order, Outgoing, Source, Start, Subscribe},
@@ -153,25 +153,6 @@ async fn a_password_that_changed_ends_broadcasts_with_an_error() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_stream_that_ends_before_what_was_heard_is_not_heard_again() {
-    let redis = Redis::start().unwrap();
-    let backend = open(&redis.url("redis-streams")).await;
-    let source = listen(&backend).await;
-    publish(&backend, 0, 3).await;
-    assert_eq!(numbers(&take(&source, 3).await), [0, 1, 2]);
-    // As a replica does that took over and lacks the end.
-    redis.command(&["DEL", "events"]).unwrap();
-    redis.command(&["XADD", "events", "5-1", "topic", "ticks", "event", "old"]).unwrap();
-    redis.command(&["CLIENT", "KILL", "TYPE", "normal", "SKIPME", "yes"]).unwrap();
-    until(source.fetch(10)).await.expect_err("it was cut off");
-    let fetching = Arc::clone(&source);
-    let fetching = tokio::spawn(async move { take(&fetching, 1).await });
-    until(source.gap()).await;
-    publish(&backend, 3, 1).await;
-    assert_eq!(numbers(&until(fetching).await.unwrap()), [3]);
-}
-
-#[tokio::test(flavor = "multi_thread")]
 async fn delayed_broadcasts_outlive_a_connection_that_breaks_when_they_are_due() {
     let redis = Redis::start().unwrap();
     let proxy = Proxy::to(redis.address()).unwrap();
@@ -191,39 +172,6 @@ async fn delayed_broadcasts_outlive_a_connection_that_breaks_when_they_are_due()
     proxy.reset();
     proxy.fault(Fault::None);
     assert_eq!(numbers(&take(&source, 40).await), (0..40).collect::<Vec<_>>());
-}
-
-#[tokio::test(flavor = "multi_thread")]
-async fn who_falls_behind_what_is_kept_is_told_and_who_keeps_up_is_not() {
-    let redis = Redis::start().unwrap();
-    let backend = open(&with(&redis.url("redis-streams"), "max_len=100")).await;
-    let source = listen(&backend).await;
-    for n in 0..20 {
-        publish(&backend, n * 100, 100).await;
-        take(&source, 100).await;
-    }
-    assert!(!gap(&source).await);
-    for n in 0..200 {
-        publish(&backend, n * 100, 100).await;
-    }
-    let trimmed = async {
-        while redis.command(&["XLEN", "events"]).unwrap().parse::<u32>().unwrap() > 10_000 {
-            // sleep: nothing tells that another connection has trimmed.
-            tokio::time::sleep(Duration::from_millis(20)).await;
-        }
-    };
-    until(trimmed).await;
-    take(&source, 1).await;
-    assert!(gap(&source).await, "what it missed is not told");
-}
-
-/// Returns how often the server was asked for something.
-fn asked(redis: &Redis, command: &str) -> u64 {
-    let stats = redis.command(&["INFO", "commandstats"]).unwrap();
-    let line = stats.lines().find_map(|line| {
-        line.strip_prefix("cmdstat_")?.strip_prefix(command)?.strip_prefix(":calls=")
-    });
-    line.map_or(0, |line| line.split(',').next().unwrap().parse().unwrap())
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -9,6 +9,7 @@ use railbus::{
     options::Options,
     predicate::Interest,
 };
+use railbus_testbed::Redis;
 use std::{sync::Arc, time::Duration};
 
 pub(crate) async fn open(url: &str) -> Arc<dyn Backend> {
@@ -94,4 +95,13 @@ pub(crate) fn dead(receipt: Receipt) -> Settle {
 
 pub(crate) async fn lag(backend: &Arc<dyn Backend>) -> u64 {
     backend.keeper().unwrap().groups().await.unwrap()[0].lag
+}
+
+/// Returns how often the server was asked for something.
+pub(crate) fn asked(redis: &Redis, command: &str) -> u64 {
+    let stats = redis.command(&["INFO", "commandstats"]).unwrap();
+    let line = stats.lines().find_map(|line| {
+        line.strip_prefix("cmdstat_")?.strip_prefix(command)?.strip_prefix(":calls=")
+    });
+    line.map_or(0, |line| line.split(',').next().unwrap().parse().unwrap())
 }

@@ -1,7 +1,7 @@
 //! What an error of the server or of the connection means.
 
 use super::settings::Server;
-use crate::error::{Error, ErrorKind};
+use crate::error::{Error, ErrorKind, causes};
 use redis::{ErrorKind as Kind, RedisError, ServerErrorKind};
 
 /// Turns an error of the client into one that says what to do.
@@ -191,6 +191,16 @@ pub(in crate::backends) fn is_broken(error: &RedisError) -> bool {
             error.kind(),
             Kind::Server(ServerErrorKind::ReadOnly | ServerErrorKind::MasterDown)
         )
+}
+
+/// Tells whether a connection that was there broke before the answer had come.
+pub(in crate::backends) fn is_cut(error: &Error) -> bool {
+    let broke = |cause: &(dyn std::error::Error + 'static)| {
+        cause.downcast_ref::<RedisError>().is_some_and(RedisError::is_io_error)
+    };
+    error.kind() == ErrorKind::Unavailable
+        && error.operation() != "connect"
+        && causes(error).any(broke)
 }
 
 #[cfg(test)]

@@ -247,9 +247,9 @@ impl Link {
         }
     }
 
-    /// Returns the number of the connection; zero, which none has, if there is none.
-    pub(in crate::backends) fn number(&self) -> u64 {
-        self.current().as_ref().map_or(0, |current| current.number)
+    /// Returns the number of the connection, if there is one.
+    pub(in crate::backends) fn number(&self) -> Option<u64> {
+        self.current().as_ref().map(|current| current.number)
     }
 
     /// Tells whether the connection of this number is still used.

@@ -6,7 +6,7 @@
 use super::{
     keys::Keys,
     lag,
-    listen::newest,
+    lookup::newest,
     script::{RUNS, odd, text},
     tally,
 };

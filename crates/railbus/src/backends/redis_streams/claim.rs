@@ -39,6 +39,8 @@ pub(super) struct Found {
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Asked {
     pub(super) max: usize,
+    /// How many bytes of events it leases at most, the last one over.
+    pub(super) bytes: usize,
     pub(super) lease: u64,
     /// Up to where it was looked at what was left by others.
     pub(super) seen: u64,
@@ -67,7 +69,7 @@ pub(super) async fn claim(
     asked: Asked,
 ) -> Result<Claimed> {
     let said = CLAIM.run(link, keys, "fetch", |command| {
-        command.arg(group).arg(member).arg(asked.max).arg(asked.lease).arg(BYTES_MAX);
+        command.arg(group).arg(member).arg(asked.max).arg(asked.lease).arg(asked.bytes);
         command.arg(asked.seen).arg(asked.fence);
     });
     let mut said = list(said.await?).into_iter();

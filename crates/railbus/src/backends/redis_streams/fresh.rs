@@ -21,6 +21,9 @@ const HALF_MIN: usize = 32;
 /// How many places one look at what was read tells.
 const PAGE: usize = 1000;
 
+/// How long a read waits for what must be there, unless another member was quicker.
+const HELD_WAIT: Duration = Duration::from_millis(100);
+
 impl Member {
     /// Waits for what is new, until it is time to look for what comes again.
     pub(super) async fn read(&self, max: usize) -> Result<Vec<Leased>> {
@@ -28,18 +31,40 @@ impl Member {
             return self.wait().await.map(|()| Vec::new());
         }
         if self.state().suspects {
-            return self.read_again(max).await;
+            return self.read_again(max, max).await;
         }
-        let way = self.link.number();
-        let (native, wait, count) = {
+        let (wait, half) = {
             let mut state = self.state();
             state.most = state.most.max(max);
             // Half of what there is room for, so that one half is read while the other is handled.
             let half = max.min(state.most.div_ceil(2).max(HALF_MIN));
-            let wait = state.look_at.saturating_duration_since(Instant::now());
+            (state.look_at.saturating_duration_since(Instant::now()), half)
+        };
+        self.read_new(wait, half, max).await
+    }
+
+    /// Reads what the server gives once more, having lost what it did last: what is held is this
+    /// member's again, all else is given back.
+    pub(super) async fn read_held(&self) -> Result<()> {
+        // Who fetches comes by it as well.
+        let Ok(_fetching) = self.fetching.try_lock() else { return Ok(()) };
+        if self.state().known.keyed {
+            return Ok(());
+        }
+        while self.state().suspects {
+            self.read_again(PAGE, 0).await?;
+        }
+        self.read_new(HELD_WAIT, PAGE, 0).await.map(drop)
+    }
+
+    /// Reads at most `most` events, for so long at most, and hands out `max` of them.
+    async fn read_new(&self, wait: Duration, most: usize, max: usize) -> Result<Vec<Leased>> {
+        let way = self.link.number();
+        let (native, count) = {
+            let mut state = self.state();
             // Until what was read is known, whatever fails in between.
             state.suspects = true;
-            (state.known.native.clone(), wait, state.portion.of(half))
+            (state.known.native.clone(), state.portion.of(most))
         };
         let mut command = Cmd::with_capacity(11, 160);
         command.arg("XREADGROUP").arg("GROUP").arg(&native).arg(&self.name).arg("COUNT").arg(count);
@@ -63,12 +88,12 @@ impl Member {
     }
 
     /// Reads what this member has by the server's account and nobody here knows of: the answer was
-    /// lost, or what came after it failed.
-    async fn read_again(&self, max: usize) -> Result<Vec<Leased>> {
+    /// lost, or what came after it failed. Asks for at most `most` events, and hands out `max` of them.
+    async fn read_again(&self, most: usize, max: usize) -> Result<Vec<Leased>> {
         let way = self.link.number();
         let (native, count) = {
             let state = self.state();
-            (state.known.native.clone(), state.portion.of(max))
+            (state.known.native.clone(), state.portion.of(most))
         };
         let missing = match self.missing(&native, count).await {
             Err(e) if is_no_group(&e) => {
@@ -99,7 +124,7 @@ impl Member {
             // Those that are gone meanwhile are not asked for again.
             let (mut state, now) = (self.state(), Instant::now());
             let gone = missing.iter().filter(|id| entries.iter().all(|entry| entry.id != **id));
-            let none = Held { since: now, in_doubt: false, fence: 0, fresh: 0, way: 0 };
+            let none = Held { since: now, in_doubt: false, fence: None, fresh: 0, way: None };
             state.held.extend(gone.map(|id| (*id, none)));
         }
         self.take((count, way), entries, max).await
@@ -159,19 +184,19 @@ impl Member {
     /// Hands out what is wanted of what was read, and puts the rest aside.
     async fn take(
         &self,
-        (asked, way): (usize, u64),
+        (asked, way): (usize, Option<u64>),
         mut entries: Vec<Entry>,
         max: usize,
     ) -> Result<Vec<Leased>> {
-        if entries.is_empty() {
-            return Ok(Vec::new());
-        }
         let (fresh, until) = {
             let mut state = self.state();
             let bytes = entries.iter().map(Entry::bytes).sum();
             state.portion.came(asked, entries.len(), bytes);
             (state.known.fresh(), state.known.until)
         };
+        if entries.is_empty() {
+            return Ok(Vec::new());
+        }
         if until.is_some_and(|until| entries.iter().any(|entry| entry.id <= until)) {
             entries = self.without_known(entries).await?;
         }
@@ -208,14 +233,14 @@ impl Member {
         if state.held.len() > 4096 && state.held.len() + all.len() > state.held.capacity() {
             state.held.retain(|_, held| now.duration_since(held.since) < forgotten);
         }
-        let held = Held { since: now, in_doubt: false, fence, fresh, way };
+        let held = Held { since: now, in_doubt: false, fence: Some(fence), fresh, way };
         state.held.extend(all.iter().map(|one| (Id::of(&one.receipt), held)));
         Ok(all)
     }
 
     /// Leaves out what is held already: a server that has lost what it did last gives it once more, and
     /// it is this member's as before.
-    fn leave_out_held(&self, entries: &mut Vec<Entry>, fresh: u64, way: u64) {
+    fn leave_out_held(&self, entries: &mut Vec<Entry>, fresh: u64, way: Option<u64>) {
         let (mut state, now, before) = (self.state(), Instant::now(), entries.len());
         let ends = entries.first().zip(entries.last()).map(|(first, last)| (first.id, last.id));
         let Some((first, last)) = ends else { return };
@@ -225,7 +250,7 @@ impl Member {
             return;
         }
         entries.retain(|entry| match state.held.get_mut(&entry.id) {
-            Some(held) if held.fence != 0 && held.fresh == fresh => {
+            Some(held) if held.fence.is_some() && held.fresh == fresh => {
                 (held.since, held.way) = (now, way);
                 false
             }

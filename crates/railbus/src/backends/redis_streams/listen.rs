@@ -5,20 +5,20 @@ use super::{
     entry::{Entry, Fit, leased},
     id::Id,
     keys::Keys,
-    lookup::look_up,
+    lookup::{look_up, newest},
     portion::Portion,
     reader::{BLOCK_MAX, Reader},
-    script::{GONE, count, list, number, text},
+    script::{GONE, count, list, number},
 };
 use crate::{
     backend::{Leased, Settle, SharedFilter, Source},
     backends::redis::link::Link,
-    error::{Error, ErrorKind, Result},
+    error::Result,
 };
 use async_trait::async_trait;
-use redis::{Cmd, Value};
+use redis::{Cmd, Pipeline, Value};
 use std::{
-    collections::{BTreeMap, BTreeSet, VecDeque},
+    collections::{BTreeSet, VecDeque},
     sync::{Arc, Mutex, MutexGuard, PoisonError},
     time::{Duration, Instant},
 };
@@ -144,19 +144,17 @@ impl Listener {
         Ok(())
     }
 
-    /// Tells of a gap if what is read behind `last` may have been removed: whoever waits in a read
-    /// misses nothing, whoever was away or far behind may.
-    async fn look_behind(&self, last: Id, read: Option<(Instant, bool)>) -> Result<()> {
-        if !read.is_some_and(|(at, has_more)| has_more || at.elapsed() > AWAY_MAX) {
-            return Ok(());
+    /// Tells of a gap if what was read behind a place may have been removed: there was nothing left at
+    /// that place or before it when the read was answered, or nobody knows.
+    fn look_behind(&self, looked: Result<Value>) {
+        match looked.map(list) {
+            Ok(found) if !found.is_empty() => return,
+            Ok(_) => {
+                tracing::warn!("the stream was trimmed up to what was not heard yet, or further");
+            }
+            Err(error) => tracing::warn!(%error, "whether anything was missed is not known"),
         }
-        let mut command = redis::cmd("XRANGE");
-        command.arg(&self.keys.stream).arg("-").arg(last.to_string()).arg("COUNT").arg(1);
-        if list(self.link.ask::<Value>("fetch", &command).await?).is_empty() {
-            tracing::warn!("the stream was trimmed up to what was not heard yet, or further");
-            self.gap.notify_one();
-        }
-        Ok(())
+        self.gap.notify_one();
     }
 
     async fn read(&self) -> Result<Vec<Entry>> {
@@ -175,9 +173,20 @@ impl Listener {
         let interrupt = async {
             let _ = tokio::time::timeout(wait, stopped.wait_for(|stopped| *stopped)).await;
         };
-        // Both at once, so that a slow way is gone once.
-        let reading = self.reader.read(&command, &self.keys, interrupt);
-        let (said, looked) = tokio::join!(reading, self.look_behind(last, before));
+        // Whoever waits in a read misses nothing, whoever was away or far behind may.
+        let is_unsure = |(at, has_more): (Instant, bool)| has_more || at.elapsed() > AWAY_MAX;
+        let said = if before.is_some_and(is_unsure) {
+            let mut commands = Pipeline::with_capacity(2);
+            commands.add_command(command).cmd("XRANGE").arg(&self.keys.stream);
+            commands.arg("-").arg(last.to_string()).arg("COUNT").arg(1);
+            let said = self.reader.read_and_look(&commands, &self.keys, interrupt).await;
+            said.map(|(entries, looked)| {
+                self.look_behind(looked);
+                entries
+            })
+        } else {
+            self.reader.read(&command, &self.keys, interrupt).await
+        };
         let mut place = self.place();
         let entries = match said {
             Ok(entries) => entries,
@@ -188,8 +197,7 @@ impl Listener {
             }
         };
         place.portion.came(count, entries.len(), entries.iter().map(Entry::bytes).sum());
-        let is_unsure = looked.is_err() || entries.len() >= count;
-        place.read = (looked.is_err() || !entries.is_empty()).then(|| (Instant::now(), is_unsure));
+        place.read = (!entries.is_empty()).then(|| (Instant::now(), entries.len() >= count));
         Ok(entries)
     }
 
@@ -314,30 +322,6 @@ impl Listener {
         place.handed_out += all.len() as u64;
         Ok(all)
     }
-}
-
-/// Returns the newest place of the stream.
-///
-/// # Errors
-/// Returns what the server says.
-pub(super) async fn newest(link: &Link, keys: &Keys) -> Result<Id> {
-    let mut command = redis::cmd("XINFO");
-    command.arg("STREAM").arg(&keys.stream);
-    let said: Result<Value> = link.ask("listen", &command).await;
-    let said = match said {
-        // There is no stream before the first event.
-        Err(e) if e.to_string().contains("no such key") => return Ok(Id::FIRST),
-        said => said?,
-    };
-    let pairs: Vec<(String, Value)> = match said {
-        Value::Map(pairs) => pairs.into_iter().map(|(key, value)| (text(key), value)).collect(),
-        _ => Vec::new(),
-    };
-    let about: BTreeMap<_, _> = pairs.into_iter().collect();
-    let last = about.get("last-generated-id").cloned().map(text);
-    last.and_then(|id| id.parse().ok()).ok_or_else(|| {
-        Error::new(ErrorKind::Internal, "listen", "the server does not tell the stream's last id")
-    })
 }
 
 #[async_trait]

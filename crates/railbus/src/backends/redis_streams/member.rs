@@ -6,7 +6,7 @@ use super::{
     groups::{Known, Opened, Opening, open, pruned, read_interest},
     id::{Id, draw, millis},
     keys::Keys,
-    portion::Portion,
+    portion::{Portion, Room},
     reader::Reader,
     script::LEAVE,
     settle::{Fate, Settled, settle, through},
@@ -67,6 +67,7 @@ pub(super) struct State {
     /// The most that was asked for at once.
     pub(super) most: usize,
     pub(super) portion: Portion,
+    room: Room,
     /// Whether something may have been read that nobody knows of: a read is under way, or was cut off.
     pub(super) suspects: bool,
 }
@@ -78,13 +79,13 @@ pub(super) struct Held {
     pub(super) since: Instant,
     /// Whether it may be settled: an answer was lost.
     pub(super) in_doubt: bool,
-    /// Its fence; zero if it was not handed out.
-    pub(super) fence: u64,
+    /// Its fence, if it was handed out.
+    pub(super) fence: Option<u64>,
     /// What stands for the fence on the server.
     pub(super) fresh: u64,
-    /// The connection for commands when it was read. What goes out by that one is known to whoever has
-    /// given the event; by another it may come to a server that has forgotten that.
-    pub(super) way: u64,
+    /// The connection for commands when it was read, if there was one. What goes out by that one is
+    /// known to whoever has given the event; by another it may come to a server that has forgotten that.
+    pub(super) way: Option<u64>,
 }
 
 impl State {
@@ -101,6 +102,7 @@ impl State {
             claim: draw(),
             most: 1,
             portion: Portion::default(),
+            room: Room::default(),
             suspects: false,
         }
     }
@@ -126,9 +128,15 @@ impl Member {
         }
         let asked = {
             let state = self.state();
-            Asked { max, lease: millis(self.lease), seen: state.seen, fence: state.claim }
+            let (lease, bytes) = (millis(self.lease), state.room.bytes());
+            Asked { max, bytes, lease, seen: state.seen, fence: state.claim }
         };
-        let Claimed::Some(found) = claim(&self.link, &self.keys, self.me(), asked).await? else {
+        let claimed = claim(&self.link, &self.keys, self.me(), asked).await;
+        match &claimed {
+            Ok(_) => self.state().room.came(),
+            Err(e) => self.state().room.failed(e),
+        }
+        let Claimed::Some(found) = claimed? else {
             self.reopen().await?;
             return Ok(Vec::new());
         };

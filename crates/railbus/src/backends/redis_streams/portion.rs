@@ -2,7 +2,10 @@
 //! comes in time, however slow the way is.
 
 use super::claim::BYTES_MAX;
-use crate::error::{Error, ErrorKind};
+use crate::{
+    backends::redis::fault::is_cut,
+    error::{Error, ErrorKind},
+};
 
 /// What is asked for before anything is known of the events.
 const FIRST: usize = 16;
@@ -17,11 +20,63 @@ pub(super) struct Portion {
     most: usize,
     // For how many more full answers more are tried one by one: too many were asked for.
     careful: u32,
+    cuts: Cuts,
 }
 
 impl Default for Portion {
     fn default() -> Self {
-        Self { most: FIRST, careful: 0 }
+        Self { most: FIRST, careful: 0, cuts: Cuts::default() }
+    }
+}
+
+/// Tells what may have been too large from what has other reasons.
+#[derive(Clone, Copy, Debug, Default)]
+struct Cuts {
+    // Whether the connection broke instead of the answer before this.
+    was_cut: bool,
+}
+
+impl Cuts {
+    /// Notes that there was no answer; tells whether it may have been too large: it did not come in
+    /// time, or the connection broke twice in a row before it had come. Once is what a server does that
+    /// is started again; whoever limits answers ends the connection each time.
+    fn failed(&mut self, error: &Error) -> bool {
+        let is_again = self.was_cut;
+        self.was_cut = is_cut(error);
+        error.kind() == ErrorKind::Timeout || (self.was_cut && is_again)
+    }
+}
+
+/// How many bytes of events one claim takes at most: less, where answers of that size don't come.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Room {
+    bytes: usize,
+    cuts: Cuts,
+}
+
+impl Default for Room {
+    fn default() -> Self {
+        Self { bytes: BYTES_MAX, cuts: Cuts::default() }
+    }
+}
+
+impl Room {
+    /// Returns for how many bytes to ask; the last event may be one over.
+    pub(super) fn bytes(self) -> usize {
+        self.bytes
+    }
+
+    /// Notes an answer.
+    pub(super) fn came(&mut self) {
+        self.cuts = Cuts::default();
+        self.bytes = self.bytes.saturating_add(self.bytes / 32 + 1).min(BYTES_MAX);
+    }
+
+    /// Notes that there was no answer.
+    pub(super) fn failed(&mut self, error: &Error) {
+        if self.cuts.failed(error) {
+            self.bytes = (self.bytes / 2).max(1);
+        }
     }
 }
 
@@ -33,6 +88,7 @@ impl Portion {
 
     /// Notes an answer to a read of `asked`.
     pub(super) fn came(&mut self, asked: usize, events: usize, bytes: usize) {
+        self.cuts = Cuts::default();
         if let Some(each) = bytes.checked_div(events) {
             let fits = BYTES_MAX / each.max(1);
             let more = match self.careful {
@@ -47,10 +103,10 @@ impl Portion {
         }
     }
 
-    /// Notes that there was no answer: one that did not come in time may have been too large. Tells
-    /// whether it may come yet, as it is or with less asked for.
+    /// Notes that there was no answer, which may have been too large. Tells whether it may come yet, as
+    /// it is or with less asked for.
     pub(super) fn failed(&mut self, error: &Error) -> bool {
-        if error.kind() != ErrorKind::Timeout {
+        if !self.cuts.failed(error) {
             return true;
         }
         let less = self.most > 1;
@@ -97,5 +153,35 @@ mod tests {
         }
         portion.came(FIRST, FIRST, 1600);
         assert_eq!(portion.of(1000), 2 * FIRST);
+    }
+
+    fn cut() -> Error {
+        let broken = std::io::Error::from(std::io::ErrorKind::BrokenPipe);
+        of(ErrorKind::Unavailable).because(redis::RedisError::from(broken))
+    }
+
+    #[test]
+    fn what_breaks_its_connection_twice_in_a_row_is_asked_for_in_smaller_parts() {
+        let mut portion = Portion::default();
+        for _ in 0..3 {
+            assert!(portion.failed(&cut()), "a server may be started again now and then");
+            portion.came(FIRST, 0, 0);
+        }
+        assert_eq!(portion.of(1000), FIRST);
+        let failures: Vec<_> = (0..6).map(|_| portion.failed(&cut())).collect();
+        assert_eq!(failures, [true, true, true, true, true, false], "one alone does not come");
+        assert_eq!(portion.of(1000), 1);
+    }
+
+    #[test]
+    fn a_claim_has_less_room_while_its_answers_do_not_come() {
+        let mut room = Room::default();
+        room.failed(&cut());
+        assert_eq!(room.bytes(), BYTES_MAX);
+        room.failed(&cut());
+        room.failed(&of(ErrorKind::Timeout));
+        assert_eq!(room.bytes(), BYTES_MAX / 4);
+        (0..60).for_each(|_| room.came());
+        assert_eq!(room.bytes(), BYTES_MAX);
     }
 }

@@ -10,7 +10,7 @@ use crate::{
     backends::redis::{aside::Shelf, client::Hears, link::Link, settings::Server},
     error::{Error, ErrorKind, Result},
 };
-use redis::{Cmd, PushInfo, PushKind, Value};
+use redis::{Cmd, Pipeline, PushInfo, PushKind, RedisResult, Value};
 use std::{
     future::Future,
     pin::pin,
@@ -147,13 +147,38 @@ impl Reader {
         keys: &Keys,
         interrupt: impl Future<Output = ()>,
     ) -> Result<Vec<Entry>> {
-        match self.answer(command, interrupt).await? {
-            Value::Int(number) => {
-                let answer = u64::try_from(number).ok().and_then(|n| self.shelf.take(n));
-                answer.and_then(|answer| Entry::read_all(&answer, keys)).ok_or_else(|| odd("fetch"))
-            }
-            said => Ok(entries(said, keys)),
-        }
+        let said = self.answer(command, interrupt).await?;
+        self.entries(said, keys)
+    }
+
+    /// Reads as [`Reader::read`], and then looks, so that the look tells of the stream as it was when
+    /// the read was answered. Both go out at once.
+    ///
+    /// # Errors
+    /// Returns what the server says of the read, or why there was no answer.
+    ///
+    /// # Cancel safety
+    /// None: what is read when it is dropped is lost.
+    pub(super) async fn read_and_look(
+        &self,
+        commands: &Pipeline,
+        keys: &Keys,
+        interrupt: impl Future<Output = ()>,
+    ) -> Result<(Vec<Entry>, Result<Value>)> {
+        let (number, mut connection, client) = self.prepare().await?;
+        let asking = connection.send_packed_commands(commands, 0, commands.len());
+        let said = self.awaited((number, client), asking, interrupt).await?;
+        let failed = |e| self.link.failed("fetch", number, e);
+        let mut said = said.into_iter().map(|said| said.extract_error().map_err(failed));
+        let mut next = || said.next().unwrap_or_else(|| Err(odd("fetch")));
+        let read = next()?;
+        Ok((self.entries(read, keys)?, next()))
+    }
+
+    fn entries(&self, said: Value, keys: &Keys) -> Result<Vec<Entry>> {
+        let Value::Int(number) = said else { return Ok(entries(said, keys)) };
+        let answer = u64::try_from(number).ok().and_then(|number| self.shelf.take(number));
+        answer.and_then(|answer| Entry::read_all(&answer, keys)).ok_or_else(|| odd("fetch"))
     }
 
     /// Takes events over from a member, itself, and returns them.
@@ -167,7 +192,19 @@ impl Reader {
 
     async fn answer(&self, command: &Cmd, interrupt: impl Future<Output = ()>) -> Result<Value> {
         let (number, mut connection, client) = self.prepare().await?;
-        let mut reading = pin!(connection.send_packed_command(command));
+        let asking = connection.send_packed_command(command);
+        let said = self.awaited((number, client), asking, interrupt).await?;
+        said.extract_error().map_err(|e| self.link.failed("fetch", number, e))
+    }
+
+    /// Awaits an answer, and has it come soon once it is interrupted.
+    async fn awaited<T>(
+        &self,
+        (number, client): (u64, i64),
+        asking: impl Future<Output = RedisResult<T>>,
+        interrupt: impl Future<Output = ()>,
+    ) -> Result<T> {
+        let mut reading = pin!(asking);
         let said = tokio::select! {
             biased;
             said = &mut reading => said,
@@ -190,7 +227,6 @@ impl Reader {
                 }
             }
         };
-        let said = said.and_then(Value::extract_error);
         said.map_err(|e| self.link.failed("fetch", number, e))
     }
 

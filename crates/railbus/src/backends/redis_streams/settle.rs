@@ -121,6 +121,8 @@ pub(super) enum Came {
     Gone,
     /// It is another lease's by now.
     Lost,
+    /// Nobody has read it, by all the server knows: it has lost what it did last.
+    Unread,
 }
 
 /// What settling came to.
@@ -156,6 +158,7 @@ pub(super) async fn settle(
             "ok" => kept.extend(list(next()).iter().map(|one| match number(one) {
                 Some(1) => Came::Settled,
                 Some(2) => Came::Lost,
+                Some(3) => Came::Unread,
                 _ => Came::Gone,
             })),
             "wider" => return Ok(Settled::Wider(text(next()), text(next()))),
@@ -231,6 +234,12 @@ pub(super) fn is_plain(settle: &Settle) -> bool {
 /// Returns the error for a lease that another member has by now.
 pub(super) fn stale() -> Error {
     Error::new(ErrorKind::Stale, "settle", "the lease was lost: the event is another member's now")
+}
+
+/// Returns the error for an event that the server has to give once more before it can be settled.
+pub(super) fn unread() -> Error {
+    let why = "the server has forgotten who has the event, and was not asked for it again yet";
+    Error::new(ErrorKind::Unavailable, "settle", why)
 }
 
 /// Writes how a subscription got through, as a line; with none, that it is not through.

@@ -3,7 +3,7 @@
 use super::{
     id::{Id, millis},
     member::{Held, Member},
-    settle::{Came, Fate, Settled, acknowledge, are_kept, is_plain, settle, stale},
+    settle::{Came, Fate, Settled, acknowledge, are_kept, is_plain, settle, stale, unread},
 };
 use crate::{
     backend::{Leased, Settle, Source, Verdict},
@@ -12,9 +12,29 @@ use crate::{
 use async_trait::async_trait;
 use redis::aio::MultiplexedConnection;
 use std::time::{Duration, Instant};
+use tokio::time::timeout;
 
 /// How long letting go of a group may take.
 const LEAVE_WITHIN: Duration = Duration::from_secs(2);
+
+/// How long a settlement waits until what it is about is read once more.
+const READ_WITHIN: Duration = Duration::from_secs(1);
+
+/// How a settlement is made.
+#[derive(Clone, Copy, Debug, PartialEq)]
+enum How {
+    /// By an acknowledgement alone.
+    Alone,
+    /// By the script; whether it is an acknowledgement under a lease that can't have run out.
+    Looked { is_done: bool },
+}
+
+impl How {
+    /// Tells whether it is an acknowledgement under a lease that can't have run out.
+    fn is_done(self) -> bool {
+        matches!(self, Self::Alone | Self::Looked { is_done: true })
+    }
+}
 
 /// A connection and its number.
 type Way = (u64, MultiplexedConnection);
@@ -26,7 +46,7 @@ impl Member {
         let state = self.state();
         let of = |settle: &Settle| {
             let held = state.held.get(&Id::of(&settle.receipt));
-            held.filter(|held| held.fence == settle.receipt.fence).copied()
+            held.filter(|held| held.fence == Some(settle.receipt.fence)).copied()
         };
         batch.iter().map(of).collect()
     }
@@ -36,6 +56,16 @@ impl Member {
     fn is_done(&self, settle: &Settle, held: Option<Held>, now: Instant) -> bool {
         let is_safe = |held: Held| now.duration_since(held.since) < self.lease / 4 * 3;
         is_plain(settle) && held.is_some_and(is_safe)
+    }
+
+    /// Tells how a settlement is made, by the connection of this number.
+    fn how(&self, settle: &Settle, held: Option<Held>, now: Instant, number: u64) -> How {
+        let is_done = self.is_done(settle, held, now);
+        // By another connection than it was read beside, each is looked at.
+        match held.and_then(|held| held.way) == Some(number) && is_done {
+            true => How::Alone,
+            false => How::Looked { is_done },
+        }
     }
 
     /// Acknowledges events that were not touched since they were read; tells which were, or
@@ -57,8 +87,29 @@ impl Member {
         }
     }
 
-    /// Settles all that must be looked at one by one.
+    /// Settles all that must be looked at one by one. What a server has to give once more, since it has
+    /// lost what it did last, is read first.
     async fn settle_each(&self, batch: &[(&Settle, Option<Held>)]) -> Result<Vec<Came>> {
+        let mut all = self.settle_looked(batch).await?;
+        if !all.contains(&Came::Unread) {
+            return Ok(all);
+        }
+        match timeout(READ_WITHIN, self.read_held()).await {
+            Ok(Ok(())) => {}
+            Ok(Err(error)) => tracing::debug!(%error, "what is held could not be read once more"),
+            Err(_) => tracing::debug!("what is held was not read once more in time"),
+        }
+        let unread = batch.iter().zip(&all).filter(|(_, came)| **came == Came::Unread);
+        let unread: Vec<_> = unread.map(|(one, _)| *one).collect();
+        let mut came = self.settle_looked(&unread).await?.into_iter();
+        for one in all.iter_mut().filter(|came| **came == Came::Unread) {
+            *one = came.next().unwrap_or(Came::Unread);
+        }
+        Ok(all)
+    }
+
+    /// Settles by the script.
+    async fn settle_looked(&self, batch: &[(&Settle, Option<Held>)]) -> Result<Vec<Came>> {
         if batch.is_empty() {
             return Ok(Vec::new());
         }
@@ -77,7 +128,7 @@ impl Member {
     fn note(&self, batch: &[Settle], known: &[Option<Held>], results: &[Result<()>], at: Instant) {
         let mut state = self.state();
         for ((settle, known), result) in batch.iter().zip(known).zip(results) {
-            let (id, fence) = (Id::of(&settle.receipt), settle.receipt.fence);
+            let (id, fence) = (Id::of(&settle.receipt), Some(settle.receipt.fence));
             // It may have been handed out again since.
             let Some(held) = state.held.get_mut(&id).filter(|held| held.fence == fence) else {
                 continue;
@@ -119,36 +170,39 @@ impl Source for Member {
             Ok(way) => way,
             Err(e) => return vec![Err(e); batch.len()],
         };
-        // By another connection than it was read beside, each is looked at.
         let number = way.0;
-        let tell = |(settle, held): (&Settle, &Option<Held>)| {
-            let is_done = self.is_done(settle, *held, at);
-            (is_done && held.is_some_and(|held| held.way == number), is_done)
-        };
-        let how: Vec<(bool, bool)> = batch.iter().zip(&known).map(tell).collect();
-        let ids = batch.iter().zip(&how).filter(|(_, (is_plain, _))| *is_plain);
+        let how = |(settle, held): (&Settle, &Option<Held>)| self.how(settle, *held, at, number);
+        let mut how: Vec<How> = batch.iter().zip(&known).map(how).collect();
+        let ids = batch.iter().zip(&how).filter(|(_, how)| **how == How::Alone);
         let ids: Vec<_> = ids.map(|(settle, _)| Id::of(&settle.receipt)).collect();
-        let mut plain = self.settle_plain(way, &ids).await.map(|kept| kept.map(Vec::into_iter));
-        // If the group was replayed, each has a place of its own now.
-        let whole = matches!(plain, Ok(None));
-        let rest = batch.iter().zip(&known).zip(&how);
-        let rest = rest.filter(|(_, (is_plain, _))| whole || !is_plain);
-        let rest: Vec<_> = rest.map(|((settle, held), _)| (settle, *held)).collect();
-        let mut each = self.settle_each(&rest).await.map(Vec::into_iter);
-        let mut result = |(held, (is_plain, is_done)): (&Option<Held>, &(bool, bool))| {
-            let kept = match (&mut plain, &mut each) {
-                (Ok(Some(kept)), _) if *is_plain => kept.next().unwrap_or(false),
-                (Err(e), _) if *is_plain => return Err(e.clone()),
+        let plain = self.settle_plain(way, &ids).await;
+        if matches!(plain, Ok(None)) {
+            // The group was replayed: each has a place of its own now.
+            let looked = |how: &mut How| *how = How::Looked { is_done: how.is_done() };
+            how.iter_mut().for_each(looked);
+        }
+        let mut plain = plain.map(|kept| kept.unwrap_or_default().into_iter());
+        let looked = batch.iter().zip(&known).zip(&how);
+        let looked = looked.filter(|(_, how)| **how != How::Alone);
+        let looked: Vec<_> = looked.map(|((settle, held), _)| (settle, *held)).collect();
+        let mut each = self.settle_each(&looked).await.map(Vec::into_iter);
+        let mut result = |(held, how): (&Option<Held>, &How)| {
+            let came = match how {
+                How::Alone => plain.as_mut().map(|kept| match kept.next() {
+                    Some(true) => Came::Settled,
+                    _ => Came::Lost,
+                }),
+                How::Looked { .. } => each.as_mut().map(|each| each.next().unwrap_or(Came::Lost)),
+            };
+            match came {
+                Ok(Came::Settled) => Ok(()),
                 // Under a lease that can't have run out, what is there no more was settled by the
                 // try whose answer was lost.
-                (_, Ok(each)) => match each.next() {
-                    Some(Came::Settled) => true,
-                    Some(Came::Gone) => *is_done && held.is_some_and(|held| held.in_doubt),
-                    _ => false,
-                },
-                (_, Err(e)) => return Err(e.clone()),
-            };
-            if kept { Ok(()) } else { Err(stale()) }
+                Ok(Came::Gone) if how.is_done() && held.is_some_and(|held| held.in_doubt) => Ok(()),
+                Ok(Came::Unread) => Err(unread()),
+                Ok(Came::Gone | Came::Lost) => Err(stale()),
+                Err(e) => Err(e.clone()),
+            }
         };
         let results: Vec<_> = known.iter().zip(&how).map(&mut result).collect();
         self.note(batch, &known, &results, at);
@@ -162,7 +216,7 @@ impl Source for Member {
     async fn close(&self) -> Result<()> {
         self.stop();
         // A member that can't say so is forgotten after a day.
-        let _ = tokio::time::timeout(LEAVE_WITHIN, self.leave()).await;
+        let _ = timeout(LEAVE_WITHIN, self.leave()).await;
         self.reader.close();
         Ok(())
     }

@@ -117,14 +117,20 @@ local function hand_out(id, attempt, fence, lost, fields)
   record[#record + 1] = id .. ' ' .. lost
 end
 
--- Hands out once more what is leased by this claim already: the answer was lost.
+-- Hands out once more what is leased by this claim already: the answer was lost. If less is asked for
+-- now, it may have been too large: the rest comes with the next claims, as it would have.
 local function hand_out_again()
   local lines = call('HGET', g.claims, me)
   if not lines or string.match(lines, '^[^\n]*') ~= claim then return end
   for id, lost in string.gmatch(lines, '\n(%S+) (%d)') do
     local attempt, last, leased = string.match(call('HGET', g.kept, id) or '', '^(%d+) (%d+) (%d)')
-    local fields = leased == '1' and last == claim and fields_of(g, id)
-    if fields then hand_out(id, attempt, claim, lost, fields) end
+    local is_leased = leased == '1' and last == claim
+    if is_leased and is_full() then
+      park(g, id, tonumber(attempt) - 1, claim, 0, lost, 0)
+    else
+      local fields = is_leased and fields_of(g, id)
+      if fields then hand_out(id, attempt, claim, lost, fields) end
+    end
   end
 end
 

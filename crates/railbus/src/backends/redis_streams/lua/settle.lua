@@ -4,7 +4,8 @@
 -- again, who is through, history, how many dead letters, and for each of these its subscription and
 -- reason.
 -- Returns 1 for each that was settled, 0 for each that is there no more, be it that it was settled before,
--- 2 for each that was lost; or the newer interest.
+-- 2 for each that was lost, 3 for each that nobody has read, by all the server knows; or the newer
+-- interest.
 local g = group(ARGV[1])
 local me, lease, version = ARGV[2], tonumber(ARGV[3]), ARGV[4]
 if not g then return { 'gone' } end
@@ -38,12 +39,15 @@ local function bury(id, attempt, fence, subscription, reason)
   call('HINCRBY', g.letters, id .. ':n', 1)
 end
 
--- Returns who has an event that was read and not touched since: a server that has forgotten who read it
--- may have given it to another, or not know yet that anybody did.
+-- Returns who has an event that was read and not touched since, and whether nobody has read it: a server
+-- that has forgotten who did may have given it to another, or not know yet that anybody did.
 local function reader_of(id)
   local out = redis.pcall('XPENDING', stream, g.native, id, id, 1)
   if not out.err and #out == 1 then return out[1][2] end
-  if pad(id) > pad(read_until(g) or '0-0') then return '' end
+  local place = read_until(g)
+  if not place or pad(id) > pad(place) then
+    return '', place and call('XRANGE', stream, id, id)[1] ~= nil
+  end
 end
 
 -- Tells whether this was done before, and its answer lost.
@@ -73,7 +77,7 @@ while ARGV[at] do
   local through, history, dead = ARGV[at + 6], ARGV[at + 7], tonumber(ARGV[at + 8])
   local letters = at + 9
   at = letters + 2 * dead
-  local attempt, is_fresh, is_done, reader
+  local attempt, is_fresh, is_done, reader, is_unread
   local state = call('HGET', g.kept, id)
   if state then
     local tried, last, leased = string.match(state, '^(%d+) (%d+) (%d)')
@@ -88,7 +92,7 @@ while ARGV[at] do
       end
     end
   elseif fresh == g.fresh then
-    reader = reader_of(id)
+    reader, is_unread = reader_of(id)
     if reader ~= me then
       -- It is not this member's.
     elseif verb == 'x' and number == 0 and through == '' and history == '' then
@@ -135,7 +139,8 @@ while ARGV[at] do
     if is_fresh then call('XACK', stream, g.native, id) end
     wakes = wakes or verb == 'n' or verb == 'r' or verb == 's' or verb == 'p'
   end
-  results[#results + 1] = (attempt or is_done) and 1 or (state or reader) and 2 or 0
+  local lost = is_unread and 3 or (state or reader) and 2 or 0
+  results[#results + 1] = (attempt or is_done) and 1 or lost
 end
 if wakes then redis.pcall('PUBLISH', base .. 'wake', g.name) end
 return { 'ok', results }
