@@ -184,27 +184,3 @@ async fn what_goes_keeps_up_with_what_comes() {
     until("the others go, too", || types(&path).is_empty()).await;
     bus.close().await.unwrap();
 }
-
-#[tokio::test(flavor = "multi_thread")]
-async fn who_publishes_while_much_goes_waits_for_some_of_it_alone() {
-    const MANY: usize = 60_000;
-    let (_folder, path) = place();
-    let batch: Vec<Outgoing> = (0..MANY).map(|n| Event::new("t").payload(n).into()).collect();
-    let open = async |retention: &str| {
-        Bus::open(&format!("sqlite:{}?retention={retention}", path.display())).await.unwrap()
-    };
-    let bus = open("1h").await;
-    assert!(bus.publish_all(&batch).await.iter().all(Result::is_ok));
-    bus.close().await.unwrap();
-    let bus = open("1ms").await;
-    assert!(bus.publish_all(&batch).await.iter().all(Result::is_ok));
-    let (mut left, mut most) = (MANY * 2, 0);
-    while left > MANY / 10 {
-        bus.publish(Event::new("t")).await.unwrap();
-        let now = types(&path).len();
-        most = most.max(left.saturating_sub(now));
-        left = now;
-    }
-    assert!(most < MANY, "{most} of {} went between two publishes", MANY * 2);
-    bus.close().await.unwrap();
-}

@@ -242,6 +242,10 @@ impl<T: Send + 'static> Seat<T> {
         };
         let Some(error) = results.last().and_then(away) else { return };
         let mut line = self.inner.line();
+        // The other one may have a connection that works.
+        if line.queue.flying > 1 {
+            return;
+        }
         line.away = Some((Instant::now(), error.clone()));
         let waiting = mem::take(&mut line.queue.waiting);
         drop(line);

@@ -158,7 +158,7 @@ fn prepare(
     {
         return Ok(timeline);
     }
-    let transaction = Turn::of(settings).come(connection).begin(connection).map_err(failed)?;
+    let transaction = Turn::of(connection, settings).come().begin(connection).map_err(failed)?;
     let found: i32 =
         transaction.pragma_query_value(None, "user_version", |r| r.get(0)).map_err(failed)?;
     if found < VERSION {

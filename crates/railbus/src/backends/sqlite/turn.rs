@@ -8,7 +8,8 @@
 //! who has just written comes last. SQLite itself locks the database and its index, never the log.
 //!
 //! What is written is safe without a line: where it can't be had, or does not move since a process in it
-//! was stopped, SQLite is asked at once.
+//! was stopped, SQLite is asked without it. A line that was waited for in vain is not waited for again
+//! until it has moved.
 
 use super::settings::Settings;
 use rusqlite::{Connection, ErrorCode, Transaction, TransactionBehavior};
@@ -56,55 +57,49 @@ struct StandIn {
 pub(super) struct Front {
     log: Option<Arc<File>>,
     patience: Duration,
-    // Until when it is worth looking again; no longer than one look if the line does not move.
+    // Until when it is worth looking again.
     until: Instant,
 }
 
 impl Turn {
     /// Finds the line of a store whose log is there, since a connection has read from it.
-    pub(super) fn of(settings: &Settings) -> Self {
-        let mut log = settings.path.clone().into_os_string();
-        log.push("-wal");
-        let log = File::open(PathBuf::from(log)).ok().map(Arc::new);
+    pub(super) fn of(connection: &Connection, settings: &Settings) -> Self {
+        // As SQLite has it, where the file was named by a link or from another folder.
+        let log = connection.path().map(|path| File::open(format!("{path}-wal")));
+        if let Some(Err(error)) = &log {
+            tracing::debug!(%error, "there is no line of writers before the store");
+        }
+        let log = log.and_then(Result::ok).map(Arc::new);
         Self { log, patience: settings.busy_timeout, stand_in: None }
     }
 
-    /// Comes to the front of the line, or gives up on it if it does not move: if for as long as the
-    /// store's `busy_timeout` nobody has written.
-    pub(super) fn come(&mut self, connection: &Connection) -> Front {
+    /// Comes to the front of the line; if it is not reached within the store's `busy_timeout`, goes past
+    /// it, and past it at once for as long as it does not move.
+    pub(super) fn come(&mut self) -> Front {
         let patience = self.patience;
-        let mut until = Instant::now() + patience;
-        let Some(log) = self.log.clone() else { return Front { log: None, patience, until } };
-        let left = self.stand_in.as_ref().is_some_and(|s| s.left.load(SeqCst));
-        if !left {
-            match flock(&*log, FlockOperation::NonBlockingLockExclusive) {
-                Ok(()) => return Front { log: Some(log), patience, until },
-                Err(Errno::WOULDBLOCK | Errno::INTR) => {}
-                // A file system without such locks.
-                Err(_) => return Front { log: None, patience, until },
-            }
+        let front = |log| Front { log, patience, until: Instant::now() + patience };
+        let is_left = self.stand_in.as_ref().is_some_and(|s| s.left.load(SeqCst));
+        if is_left {
+            // So that the others, who look that often, find the file free.
+            thread::sleep(LOOK_AGAIN[1]);
+            return front(None);
         }
-        let Some(reached) = self.ask(&log) else { return Front { log: None, patience, until } };
-        let mut seen = written(connection);
-        loop {
-            let waited = reached.recv_timeout(until.saturating_duration_since(Instant::now()));
-            let now = written(connection);
-            if now != seen {
-                (seen, until) = (now, Instant::now() + patience);
-            } else if waited == Err(mpsc::RecvTimeoutError::Timeout) {
-                break;
-            }
-            match waited {
-                Ok(()) => return Front { log: Some(log), patience, until },
-                Err(mpsc::RecvTimeoutError::Timeout) => {}
-                Err(mpsc::RecvTimeoutError::Disconnected) => break,
-            }
+        let Some(log) = self.log.clone() else { return front(None) };
+        match flock(&*log, FlockOperation::NonBlockingLockExclusive) {
+            Ok(()) => return front(Some(log)),
+            Err(Errno::WOULDBLOCK | Errno::INTR) => {}
+            // A file system without such locks.
+            Err(_) => return front(None),
+        }
+        let Some(reached) = self.ask(&log) else { return front(None) };
+        if reached.recv_timeout(patience).is_ok() {
+            return front(Some(log));
         }
         // Before the receiver goes, upon which the other thread looks.
         if let Some(stand_in) = &self.stand_in {
             stand_in.left.store(true, SeqCst);
         }
-        Front { log: None, patience, until: Instant::now() }
+        front(None)
     }
 
     /// Sends the other thread to stand in line; returns where it tells of having come to the front.
@@ -188,44 +183,80 @@ pub(super) fn is_busy(error: &rusqlite::Error) -> bool {
     matches!(code, Some(ErrorCode::DatabaseBusy | ErrorCode::DatabaseLocked))
 }
 
-/// Returns what changes when another connection writes.
-fn written(connection: &Connection) -> Option<i64> {
-    connection.prepare_cached("PRAGMA data_version").ok()?.query_row([], |row| row.get(0)).ok()
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
     use crate::options::Options;
 
-    #[test]
-    fn a_line_that_does_not_move_is_left_and_stood_in_again() {
+    /// A file with a log, and how its line is found with that patience.
+    /// The log stays for as long as the connection is open.
+    fn store(patience: &str) -> (tempfile::TempDir, Connection, Settings) {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("s.db");
         let store = Connection::open(&path).unwrap();
         store.execute_batch("PRAGMA journal_mode = wal; CREATE TABLE t (a)").unwrap();
-        let url = format!("sqlite:{}?busy_timeout=1ms", path.display());
-        let settings = Settings::read(&Options::parse(&url).unwrap()).unwrap();
+        let url = format!("sqlite:{}?busy_timeout={patience}", path.display());
+        (folder, store, Settings::read(&Options::parse(&url).unwrap()).unwrap())
+    }
+
+    fn write(turn: &mut Turn, store: &Connection) {
+        let transaction = turn.come().begin(store).unwrap();
+        transaction.execute("INSERT INTO t VALUES (1)", []).unwrap();
+        transaction.commit().unwrap();
+    }
+
+    #[test]
+    fn a_line_that_does_not_move_is_left_and_stood_in_again() {
+        let (_folder, store, settings) = store("1ms");
         // A process that was stopped while it was in front.
-        let mut stopped = Turn::of(&settings);
-        let front = stopped.come(&store);
+        let front = Turn::of(&store, &settings).come();
         assert!(front.log.is_some());
-        let mut turn = Turn::of(&settings);
-        for _ in 0..3 {
-            let front = turn.come(&store);
-            assert!(front.log.is_none());
-            // The database itself is free.
-            front.begin(&store).unwrap().rollback().unwrap();
+        let mut turn = Turn::of(&store, &settings);
+        assert!(turn.come().log.is_none());
+        turn.patience = Duration::from_secs(600);
+        // Nobody waits for it again; the database itself is free.
+        for _ in 0..100 {
+            write(&mut turn, &store);
         }
-        turn.patience = Duration::from_secs(60);
-        let next = thread::scope(|scope| {
-            let next = scope.spawn(|| turn.come(&Connection::open(&path).unwrap()));
-            drop(front);
-            next.join().unwrap()
-        });
-        assert!(next.log.is_some());
-        assert!(stopped.log.is_some_and(|log| {
-            flock(&*log, FlockOperation::NonBlockingLockExclusive) == Err(Errno::WOULDBLOCK)
-        }));
+        drop(front);
+        while turn.come().log.is_none() {
+            thread::yield_now();
+        }
+    }
+
+    #[test]
+    fn who_writes_past_a_line_that_does_not_move_puts_nobody_off() {
+        let (_folder, store, settings) = store("300ms");
+        let front = Turn::of(&store, &settings).come();
+        assert!(front.log.is_some());
+        let (over, all) = mpsc::channel();
+        for _ in 0..3 {
+            let (over, path, settings) =
+                (over.clone(), store.path().unwrap().to_owned(), settings.clone());
+            thread::spawn(move || {
+                let store = Connection::open(&path).unwrap();
+                let mut turn = Turn::of(&store, &settings);
+                for _ in 0..200 {
+                    write(&mut turn, &store);
+                }
+                over.send(()).unwrap();
+            });
+        }
+        for _ in 0..3 {
+            all.recv_timeout(Duration::from_secs(60)).unwrap();
+        }
+        drop(front);
+    }
+
+    #[test]
+    fn who_opens_the_file_by_a_link_stands_in_the_same_line() {
+        let (folder, store, settings) = store("1ms");
+        let link = folder.path().join("link.db");
+        std::os::unix::fs::symlink(store.path().unwrap(), &link).unwrap();
+        let linked = Connection::open(link).unwrap();
+        let front = Turn::of(&store, &settings).come();
+        assert!(front.log.is_some());
+        let mut turn = Turn::of(&linked, &settings);
+        assert!(turn.come().log.is_none(), "the first is in front");
     }
 }

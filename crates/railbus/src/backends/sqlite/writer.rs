@@ -30,8 +30,11 @@ const GROUP_MAX: usize = 512;
 /// How soon the writer goes on looking for what retention lets go.
 const SWEEP_ON: Duration = Duration::from_millis(2);
 
-/// For how long retention goes on while others wait; its last transaction may end later.
+/// For how long retention goes on with what it owes while others wait.
 const SWEEP_AT_ONCE: Duration = Duration::from_millis(20);
+
+/// How many transactions of it come at once at most, however much was stored.
+const SWEEP_STEPS: i64 = 16;
 
 /// How often it begins anew, at most and at least; in between, twice a retention.
 const SWEEP_EVERY: [Duration; 2] = [Duration::from_millis(100), Duration::from_secs(60)];
@@ -129,22 +132,9 @@ impl Writer {
         settings: &Settings,
         wake: Arc<Wake>,
     ) -> Result<(Self, Timeline, thread::JoinHandle<()>)> {
-        let clocks: Arc<dyn Clocks> = Arc::new(System);
-        let (connection, timeline) = open_writer(settings, &clocks)?;
         let (jobs, queue) = mpsc::channel();
-        let thread = Thread {
-            connection,
-            turn: Turn::of(settings),
-            settings: settings.clone(),
-            timeline: timeline.clone(),
-            noted: Timestamp::default(),
-            wake,
-            synced: true,
-            swept: 0,
-            stored: 0,
-            owed: 0,
-            rests_since: Instant::now(),
-        };
+        let thread = Thread::open(settings, wake)?;
+        let timeline = thread.timeline.clone();
         let thread = thread::Builder::new()
             .name("railbus-sqlite-writer".into())
             .spawn(move || thread.run(&queue))
@@ -206,10 +196,26 @@ struct Thread {
     swept: i64,
     stored: i64,
     owed: i64,
-    rests_since: Instant,
 }
 
 impl Thread {
+    fn open(settings: &Settings, wake: Arc<Wake>) -> Result<Self> {
+        let clocks: Arc<dyn Clocks> = Arc::new(System);
+        let (connection, timeline) = open_writer(settings, &clocks)?;
+        Ok(Self {
+            turn: Turn::of(&connection, settings),
+            connection,
+            settings: settings.clone(),
+            timeline,
+            noted: Timestamp::default(),
+            wake,
+            synced: true,
+            swept: 0,
+            stored: 0,
+            owed: 0,
+        })
+    }
+
     fn run(mut self, queue: &mpsc::Receiver<Option<Box<dyn Job>>>) {
         let mut next_sweep = Instant::now() + SWEEP_EVERY[0];
         loop {
@@ -217,7 +223,7 @@ impl Thread {
             match queue.recv_timeout(wait) {
                 Ok(Some(first)) => {
                     // Whatever comes meanwhile is of this group.
-                    let front = self.turn.come(&self.connection);
+                    let front = self.turn.come();
                     let mut last = false;
                     let more = queue.try_iter().take(GROUP_MAX - 1);
                     let more = more.take_while(|job| {
@@ -246,7 +252,7 @@ impl Thread {
         if outcome.as_ref().is_err_and(|e| !is_busy(e)) && group.len() > 1 {
             for job in group {
                 let mut alone = vec![job];
-                let front = self.turn.come(&self.connection);
+                let front = self.turn.come();
                 let outcome = self.attempt(&mut alone, front);
                 self.tell(alone, outcome);
             }
@@ -292,40 +298,41 @@ impl Thread {
     }
 
     /// Looks at some of what retention may let go; returns when to go on. So that it keeps up, it owes a
-    /// look at twice as much as was stored, and takes as long for it as passed since the last time, up
-    /// to [`SWEEP_AT_ONCE`].
+    /// look at twice as much as was stored: at twice as much as the last group at once, at the rest
+    /// for up to [`SWEEP_AT_ONCE`], in between others have their turn.
     fn sweep(&mut self) -> Duration {
         let [soon, later] = SWEEP_EVERY;
         let Settings { retention, journal_retention, .. } = self.settings;
         let later = (retention.min(journal_retention) / 2).clamp(soon, later);
-        let (began, most) = (Instant::now(), self.rests_since.elapsed().min(SWEEP_AT_ONCE));
+        let began = Instant::now();
         let more = std::mem::take(&mut self.stored).saturating_mul(2);
         self.owed = self.owed.saturating_add(more);
+        let mut least = more.min(SWEEP_STEPS * SWEEP_MAX);
         let mut removed = 0;
-        let rest = loop {
+        loop {
             let (swept, more) = match self.sweep_some() {
                 Ok(some) => some,
                 Err(e) => {
                     let error = fault("retention", &self.settings.path, e);
                     tracing::warn!(%error, "settled events could not be removed; trying again later");
-                    break later;
+                    return later;
                 }
             };
             self.swept = swept.next.unwrap_or(0);
-            self.owed = (self.owed - SWEEP_MAX).max(0);
             removed += swept.removed;
+            least -= SWEEP_MAX;
+            self.owed = (self.owed - SWEEP_MAX).max(0);
             if swept.next.is_none() {
                 self.owed = 0;
-                break if more { SWEEP_ON } else { later };
+                return if more { SWEEP_ON } else { later };
             }
-            if self.owed == 0 || began.elapsed() >= most {
+            let is_time = self.owed == 0 || began.elapsed() >= SWEEP_AT_ONCE;
+            if least <= 0 && is_time {
                 // Where all stays, going through it takes a tenth of the time.
                 let gains = self.owed > 0 || removed > 0;
-                break if gains { SWEEP_ON } else { SWEEP_ON.max(began.elapsed() * 9) };
+                return if gains { SWEEP_ON } else { SWEEP_ON.max(began.elapsed() * 9) };
             }
-        };
-        self.rests_since = Instant::now();
-        rest
+        }
     }
 
     /// Looks at what one transaction may: others wait for it only briefly, and it for no disk.
@@ -335,11 +342,45 @@ impl Thread {
             self.synced = false;
         }
         let Settings { retention, journal_retention, .. } = self.settings;
-        let transaction = self.turn.come(&self.connection).begin(&self.connection)?;
+        let transaction = self.turn.come().begin(&self.connection)?;
         let swept = retention::sweep(&transaction, &self.timeline, retention, self.swept)?;
         let over = self.timeline.now().before(journal_retention);
         let more = trash::sweep(&transaction, over)?;
         transaction.commit()?;
         Ok((swept, more))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::options::Options;
+
+    #[test]
+    fn retention_goes_some_of_its_way_at_a_time_and_keeps_up_with_groups() {
+        const MANY: i64 = 200_000;
+        let folder = tempfile::tempdir().unwrap();
+        let url = format!("sqlite:{}?retention=1ms", folder.path().join("s.db").display());
+        let settings = Settings::read(&Options::parse(&url).unwrap()).unwrap();
+        let mut thread = Thread::open(&settings, Wake::new().unwrap()).unwrap();
+        let fill = format!(
+            "WITH RECURSIVE n(n) AS (SELECT 1 UNION ALL SELECT n + 1 FROM n WHERE n < {MANY})
+             INSERT INTO events (id, type, topic, at, body) SELECT n, 't', 't', 0, '{{}}' FROM n"
+        );
+        thread.connection.execute_batch(&fill).unwrap();
+        let left = |thread: &Thread| {
+            let count = "SELECT count(*) FROM events";
+            thread.connection.query_row(count, [], |row| row.get::<_, i64>(0)).unwrap()
+        };
+        // After a long rest much is owed: a part of it, then whoever waits.
+        thread.stored = MANY;
+        assert_eq!(thread.sweep(), SWEEP_ON);
+        let after_rest = left(&thread);
+        assert!(after_rest > MANY / 2, "{after_rest} are left");
+        assert!(after_rest <= MANY - SWEEP_STEPS * SWEEP_MAX, "{after_rest} are left");
+        // After a group at least twice as much goes as came.
+        thread.stored = 5_000;
+        thread.sweep();
+        assert!(left(&thread) <= after_rest - 10_000);
     }
 }

@@ -1,6 +1,15 @@
 //! A server that is away: one request looks for it, for all that wait.
 
-use super::*;
+use super::{
+    super::{
+        line::Gather,
+        request::{Limits, ROOM, TRIED_FOR},
+    },
+    line::{LIMITS, settle},
+};
+use crate::error::{Error, ErrorKind};
+use std::sync::Arc;
+use tokio::{sync::Semaphore, task::JoinSet};
 
 /// A line in front of a server that is away; each request waits for a permit, and looks for the server
 /// first if `looks`.
@@ -64,4 +73,34 @@ async fn what_waits_for_room_fails_with_it_too() {
     assert!(!again.is_finished());
     gate.add_permits(1);
     assert_eq!(again.await.unwrap(), 1);
+}
+
+#[tokio::test]
+async fn what_waits_goes_with_the_other_request_if_that_has_a_connection() {
+    let gate = Arc::new(Semaphore::new(0));
+    let open = Arc::clone(&gate);
+    let gather = Gather::new(
+        Limits { flights: 2, ..LIMITS },
+        |item| *item,
+        move |items: Vec<usize>| {
+            let open = Arc::clone(&open);
+            async move {
+                open.acquire().await.unwrap().forget();
+                let away = Error::new(ErrorKind::Unavailable, "publish", "no connection left");
+                match items[0] {
+                    1 => vec![Err(away.with(TRIED_FOR, "1s")); items.len()],
+                    _ => vec![Ok(()); items.len()],
+                }
+            }
+        },
+    );
+    let mut all = JoinSet::new();
+    for n in 1..=9 {
+        let gather = gather.clone();
+        all.spawn(async move { gather.put(vec![n]).await.remove(0) });
+        settle().await;
+    }
+    gate.add_permits(9);
+    let ended = all.join_all().await;
+    assert_eq!(ended.iter().filter(|result| result.is_err()).count(), 1, "{ended:?}");
 }

@@ -1,8 +1,6 @@
 //! What goes together, what waits, and what is lost by nobody.
 
-mod away;
-
-use super::{line::*, request::*};
+use super::super::{line::*, request::*};
 use crate::error::{Error, ErrorKind};
 use std::{
     collections::HashSet,
@@ -18,7 +16,7 @@ use tokio::{
     task::{JoinSet, yield_now},
 };
 
-const LIMITS: Limits = Limits { items: 10, weight: 1_000, flights: 1, callers: 16 };
+pub(super) const LIMITS: Limits = Limits { items: 10, weight: 1_000, flights: 1, callers: 16 };
 
 /// Longer than any of it takes.
 const LONG: Duration = Duration::from_secs(60);
@@ -49,7 +47,7 @@ fn held(limits: Limits) -> (Gather<usize>, Arc<Semaphore>, Sent) {
 }
 
 /// Lets all tasks run until they wait.
-async fn settle() {
+pub(super) async fn settle() {
     for _ in 0..100 {
         yield_now().await;
     }

@@ -1,0 +1,4 @@
+//! What is shown of it.
+
+mod line;
+mod away;
