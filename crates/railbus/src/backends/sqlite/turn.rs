@@ -253,10 +253,12 @@ mod tests {
         let (folder, store, settings) = store("1ms");
         let link = folder.path().join("link.db");
         std::os::unix::fs::symlink(store.path().unwrap(), &link).unwrap();
-        let linked = Connection::open(link).unwrap();
+        let linked = Connection::open(&link).unwrap();
+        let named = Settings { path: link, ..settings.clone() };
         let front = Turn::of(&store, &settings).come();
         assert!(front.log.is_some());
-        let mut turn = Turn::of(&linked, &settings);
+        let mut turn = Turn::of(&linked, &named);
+        assert!(turn.log.is_some());
         assert!(turn.come().log.is_none(), "the first is in front");
     }
 }
