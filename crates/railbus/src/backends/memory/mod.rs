@@ -2,8 +2,9 @@
 //!
 //! Read in this order: `settings` says what can be set and what is guaranteed, `record` what is
 //! remembered of an event that did not simply succeed, `letters` are the dead ones, `keys`
-//! what waits for its key, `held` what is held back by its id, `waiting` what waits for its time, `queue` what a group has not settled, `group` the group itself, `line` who waits for room, `store` all groups under one lock; then the
-//! contracts: `source`, `connection`.
+//! what waits for its key, `held` what is held back by its id, `waiting` what waits for its time,
+//! `queue` what a group has not settled, `group` the group itself, `line` who waits for room, `store`
+//! all groups under one lock; then the contracts: `source`, `connection`.
 
 mod settings;
 mod record;
