@@ -29,6 +29,9 @@ impl Default for Portion {
     }
 }
 
+/// The fewest bytes that are worth a claim of several events: where these don't come, it is one alone.
+const ROOM_MIN: usize = 64 << 10;
+
 /// Tells what may have been too large from what has other reasons.
 #[derive(Clone, Copy, Debug, Default)]
 struct Cuts {
@@ -69,14 +72,19 @@ impl Room {
     /// Notes an answer.
     pub(super) fn came(&mut self) {
         self.cuts = Cuts::default();
-        self.bytes = self.bytes.saturating_add(self.bytes / 32 + 1).min(BYTES_MAX);
+        self.bytes = self.bytes.saturating_add(self.bytes / 32 + 1024).min(BYTES_MAX);
     }
 
-    /// Notes that there was no answer.
-    pub(super) fn failed(&mut self, error: &Error) {
-        if self.cuts.failed(error) {
-            self.bytes = (self.bytes / 2).max(1);
+    /// Notes that there was no answer, which may have been too large. Tells whether it may come yet, as
+    /// it is or with less room.
+    pub(super) fn failed(&mut self, error: &Error) -> bool {
+        if !self.cuts.failed(error) {
+            return true;
         }
+        let less = self.bytes > 1;
+        let half = self.bytes / 2;
+        self.bytes = if half < ROOM_MIN { 1 } else { half };
+        less
     }
 }
 
@@ -176,12 +184,15 @@ mod tests {
     #[test]
     fn a_claim_has_less_room_while_its_answers_do_not_come() {
         let mut room = Room::default();
-        room.failed(&cut());
+        assert!(room.failed(&cut()));
         assert_eq!(room.bytes(), BYTES_MAX);
-        room.failed(&cut());
-        room.failed(&of(ErrorKind::Timeout));
+        assert!(room.failed(&cut()) && room.failed(&of(ErrorKind::Timeout)));
         assert_eq!(room.bytes(), BYTES_MAX / 4);
         (0..60).for_each(|_| room.came());
         assert_eq!(room.bytes(), BYTES_MAX);
+        let failures = (0..20).take_while(|_| room.failed(&cut())).count();
+        assert_eq!((failures, room.bytes()), (9, 1), "one alone does not come");
+        room.came();
+        assert!(room.failed(&of(ErrorKind::Unavailable)), "the server is away");
     }
 }
