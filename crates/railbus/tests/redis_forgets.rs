@@ -270,3 +270,56 @@ async fn what_a_server_has_forgotten_whole_is_settled_by_nobody() {
         assert!(is_stale(settled(&source, &lost, verdict).await), "there is no such event");
     }
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_was_settled_is_said_so_although_what_was_forgotten_beside_it_fails() {
+    let redis = Redis::start().unwrap();
+    let backend = open(&with(&redis.url("redis-streams"), "timeout=2s")).await;
+    let source = join(&backend, "g", LEASE).await;
+    publish(&backend, 0, 1).await;
+    let first = take(&source, 1).await.remove(0);
+    settle(&source, &first, Verdict::Nack { delay: Duration::ZERO }).await;
+    let first = take(&source, 1).await.remove(0);
+    publish(&backend, 1, 1).await;
+    remember(&redis);
+    let forgotten = take(&source, 1).await.remove(0);
+    forget(&redis);
+    // Both connections are made again, and nothing is read yet.
+    redis.command(&["ACL", "SETUSER", "default", "-xreadgroup"]).unwrap();
+    let is_back = |error: railbus::Error| error.kind() == ErrorKind::Denied;
+    let back = async { while !source.fetch(1).await.is_err_and(is_back) {} };
+    timeout(LATE, back).await.expect("late");
+    // Only what was read and not touched since is taken from the consumer group.
+    redis.command(&["ACL", "SETUSER", "default", "+xreadgroup", "-xack"]).unwrap();
+    let batch = [
+        Settle::new(first.receipt, Verdict::Release { delay: Duration::ZERO }),
+        Settle::new(forgotten.receipt, Verdict::Extend { tries: 1 }),
+    ];
+    let mut said = source.settle(&batch).await;
+    let second = said.remove(1).expect_err("it may not");
+    assert_eq!(second.kind(), ErrorKind::Denied, "{second:?}");
+    said.remove(0).unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_was_settled_is_said_so_although_what_is_settled_behind_it_fails() {
+    let redis = Redis::start().unwrap();
+    let backend = open(&redis.url("redis-streams")).await;
+    let source = join(&backend, "g", LEASE).await;
+    let now = Duration::ZERO;
+    publish(&backend, 0, 256).await;
+    let all = take(&source, 256).await;
+    let nacks = all.into_iter().map(|one| Settle::new(one.receipt, Verdict::Nack { delay: now }));
+    let nacks: Vec<_> = nacks.collect();
+    source.settle(&nacks).await.into_iter().for_each(|one| one.unwrap());
+    let mut all = take(&source, 256).await;
+    publish(&backend, 256, 1).await;
+    all.extend(take(&source, 1).await);
+    redis.command(&["ACL", "SETUSER", "default", "-xack"]).unwrap();
+    let release = |one: Leased| Settle::new(one.receipt, Verdict::Release { delay: now });
+    let releases: Vec<_> = all.into_iter().map(release).collect();
+    let mut said = source.settle(&releases).await;
+    let last = said.pop().unwrap().expect_err("it may not");
+    assert_ne!(last.kind(), ErrorKind::Stale, "{last:?}");
+    said.into_iter().for_each(|one| one.unwrap());
+}

@@ -1,5 +1,5 @@
 //! What of Redis streams a listener can't hear and a member can't be brought: the one is told, the other
-//! comes in parts.
+//! comes in parts, and where one event alone is too large, what is behind it.
 #![cfg(feature = "redis")]
 #![allow(clippy::unwrap_used, clippy::expect_used)]
 
@@ -190,4 +190,28 @@ async fn a_server_that_ends_connections_for_too_large_answers_gives_all_of_them(
     let all = take(&source, 16).await;
     assert_eq!(seen(&all), (0..16).collect::<Vec<_>>());
     assert!(all.iter().all(|one| one.attempt == 2 && !one.lost), "no try counts that nobody made");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_event_that_no_answer_can_bring_holds_up_nothing_behind_it() {
+    let redis = Redis::start().unwrap();
+    let near = open(&redis.url("redis-streams")).await;
+    let far = open(&redis.url("redis-streams")).await;
+    let source = join(&far, "g", LATE).await;
+    let big: Outgoing = Event::new("big").payload("x".repeat(2_000_000)).into();
+    near.publish(&[big]).await.remove(0).unwrap();
+    publish(&near, 0, 1).await;
+    // What is tried again comes by claims.
+    for one in take(&source, 2).await {
+        let nack = Settle::new(one.receipt, Verdict::Nack { delay: Duration::ZERO });
+        source.settle(&[nack]).await.remove(0).unwrap();
+    }
+    redis.command(&["CONFIG", "SET", "client-output-buffer-limit", "normal 1mb 0 0"]).unwrap();
+    publish(&near, 1, 100).await;
+    let all = take(&source, 101).await;
+    let mut seen = numbers(&all);
+    seen.sort_unstable();
+    assert_eq!(seen, (0..101).collect::<Vec<_>>());
+    let is_right = |one: &Leased| !one.lost && one.attempt <= 2;
+    assert!(all.iter().all(is_right), "no try counts that nobody made");
 }

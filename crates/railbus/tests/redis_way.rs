@@ -310,3 +310,27 @@ async fn what_is_old_goes_as_fast_as_it_comes() {
         .await
         .expect("120000 were published, and too many stay");
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_listener_that_was_away_takes_what_weighs_more_than_before_in_bounded_parts() {
+    let redis = Redis::start().unwrap();
+    let proxy = Proxy::to(redis.address()).unwrap();
+    let near = open(&redis.url("redis-streams")).await;
+    let source = listen(&open(&proxy.url_of(&redis.url("redis-streams"))).await).await;
+    for n in 0..4 {
+        publish(&near, n * 1000, 1000).await;
+    }
+    take(&source, 4000).await;
+    let big = |n: u32| Event::new("big").payload((n, "x".repeat(200_000))).into();
+    let batch: Vec<Outgoing> = (0..20).map(big).collect();
+    for _ in 0..20 {
+        near.publish(&batch).await.into_iter().for_each(|one| one.unwrap());
+    }
+    let (mut heard, mut came, mut most) = (0, proxy.bytes(), 0);
+    while heard < 400 {
+        heard += until(source.fetch(256)).await.unwrap().len();
+        let bytes = proxy.bytes();
+        (most, came) = (most.max(bytes - came), bytes);
+    }
+    assert!(most < 16 << 20, "{most} bytes came in one answer");
+}

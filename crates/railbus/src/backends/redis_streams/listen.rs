@@ -26,7 +26,7 @@ use tokio::sync::{Mutex as AsyncMutex, Notify, watch};
 
 /// How many events one read takes at most: many more than are handed out at once, for most may be
 /// others', and each read costs the way there and back.
-const READ_MAX: usize = 16_384;
+const READ_MAX: usize = 4096;
 
 /// How long a listener may be away from reading before it looks whether what it has not read was
 /// removed meanwhile.
@@ -162,7 +162,12 @@ impl Listener {
         let (last, before, due, count) = {
             let mut place = self.place();
             let due = place.held.first().map(|(due, _)| due.saturating_sub(place.now()));
-            (place.last, place.read.take(), due, place.portion.of(READ_MAX))
+            let before = place.read.take();
+            // Whoever has heard all there was, and was away then, knows nothing of what has come.
+            if before.is_none_or(|(at, has_more)| !has_more && at.elapsed() > AWAY_MAX) {
+                place.portion.afresh();
+            }
+            (place.last, before, due, place.portion.of(READ_MAX))
         };
         let wait = due.map_or(BLOCK_MAX, Duration::from_millis);
         let mut command = Cmd::with_capacity(8, 120);

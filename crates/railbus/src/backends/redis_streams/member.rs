@@ -132,9 +132,17 @@ impl Member {
             Asked { max, bytes, lease, seen: state.seen, fence: state.claim }
         };
         let claimed = claim(&self.link, &self.keys, self.me(), asked).await;
-        match &claimed {
-            Ok(_) => self.state().room.came(),
-            Err(e) => self.state().room.failed(e),
+        if let Err(error) = &claimed {
+            let mut state = self.state();
+            if !state.room.failed(error) {
+                // One that can't be brought here holds up nothing else: it is leased to nobody until its
+                // lease runs out.
+                tracing::warn!(%error, "an event can't be brought: its answer fails each time");
+                (state.claim, state.look_at) = (draw(), Instant::now() + LOOK_MAX);
+                return Ok(Vec::new());
+            }
+        } else {
+            self.state().room.came();
         }
         let Claimed::Some(found) = claimed? else {
             self.reopen().await?;

@@ -10,6 +10,9 @@ use crate::{
 /// What is asked for before anything is known of the events.
 const FIRST: usize = 16;
 
+/// What is asked for at most once nothing was read for some time: what has come meanwhile may weigh more.
+const AFRESH: usize = 64;
+
 /// After how many full answers it is forgotten that too many events were asked for: the way may have
 /// been slow, or the server away, for a while only.
 const CAREFUL: u32 = 32;
@@ -20,14 +23,19 @@ pub(super) struct Portion {
     most: usize,
     // For how many more full answers more are tried one by one: too many were asked for.
     careful: u32,
+    // What an event of the heaviest answer weighed, forgotten slowly.
+    each: usize,
     cuts: Cuts,
 }
 
 impl Default for Portion {
     fn default() -> Self {
-        Self { most: FIRST, careful: 0, cuts: Cuts::default() }
+        Self { most: FIRST, careful: 0, each: 1, cuts: Cuts::default() }
     }
 }
+
+/// The fewest bytes that are worth a claim of several events: where these don't come, it is one alone.
+const ROOM_MIN: usize = 64 << 10;
 
 /// Tells what may have been too large from what has other reasons.
 #[derive(Clone, Copy, Debug, Default)]
@@ -69,14 +77,19 @@ impl Room {
     /// Notes an answer.
     pub(super) fn came(&mut self) {
         self.cuts = Cuts::default();
-        self.bytes = self.bytes.saturating_add(self.bytes / 32 + 1).min(BYTES_MAX);
+        self.bytes = self.bytes.saturating_add(self.bytes / 32 + 1024).min(BYTES_MAX);
     }
 
-    /// Notes that there was no answer.
-    pub(super) fn failed(&mut self, error: &Error) {
-        if self.cuts.failed(error) {
-            self.bytes = (self.bytes / 2).max(1);
+    /// Notes that there was no answer, which may have been too large. Tells whether it may come yet, as
+    /// it is or with less room.
+    pub(super) fn failed(&mut self, error: &Error) -> bool {
+        if !self.cuts.failed(error) {
+            return true;
         }
+        let less = self.bytes > 1;
+        let half = self.bytes / 2;
+        self.bytes = if half < ROOM_MIN { 1 } else { half };
+        less
     }
 }
 
@@ -86,11 +99,17 @@ impl Portion {
         max.min(self.most).max(1)
     }
 
+    /// Notes that nothing was read for some time.
+    pub(super) fn afresh(&mut self) {
+        self.most = self.most.min(AFRESH);
+    }
+
     /// Notes an answer to a read of `asked`.
     pub(super) fn came(&mut self, asked: usize, events: usize, bytes: usize) {
         self.cuts = Cuts::default();
         if let Some(each) = bytes.checked_div(events) {
-            let fits = BYTES_MAX / each.max(1);
+            self.each = each.max(self.each.saturating_sub(self.each / 32 + 1)).max(1);
+            let fits = BYTES_MAX / self.each;
             let more = match self.careful {
                 _ if events < asked => self.most,
                 0 => self.most.saturating_mul(2),
@@ -138,11 +157,29 @@ mod tests {
         portion.came(1, 1, 10);
         portion.came(2, 2, 20);
         assert_eq!(portion.of(1000), 3, "what was too much is not doubled at once");
-        for _ in 0..60 {
+        for _ in 0..400 {
             let asked = portion.of(10_000);
             portion.came(asked, asked, asked * 10);
         }
         assert_eq!(portion.of(10_000), 10_000, "it was too much for a while only");
+    }
+
+    #[test]
+    fn what_weighed_much_lately_may_come_again_and_what_came_meanwhile_is_not_known() {
+        let mut portion = Portion::default();
+        let full = |portion: &mut Portion, each| {
+            let asked = portion.of(10_000);
+            portion.came(asked, asked, asked * each);
+        };
+        (0..20).for_each(|_| full(&mut portion, 100));
+        assert_eq!(portion.of(10_000), 10_000);
+        full(&mut portion, 1 << 20);
+        (0..10).for_each(|_| full(&mut portion, 100));
+        assert!(portion.of(10_000) < 16, "one large event among small ones is no reason for more");
+        (0..400).for_each(|_| full(&mut portion, 100));
+        assert_eq!(portion.of(10_000), 10_000);
+        portion.afresh();
+        assert_eq!(portion.of(10_000), AFRESH);
     }
 
     #[test]
@@ -176,12 +213,15 @@ mod tests {
     #[test]
     fn a_claim_has_less_room_while_its_answers_do_not_come() {
         let mut room = Room::default();
-        room.failed(&cut());
+        assert!(room.failed(&cut()));
         assert_eq!(room.bytes(), BYTES_MAX);
-        room.failed(&cut());
-        room.failed(&of(ErrorKind::Timeout));
+        assert!(room.failed(&cut()) && room.failed(&of(ErrorKind::Timeout)));
         assert_eq!(room.bytes(), BYTES_MAX / 4);
         (0..60).for_each(|_| room.came());
         assert_eq!(room.bytes(), BYTES_MAX);
+        let failures = (0..20).take_while(|_| room.failed(&cut())).count();
+        assert_eq!((failures, room.bytes()), (9, 1), "one alone does not come");
+        room.came();
+        assert!(room.failed(&of(ErrorKind::Unavailable)), "the server is away");
     }
 }

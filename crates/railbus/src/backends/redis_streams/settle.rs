@@ -16,7 +16,7 @@ use redis::{Cmd, Pipeline, Value, aio::MultiplexedConnection};
 use std::collections::BTreeMap;
 
 /// How many events one call of the script settles.
-const BATCH_MAX: usize = 256;
+pub(super) const BATCH_MAX: usize = 256;
 
 /// What becomes of one lease, as the script takes it.
 #[derive(Clone, Debug)]

@@ -3,7 +3,9 @@
 use super::{
     id::{Id, millis},
     member::{Held, Member},
-    settle::{Came, Fate, Settled, acknowledge, are_kept, is_plain, settle, stale, unread},
+    settle::{
+        BATCH_MAX, Came, Fate, Settled, acknowledge, are_kept, is_plain, settle, stale, unread,
+    },
 };
 use crate::{
     backend::{Leased, Settle, Source, Verdict},
@@ -89,39 +91,44 @@ impl Member {
 
     /// Settles all that must be looked at one by one. What a server has to give once more, since it has
     /// lost what it did last, is read first.
-    async fn settle_each(&self, batch: &[(&Settle, Option<Held>)]) -> Result<Vec<Came>> {
-        let mut all = self.settle_looked(batch).await?;
-        if !all.contains(&Came::Unread) {
-            return Ok(all);
+    async fn settle_each(&self, batch: &[(&Settle, Option<Held>)]) -> Vec<Result<Came>> {
+        let mut all = self.settle_looked(batch).await;
+        let is_unread = |came: &Result<Came>| matches!(came, Ok(Came::Unread));
+        if !all.iter().any(is_unread) {
+            return all;
         }
         match timeout(READ_WITHIN, self.read_held()).await {
             Ok(Ok(())) => {}
             Ok(Err(error)) => tracing::debug!(%error, "what is held could not be read once more"),
             Err(_) => tracing::debug!("what is held was not read once more in time"),
         }
-        let unread = batch.iter().zip(&all).filter(|(_, came)| **came == Came::Unread);
+        let unread = batch.iter().zip(&all).filter(|(_, came)| is_unread(came));
         let unread: Vec<_> = unread.map(|(one, _)| *one).collect();
-        let mut came = self.settle_looked(&unread).await?.into_iter();
-        for one in all.iter_mut().filter(|came| **came == Came::Unread) {
-            *one = came.next().unwrap_or(Came::Unread);
+        let again = self.settle_looked(&unread).await;
+        for (one, again) in all.iter_mut().filter(|came| is_unread(came)).zip(again) {
+            *one = again;
         }
-        Ok(all)
+        all
     }
 
-    /// Settles by the script.
-    async fn settle_looked(&self, batch: &[(&Settle, Option<Held>)]) -> Result<Vec<Came>> {
-        if batch.is_empty() {
-            return Ok(Vec::new());
-        }
+    /// Settles by the script. What a call that fails was about has its error, and what came before keeps
+    /// its answer: that was settled, and another try would find nothing to settle.
+    async fn settle_looked(&self, batch: &[(&Settle, Option<Held>)]) -> Vec<Result<Came>> {
         let fresh = |held: Option<Held>| held.map(|held| held.fresh);
-        let fates = batch.iter().map(|(settle, held)| Fate::of(settle, fresh(*held)));
-        let fates: Vec<_> = fates.collect();
-        let lease = millis(self.lease);
-        let settled = settle(&self.link, &self.keys, self.me(), lease, "", &fates).await?;
-        let Settled::Each(kept) = settled else {
-            return Ok(vec![Came::Lost; batch.len()]);
-        };
-        Ok(kept)
+        let (mut all, lease) = (Vec::with_capacity(batch.len()), millis(self.lease));
+        for part in batch.chunks(BATCH_MAX) {
+            let fates = part.iter().map(|(settle, held)| Fate::of(settle, fresh(*held)));
+            let fates: Vec<_> = fates.collect();
+            match settle(&self.link, &self.keys, self.me(), lease, "", &fates).await {
+                Ok(Settled::Each(came)) => all.extend(came.into_iter().map(Ok)),
+                Ok(Settled::Wider(..)) => all.extend(part.iter().map(|_| Ok(Came::Lost))),
+                Err(e) => {
+                    all.resize(batch.len(), Err(e));
+                    break;
+                }
+            }
+        }
+        all
     }
 
     /// Notes what is held no more, and what may be settled although no answer said so.
@@ -185,14 +192,17 @@ impl Source for Member {
         let looked = batch.iter().zip(&known).zip(&how);
         let looked = looked.filter(|(_, how)| **how != How::Alone);
         let looked: Vec<_> = looked.map(|((settle, held), _)| (settle, *held)).collect();
-        let mut each = self.settle_each(&looked).await.map(Vec::into_iter);
+        let mut each = self.settle_each(&looked).await.into_iter();
         let mut result = |(held, how): (&Option<Held>, &How)| {
             let came = match how {
-                How::Alone => plain.as_mut().map(|kept| match kept.next() {
-                    Some(true) => Came::Settled,
-                    _ => Came::Lost,
-                }),
-                How::Looked { .. } => each.as_mut().map(|each| each.next().unwrap_or(Came::Lost)),
+                How::Alone => match &mut plain {
+                    Ok(kept) => match kept.next() {
+                        Some(true) => Ok(Came::Settled),
+                        _ => Ok(Came::Lost),
+                    },
+                    Err(e) => Err(e.clone()),
+                },
+                How::Looked { .. } => each.next().unwrap_or(Ok(Came::Lost)),
             };
             match came {
                 Ok(Came::Settled) => Ok(()),
@@ -201,7 +211,7 @@ impl Source for Member {
                 Ok(Came::Gone) if how.is_done() && held.is_some_and(|held| held.in_doubt) => Ok(()),
                 Ok(Came::Unread) => Err(unread()),
                 Ok(Came::Gone | Came::Lost) => Err(stale()),
-                Err(e) => Err(e.clone()),
+                Err(e) => Err(e),
             }
         };
         let results: Vec<_> = known.iter().zip(&how).map(&mut result).collect();
