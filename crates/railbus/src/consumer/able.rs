@@ -65,15 +65,13 @@ impl Able {
         left < self.lease / 3
     }
 
-    /// Returns how an event that nobody here wants is left to others, after which try.
-    pub(super) fn leave(&self, attempt: u32) -> Leaving {
+    /// Returns how an event that nobody here wants is left to others, after which try and for the how
+    /// manieth time.
+    pub(super) fn leave(&self, attempt: u32, times: u32) -> Leaving {
         let counts = self.release == Release::CountsAsAttempt;
-        let wait = match counts {
-            // Each time costs it a try, so it is offered less and less often.
-            true => UNROUTED.saturating_mul(1 << attempt.saturating_sub(1).min(16)),
-            false => UNROUTED,
-        };
-        let wait = wait.min(UNROUTED_MAX);
+        // Where each time costs it a try, it is offered less and less often.
+        let nth = if counts { attempt.max(times) } else { times };
+        let wait = UNROUTED.saturating_mul(1 << nth.saturating_sub(1).min(16)).min(UNROUTED_MAX);
         let delay = self.hold(wait);
         let here = if delay < wait { (wait - delay).min(self.lease / 3) } else { Duration::ZERO };
         match counts {
