@@ -39,16 +39,38 @@ struct Times {
     last: Instant,
 }
 
+impl Kept {
+    fn add(&mut self, id: &str) {
+        let now = Instant::now();
+        if self.events.len() >= LOOK_AT.max(self.looked_at * 2) {
+            self.events.retain(|_, times| now - times.last < GONE_AFTER);
+            self.looked_at = self.events.len();
+        }
+        self.events.insert(id.into(), Times { count: 1, first: now, last: now });
+    }
+}
+
 impl Left {
     /// Notes that an event is left to others.
     pub(super) fn note(&self, id: &str) {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).add(id);
+    }
+
+    /// Notes that an event is given back once more, and returns how often it was.
+    pub(super) fn count(&self, id: &str) -> u32 {
         let mut kept = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        let now = Instant::now();
-        if kept.events.len() >= LOOK_AT.max(kept.looked_at * 2) {
-            kept.events.retain(|_, times| now - times.last < GONE_AFTER);
-            kept.looked_at = kept.events.len();
-        }
-        kept.events.insert(id.into(), Times { count: 1, first: now, last: now });
+        let Some(times) = kept.events.get_mut(id) else {
+            kept.add(id);
+            return 1;
+        };
+        (times.count, times.last) = (times.count.saturating_add(1), Instant::now());
+        times.count
+    }
+
+    /// Returns how often an event was given back.
+    pub(super) fn times(&self, id: &str) -> u32 {
+        let kept = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        kept.events.get(id).map_or(0, |times| times.count)
     }
 
     /// Returns the how manieth time it is that an event is left to others, if it was and is to be once

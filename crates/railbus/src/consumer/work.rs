@@ -6,7 +6,7 @@ use super::{
     entry::Entry,
     hand::Hand,
     leases::Held,
-    leaving::{leave_to_others, release, tell, wait_here},
+    leaving::{leave_to_others, note_late, release, tell, wait_here},
     shared::Shared,
 };
 use crate::{
@@ -67,7 +67,11 @@ pub(super) enum Round {
 pub(super) fn begin(shared: &Shared, leased: Leased, until: Option<Instant>) -> Begun {
     let is_late =
         |until: Instant| shared.able.is_late(until.saturating_duration_since(Instant::now()));
-    if shared.is_draining() || until.is_some_and(is_late) {
+    let is_late = until.is_some_and(is_late);
+    if shared.is_draining() || is_late {
+        if is_late {
+            note_late(shared, &leased);
+        }
         return Begun::Settled(release(leased.receipt));
     }
     shared.counters.delivered.one();
@@ -283,7 +287,7 @@ impl Work {
                 self.skipped = true;
                 continue;
             }
-            if self.lost && entry.policy.is_exhausted(self.delivery.attempt) {
+            if self.lost && self.is_exhausted(shared, &entry) {
                 self.exhausted(shared, &entry);
                 continue;
             }
@@ -309,6 +313,13 @@ impl Work {
             }
         }
         again.map_or(Round::Through, Round::Again)
+    }
+
+    /// Tells whether the tries were used up, without those that never began.
+    fn is_exhausted(&self, shared: &Shared, entry: &Entry) -> bool {
+        let (policy, attempt) = (&entry.policy, self.delivery.attempt);
+        let late = || shared.late.times(self.event().id());
+        policy.is_exhausted(attempt) && policy.is_exhausted(attempt.saturating_sub(late()))
     }
 
     /// Gives up an event whose tries were used up without any of them being settled. This
