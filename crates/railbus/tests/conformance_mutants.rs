@@ -100,6 +100,6 @@ mod sqlite {
     async fn what_is_on_this_machine_has_its_clock() {
         let folder = tempfile::tempdir().unwrap();
         let target = Target::url(&url(&folder)).unwrap();
-        mutants::fails_by_the_clock(target).await;
+        mutants::fails_by_the_clock(target, Mutant::ClockAhead).await;
     }
 }

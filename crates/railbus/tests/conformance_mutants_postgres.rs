@@ -4,8 +4,8 @@
 
 mod mutants;
 
-use mutants::{Needs, all_are_caught, sane_passes};
-use railbus::conformance::Target;
+use mutants::{Mutant, Needs, all_are_caught, sane_passes};
+use railbus::{Bus, conformance::Target};
 use railbus_testbed::Postgres;
 use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
 
@@ -49,5 +49,18 @@ async fn a_server_whose_clock_is_known_to_be_another_is_not_blamed_for_it() {
 async fn a_start_at_a_time_that_is_off_is_caught_though_the_server_might_have_another_clock() {
     let server = server();
     let target = Target::url(&url(&server, "postgres-queue")).unwrap();
-    mutants::fails_by_the_clock(target).await;
+    mutants::fails_by_the_clock(target, Mutant::ClockAhead).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_queue_whose_own_clock_is_off_is_not_judged_by_that() {
+    let server = server();
+    let database = server.database().unwrap();
+    let url = database.url("postgres-queue");
+    Bus::open(&url).await.unwrap().close().await.unwrap();
+    let ahead = "(extract(epoch FROM clock_timestamp() + interval '1 hour') * 1000000)::bigint";
+    let spoilt =
+        "CREATE OR REPLACE FUNCTION railbus.now_micros() RETURNS bigint LANGUAGE sql VOLATILE";
+    database.psql(&format!("{spoilt} AS 'SELECT {}'", ahead.replace('\'', "''"))).unwrap();
+    mutants::fails_by_the_clock(Target::url(&url).unwrap(), Mutant::Sane).await;
 }

@@ -5,7 +5,7 @@ use super::{
     lines::{Lines, Value},
     settings::micros,
 };
-use crate::error::{Error, ErrorKind, Result};
+use crate::error::{ErrorKind, Result};
 use std::{
     sync::Weak,
     time::{Duration, Instant},
@@ -49,7 +49,6 @@ pub(super) async fn keep_sweeping(
     loop {
         sleep(rest).await;
         let Some(lines) = lines.upgrade() else { return };
-        let began = Instant::now();
         if let Err(error) = accounts::go_on(&lines).await {
             tracing::debug!(%error, "nobody is told that runs go on");
         }
@@ -60,29 +59,33 @@ pub(super) async fn keep_sweeping(
                 _ => tracing::warn!(%error, "runs could not be removed; trying again later"),
             }
         }
-        let mut pays = false;
         let swept = async {
-            pays = round(&lines, &mut low).await?;
+            let began = Instant::now();
+            let pays = round(&lines, &mut low).await?;
+            let took = began.elapsed();
             first = tidy(&lines, first).await?;
-            Ok::<_, Error>(())
+            Ok((took, pays))
         };
-        if let Err(error) = swept.await {
+        let swept = swept.await;
+        rest = rest_after(&swept, every);
+        if let Err(error) = swept {
             if error.kind() == ErrorKind::Denied {
                 tracing::debug!(%error, "settled events are left to others to remove");
                 return;
             }
             tracing::warn!(%error, "settled events could not be removed; trying again later");
         }
-        rest = rest_after(began.elapsed(), every, pays);
     }
 }
 
-/// Returns how long to rest after a round; `pays` if most of what is old went.
-fn rest_after(took: Duration, every: Duration, pays: bool) -> Duration {
-    if pays {
-        return every.saturating_sub(took);
+/// Returns how long to rest after a round that took so long, and whether most of what is old went.
+fn rest_after(swept: &Result<(Duration, bool)>, every: Duration) -> Duration {
+    match swept {
+        Ok((took, true)) => every.saturating_sub(*took),
+        Ok((took, false)) => took.saturating_mul(RESTS).min(REST_MAX).max(every),
+        // It waited for the server, and worked for nothing.
+        Err(_) => every,
     }
-    took.saturating_mul(RESTS).min(REST_MAX).max(every)
 }
 
 /// Tells all how long to keep what is settled.
@@ -163,15 +166,23 @@ async fn tidy(lines: &Lines, from: i64) -> Result<i64> {
 #[cfg(test)]
 mod tests {
     use super::{REST_MAX, rest_after};
+    use crate::error::{Error, ErrorKind};
     use std::time::Duration;
 
     #[test]
     fn it_rests_the_longer_the_less_a_round_pays_but_never_for_ever() {
         let seconds = Duration::from_secs;
-        assert_eq!(rest_after(seconds(1), seconds(3), true), seconds(2));
-        assert_eq!(rest_after(seconds(9), seconds(3), true), Duration::ZERO);
-        assert_eq!(rest_after(seconds(1), seconds(30), false), seconds(30));
-        assert_eq!(rest_after(seconds(9), seconds(30), false), seconds(81));
-        assert_eq!(rest_after(Duration::MAX, seconds(30), false), REST_MAX);
+        assert_eq!(rest_after(&Ok((seconds(1), true)), seconds(3)), seconds(2));
+        assert_eq!(rest_after(&Ok((seconds(9), true)), seconds(3)), Duration::ZERO);
+        assert_eq!(rest_after(&Ok((seconds(1), false)), seconds(30)), seconds(30));
+        assert_eq!(rest_after(&Ok((seconds(9), false)), seconds(30)), seconds(81));
+        assert_eq!(rest_after(&Ok((Duration::MAX, false)), seconds(30)), REST_MAX);
+    }
+
+    #[test]
+    fn what_a_server_that_was_away_kept_it_waiting_is_no_work_to_rest_from() {
+        let away = Error::new(ErrorKind::Unavailable, "retention", "away");
+        let every = Duration::from_secs(3);
+        assert_eq!(rest_after(&Err(away), every), every);
     }
 }
