@@ -19,7 +19,6 @@ use rustix::{
 };
 use std::{
     fs::File,
-    path::PathBuf,
     sync::{
         Arc,
         atomic::{AtomicBool, Ordering::SeqCst},
@@ -254,10 +253,9 @@ mod tests {
         let link = folder.path().join("link.db");
         std::os::unix::fs::symlink(store.path().unwrap(), &link).unwrap();
         let linked = Connection::open(&link).unwrap();
-        let named = Settings { path: link, ..settings.clone() };
         let front = Turn::of(&store, &settings).come();
         assert!(front.log.is_some());
-        let mut turn = Turn::of(&linked, &named);
+        let mut turn = Turn::of(&linked, &Settings { path: link, ..settings });
         assert!(turn.log.is_some());
         assert!(turn.come().log.is_none(), "the first is in front");
     }
