@@ -9,7 +9,7 @@ use annotate_snippets::{AnnotationKind, Level, Renderer, Snippet};
 use railbus::{
     app::{AppSpec, InputSpec, LoadError, Place, Problem, Problems},
     clock::Timestamp,
-    error::Result,
+    error::{Result, nearest},
     pipeline::Pipeline,
 };
 use serde_json::{Map, Value, json};
@@ -57,12 +57,12 @@ fn remarks(spec: &AppSpec) -> Vec<String> {
     let unrun = spec.pipelines.iter().map(|pipeline| &pipeline.name).filter(|name| !run(name));
     let unrun = unrun.map(|name| format!("no [[on]] runs pipeline `{name}`"));
     let slips = slips().into_iter();
-    slips.chain(past(spec)).chain(idle).chain(unrun).chain(made_up(spec)).collect()
+    slips.chain(past(spec)).chain(idle).chain(unrun).chain(mistaken(spec)).collect()
 }
 
-/// Names the values that no step leaves: unless the pipeline says that its events have them, one may be
-/// another's name with a typo.
-fn made_up(spec: &AppSpec) -> Vec<String> {
+/// Names the values that no step leaves, and the step that may be meant: unless the pipeline says that
+/// its events have them, one may be another's name with a typo.
+pub(super) fn mistaken(spec: &AppSpec) -> Vec<String> {
     let built = spec.build_pipelines().unwrap_or_default();
     let silent = |pipeline: &&Pipeline| {
         spec.pipelines.iter().any(|p| p.name == pipeline.name() && p.input.is_empty())
@@ -71,9 +71,13 @@ fn made_up(spec: &AppSpec) -> Vec<String> {
         let name = pipeline.name();
         let wanted: Vec<String> = pipeline.inputs().map(|input| format!("`{input}`")).collect();
         let wanted = (!wanted.is_empty()).then(|| wanted.join(", "))?;
+        let of = spec.pipelines.iter().filter(|pipeline| pipeline.name == name);
+        let steps: Vec<&str> = of.flat_map(|p| p.steps.iter().map(String::as_str)).collect();
+        let near = pipeline.inputs().find_map(|input| nearest(input, steps.iter().copied()));
+        let meant = near.map(|near| format!("; did you mean `{near}`?")).unwrap_or_default();
         Some(format!(
             "pipeline `{name}` takes {wanted} from its events, since no step before leaves that: \
-             `input` in [pipelines.{name}] says so"
+             `input` in [pipelines.{name}] says so{meant}"
         ))
     };
     built.iter().filter(silent).filter_map(remark).collect()

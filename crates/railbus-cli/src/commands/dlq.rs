@@ -25,7 +25,7 @@ pub(super) async fn dlq(args: &Dlq, json: bool) -> Result<u8> {
     | Dlq::Show { url, .. }
     | Dlq::Redrive { url, .. }
     | Dlq::Purge { url, .. }) = args;
-    let options = Options::parse(url)?;
+    let options = store::options(url)?;
     let bus = store::existing(&options, "dlq").await?;
     let done = run(&bus, &options, args, json).await;
     let closed = bus.close().await;

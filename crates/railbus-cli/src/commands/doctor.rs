@@ -30,7 +30,7 @@ pub(super) async fn doctor(args: Doctor, json: bool) -> Result<u8> {
     let mut checks =
         vec![Check::ok("version", format!("railbus {}", env!("CARGO_PKG_VERSION"))), open_files()];
     let options = match &args.url {
-        Some(url) => Options::parse(url),
+        Some(url) => store::options(url),
         None => Options::from_env(),
     };
     checks.extend(slips().into_iter().map(|slip| {

@@ -17,7 +17,7 @@ const INTEREST_MAX: usize = 60;
 
 pub(super) async fn groups(args: &Groups, json: bool) -> Result<u8> {
     let (Groups::Ls { url } | Groups::Prune { url, .. }) = args;
-    let options = Options::parse(url)?;
+    let options = store::options(url)?;
     let bus = store::existing(&options, "groups").await?;
     let done = match args {
         Groups::Ls { .. } => list(&bus, &options, json).await,

@@ -5,12 +5,11 @@ use crate::{args::Migrate, output};
 use railbus::{
     backends::postgres_queue::{self, Grant},
     error::{Error, ErrorKind, Result},
-    options::Options,
 };
 use serde_json::json;
 
 pub(super) async fn migrate(args: &Migrate, json: bool) -> Result<u8> {
-    let options = Options::parse(&args.url)?;
+    let options = super::store::options(&args.url)?;
     if options.backend() != "postgres-queue" {
         let why = format!("`{}` has no tables to make", options.backend());
         return Err(Error::new(ErrorKind::Unsupported, "migrate", why).hint(

@@ -80,7 +80,7 @@ fn say_start(spec: &AppSpec, until_idle: bool) {
     let from = if inputs.is_empty() { "no inputs".into() } else { inputs.join(", ") };
     let until = if until_idle { "until idle" } else { "until Ctrl-C" };
     output::note(&format!("running on {} · {from} · {until}", url(spec)));
-    for remark in slips().into_iter().chain(check::past(spec)) {
+    for remark in slips().into_iter().chain(check::past(spec)).chain(check::mistaken(spec)) {
         output::note(&remark);
     }
     if spec.inputs.iter().any(|input| matches!(input, InputSpec::Ndjson(i) if i.path.is_none())) {

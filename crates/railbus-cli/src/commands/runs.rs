@@ -28,7 +28,7 @@ pub(super) async fn runs(args: &Runs, json: bool) -> Result<u8> {
         | Runs::Cancel { url, .. }
         | Runs::Prune { url, .. } => url,
     };
-    let options = Options::parse(url)?;
+    let options = store::options(url)?;
     let bus = store::existing(&options, "runs").await?;
     let done = run(&bus, &options, args, json).await;
     let closed = bus.close().await;

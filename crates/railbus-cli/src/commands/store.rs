@@ -8,7 +8,30 @@ use railbus::{
     error::{Error, ErrorKind, Result},
     options::Options,
 };
-use std::{fs, path::Path};
+use std::{env, fs, path::Path};
+
+/// Reads a URL that was given as an argument, where everybody sees it: one without a password takes that of
+/// the environment, be it `RAILBUS_URL`'s, if that names the same bus, or `RAILBUS_BUS__PASSWORD`.
+pub(super) fn options(url: &str) -> Result<Options> {
+    const PASSWORD: &str = "password";
+    let mut options = Options::parse(url)?;
+    // What is wrong with it is told where it is opened.
+    let known = backends::find(&options).ok();
+    let is_asked = known.is_some_and(|row| row.settings.iter().any(|set| set.key == PASSWORD));
+    if !is_asked || options.text(PASSWORD).is_some() {
+        return Ok(options);
+    }
+    let named = env::var("RAILBUS_URL").ok().and_then(|url| Options::parse(&url).ok());
+    if let Some(named) = named
+        && output::argument(&named) == output::argument(&options)
+    {
+        options = named;
+    }
+    if let Ok(password) = env::var("RAILBUS_BUS__PASSWORD") {
+        options.set(PASSWORD, password);
+    }
+    Ok(options)
+}
 
 /// A URL that names a bus other processes are on.
 pub(super) struct Shared {
@@ -19,7 +42,7 @@ pub(super) struct Shared {
 impl Shared {
     /// Reads a URL, and refuses a bus that ends with this process.
     pub(super) fn read(url: &str, operation: &'static str) -> Result<Self> {
-        let options = Options::parse(url)?;
+        let options = options(url)?;
         let row = backends::find(&options)?;
         (row.check)(&options)?;
         if row.capability.broadcast == Broadcast::Inline {

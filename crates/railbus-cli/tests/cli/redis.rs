@@ -78,7 +78,7 @@ fn what_is_wrong_with_an_address_is_told_with_what_to_do() {
         fails(&format!("{scheme}://no-such-host.invalid"), &["can't be reached", "host"]);
         fails(&format!("{scheme}://{closed}"), &["can't be reached", "port"]);
         fails(&format!("{scheme}://:S3CRET@{at}"), &["user and password", "`password`"]);
-        fails(&format!("{scheme}://{at}"), &["user and password"]);
+        fails(&format!("{scheme}://{at}"), &["wants a password", "RAILBUS_BUS__PASSWORD"]);
         fails(&format!("{scheme}://:right@{at}/9"), &["no such database", "`database`"]);
         let tls = format!("{scheme}://:right@{at}?tls=true&connect_timeout=1s");
         fails(&tls, &["TLS"]);
@@ -137,5 +137,31 @@ fn both_are_listed_with_what_they_take() {
     let listed = all.iter().map(ToString::to_string).collect::<String>();
     for word in BOTH.into_iter().chain(["max_len", "tls_ca", "format", "retention", "database"]) {
         assert!(listed.contains(word), "no {word} in {listed}");
+    }
+}
+
+#[test]
+fn a_password_is_taken_from_the_environment_so_that_nobody_sees_it_among_the_arguments() {
+    let redis = Redis::options().password("S3CRET").start().unwrap();
+    let scene = Scene::new();
+    let whole = redis.url("redis-streams");
+    let bare = whole.replace(":S3CRET@", "");
+    assert_ne!(whole, bare);
+    let said = scene.broken(&["groups", "ls", &bare]);
+    for part in ["the server wants a password", "RAILBUS_BUS__PASSWORD"] {
+        assert!(said.contains(part), "{said}");
+    }
+    let elsewhere = whole.replace("redis-streams:", "redis:");
+    for (name, value, code) in [
+        ("RAILBUS_BUS__PASSWORD", "S3CRET", 0),
+        ("RAILBUS_BUS__PASSWORD", "other", 1),
+        ("RAILBUS_URL", &whole, 0),
+        // That is another bus.
+        ("RAILBUS_URL", &elsewhere, 1),
+    ] {
+        for command in [["groups", "ls"], ["dlq", "ls"]] {
+            let run = scene.command(&command).arg(&bare).env(name, value).output().unwrap();
+            assert_eq!(run.status.code(), Some(code), "{command:?} {name} {run:?}");
+        }
     }
 }

@@ -161,6 +161,10 @@ fn check_remarks_on_values_that_no_step_leaves_unless_the_pipeline_says_that_its
     let said = || String::from_utf8(check(&scene, &[]).stderr).unwrap();
     let remark = "pipeline `two` takes `lnes` from its events, since no step before leaves that";
     assert!(said().contains(remark), "{}", said());
+    assert!(said().contains("did you mean `lines`?"), "{}", said());
+    let run = scene.command(&["--until-idle"]).output().unwrap();
+    let run = String::from_utf8(run.stderr).unwrap();
+    assert!(run.contains(remark), "{run}");
     scene.write("app.toml", format!("{APP}{steps}{flow}input = \"lnes\"\n"));
     assert!(!said().contains("lnes"), "{}", said());
 }

@@ -84,7 +84,7 @@ fn meaning(error: &RedisError, server: &Server) -> Meaning {
 /// What the server says, what it means, and what to do.
 const CODES: &[(&str, ErrorKind, &str, &str)] = &[
     ("WRONGPASS", ErrorKind::Denied, DENIED, DENIED_HINT),
-    ("NOAUTH", ErrorKind::Denied, DENIED, DENIED_HINT),
+    ("NOAUTH", ErrorKind::Denied, "the server wants a password", UNSAID_HINT),
     ("invalid password", ErrorKind::Denied, DENIED, DENIED_HINT),
     ("AUTH called without any password", ErrorKind::Denied, DENIED, "leave `password` out"),
     (
@@ -163,6 +163,8 @@ const CODES: &[(&str, ErrorKind, &str, &str)] = &[
 
 const DENIED: &str = "the server does not accept user and password";
 const DENIED_HINT: &str = "look at `user` and `password`";
+const UNSAID_HINT: &str = "set `password`, in the URL as redis://:PASSWORD@HOST, or in the environment as \
+                           RAILBUS_BUS__PASSWORD";
 
 fn denied() -> Meaning {
     (ErrorKind::Denied, DENIED, DENIED_HINT)
@@ -214,7 +216,7 @@ mod tests {
         let cases = [
             ("BUSY Redis is busy running a script. You can only call SCRIPT KILL.", "busy with"),
             ("WRONGPASS invalid username-password pair or user is disabled.", "user and password"),
-            ("NOAUTH Authentication required.", "user and password"),
+            ("NOAUTH Authentication required.", "wants a password"),
             ("ERR invalid password", "user and password"),
             ("ERR AUTH <password> called without any password configured", "the server"),
             ("ERR DB index is out of range", "no such database"),
