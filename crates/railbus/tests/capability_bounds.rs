@@ -110,31 +110,6 @@ async fn what_waited_too_long_behind_another_is_given_back_before_it_begins() {
     assert_eq!(told.verdicts().iter().filter(is_release).count(), 1);
 }
 
-#[tokio::test(start_paused = true)]
-async fn what_never_began_is_no_dead_letter_though_giving_back_is_a_try() {
-    let change = |c: &mut Capability| (c.extends, c.release) = (false, Release::CountsAsAttempt);
-    let mut poor = Poor::new(&Memory::default(), change);
-    poor.lost = true;
-    let (bus, told) = poor.bus();
-    let lease = Duration::from_millis(300);
-    let handled = Arc::new(Mutex::new(Vec::new()));
-    let noted = Arc::clone(&handled);
-    // It takes its time without ever waiting, and those behind it are late.
-    let handler = move |event: &Event| {
-        noted.lock().unwrap().push(event.id().to_owned());
-        let _ = tokio::time::advance(lease * 2 / 3).now_or_never();
-    };
-    bus.on("a").group("g").lease(lease).retry(quick(2)).run(handler).await.unwrap();
-    let events: Vec<_> = (0..5).map(|_| event()).collect();
-    let ids: Vec<_> = events.iter().map(|event| event.id().to_owned()).collect();
-    let events: Vec<_> = events.into_iter().map(Into::into).collect();
-    bus.publish_all(&events).await;
-    within(bus.idle()).await.unwrap();
-    let handled = handled.lock().unwrap().clone();
-    let unhandled = ids.iter().filter(|id| !handled.contains(id)).count();
-    assert_eq!((unhandled, bus.counters().dead_lettered.get()), (0, 0), "{:?}", told.verdicts());
-}
-
 #[tokio::test]
 async fn what_can_not_be_counted_held_back_or_kept_is_refused_when_the_subscription_opens() {
     let hour = || Retry::attempts(2).backoff(LEASE).max_backoff(LEASE);

@@ -17,6 +17,8 @@ pub(super) struct History {
     // The longest that a call took, and that this process stood still, in microseconds.
     slowest: Arc<AtomicU64>,
     stalled: Arc<AtomicU64>,
+    // When a case that records nothing was last known to go on.
+    going: Arc<AtomicU64>,
     // Whether what was done may not have been told: connections are cut on purpose.
     faulty: Arc<AtomicBool>,
 }
@@ -83,6 +85,7 @@ impl History {
             records: Arc::default(),
             slowest: Arc::default(),
             stalled: Arc::default(),
+            going: Arc::default(),
             faulty: Arc::default(),
         }
     }
@@ -131,10 +134,15 @@ impl History {
         self.faulty.load(Relaxed)
     }
 
+    /// Notes that a case goes on which records nothing of what it does.
+    pub(super) fn goes_on(&self) {
+        self.going.store(micros(self.now()), Relaxed);
+    }
+
     /// Returns for how long nothing was noted.
     pub(super) fn silence(&self) -> Duration {
         let last = self.lock().last().map_or(Duration::ZERO, |record| record.ended);
-        self.now().saturating_sub(last)
+        self.now().saturating_sub(last.max(Duration::from_micros(self.going.load(Relaxed))))
     }
 
     /// Says what was noted last.

@@ -60,27 +60,20 @@ impl Able {
         (!self.extends).then(|| self.lease - self.lease / 10)
     }
 
-    /// Tells whether giving an event back costs it a try.
-    pub(super) fn release_counts(&self) -> bool {
-        self.release == Release::CountsAsAttempt
-    }
-
     /// Tells whether what others may have after so long need not be begun any more.
     pub(super) fn is_late(&self, left: Duration) -> bool {
-        match self.release {
-            // Giving it back costs it a try: it has whatever is left.
-            Release::CountsAsAttempt => left.is_zero(),
-            Release::Free => left < self.lease / 3,
-        }
+        left < self.lease / 3
     }
 
-    /// Returns how an event that nobody here wants is left to others, after which try and for the how
-    /// manieth time.
-    pub(super) fn leave(&self, attempt: u32, times: u32) -> Leaving {
-        let counts = self.release_counts();
-        // Where each time costs it a try, it is offered less and less often.
-        let nth = if counts { attempt.max(times) } else { times };
-        let wait = UNROUTED.saturating_mul(1 << nth.saturating_sub(1).min(16)).min(UNROUTED_MAX);
+    /// Returns how an event that nobody here wants is left to others, after which try.
+    pub(super) fn leave(&self, attempt: u32) -> Leaving {
+        let counts = self.release == Release::CountsAsAttempt;
+        let wait = match counts {
+            // Each time costs it a try, so it is offered less and less often.
+            true => UNROUTED.saturating_mul(1 << attempt.saturating_sub(1).min(16)),
+            false => UNROUTED,
+        };
+        let wait = wait.min(UNROUTED_MAX);
         let delay = self.hold(wait);
         let here = if delay < wait { (wait - delay).min(self.lease / 3) } else { Duration::ZERO };
         match counts {

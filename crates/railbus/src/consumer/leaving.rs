@@ -2,7 +2,7 @@
 
 use super::{leases::Held, shared::Shared};
 use crate::{
-    backend::{Leased, Receipt, Settle, Verdict},
+    backend::{Receipt, Settle, Verdict},
     context,
     error::{ErrorKind, Result},
     event::Event,
@@ -12,21 +12,6 @@ use std::time::Duration;
 /// Gives back an event that was not begun, so that nothing of it counts.
 pub(super) fn release(receipt: Receipt) -> Settle {
     Settle::new(receipt, Verdict::Release { delay: Duration::ZERO })
-}
-
-/// Notes that an event is given back since others may have it too soon to begin it: that is no try of its
-/// handlers, whatever the backend counts.
-pub(super) fn note_late(shared: &Shared, leased: &Leased) {
-    if let (true, Ok(event)) = (shared.able.release_counts(), &leased.event)
-        && shared.late.count(event.id()) == 1
-    {
-        let (group, lease) = (&*shared.group, shared.able.lease());
-        tracing::warn!(
-            group,
-            ?lease,
-            "given back unhandled: the lease is too short for the handlers"
-        );
-    }
 }
 
 /// Gives an event back after a wait, in which nobody has it.

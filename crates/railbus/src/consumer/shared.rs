@@ -28,8 +28,6 @@ pub(super) struct Shared {
     pub(super) leases: Leases,
     pub(super) able: Able,
     pub(super) left: Arc<Left>,
-    // What was given back before it began, where that counts as a try.
-    pub(super) late: Left,
     pub(super) draining: watch::Sender<bool>,
     pub(super) failed: watch::Sender<Option<Error>>,
     pub(super) pace: Pace,
@@ -65,7 +63,6 @@ impl Shared {
             leases: Leases::default(),
             able,
             left,
-            late: Left::default(),
             draining: watch::Sender::new(false),
             failed: watch::Sender::new(None),
             pace: Pace::default(),

@@ -6,7 +6,7 @@ use super::{
     entry::Entry,
     hand::Hand,
     leases::Held,
-    leaving::{leave_to_others, note_late, release, tell, wait_here},
+    leaving::{leave_to_others, release, tell, wait_here},
     shared::Shared,
 };
 use crate::{
@@ -67,11 +67,7 @@ pub(super) enum Round {
 pub(super) fn begin(shared: &Shared, leased: Leased, until: Option<Instant>) -> Begun {
     let is_late =
         |until: Instant| shared.able.is_late(until.saturating_duration_since(Instant::now()));
-    let is_late = until.is_some_and(is_late);
-    if shared.is_draining() || is_late {
-        if is_late {
-            note_late(shared, &leased);
-        }
+    if shared.is_draining() || until.is_some_and(is_late) {
         return Begun::Settled(release(leased.receipt));
     }
     shared.counters.delivered.one();
@@ -81,21 +77,21 @@ pub(super) fn begin(shared: &Shared, leased: Leased, until: Option<Instant>) -> 
         Err(undecodable) => return poison(shared, receipt, attempt, &undecodable),
     };
     let Some(mut open) = (shared.matching)(&event) else {
-        return give_back(shared, receipt, attempt, 1);
+        return give_back(shared, receipt, attempt);
     };
     let fresh = attempt == 1 && finished.is_empty() && only.is_none();
     if let Some(only) = &only {
         open.retain(|entry| *entry.name == **only);
         if open.is_empty() {
-            return give_back(shared, receipt, attempt, 1);
+            return give_back(shared, receipt, attempt);
         }
     } else if !finished.is_empty() {
         open.retain(|entry| !finished.iter().any(|name| **name == *entry.name));
     }
     let mut ended = Vec::new();
     if open.is_empty() {
-        if let Some(times) = shared.left.again(event.id()) {
-            return give_back(shared, receipt, attempt, times);
+        if shared.left.is_again(event.id()) {
+            return give_back(shared, receipt, attempt);
         }
         shared.counters.unmatched.one();
         ended.push(("".into(), End::Unmatched));
@@ -120,10 +116,10 @@ pub(super) fn begin(shared: &Shared, leased: Leased, until: Option<Instant>) -> 
 }
 
 /// Gives back an event that nobody here wants: the backend can't tell, or the subscription that did
-/// was cancelled after it was fetched. `times` is the how manieth time it is, where that is known.
-fn give_back(shared: &Shared, receipt: Receipt, attempt: u32, times: u32) -> Begun {
+/// was cancelled after it was fetched.
+fn give_back(shared: &Shared, receipt: Receipt, attempt: u32) -> Begun {
     shared.counters.unrouted.one();
-    let Leaving { verdict, here } = shared.able.leave(attempt, times);
+    let Leaving { verdict, here } = shared.able.leave(attempt);
     let settle = Settle::new(receipt, verdict);
     if here.is_zero() { Begun::Settled(settle) } else { Begun::Unrouted(settle, here) }
 }
@@ -200,7 +196,7 @@ impl Work {
     async fn leave(&mut self, shared: &Shared, held: &mut Option<Held>) {
         shared.counters.unrouted.one();
         shared.left.note(self.event().id());
-        let Leaving { verdict, here } = shared.able.leave(self.delivery.attempt, 1);
+        let Leaving { verdict, here } = shared.able.leave(self.delivery.attempt);
         let rest = self.until.map(|until| until.saturating_duration_since(Instant::now()));
         let here = rest.map_or(here, |rest| rest.min(here));
         if !here.is_zero() {
@@ -287,7 +283,7 @@ impl Work {
                 self.skipped = true;
                 continue;
             }
-            if self.lost && self.is_exhausted(shared, &entry) {
+            if self.lost && entry.policy.is_exhausted(self.delivery.attempt) {
                 self.exhausted(shared, &entry);
                 continue;
             }
@@ -313,13 +309,6 @@ impl Work {
             }
         }
         again.map_or(Round::Through, Round::Again)
-    }
-
-    /// Tells whether the tries were used up, without those that never began.
-    fn is_exhausted(&self, shared: &Shared, entry: &Entry) -> bool {
-        let (policy, attempt) = (&entry.policy, self.delivery.attempt);
-        let late = || shared.late.times(self.event().id());
-        policy.is_exhausted(attempt) && policy.is_exhausted(attempt.saturating_sub(late()))
     }
 
     /// Gives up an event whose tries were used up without any of them being settled. This

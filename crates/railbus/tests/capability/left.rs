@@ -56,33 +56,6 @@ async fn who_comes_while_an_event_is_kept_for_others_gets_it() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn who_is_busy_for_long_gets_what_is_left_to_it() {
-    for delay_max in [None, Some(LEASE)] {
-        let memory = Memory::default();
-        let (other, _) = Poor::new(&memory, |c| c.delay_max = delay_max).bus();
-        let (takes, mut taken) = mpsc::unbounded_channel();
-        let handler = async move |d: Delivery| {
-            takes.send(d.event().event_type().to_owned()).unwrap();
-            if d.event().event_type() == "b" {
-                // sleep: on a paused clock, the handler that takes long.
-                tokio::time::sleep(Duration::from_secs(60)).await;
-            }
-        };
-        let wanted = railbus::predicate::event_type("a") | railbus::predicate::event_type("b");
-        let on = other.on(wanted).named("second").group("g").limit(1).lease(LEASE);
-        on.run(handler).await.unwrap();
-        let (bus, _) = Poor::new(&memory, |c| c.delay_max = delay_max).bus();
-        cancels(&bus).await;
-        other.publish(Event::new("b").payload(0)).await.unwrap();
-        assert_eq!(within(taken.recv()).await.as_deref(), Some("b"));
-        bus.publish(event()).await.unwrap();
-        assert_eq!(within(taken.recv()).await.as_deref(), Some("a"));
-        within(other.idle()).await.unwrap();
-        assert_eq!(bus.counters().unmatched.get(), 0, "it was acked while the other was busy");
-    }
-}
-
-#[tokio::test(start_paused = true)]
 async fn what_was_left_to_others_and_comes_back_is_left_to_them_again() {
     for delay_max in [None, Some(LEASE)] {
         let memory = Memory::default();

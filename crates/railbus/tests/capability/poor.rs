@@ -25,8 +25,6 @@ pub(crate) struct Poor {
     told: Arc<Told>,
     /// Whether its members get all there is.
     pub(crate) all: bool,
-    /// Whether it can't tell which leases ran out.
-    pub(crate) lost: bool,
 }
 
 #[derive(Debug, Default)]
@@ -39,14 +37,13 @@ struct PoorSource {
     inner: Arc<dyn Source>,
     capability: Capability,
     told: Arc<Told>,
-    lost: bool,
 }
 
 impl Poor {
     pub(crate) fn new(memory: &Memory, change: impl FnOnce(&mut Capability)) -> Self {
         let mut capability = memory.capability().clone();
         change(&mut capability);
-        Self { memory: memory.connect(), capability, told: Arc::default(), all: false, lost: false }
+        Self { memory: memory.connect(), capability, told: Arc::default(), all: false }
     }
 
     pub(crate) fn bus(self) -> (Bus, Arc<Told>) {
@@ -79,7 +76,7 @@ impl Backend for Poor {
         }
         let inner = self.memory.subscribe(request).await?;
         let (capability, told) = (self.capability.clone(), Arc::clone(&self.told));
-        Ok(Arc::new(PoorSource { inner, capability, told, lost: self.lost }))
+        Ok(Arc::new(PoorSource { inner, capability, told }))
     }
 
     async fn settled(&self, groups: &[(String, Interest)]) -> Result<()> {
@@ -106,7 +103,6 @@ impl Source for PoorSource {
         if !self.capability.counts_attempts {
             leased.iter_mut().for_each(|one| one.attempt = 1);
         }
-        leased.iter_mut().for_each(|one| one.lost |= self.lost);
         Ok(leased)
     }
 

@@ -87,6 +87,7 @@ async fn once(stage: &Stage, proxy: Option<&Proxy>, group: &str, topic: &str) ->
     }
     stage.within("a publish", bus.publish(stage.events(topic, 1).remove(0))).await??;
     stage.within("close", bus.close_within(stage.patience)).await??;
+    stage.history.goes_on();
     Ok(())
 }
 
