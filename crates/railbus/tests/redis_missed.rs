@@ -3,56 +3,19 @@
 #![cfg(feature = "redis")]
 #![allow(clippy::unwrap_used, clippy::expect_used)]
 
+#[path = "redis_served/listener.rs"]
+mod listener;
 #[path = "redis_served/member.rs"]
 mod member;
 
+use listener::{LATE, gap, listen, numbers, take, until};
 use member::{asked, join, open, publish, with};
 use railbus::{
     Event,
-    backend::{Backend, Leased, Order, Outgoing, Settle, Source, Start, Subscribe, Verdict},
-    predicate::Interest,
+    backend::{Leased, Outgoing, Settle, Verdict},
 };
 use railbus_testbed::{Proxy, Redis};
-use std::{future::Future, sync::Arc, time::Duration};
-use tokio::time::timeout;
-
-const LATE: Duration = Duration::from_secs(60);
-
-async fn listen(backend: &Arc<dyn Backend>) -> Arc<dyn Source> {
-    let request = Subscribe {
-        group: None,
-        interest: Interest::all(),
-        start: Start::Newest,
-        lease: LATE,
-        order: Order::Any,
-    };
-    backend.subscribe(request).await.unwrap()
-}
-
-async fn until<T>(what: impl Future<Output = T>) -> T {
-    timeout(LATE, what).await.expect("late")
-}
-
-/// Fetches until so many have come, whatever fails in between.
-async fn take(source: &Arc<dyn Source>, count: usize) -> Vec<Leased> {
-    let mut all = Vec::new();
-    let taking = async {
-        while all.len() < count {
-            all.extend(source.fetch(256).await.unwrap_or_default());
-        }
-    };
-    until(taking).await;
-    all
-}
-
-fn numbers(all: &[Leased]) -> Vec<u32> {
-    all.iter().map(|one| one.event.as_ref().unwrap().payload::<u32>().unwrap()).collect()
-}
-
-/// Tells whether a gap was told since it was last asked.
-async fn gap(source: &Arc<dyn Source>) -> bool {
-    timeout(Duration::from_millis(50), source.gap()).await.is_ok()
-}
+use std::{sync::Arc, time::Duration};
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_stream_that_ends_before_what_was_heard_is_not_heard_again() {

@@ -3,18 +3,19 @@
 #![cfg(feature = "redis")]
 #![allow(clippy::unwrap_used, clippy::expect_used)]
 
+#[path = "redis_served/listener.rs"]
+mod listener;
 #[path = "redis_served/member.rs"]
 mod member;
 
+use listener::{LATE, gap, listen, numbers, take, until};
 use member::{asked, event, open, publish, with};
 use railbus::{
     Bus, Event,
-    backend::{Backend, Leased, Order, Outgoing, Source, Start, Subscribe},
-    predicate::Interest,
+    backend::{Order, Outgoing, Start, Subscribe},
 };
 use railbus_testbed::{Fault, Proxy, Redis};
 use std::{
-    future::Future,
     sync::{
         Arc,
         atomic::{AtomicU32, Ordering::SeqCst},
@@ -22,44 +23,6 @@ use std::{
     time::Duration,
 };
 use tokio::{sync::mpsc, time::timeout};
-
-const LATE: Duration = Duration::from_secs(60);
-
-async fn listen(backend: &Arc<dyn Backend>) -> Arc<dyn Source> {
-    let request = Subscribe {
-        group: None,
-        interest: Interest::all(),
-        start: Start::Newest,
-        lease: LATE,
-        order: Order::Any,
-    };
-    backend.subscribe(request).await.unwrap()
-}
-
-async fn until<T>(what: impl Future<Output = T>) -> T {
-    timeout(LATE, what).await.expect("late")
-}
-
-/// Fetches until so many have come, whatever fails in between.
-async fn take(source: &Arc<dyn Source>, count: usize) -> Vec<Leased> {
-    let mut all = Vec::new();
-    let taking = async {
-        while all.len() < count {
-            all.extend(source.fetch(256).await.unwrap_or_default());
-        }
-    };
-    until(taking).await;
-    all
-}
-
-fn numbers(all: &[Leased]) -> Vec<u32> {
-    all.iter().map(|one| one.event.as_ref().unwrap().payload::<u32>().unwrap()).collect()
-}
-
-/// Tells whether a gap was told since it was last asked.
-async fn gap(source: &Arc<dyn Source>) -> bool {
-    timeout(Duration::from_millis(50), source.gap()).await.is_ok()
-}
 
 #[tokio::test(flavor = "multi_thread")]
 async fn who_asks_a_silent_connection_whether_all_is_quiet_leaves_nobody_deaf() {
