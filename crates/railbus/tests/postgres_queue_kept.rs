@@ -98,6 +98,23 @@ async fn gaps_are_forgotten_while_an_old_transaction_is_open_that_publishes_noth
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn what_groups_have_settled_is_noted_the_seldomer_the_longer_it_takes_to_see() {
+    let database = SERVER.database().unwrap();
+    let bus = Bus::open(&database.url("postgres-queue")).await.unwrap();
+    bus.on("t").group("g").run(|_: &Event| ()).await.unwrap();
+    bus.close().await.unwrap();
+    let client = connect(&database).await;
+    let mark = "SELECT railbus.mark(railbus.now_micros() + $1, 64)";
+    client.query(mark, &[&0_i64]).await.unwrap();
+    assert_eq!(count(&database, "railbus.marks WHERE took > 0"), 1);
+    client.execute("UPDATE railbus.marks SET took = 60000000", &[]).await.unwrap();
+    client.query(mark, &[&1_000_000_i64]).await.unwrap();
+    assert_eq!(count(&database, "railbus.marks WHERE took = 60000000"), 1, "it rests for an hour");
+    client.query(mark, &[&3_900_000_000_i64]).await.unwrap();
+    assert_eq!(count(&database, "railbus.marks WHERE took < 60000000"), 1, "and looks then");
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn what_a_run_counts_goes_with_the_events_and_a_run_that_was_killed_counts_no_more() {
     let database = SERVER.database().unwrap();
     let url = format!("{}?retention=200ms", database.url("postgres-queue"));

@@ -99,7 +99,8 @@ async fn rates(bus: &Bus, all: u64, by_key: bool) -> Vec<f64> {
     rates
 }
 
-async fn slope(all: u64, holds: bool, by_key: bool) {
+/// Compares the last tenth with one of those before.
+async fn slope(all: u64, holds: bool, by_key: bool, with: usize) {
     let server = Postgres::start().unwrap();
     let database = server.database().unwrap();
     let url = format!("{}?retention=10s", database.url("postgres-queue"));
@@ -107,8 +108,8 @@ async fn slope(all: u64, holds: bool, by_key: bool) {
     let held = if holds { Some(hold(&database).await) } else { None };
     println!("{all} cycles, a transaction held open: {holds}, order by key: {by_key}");
     let rates = rates(&bus, all, by_key).await;
-    let slope = rates[9] / rates[0];
-    println!("  last tenth / first: {slope:.2}");
+    let slope = rates[9] / rates[with];
+    println!("  last tenth / tenth {}: {slope:.2}", with + 1);
     println!("  {}", database.psql(GROWN).unwrap());
     let first: u64 =
         database.psql("SELECT min(place) FROM railbus.log").unwrap().trim().parse().unwrap();
@@ -116,23 +117,25 @@ async fn slope(all: u64, holds: bool, by_key: bool) {
     bus.close().await.unwrap();
     // Few are over before anything can slope; other builds make a rate waver as well.
     if env::var_os("RAILBUS_STRESS").is_some() {
-        assert!(slope >= 0.9, "the last tenth is {slope:.2} times as quick as the first");
+        assert!(slope >= 0.9, "the last tenth is {slope:.2} times as quick as tenth {}", with + 1);
         assert!(first > all / 10, "retention is behind: place {first} is there still");
     }
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn the_last_of_very_many_events_are_as_quick_as_the_first() {
-    slope(cycles(), false, false).await;
+    slope(cycles(), false, false, 0).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn they_are_so_while_a_transaction_is_held_open() {
-    slope(cycles(), true, false).await;
+    slope(cycles(), true, false, 0).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn they_are_so_in_the_order_of_their_keys_as_well() {
-    // Each has rows of its own, so that a tenth of them is as much work.
-    slope(cycles() / 10, true, true).await;
+    // Each has rows of its own, so that a fifth of them is more work. All keys begin in step, and are
+    // settled by the hundred; once they are out of step, by half a million events, it is by fewer, with
+    // or without a transaction that is held open.
+    slope(cycles() / 5, true, true, 3).await;
 }

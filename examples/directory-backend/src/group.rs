@@ -6,6 +6,7 @@
 use crate::{
     files::{delete, failed, get, lock, micros, name_of, names, now, put},
     letters, log,
+    name::Name,
 };
 use railbus::{
     Error, ErrorKind, Result,
@@ -53,40 +54,6 @@ struct Open {
     finished: Vec<String>,
     history: Vec<Try>,
     only: Option<String>,
-}
-
-/// What the name of its file says: which event, how often it was changed, from when on it may be
-/// leased, and whether it is leased until then. The letter it was handed back from, if any, follows.
-#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
-struct Name {
-    number: u64,
-    letter: String,
-    changed: u64,
-    due: u64,
-    held: bool,
-}
-
-impl Name {
-    fn new(number: u64) -> Self {
-        Self { number, letter: String::new(), changed: 0, due: 0, held: false }
-    }
-
-    fn text(&self) -> String {
-        let Self { number, letter, changed, due, held } = self;
-        format!("{number:020}.{changed:010}.{due:020}.{}.{letter}", u8::from(*held))
-    }
-
-    fn parse(text: &str) -> Option<Self> {
-        let mut parts = text.splitn(5, '.');
-        let mut part = || parts.next();
-        Some(Self {
-            number: part()?.parse().ok()?,
-            changed: part()?.parse().ok()?,
-            due: part()?.parse().ok()?,
-            held: part()? == "1",
-            letter: part()?.to_owned(),
-        })
-    }
 }
 
 impl Group {
@@ -183,11 +150,12 @@ impl Group {
         Ok(open)
     }
 
-    /// Puts a changed event in the place of what it was.
-    fn change(&self, from: &Name, due: u64, held: bool, open: &Open) -> Result<()> {
+    /// Puts a changed event in the place of what it was; returns what its file is called now.
+    fn change(&self, from: &Name, due: u64, held: bool, open: &Open) -> Result<Name> {
         let to = Name { changed: from.changed + 1, due, held, ..from.clone() };
         put(&self.root, &self.folder.join("open").join(to.text()), open)?;
-        delete(&self.folder.join("open").join(from.text())).map(drop)
+        delete(&self.folder.join("open").join(from.text()))?;
+        Ok(to)
     }
 
     fn read(&self, name: &Name) -> Result<Open> {
@@ -204,10 +172,10 @@ impl Group {
     ) -> Result<Vec<Leased>> {
         let _lock = self.locked()?;
         let mut state = self.state()?;
-        self.advance(&mut state)?;
+        let open = self.advance(&mut state)?;
         let time = now();
         let mut leased = Vec::new();
-        let mut due: Vec<_> = self.open()?.into_iter().filter(|name| name.due <= time).collect();
+        let mut due: Vec<_> = open.into_iter().filter(|name| name.due <= time).collect();
         // What was delivered before comes first, then what is new, each in its order.
         due.sort_by_key(|name| (name.changed == 0, name.number));
         for name in due {
@@ -238,7 +206,7 @@ impl Group {
                     fence: open.fence,
                     token: (!name.letter.is_empty()).then(|| name.letter.into()),
                 },
-                event: entry.event,
+                event: entry.event(),
                 attempt: open.attempt,
                 lost: open.lost,
                 finished: open.finished,
@@ -252,10 +220,10 @@ impl Group {
         Ok(leased)
     }
 
-    /// Takes events of interest out of the log.
-    fn advance(&self, state: &mut State) -> Result<()> {
+    /// Takes events of interest out of the log; returns what is not settled then.
+    fn advance(&self, state: &mut State) -> Result<Vec<Name>> {
         let filter = state.interest.compile();
-        let open = self.open()?;
+        let mut open = self.open()?;
         let ready = open.iter().filter(|name| !name.held).count();
         let (mut count, before) = (ready, state.cursor);
         while count < AHEAD
@@ -266,29 +234,41 @@ impl Group {
             // It is there if someone died before the cursor was written.
             let there = open.iter().any(|name| name.number == number && name.letter.is_empty());
             if entry.is_wanted(&filter) && !there {
-                let path = self.folder.join("open").join(Name::new(number).text());
-                put(&self.root, &path, &Open::default())?;
+                let name = Name::new(number);
+                put(&self.root, &self.folder.join("open").join(name.text()), &Open::default())?;
+                open.push(name);
                 count += 1;
             }
         }
-        if state.cursor == before { Ok(()) } else { self.save(state) }
+        if state.cursor != before {
+            self.save(state)?;
+        }
+        Ok(open)
     }
 
     /// Settles a batch; each has its own result.
     pub(crate) fn settle(&self, batch: &[Settle], lease: Duration) -> Result<Vec<Result<()>>> {
         let _lock = self.locked()?;
         let name = self.state()?.name;
-        Ok(batch.iter().map(|settle| self.settle_one(&name, settle, lease)).collect())
+        let mut open = self.open()?;
+        Ok(batch.iter().map(|settle| self.settle_one(&name, &mut open, settle, lease)).collect())
     }
 
-    fn settle_one(&self, group: &str, settle: &Settle, lease: Duration) -> Result<()> {
+    /// Settles one of what is `open`, and keeps that true: one may be settled twice in a batch.
+    fn settle_one(
+        &self,
+        group: &str,
+        open: &mut Vec<Name>,
+        settle: &Settle,
+        lease: Duration,
+    ) -> Result<()> {
         let Receipt { place, fence, token } = &settle.receipt;
         let letter = token.as_deref().unwrap_or_default();
         let stale = || Error::new(ErrorKind::Stale, "settle", "the lease was lost");
         let is_it = |name: &Name| name.number == *place && name.letter == letter && name.held;
-        // Listed anew for each: one may be settled twice in a batch.
-        let name = self.open()?.into_iter().find(is_it).ok_or_else(stale)?;
-        let mut record = self.read(&name)?;
+        let nth = open.iter().position(is_it).ok_or_else(stale)?;
+        let name = &open[nth];
+        let mut record = self.read(name)?;
         if record.fence != *fence {
             return Err(stale());
         }
@@ -299,22 +279,25 @@ impl Group {
                 record.finished.push(name.to_string());
             }
         }
-        let time = now();
-        match settle.verdict {
-            Verdict::Ack => delete(&self.folder.join("open").join(name.text())).map(drop),
-            Verdict::Nack { delay } => {
-                self.change(&name, time.saturating_add(micros(delay)), false, &record)
+        let (after, held) = match settle.verdict {
+            Verdict::Ack => {
+                delete(&self.folder.join("open").join(name.text()))?;
+                open.swap_remove(nth);
+                return Ok(());
             }
+            Verdict::Nack { delay } => (delay, false),
             Verdict::Release { delay } => {
                 record.attempt = record.attempt.saturating_sub(1);
-                self.change(&name, time.saturating_add(micros(delay)), false, &record)
+                (delay, false)
             }
             Verdict::Extend { tries } => {
                 record.attempt = record.attempt.saturating_add(tries);
-                self.change(&name, time.saturating_add(micros(lease)), true, &record)
+                (lease, true)
             }
-            _ => Err(Error::new(ErrorKind::Unsupported, "settle", "an unknown verdict")),
-        }
+            _ => return Err(Error::new(ErrorKind::Unsupported, "settle", "an unknown verdict")),
+        };
+        open[nth] = self.change(name, now().saturating_add(micros(after)), held, &record)?;
+        Ok(())
     }
 
     /// Gives an event to one subscription anew, from its dead letter.

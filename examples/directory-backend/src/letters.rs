@@ -73,7 +73,7 @@ pub(crate) fn all(root: &Path) -> Result<Vec<Letter>> {
         // It may have been redriven meanwhile.
         let Some(stored) = stored(root, &id)? else { continue };
         let Some(entry) = log::read(root, stored.number)? else { continue };
-        let event = entry.event.ok();
+        let event = entry.event().ok();
         all.push(Letter {
             event_id: event.as_ref().map_or_else(|| stored.number.to_string(), |e| e.id().into()),
             event_type: entry.head.event_type,

@@ -25,6 +25,7 @@
 
 mod files;
 mod log;
+mod name;
 mod group;
 mod letters;
 mod source;

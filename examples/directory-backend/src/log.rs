@@ -28,10 +28,15 @@ pub(crate) struct Head {
 #[derive(Debug)]
 pub(crate) struct Entry {
     pub(crate) head: Head,
-    pub(crate) event: Result<Event, Undecodable>,
+    body: Bytes,
 }
 
 impl Entry {
+    /// Decodes it: only for who wants it, as everybody reads all of the log.
+    pub(crate) fn event(&self) -> Result<Event, Undecodable> {
+        codec::decode(&self.body).map_err(|error| Undecodable { raw: self.body.clone(), error })
+    }
+
     pub(crate) fn is_wanted(&self, filter: &Filter) -> bool {
         filter.matches(&self.head.event_type, &self.head.topic)
     }
@@ -91,7 +96,7 @@ pub(crate) fn append(root: &Path, bytes: &[u8], last: u64) -> Result<u64> {
 /// # Errors
 /// Returns an error if they can't be stored.
 pub fn append_raw(root: &Path, topic: &str, bytes: &[u8]) -> Result<()> {
-    append(root, &file(topic, topic, bytes)?, 0).map(drop)
+    append(root, &file(topic, topic, bytes)?, last(root, 0)).map(drop)
 }
 
 /// Reads an event; none if the log ends before it.
@@ -102,21 +107,31 @@ pub(crate) fn read(root: &Path, number: u64) -> Result<Option<Entry>> {
         Err(e) if e.kind() == io::ErrorKind::NotFound => return Ok(None),
         Err(e) => return Err(failed("read", &path)(e)),
     };
-    let line = bytes.iter().position(|byte| *byte == b'\n').unwrap_or(bytes.len());
+    let length = bytes.len();
+    let line = bytes.iter().position(|byte| *byte == b'\n').unwrap_or(length);
     let head = serde_json::from_slice(&bytes[..line]).map_err(|e| {
         Error::new(ErrorKind::Corrupt, "read", "an event's file is damaged")
             .with("path", path.display())
             .because(e)
     })?;
-    let raw = Bytes::from(bytes).slice((line + 1)..);
-    let event = codec::decode(&raw).map_err(|error| Undecodable { raw, error });
-    Ok(Some(Entry { head, event }))
+    let body = Bytes::from(bytes).slice((line + 1).min(length)..);
+    Ok(Some(Entry { head, body }))
 }
 
-/// Returns the number of the last event, looking from one that is there.
-pub(crate) fn last(root: &Path, mut from: u64) -> u64 {
-    while path(root, from + 1).exists() {
-        from += 1;
+/// Returns the number of the last event, looking from one that is there, in ever longer strides and
+/// then between the last two: there are no gaps.
+pub(crate) fn last(root: &Path, from: u64) -> u64 {
+    let is_there = |number| path(root, number).exists();
+    let (mut there, mut stride) = (from, 1);
+    while is_there(there + stride) {
+        there += stride;
+        stride *= 2;
     }
-    from
+    while stride > 1 {
+        stride /= 2;
+        if is_there(there + stride) {
+            there += stride;
+        }
+    }
+    there
 }

@@ -15,8 +15,10 @@ use std::{
 };
 use tokio::{sync::Notify, time::timeout};
 
-/// How often it is looked whether there is something: files tell nobody.
-const LOOK_EVERY: Duration = Duration::from_millis(5);
+/// How soon it is looked again whether there is something, since files tell nobody: ever later, while
+/// there is nothing.
+const LOOK_FIRST: Duration = Duration::from_millis(2);
+const LOOK_LAST: Duration = Duration::from_millis(32);
 
 /// Says when a source is to end.
 #[derive(Debug, Default)]
@@ -35,12 +37,13 @@ impl Stop {
         self.stopped.load(SeqCst)
     }
 
-    /// Waits for a while, or until it is stopped.
-    async fn wait(&self) {
+    /// Waits for a while, or until it is stopped; returns how long to wait the next time.
+    async fn wait(&self, pause: Duration) -> Duration {
         if !self.is_stopped() {
             // Either way it is looked again.
-            let _ = timeout(LOOK_EVERY, self.told.notified()).await;
+            let _ = timeout(pause, self.told.notified()).await;
         }
+        (pause * 2).min(LOOK_LAST)
     }
 }
 
@@ -56,6 +59,7 @@ pub(crate) struct Member {
 #[async_trait]
 impl Source for Member {
     async fn fetch(&self, max: usize) -> Result<Vec<Leased>> {
+        let mut pause = LOOK_FIRST;
         while !self.stop.is_stopped() {
             let (group, wanted, lease) = (self.group.clone(), self.wanted.clone(), self.lease);
             let stop = Arc::clone(&self.stop);
@@ -67,7 +71,7 @@ impl Source for Member {
             if !leased.is_empty() {
                 return Ok(leased);
             }
-            self.stop.wait().await;
+            pause = self.stop.wait(pause).await;
         }
         Ok(Vec::new())
     }
@@ -103,6 +107,7 @@ pub(crate) struct Listener {
 #[async_trait]
 impl Source for Listener {
     async fn fetch(&self, max: usize) -> Result<Vec<Leased>> {
+        let mut pause = LOOK_FIRST;
         while !self.stop.is_stopped() {
             let (root, wanted) = (self.shared.root.clone(), self.wanted.clone());
             let mut cursor = self.cursor.load(SeqCst);
@@ -114,7 +119,7 @@ impl Source for Listener {
                     cursor += 1;
                     if entry.is_wanted(&wanted) {
                         let receipt = Receipt { place: cursor, fence: 0, token: None };
-                        let (event, attempt) = (entry.event, 1);
+                        let (event, attempt) = (entry.event(), 1);
                         let (lost, finished, only) = (false, Vec::new(), None);
                         found.push(Leased { receipt, event, attempt, lost, finished, only });
                     }
@@ -127,7 +132,7 @@ impl Source for Listener {
             if !found.is_empty() {
                 return Ok(found);
             }
-            self.stop.wait().await;
+            pause = self.stop.wait(pause).await;
         }
         Ok(Vec::new())
     }

@@ -106,19 +106,29 @@ BEGIN
 END $$;
 
 -- Notes what groups have settled by now, now and then, whoever asks for it, and forgets older notes but
--- for the newest that counts.
-CREATE FUNCTION @SCHEMA@.mark(now bigint, retention bigint) RETURNS void LANGUAGE sql VOLATILE AS $$
-    INSERT INTO @SCHEMA@.marks (grp, at, place, open)
-    SELECT g.id, now, c.place, coalesce(@SCHEMA@.open_places(g.id), '{}')
-    FROM @SCHEMA@.groups g CROSS JOIN LATERAL (
-        SELECT c.place FROM @SCHEMA@.cursors c WHERE c.grp = g.id ORDER BY c.turn DESC LIMIT 1
-    ) AS c WHERE NOT EXISTS (SELECT FROM @SCHEMA@.marks m
-        WHERE m.grp = g.id AND m.at > now - retention / 64 AND m.at <= now)
-    ON CONFLICT DO NOTHING;
+-- for the newest that counts. Each group's place and what is open before it are of one moment.
+CREATE FUNCTION @SCHEMA@.mark(now bigint, retention bigint) RETURNS void LANGUAGE plpgsql VOLATILE AS $$
+DECLARE
+    due integer;
+    began bigint;
+BEGIN
+    FOR due IN
+        SELECT g.id FROM @SCHEMA@.groups g WHERE NOT EXISTS (
+            SELECT FROM @SCHEMA@.marks m
+            WHERE m.grp = g.id AND m.at <= now AND m.at > now - greatest(retention, m.took * 4096) / 64)
+    LOOP
+        began := @SCHEMA@.now_micros();
+        INSERT INTO @SCHEMA@.marks (grp, at, place, open)
+        SELECT due, began, c.place, coalesce(@SCHEMA@.open_places(due), '{}') FROM (
+            SELECT c.place FROM @SCHEMA@.cursors c WHERE c.grp = due ORDER BY c.turn DESC LIMIT 1
+        ) AS c ON CONFLICT DO NOTHING;
+        UPDATE @SCHEMA@.marks m SET took = greatest(@SCHEMA@.now_micros() - began, 0)
+        WHERE m.grp = due AND m.at = began;
+    END LOOP;
     DELETE FROM @SCHEMA@.marks m USING @SCHEMA@.marks newer
     WHERE newer.grp = m.grp AND newer.at > m.at AND newer.at <= now - retention;
-    DELETE FROM @SCHEMA@.marks m WHERE m.at > now;
-$$;
+    DELETE FROM @SCHEMA@.marks m WHERE m.at > @SCHEMA@.now_micros();
+END $$;
 
 -- Removes events of places from `low` to below `upto`, and what is kept of them; runs count them
 -- first.
