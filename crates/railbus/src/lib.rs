@@ -36,6 +36,7 @@ pub mod journal;
 pub mod capability;
 pub mod backend;
 pub mod handler;
+pub mod credit;
 pub mod middleware;
 pub mod executor;
 pub mod input;

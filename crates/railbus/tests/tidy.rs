@@ -54,6 +54,7 @@ const FLOORS: &[(&str, &[&str])] = &[
             "capability",
             "backend",
             "handler",
+            "credit",
             "middleware",
             "executor",
             "input",

@@ -40,6 +40,10 @@ impl On {
                 let why = "a broadcast has no limit and no lease: each is handled as it comes";
                 return config(why, "give the subscription a group");
             }
+            None if !self.credits.is_empty() => {
+                let why = "a broadcast is not fetched: nothing can be held back from it";
+                return config(why, "give the subscription a group");
+            }
             None if self.then == Some(Then::DeadLetter) => {
                 let why = "a broadcast is not stored and has no dead letters";
                 return config(why, "give the subscription a group");

@@ -104,6 +104,7 @@ impl Bus {
             able: Able::of(self.capability(), terms.lease),
             limit: terms.limit.unwrap_or(LIMIT),
             pull: terms.pull,
+            credits: terms.credits.clone(),
             counters: Arc::clone(&self.0.counters),
         }
     }

@@ -2,7 +2,7 @@
 
 use crate::{
     backend::{Order, Source, Start},
-    consumer::{Group, Pull},
+    consumer::{Credits, Group, Pull},
     error::Error,
     predicate::Interest,
 };
@@ -48,6 +48,7 @@ pub(super) struct Terms {
     /// By key if one of them asks for it.
     pub(super) order: Order,
     pub(super) pull: Pull,
+    pub(super) credits: Credits,
 }
 
 impl Terms {
@@ -57,8 +58,9 @@ impl Terms {
             (a, b) => a.or(b),
         };
         let order = if other.order == Order::Any { self.order } else { other.order };
-        let pull = self.pull.join(other.pull);
-        Self { lease: self.lease.max(other.lease), limit, start: self.start, order, pull }
+        let (pull, credits) = (self.pull.join(other.pull), self.credits.join(&other.credits));
+        let (lease, start) = (self.lease.max(other.lease), self.start);
+        Self { lease, limit, start, order, pull, credits }
     }
 }
 

@@ -12,7 +12,8 @@ use super::{
 };
 use crate::{
     backend::{Order, Start},
-    consumer::{Entry, Pull},
+    consumer::{Credits, Entry, Pull},
+    credit::Credit,
     delivery::{Class, FailurePolicy, Then},
     error::{Error, ErrorKind, Result},
     handler::{AnyHandler, Gathered, Handler, Size, erase},
@@ -48,6 +49,7 @@ impl Bus {
             order: Order::Any,
             batch: None,
             pull: Pull::default(),
+            credits: Credits::default(),
             gate: None,
             manual: false,
             layers: Vec::new(),
@@ -132,6 +134,7 @@ pub struct On {
     pub(super) order: Order,
     pub(super) batch: Option<Size>,
     pull: Pull,
+    pub(super) credits: Credits,
     // What its group waits for before it fetches.
     gate: Option<Arc<Gate>>,
     pub(super) manual: bool,
@@ -189,6 +192,14 @@ impl On {
     /// group's smallest counts.
     pub fn limit(mut self, limit: usize) -> Self {
         self.limit = Some(limit);
+        self
+    }
+
+    /// Lets somebody outside say how many events of its group are fetched, and when: a
+    /// [`Credit`], which may be that of other subscriptions as well. A group fetches only what all of
+    /// those of its subscriptions let through.
+    pub fn credit(mut self, credit: Arc<dyn Credit>) -> Self {
+        self.credits.add(credit);
         self
     }
 
@@ -332,7 +343,7 @@ impl Opening {
         let room = |size: Size| LIMIT.max(size.max.saturating_mul(2));
         let limit = on.limit.or(on.batch.map(room));
         let (lease, order, start) = (on.lease, on.order, on.start.unwrap_or_default());
-        let terms = Terms { lease, limit, start, order, pull: on.pull };
+        let terms = Terms { lease, limit, start, order, pull: on.pull, credits: on.credits };
         let subscription = Subscription { entry, bus: on.bus };
         Ok(Entered::new(subscription, terms, on.gate))
     }

@@ -3,6 +3,7 @@
 use super::{
     able::Able,
     batch::Batch,
+    credits::Credits,
     entry::{Fallback, Matching},
     leaving::release,
     pull::{Pull, Pulling},
@@ -44,6 +45,7 @@ pub(crate) struct Start {
     pub(crate) able: Able,
     pub(crate) limit: usize,
     pub(crate) pull: Pull,
+    pub(crate) credits: Credits,
     pub(crate) counters: Arc<Counters>,
 }
 
@@ -62,7 +64,7 @@ impl Group {
     /// Starts a member; the one before it, which finishes what it holds, shares its room with it,
     /// so that both together keep the limit, and what it knows of events that were left to others.
     pub(crate) fn start(start: Start, before: Option<&Self>) -> Self {
-        let Start { group, source, matching, policy, able, limit, pull, counters } = start;
+        let Start { group, source, matching, policy, able, limit, pull, credits, counters } = start;
         let limit = limit.min(Semaphore::MAX_PERMITS);
         let room = before.map_or_else(|| Arc::new(Semaphore::new(limit)), |b| b.room_for(limit));
         let left = before.map(|before| Arc::clone(&before.shared.left)).unwrap_or_default();
@@ -75,8 +77,8 @@ impl Group {
         let watched = Arc::clone(&watch);
         let watching = tokio::spawn(async move { watched.run().await });
         let beside = (renewing, AbortOnDropHandle::new(watching));
-        let fetching = Fetching { shared: Arc::clone(&shared), watch: Arc::clone(&watch), pull };
         let (of, from) = (Arc::clone(&shared), Arc::clone(&room));
+        let fetching = Fetching { shared: Arc::clone(&of), watch: Arc::clone(&watch), pull, credits };
         let fetching = tokio::spawn(async move {
             if AssertUnwindSafe(fetching.run(&from)).catch_unwind().await.is_err() {
                 let why = "fetching panicked";
@@ -169,6 +171,7 @@ struct Fetching {
     shared: Arc<Shared>,
     watch: Arc<Watch>,
     pull: Pull,
+    credits: Credits,
 }
 
 impl Fetching {
@@ -177,8 +180,13 @@ impl Fetching {
         let (mut failures, mut pulling) = (0, Pulling::new(self.pull));
         while pulling.pause(&self.shared).await {
             let Some(permit) = self.next_room(room).await else { return };
-            let max = pulling.begin(1 + room.available_permits());
-            match self.shared.source.fetch(max).await {
+            let most = pulling.most(1 + room.available_permits());
+            let Some(mut taken) = self.credits.take(&self.shared, most).await else { return };
+            pulling.begin(taken.most());
+            let fetched = self.shared.source.fetch(taken.most()).await;
+            taken.came(fetched.as_ref().map_or(0, Vec::len));
+            drop(taken);
+            match fetched {
                 Ok(leased) if leased.is_empty() => return,
                 Ok(leased) => {
                     failures = 0;

@@ -15,12 +15,14 @@ mod work;
 mod batch;
 mod watch;
 mod pull;
+mod credits;
 mod group;
 #[cfg(all(test, railbus_loom))]
 mod interleavings;
 
 pub(crate) use able::{Able, Lack};
 pub(crate) use call::run_entry;
+pub(crate) use credits::Credits;
 pub(crate) use entry::{Entry, Order};
 pub(crate) use group::{Group, Start};
 pub(crate) use pull::Pull;

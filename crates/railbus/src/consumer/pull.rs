@@ -41,13 +41,17 @@ impl Pulling {
         timeout_at(next, draining.wait_for(|draining| *draining)).await.is_err()
     }
 
-    /// Begins a fetch; returns how many are fetched at most.
-    pub(super) fn begin(&mut self, room: usize) -> usize {
-        self.asked = self.pull.batch.map_or(room, |batch| batch.min(room));
+    /// Returns how many are fetched at most where there is so much room.
+    pub(super) fn most(&self, room: usize) -> usize {
+        self.pull.batch.map_or(room, |batch| batch.min(room))
+    }
+
+    /// Begins a fetch of so many.
+    pub(super) fn begin(&mut self, asked: usize) {
+        self.asked = asked;
         if !self.pull.every.is_zero() {
             self.next = Instant::now().checked_add(self.pull.every);
         }
-        self.asked
     }
 
     /// Notes what came of it: behind a full batch there is probably more.
