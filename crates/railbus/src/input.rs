@@ -62,4 +62,7 @@ pub trait EventInput: Send + std::fmt::Debug + 'static {
     /// # Cancel safety
     /// What was not returned is returned by the next call.
     async fn next(&mut self) -> Result<Vec<Outgoing>>;
+
+    /// Is told that the bus has what the last `next` returned (default: does nothing).
+    async fn published(&mut self) {}
 }

@@ -53,6 +53,8 @@ pub mod steps;
 mod consumer;
 
 pub mod bus;
+#[cfg(feature = "webhook")]
+pub mod webhook;
 
 pub mod pipeline;
 

@@ -62,7 +62,7 @@ const FLOORS: &[(&str, &[&str])] = &[
     ),
     ("parts", &["middlewares", "backends", "executors", "worker", "inputs", "steps"]),
     ("consumer", &["consumer"]),
-    ("bus", &["bus"]),
+    ("bus", &["bus", "webhook"]),
     ("pipeline", &["pipeline"]),
     ("doors", &["app", "telemetry", "dashboard", "conformance", "runtime", "testing"]),
 ];

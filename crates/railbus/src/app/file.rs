@@ -64,7 +64,7 @@ fn resolve(root: &Table<'_>, folder: PathBuf, environment: &Environment) -> Opti
         return None;
     }
     let bus = bus::read(root, &folder, environment);
-    let inputs = inputs::read(root, &folder);
+    let inputs = inputs::read(root, &folder, environment);
     let (steps, step_names) = steps::read(root, &folder, environment);
     let (pipelines, pipeline_names) = pipelines::read(root, &step_names, &steps, &folder);
     let subscriptions = subscriptions::read(root, &pipeline_names);

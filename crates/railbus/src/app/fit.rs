@@ -17,9 +17,19 @@ pub(super) fn check(root: &Table<'_>, bus: &Said) {
             check_settings(root, bus, row);
             check_groups(root, row);
             check_journals(root, row);
+            #[cfg(feature = "webhook")]
+            check_inputs(root, row);
         }
         Err(error) => root.notes.refused(&bus.backend, &error),
     }
+}
+
+/// Notes inputs that promise what the backend does not keep.
+#[cfg(feature = "webhook")]
+fn check_inputs(root: &Table<'_>, row: &Row) {
+    let able = TABLE.iter().filter(|row| row.capability.durable).map(|row| row.example);
+    let able: Vec<_> = able.collect();
+    super::hooks::check_durable(root, row.capability.durable, &able);
 }
 
 /// Notes each setting that the backend refuses. It stops at the first, so that it is asked about

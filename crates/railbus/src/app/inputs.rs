@@ -1,6 +1,9 @@
 //! The `[[input]]` tables of an app file.
 
+#[cfg(feature = "webhook")]
+use super::hooks;
 use super::{
+    bus::Environment,
     spec::{InputSpec, NdjsonSpec, ScheduleSpec},
     table::{Field, Table, suggest},
     values::{event_name, from_folder, kind, whole},
@@ -24,6 +27,7 @@ enum Kind {
     Interval,
     Cron,
     At,
+    Http,
     Later,
 }
 
@@ -32,7 +36,7 @@ const KINDS: [(&str, Kind); 6] = [
     ("interval", Kind::Interval),
     ("cron", Kind::Cron),
     ("at", Kind::At),
-    ("http", Kind::Later),
+    ("http", Kind::Http),
     ("command", Kind::Later),
 ];
 
@@ -40,11 +44,11 @@ const MISSED: [(&str, Missed); 3] =
     [("skip", Missed::Skip), ("latest", Missed::Latest), ("all", Missed::All)];
 
 /// Reads all inputs; names must be unique among them.
-pub(super) fn read(root: &Table<'_>, folder: &Path) -> Vec<InputSpec> {
+pub(super) fn read(root: &Table<'_>, folder: &Path, environment: &Environment) -> Vec<InputSpec> {
     let tables = root.take("input").map(|field| field.tables()).unwrap_or_default();
     let (mut inputs, mut named) = (Vec::new(), HashMap::new());
     for table in tables {
-        let Some((input, named_at)) = input(&table, folder) else { continue };
+        let Some((input, named_at)) = input(&table, folder, environment) else { continue };
         let known = named.entry(input.name().to_owned()).or_insert_with(|| named_at.clone());
         if *known != named_at {
             let why = format!("there are two inputs `{}`", input.name().escape_debug());
@@ -57,7 +61,11 @@ pub(super) fn read(root: &Table<'_>, folder: &Path) -> Vec<InputSpec> {
 }
 
 /// Reads one input, and where its name comes from.
-fn input(table: &Table<'_>, folder: &Path) -> Option<(InputSpec, Range<usize>)> {
+fn input(
+    table: &Table<'_>,
+    folder: &Path,
+    environment: &Environment,
+) -> Option<(InputSpec, Range<usize>)> {
     let Some(field) = table.one_of(&["kind", "backend"]) else {
         let why = format!("{} has no `kind`", table.title);
         table.notes.hinted(table.span.clone(), why, "add kind = \"ndjson\"");
@@ -69,14 +77,30 @@ fn input(table: &Table<'_>, folder: &Path) -> Option<(InputSpec, Range<usize>)> 
         Some(Kind::Interval) => scheduled(table, every),
         Some(Kind::Cron) => scheduled(table, cron),
         Some(Kind::At) => scheduled(table, at),
+        #[cfg(feature = "webhook")]
+        Some(Kind::Http) => {
+            let (spec, at) = hooks::read(table, environment)?;
+            Some((InputSpec::Http(spec), at))
+        }
+        #[cfg(not(feature = "webhook"))]
+        Some(Kind::Http) => {
+            let _ = environment;
+            let why = "inputs of kind `http` are not in this build";
+            table.notes.hinted(field.span, why, "build railbus with the feature `webhook`");
+            None
+        }
         Some(Kind::Later) => {
             let why = format!("inputs of kind `{text}` are not yet available in this version");
-            table.notes.hinted(field.span, why, "available: ndjson, interval, cron, at");
+            table.notes.hinted(field.span, why, "available: ndjson, interval, cron, at, http");
             None
         }
         None => {
             let why = format!("`{}` is not a kind of input", text.escape_debug());
-            let known = KINDS.iter().filter(|(_, kind)| !matches!(kind, Kind::Later));
+            let known = KINDS.iter().filter(|(_, kind)| match kind {
+                Kind::Http => cfg!(feature = "webhook"),
+                Kind::Later => false,
+                _ => true,
+            });
             let known: Vec<_> = known.map(|(name, _)| *name).collect();
             table.notes.hinted(field.span, why, suggest(text, &known));
             None

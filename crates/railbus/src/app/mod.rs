@@ -6,6 +6,8 @@ mod spec;
 mod table;
 mod values;
 mod bus;
+#[cfg(feature = "webhook")]
+mod hooks;
 mod inputs;
 mod commands;
 #[cfg(feature = "http")]
@@ -22,6 +24,8 @@ mod program;
 
 pub use problem::{LoadError, Place, Problem, Problems};
 pub use program::{App, Ended, Progress};
+#[cfg(feature = "webhook")]
+pub use spec::HttpSpec;
 pub use spec::{
     AppSpec, EachSpec, InputSpec, NdjsonSpec, PipelineSpec, ScheduleSpec, StepSpec,
     SubscriptionSpec,

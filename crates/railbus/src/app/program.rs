@@ -6,6 +6,8 @@ use super::{
     spec::{AppSpec, InputSpec, SubscriptionSpec},
     summary::{Summary, of_process},
 };
+#[cfg(feature = "webhook")]
+use crate::inputs::http::Http;
 use crate::{
     backend::{RunMark, Tally},
     bus::{Bus, Opening, feed, resume},
@@ -348,6 +350,8 @@ fn input(spec: &InputSpec) -> Result<Box<dyn EventInput>> {
             };
             Box::new(Ticks::new(&spec.name, spec.schedule.clone(), event)?)
         }
+        #[cfg(feature = "webhook")]
+        InputSpec::Http(spec) => Box::new(Http::new(&spec.name, spec.options.clone())?),
     })
 }
 

@@ -112,13 +112,21 @@ pub enum InputSpec {
     Ndjson(NdjsonSpec),
     /// One event for each tick of a schedule: at intervals, by a cron expression, at given times.
     Schedule(ScheduleSpec),
+    /// What is posted to the app.
+    #[cfg(feature = "webhook")]
+    Http(HttpSpec),
 }
 
 impl InputSpec {
     /// Tells whether it never ends by itself.
     #[must_use]
     pub fn is_endless(&self) -> bool {
-        matches!(self, Self::Schedule(spec) if spec.schedule.is_endless())
+        match self {
+            Self::Ndjson(_) => false,
+            Self::Schedule(spec) => spec.schedule.is_endless(),
+            #[cfg(feature = "webhook")]
+            Self::Http(_) => true,
+        }
     }
 
     /// Returns the input's name, which no other input of the app has.
@@ -127,8 +135,30 @@ impl InputSpec {
         match self {
             Self::Ndjson(spec) => &spec.name,
             Self::Schedule(spec) => &spec.name,
+            #[cfg(feature = "webhook")]
+            Self::Http(spec) => &spec.name,
         }
     }
+}
+
+/// An input that is posted to; senders are told when the bus has their events.
+///
+/// # Examples
+/// ```
+/// use railbus::{Options, app::{HttpSpec, InputSpec}};
+///
+/// let options = Options::parse("webhook:/hooks?port=8080")?;
+/// let input = InputSpec::Http(HttpSpec { name: "/hooks".into(), options });
+/// assert!(input.is_endless() && input.name() == "/hooks");
+/// # Ok::<(), railbus::Error>(())
+/// ```
+#[cfg(feature = "webhook")]
+#[derive(Clone, Debug, PartialEq)]
+pub struct HttpSpec {
+    /// Its name (default: the path).
+    pub name: String,
+    /// Where it listens, and what of a request is what of an event.
+    pub options: Options,
 }
 
 /// An input that reads one JSON object a line.

@@ -19,6 +19,8 @@ pub mod redis;
 pub mod redis_streams;
 #[cfg(feature = "sqlite")]
 pub mod sqlite;
+#[cfg(feature = "webhook")]
+pub mod webhook;
 
 use self::checkup::Checkup;
 use crate::{
@@ -143,9 +145,24 @@ pub const TABLE: &[Row] = &[
     },
 ];
 
+/// What a URL names like a backend, and what only brings events in: nobody publishes to it, and it keeps
+/// nothing, so that it stands in no table of backends.
+const DOORS: &[Row] = &[
+    #[cfg(feature = "webhook")]
+    Row {
+        scheme: "webhook",
+        example: "webhook://127.0.0.1:8080/hooks",
+        capability: &webhook::CAPABILITY,
+        settings: webhook::SETTINGS,
+        check: webhook::check,
+        look: webhook::look,
+        open: |options| Box::pin(webhook::open(options)),
+    },
+];
+
 /// The backends that Railbus names and that are not in every build.
 const NAMED: &[&str] =
-    &["nats", "postgres", "postgres-queue", "redis", "redis-streams", "sqlite", "sqs"];
+    &["nats", "postgres", "postgres-queue", "redis", "redis-streams", "sqlite", "sqs", "webhook"];
 
 /// The rows that were registered, in the order they came.
 static ROWS: RwLock<Vec<&'static Row>> = RwLock::new(Vec::new());
@@ -235,7 +252,7 @@ pub fn all() -> impl Iterator<Item = &'static Row> + Clone {
 /// unsupported one if there is, but not in this build.
 pub fn find(options: &Options) -> Result<&'static Row> {
     let name = options.backend();
-    all().find(|row| row.scheme == name).ok_or_else(|| absent(name))
+    all().chain(DOORS).find(|row| row.scheme == name).ok_or_else(|| absent(name))
 }
 
 fn absent(name: &str) -> Error {
@@ -246,6 +263,7 @@ fn absent(name: &str) -> Error {
         let why = format!("the backend `{name}` is not in this build");
         let hint = match name {
             "sqlite" => "build railbus with the feature `sqlite`",
+            "webhook" => "build railbus with the feature `webhook`",
             "redis" | "redis-streams" => "build railbus with the feature `redis`",
             "postgres" | "postgres-queue" => "build railbus with the feature `postgres`",
             _ => "this version does not have it yet",

@@ -11,6 +11,8 @@ use std::{
     time::{Duration, Instant},
 };
 use tokio::runtime::Handle;
+#[cfg(feature = "webhook")]
+use tokio_util::sync::CancellationToken;
 
 /// How long [`Bus::close`] waits for handlers.
 const CLOSE_WITHIN: Duration = Duration::from_secs(30);
@@ -55,6 +57,12 @@ impl Bus {
             None => task::aside("railbus-close", finishing)?,
         }
         Ok(())
+    }
+
+    /// Returns what tells, for a handler that waits for something else, that the bus closes.
+    #[cfg(feature = "webhook")]
+    pub(crate) fn closing(&self) -> CancellationToken {
+        self.0.closing.clone()
     }
 
     /// Stops fetching and publishing from outside, and returns at once.

@@ -10,12 +10,13 @@ use crate::{
     backends,
     clock::parse_duration,
     consumer::Pull,
+    delivery::Then,
     error::{Error, ErrorKind, Result},
     options::{IntoOptions, Options, Setting},
     predicate::Predicate,
     shutdown::Signals,
 };
-use std::{fmt, sync::Arc, time::Duration};
+use std::{fmt, future::Future, sync::Arc, time::Duration};
 
 /// How long [`Consumer::stop`] waits for handlers.
 const STOP_WITHIN: Duration = Duration::from_secs(30);
@@ -162,18 +163,29 @@ impl Consumer {
     /// # Ok::<(), railbus::Error>(()) }).unwrap();
     /// ```
     pub async fn open(options: impl IntoOptions) -> Result<Self> {
-        let mut options = options.into_options()?;
+        let options = options.into_options()?;
         let backend = backends::find(&options)?.settings;
+        Self::open_by(options, backend, Bus::open).await
+    }
+
+    /// Opens a consumer on what `open` makes of the settings that are not the consumer's own.
+    pub(crate) async fn open_by<B: Future<Output = Result<Bus>>>(
+        mut options: Options,
+        backend: &[Setting],
+        open: impl FnOnce(Options) -> B,
+    ) -> Result<Self> {
         let own = SETTINGS.iter().map(|(setting, _)| setting).chain([&GROUP]);
         let known: Vec<_> = own.chain(backend).copied().collect();
         options.check(&known)?;
         let settings = Settings::take(&mut options, backend)?;
-        let group = options.take(GROUP.key).ok_or_else(|| {
+        // All that is posted to one place is one group's, whatever it is called.
+        let only = (options.backend() == "webhook").then(|| "webhook".to_owned());
+        let group = options.take(GROUP.key).or(only).ok_or_else(|| {
             let why = "a consumer has a group, and none is named";
             Error::new(ErrorKind::Config, "open consumer", why)
                 .hint("add group=NAME; what needs no group is a subscription of a bus")
         })?;
-        Self::of(Bus::open(options).await?, &group, settings)
+        Self::of(open(options).await?, &group, settings)
     }
 
     /// Opens a consumer over a backend of the caller's.
@@ -247,6 +259,10 @@ impl Consumer {
         }
         if let Some(lease) = lease {
             on = on.lease(lease);
+        }
+        if !self.bus.capability().dead_letters {
+            // Whoever sent it is told, and has it still.
+            on = on.then(Then::Drop);
         }
         on.pulled(pull, Arc::clone(&self.gate))
     }

@@ -43,7 +43,7 @@ pub(crate) async fn feed(
         let most = bus.capability().payload_max;
         let batch: Vec<_> = batch.into_iter().map(|o| prepare(o, most, run)).collect();
         match publish(&bus, &batch).await {
-            Ok(()) => {}
+            Ok(()) => input.published().await,
             Err(e) if e.kind() == ErrorKind::Stale => resume(input, &bus).await?,
             Err(e) => return Err(e.with("input", input.name())),
         }

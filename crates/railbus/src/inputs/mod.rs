@@ -13,3 +13,6 @@ mod reader;
 pub mod ndjson;
 
 pub mod ticks;
+
+#[cfg(feature = "webhook")]
+pub mod http;

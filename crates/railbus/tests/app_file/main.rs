@@ -4,6 +4,8 @@
 
 mod fit;
 mod flows;
+#[cfg(feature = "webhook")]
+mod hooks;
 mod meaning;
 mod mistakes;
 #[cfg(feature = "http")]

@@ -144,7 +144,6 @@ fn mistakes_in_inputs() {
         &[
             ("path = \"x\"", 8, 1, "[[input]] has no `kind`", "kind = "),
             ("kind = \"ndjsn\"", 9, 8, "`ndjsn` is not a kind of input", "mean `ndjson`?"),
-            ("kind = \"http\"", 9, 8, "not yet available", "available: ndjson, interval"),
             ("kind = \"command\"\nx = 1", 9, 8, "not yet available", "available: ndjson"),
             ("kind = \"cron\"\ntype = \"t\"", 8, 1, "has no `cron`", "0 2 * * *"),
             ("kind = \"at\"\ntype = \"t\"", 8, 1, "has no `at`", "2026-04-01"),

@@ -90,7 +90,14 @@ fn an_input_needs_its_file() {
 fn only_what_is_there_is_suggested() {
     let folder = Folder::new();
     let (_, _, hint) = one(&folder, &format!("{APP}[[input]]\nkind = \"kafka\""));
-    assert_eq!(hint, "known: ndjson, interval, cron, at");
+    assert_eq!(
+        hint,
+        if cfg!(feature = "webhook") {
+            "known: ndjson, interval, cron, at, http"
+        } else {
+            "known: ndjson, interval, cron, at"
+        }
+    );
     let input = format!("{APP}[[input]]\nkind = \"ndjson\"\npath = \"-\"\n");
     for (text, meant) in [
         (format!("{input}payload = \"p\""), "did you mean `payload_field`?"),

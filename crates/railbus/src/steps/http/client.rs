@@ -1,5 +1,6 @@
 //! The client: connections that are kept open, shared by all steps of the program.
 
+use super::reach::{REFUSED, Reach, Resolver};
 use crate::error::chain;
 use bytes::Bytes;
 use http_body_util::Full;
@@ -10,6 +11,7 @@ use hyper_util::{
     rt::{TokioExecutor, TokioTimer},
 };
 use std::{
+    net::IpAddr,
     sync::{Arc, Mutex, OnceLock, PoisonError},
     time::Duration,
 };
@@ -26,25 +28,32 @@ const RUNTIMES_MAX: usize = 8;
 /// program has one, its tests may have many.
 static CLIENTS: Mutex<Vec<(Id, Arc<Client>)>> = Mutex::new(Vec::new());
 
-type Secure = Pooled<HttpsConnector<HttpConnector>, Full<Bytes>>;
+type Plain = HttpConnector<Resolver>;
+type Secure = Pooled<HttpsConnector<Plain>, Full<Bytes>>;
 
 /// Keeps connections to servers, for one runtime.
-pub(super) struct Client {
-    plain: Pooled<HttpConnector, Full<Bytes>>,
+pub(crate) struct Client {
+    reach: Reach,
+    plain: Pooled<Plain, Full<Bytes>>,
     // Made when needed: it reads the system's certificates, of which there may be none.
     secure: OnceLock<Result<Secure, String>>,
 }
 
 impl Client {
-    /// Returns the client of the runtime that the caller runs on.
-    pub(super) fn of(runtime: &Handle) -> Arc<Self> {
+    /// Returns the client of the runtime that the caller runs on, for addresses within reach.
+    pub(crate) fn of(runtime: &Handle, reach: Reach) -> Arc<Self> {
         // What a panic may leave behind is a client too many or too few.
         let mut clients = CLIENTS.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Some((_, client)) = clients.iter().find(|(id, _)| *id == runtime.id()) {
+        if let Some((_, client)) =
+            clients.iter().find(|(id, one)| *id == runtime.id() && one.reach == reach)
+        {
             return Arc::clone(client);
         }
-        let client =
-            Arc::new(Self { plain: builder().build(connector()), secure: OnceLock::new() });
+        let client = Arc::new(Self {
+            reach,
+            plain: builder().build(connector(reach)),
+            secure: OnceLock::new(),
+        });
         if clients.len() == RUNTIMES_MAX {
             clients.remove(0);
         }
@@ -53,14 +62,20 @@ impl Client {
     }
 
     /// Sends a request and waits for the head of its answer; the error says why there is none.
-    pub(super) async fn send(
+    pub(crate) async fn send(
         &self,
         request: Request<Full<Bytes>>,
     ) -> Result<Response<Incoming>, String> {
+        // An address that is no name is not looked up.
+        let host = request.uri().host().unwrap_or_default();
+        let ip = host.trim_start_matches('[').trim_end_matches(']').parse::<IpAddr>();
+        if ip.is_ok_and(|ip| !self.reach.allows(ip)) {
+            return Err(REFUSED.into());
+        }
         let said = match is_secure(request.uri()) {
             true => {
                 self.secure
-                    .get_or_init(secure)
+                    .get_or_init(|| secure(self.reach))
                     .as_ref()
                     .map_err(Clone::clone)?
                     .request(request)
@@ -82,15 +97,15 @@ fn builder() -> hyper_util::client::legacy::Builder {
     builder
 }
 
-fn connector() -> HttpConnector {
-    let mut connector = HttpConnector::new();
+fn connector(reach: Reach) -> Plain {
+    let mut connector = HttpConnector::new_with_resolver(Resolver::new(reach));
     connector.set_nodelay(true);
     connector
 }
 
 /// Trusts the certificates that the system trusts.
-fn secure() -> Result<Secure, String> {
-    let mut connector = connector();
+fn secure(reach: Reach) -> Result<Secure, String> {
+    let mut connector = connector(reach);
     connector.enforce_http(false);
     // Named, since a program may have several and then must say which.
     let provider = rustls::crypto::ring::default_provider();

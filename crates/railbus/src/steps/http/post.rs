@@ -1,6 +1,6 @@
 //! The step: a request, made of what it is given, and sent.
 
-use super::{answered::Answered, client::Client, statuses::Statuses, url};
+use super::{answered::Answered, client::Client, reach::Reach, statuses::Statuses, url};
 use crate::{
     context,
     error::{Error, ErrorKind, Result},
@@ -226,7 +226,7 @@ impl Step for HttpStep {
     async fn run(&self, input: Input<'_>) -> StepResult {
         let document = self.document.text(&input)?;
         let refused = |e| StepError::Exception(Exception::new("unsupported", e));
-        let client = Client::of(&task::runtime("http").map_err(refused)?);
+        let client = Client::of(&task::runtime("http").map_err(refused)?, Reach::All);
         let late = task::sleep("http", self.timeout).map_err(refused)?;
         tokio::select! {
             came = self.send(&client, self.request(document, &input)) => came,
@@ -251,7 +251,7 @@ impl fmt::Debug for HttpStep {
 }
 
 /// Encodes a text as CloudEvents does in headers: what is not printable ASCII, and ` "%`.
-fn encoded(text: &str) -> String {
+pub(crate) fn encoded(text: &str) -> String {
     let mut encoded = String::with_capacity(text.len());
     for byte in text.bytes() {
         match byte {

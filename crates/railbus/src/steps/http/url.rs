@@ -12,7 +12,7 @@ const SECRET_MIN: usize = 16;
 /// # Errors
 /// Returns a config error if it is none, is not of scheme `http` or `https`, or has something in it
 /// that would not be sent, or not safely.
-pub(super) fn read(text: &str) -> Result<Uri> {
+pub(crate) fn read(text: &str) -> Result<Uri> {
     let refuse =
         |why: String, hint: &str| Err(Error::new(ErrorKind::Config, "http", why).hint(hint));
     // Never shown, since it may be a password.
@@ -57,7 +57,7 @@ pub(super) fn read(text: &str) -> Result<Uri> {
 
 /// Returns a URL without what may be a secret in it: user and password, what follows a `?` or a
 /// `#`, and parts of the path that look like one.
-pub(super) fn shown(text: &str) -> String {
+pub(crate) fn shown(text: &str) -> String {
     let text = text.split(['?', '#']).next().unwrap_or_default();
     let (start, rest) = match text.split_once("//") {
         Some((scheme, rest)) => (format!("{scheme}//"), rest),
