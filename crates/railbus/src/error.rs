@@ -208,7 +208,7 @@ impl Error {
     }
 
     /// Returns the value that tells which thing failed, under this key.
-    #[cfg(any(feature = "app", feature = "postgres", feature = "redis"))]
+    #[cfg(any(feature = "app", feature = "postgres", feature = "redis", feature = "sqs"))]
     pub(crate) fn value(&self, key: &str) -> Option<&str> {
         self.0.context.iter().find(|(known, _)| *known == key).map(|(_, value)| value.as_str())
     }

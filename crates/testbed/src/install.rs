@@ -4,7 +4,7 @@ use crate::{
     cluster,
     error::Result,
     folder::Folder,
-    programs,
+    moto, programs,
     python::{INTEROP, Python},
     user::User,
 };
@@ -39,6 +39,7 @@ pub fn install() -> Result<Vec<Installed>> {
     cluster::copy(&postgres, user, &folder)?;
     // As tests ask for them.
     Python::with(&[])?;
+    Python::with(moto::PACKAGES)?;
     let python = Python::with(INTEROP)?;
     let version = python.run("import platform; print(platform.python_version())", &[])?;
     let path = python.program().to_owned();

@@ -1,4 +1,4 @@
-//! Real servers for tests: Redis, PostgreSQL and PgBouncer, and a network between them and the test that fails
+//! Real servers for tests: Redis, PostgreSQL, PgBouncer and moto (for SQS), and a network between them and the test that fails
 //! as networks do.
 //!
 //! A server has a free port, a folder of its own below the system's temporary one, and ends with
@@ -42,11 +42,13 @@ mod postgres;
 mod standby;
 mod pgbouncer;
 mod python;
+mod moto;
 mod install;
 mod proxy;
 
 pub use error::{Error, Result};
 pub use install::{Installed, install};
+pub use moto::Moto;
 pub use pgbouncer::PgBouncer;
 pub use postgres::{Database, Postgres, PostgresOptions};
 pub use proxy::{Fault, Proxy};

@@ -1,7 +1,7 @@
 //! The backends: one row of [`TABLE`] each.
 
 pub mod checkup;
-#[cfg(any(feature = "postgres", feature = "redis"))]
+#[cfg(any(feature = "postgres", feature = "redis", feature = "sqs"))]
 #[cfg_attr(not(feature = "redis"), allow(dead_code))]
 mod gather;
 pub mod memory;
@@ -19,6 +19,8 @@ pub mod redis;
 pub mod redis_streams;
 #[cfg(feature = "sqlite")]
 pub mod sqlite;
+#[cfg(feature = "sqs")]
+pub mod sqs;
 #[cfg(feature = "webhook")]
 pub mod webhook;
 
@@ -143,6 +145,16 @@ pub const TABLE: &[Row] = &[
         look: redis_streams::look,
         open: |options| Box::pin(redis_streams::open(options)),
     },
+    #[cfg(feature = "sqs")]
+    Row {
+        scheme: "sqs",
+        example: "sqs://REGION/ACCOUNT/QUEUE",
+        capability: &sqs::CAPABILITY,
+        settings: sqs::SETTINGS,
+        check: sqs::check,
+        look: sqs::look,
+        open: |options| Box::pin(sqs::open(options)),
+    },
 ];
 
 /// What a URL names like a backend, and what only brings events in: nobody publishes to it, and it keeps
@@ -266,6 +278,7 @@ fn absent(name: &str) -> Error {
             "webhook" => "build railbus with the feature `webhook`",
             "redis" | "redis-streams" => "build railbus with the feature `redis`",
             "postgres" | "postgres-queue" => "build railbus with the feature `postgres`",
+            "sqs" => "build railbus with the feature `sqs`",
             _ => "this version does not have it yet",
         };
         let hint = format!("{hint}; this build has: {known}");

@@ -83,7 +83,7 @@ type Asking = Pin<Box<dyn Future<Output = Result<Timestamp>> + Send>>;
 const PORTS: [(&str, &str); 3] = [("nats", "4222"), ("postgres", "5432"), ("redis", "6379")];
 
 /// Which backends are of this crate, and ask its clock or their server's.
-const OURS: [&str; 5] = ["sqlite", "redis", "redis-streams", "postgres", "postgres-queue"];
+const OURS: [&str; 6] = ["sqlite", "redis", "redis-streams", "postgres", "postgres-queue", "sqs"];
 
 /// A password that nobody has.
 const WRONG: &str = "not the password, says the conformance suite";
@@ -146,6 +146,16 @@ impl Target {
                 target.clock(move || Box::pin(backends::redis_streams::server_time(asked.clone())));
             return Ok(target.inject(move |topic, bytes| {
                 Box::pin(backends::redis_streams::write_entry(again.clone(), topic, bytes))
+            }));
+        }
+        #[cfg(feature = "sqs")]
+        if options.backend() == "sqs"
+            && let Some(upstream) = backends::sqs::upstream(&options)
+        {
+            return Ok(target.server(upstream, move |address| {
+                let mut options = options.clone();
+                options.set("endpoint_url", format!("http://{address}"));
+                Box::pin(backends::open(options))
             }));
         }
         Ok(target.on_its_server(&options))

@@ -65,6 +65,11 @@ impl Program {
         self.path.with_file_name(name)
     }
 
+    /// Returns the same program as it is started by way of another path.
+    pub(crate) fn as_at(&self, path: &Path) -> Self {
+        Self { path: path.to_owned(), ..self.clone() }
+    }
+
     /// Returns a program that the user gets to: as root, what is below one's own folders must be
     /// copied for whoever has no rights. The copy is where the server's folder is.
     pub(crate) fn for_user(&self, user: Option<User>, folder: &Folder) -> Result<Self, Error> {
