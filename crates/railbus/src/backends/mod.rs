@@ -147,6 +147,9 @@ pub const TABLE: &[Row] = &[
 const NAMED: &[&str] =
     &["nats", "postgres", "postgres-queue", "redis", "redis-streams", "sqlite", "sqs"];
 
+/// Those that keep what the members of a fleet have in common.
+pub(crate) const COMMONS: &[&str] = &["memory", "sqlite", "postgres-queue", "redis-streams"];
+
 /// The rows that were registered, in the order they came.
 static ROWS: RwLock<Vec<&'static Row>> = RwLock::new(Vec::new());
 
