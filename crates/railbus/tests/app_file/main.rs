@@ -4,6 +4,7 @@
 
 mod fit;
 mod flows;
+mod layers;
 mod meaning;
 mod mistakes;
 #[cfg(feature = "http")]
