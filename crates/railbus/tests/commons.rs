@@ -251,6 +251,42 @@ async fn a_fleet_keeps_one_rate_and_claims_no_more_than_it_lets_through() {
     }
 }
 
+#[cfg(any(feature = "redis", feature = "postgres"))]
+#[railbus::test]
+async fn a_server_that_is_away_for_a_while_holds_up_what_is_shared_and_loses_nothing() {
+    for place in places::durable() {
+        let Some((proxy, url)) = place.by_proxy() else { continue };
+        let (bus, near) = (Bus::open(&url).await.unwrap(), Bus::open(&place.url).await.unwrap());
+        let seen = Recorder::new();
+        let rate = RateLimit::per_second(100.0).burst(5).shared("r");
+        let once = Dedup::new().by_path("order").shared();
+        let retry = Retry::attempts(20).backoff(millis(20)).max_backoff(millis(100));
+        let on = bus.on("paid").group("g").named("n").retry(retry).layer(rate).layer(once);
+        on.run(seen.clone()).await.unwrap();
+        let publish = async |from: u32| {
+            for order in from..from + 20 {
+                let payload = json!({ "order": order / 2 });
+                near.publish(Event::new("paid").payload(payload)).await.unwrap();
+            }
+        };
+        publish(0).await;
+        seen.wait_for(3).await;
+        proxy.fault(railbus_testbed::Fault::Refuse);
+        publish(20).await;
+        proxy.fault(railbus_testbed::Fault::None);
+        let began = Instant::now();
+        while near.keeper().unwrap().groups().await.unwrap()[0].lag > 0 {
+            assert!(began.elapsed() < Duration::from_secs(60), "{}: it never went on", place.url);
+            near.commons().unwrap().wait(Mark { space: "", key: "" }, millis(50)).await;
+        }
+        let letters = near.keeper().unwrap().letters(&Default::default()).await.unwrap();
+        assert!(letters.is_empty(), "{}: {letters:?}", place.url);
+        let orders: std::collections::BTreeSet<_> =
+            seen.events().iter().map(|event| event.get::<u32>("order").unwrap()).collect();
+        assert_eq!(orders.len(), 20, "{}: each order at least once", place.url);
+    }
+}
+
 /// A subscriber of a group that fails so often.
 struct Part(&'static str, AtomicU32, Recorder);
 

@@ -166,7 +166,7 @@ pub fn after<M: 'static, F: Watch<M>>(hook: F) -> After<F, M> {
 /// let bus = Bus::new();
 /// let tell = |delivery: &Delivery, error: &BoxError| println!("try {}: {error}", delivery.attempt());
 /// let hook: OnError<_, _> = on_error(tell);
-/// bus.on("order.placed").layer(hook).run(|_: &Event| Err("no card")).await?;
+/// bus.on("order.placed").layer(hook).run(|_: &Event| Err::<(), _>("no card")).await?;
 /// assert_eq!(bus.publish(Event::new("order.placed")).await?.failures.len(), 1);
 /// # Ok::<(), railbus::Error>(()) }).unwrap();
 /// ```

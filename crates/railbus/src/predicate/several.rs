@@ -9,7 +9,8 @@ use super::expression::Predicate;
 /// use railbus::{Event, Predicate};
 ///
 /// let users = Predicate::from(["user.created", "user.deleted"]);
-/// assert!(users.matches(&Event::new("user.deleted")) && !users.matches(&Event::new("user.seen")));
+/// let [deleted, seen] = ["user.deleted", "user.seen"].map(|one| Event::new(one).payload(1));
+/// assert!(users.matches(&deleted) && !users.matches(&seen));
 /// ```
 impl<const N: usize> From<[&str; N]> for Predicate {
     fn from(types: [&str; N]) -> Self {
