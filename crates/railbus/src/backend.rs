@@ -1,6 +1,7 @@
 //! The contract of a backend: how events travel, and what it can guarantee.
 
 use crate::{
+    commons::Commons,
     error::{Error, ErrorKind, Result},
     event::Event,
     predicate::Interest,
@@ -168,6 +169,12 @@ pub trait Backend: Send + Sync + fmt::Debug + 'static {
     /// Returns the journal of runs, if the backend keeps one. Held by whoever runs a run, it does not
     /// keep the backend open.
     fn journal(&self) -> Option<Arc<dyn Journal>> {
+        None
+    }
+
+    /// Returns what it lets the members of a fleet have in common, if anything. Held by who uses it, it
+    /// does not keep the backend open.
+    fn commons(&self) -> Option<Arc<dyn Commons>> {
         None
     }
 

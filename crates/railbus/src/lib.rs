@@ -32,6 +32,7 @@ pub mod delivery;
 pub mod accounts;
 pub mod transfer;
 pub mod keeper;
+pub mod commons;
 pub mod journal;
 pub mod capability;
 pub mod backend;
@@ -66,7 +67,9 @@ mod runtime;
 pub mod testing;
 
 pub use backend::Backend;
-pub use bus::{Bus, CachedRegistry, Consumer, Producer, Report, Subscription, SubscriptionId};
+pub use bus::{
+    Bus, CachedRegistry, Consumer, Producer, Report, Subscriber, Subscription, SubscriptionId,
+};
 pub use cancel::Cancel;
 pub use context::Context;
 pub use delivery::{Handled, Reply, done};

@@ -125,3 +125,39 @@ async fn subscribe(bus: &Bus) {
         on().retry(Retry::attempts(1)).run(|_: &Event| Err::<(), _>("no")).await.unwrap();
     }
 }
+
+#[railbus::test]
+async fn logging_tells_of_each_try_how_it_ended_and_of_no_payload_unless_it_is_asked_to() {
+    for told in [false, true] {
+        let lines = Lines::default();
+        let subscriber = tracing_subscriber::registry().with(lines.clone());
+        let _default = tracing::subscriber::set_default(subscriber);
+        let bus = Bus::open("memory:").await.unwrap();
+        let twice = Retry::attempts(2).backoff(std::time::Duration::from_millis(1));
+        let on = bus.on("pay").group("g").retry(twice);
+        let on = on.layer(railbus::middlewares::Logging::new().payloads(told));
+        let pay = |delivery: railbus::delivery::Delivery| match delivery.attempt() {
+            1 => panic!("no card"),
+            _ => railbus::done(),
+        };
+        on.run(pay).await.unwrap();
+        let event = Event::new("pay").topic("shop").payload("4711 1234");
+        bus.publish(&event).await.unwrap();
+        bus.idle().await.unwrap();
+        lines.assert("handling", 2, &event);
+        lines.assert("failed", 1, &event);
+        lines.assert("handled", 1, &event);
+        let lines = lines.0.lock().unwrap();
+        let of =
+            |said: &str| lines.iter().find(|line| line.0["message"] == said).unwrap().0.clone();
+        let (failed, handled) = (of("failed"), of("handled"));
+        assert!(failed["error"].contains("no card"), "{failed:?}");
+        assert_eq!(
+            (&*failed["attempt"], &*handled["attempt"], &*handled["topic"]),
+            ("1", "2", "shop")
+        );
+        assert!(handled["seconds"].parse::<f64>().unwrap() >= 0.0);
+        let payloads = lines.iter().filter(|line| format!("{line:?}").contains("4711"));
+        assert_eq!(payloads.count(), if told { 2 } else { 0 });
+    }
+}

@@ -63,7 +63,10 @@ async fn everything(url: &str) {
     let retry = Retry::attempts(2).backoff_factor(Duration::from_millis(200));
     let on = bus.on("*").group("g").lease(Duration::from_millis(200)).retry(retry);
     on.run(handler).await.unwrap();
-    let keyed = bus.on("*").group("k").ordered_by_key();
+    // What a fleet has in common needs no more.
+    let once = railbus::middlewares::Dedup::new().shared().space("s");
+    let rate = railbus::middlewares::RateLimit::per_second(1_000.0).shared("r");
+    let keyed = bus.on("*").group("k").ordered_by_key().layer(once).layer(rate);
     keyed.run(received.clone()).await.unwrap();
     for name in ["fine", "fails"] {
         bus.publish(Event::new(name).key("k").payload(1)).await.unwrap();

@@ -145,7 +145,7 @@ async fn a_file_of_the_first_schema_is_brought_up_to_date_with_all_it_holds() {
     let version =
         |c: &Connection| c.pragma_query_value(None, "user_version", |r| r.get::<_, i32>(0));
     let store = Connection::open(&path).unwrap();
-    assert_eq!(version(&store).unwrap(), 6);
+    assert_eq!(version(&store).unwrap(), 7);
     let begun = store.query_row("SELECT count(*) FROM timeline", [], |row| row.get::<_, i64>(0));
     assert_eq!(begun.unwrap(), i64::from(cfg!(target_os = "linux")));
 }

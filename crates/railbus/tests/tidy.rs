@@ -50,6 +50,7 @@ const FLOORS: &[(&str, &[&str])] = &[
             "accounts",
             "transfer",
             "keeper",
+            "commons",
             "journal",
             "capability",
             "backend",

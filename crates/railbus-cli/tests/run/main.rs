@@ -5,6 +5,7 @@ mod ends;
 mod fleet;
 mod flows;
 mod inputs;
+mod layers;
 mod postgres;
 mod said;
 mod scene;

@@ -149,7 +149,7 @@ pub(crate) struct Ended {
 }
 
 impl Ended {
-    fn of(out: &Output) -> Self {
+    pub(crate) fn of(out: &Output) -> Self {
         let summary = serde_json::from_slice(&out.stdout).unwrap_or(Value::Null);
         let said = String::from_utf8_lossy(&out.stderr).into_owned();
         Self { code: out.status.code(), summary, said }

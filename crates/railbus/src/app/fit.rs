@@ -5,7 +5,7 @@ use super::{
     table::{Table, suggest},
 };
 use crate::{
-    backends::{self, Row, TABLE},
+    backends::{self, COMMONS, Row, TABLE},
     error::nearest,
     options::Options,
 };
@@ -19,6 +19,7 @@ pub(super) fn check(root: &Table<'_>, bus: &Said) {
             check_journals(root, row);
             #[cfg(feature = "webhook")]
             check_inputs(root, row);
+            check_commons(root, row);
         }
         Err(error) => root.notes.refused(&bus.backend, &error),
     }
@@ -111,6 +112,32 @@ fn check_journals(root: &Table<'_>, row: &Row) {
             if key.value.as_bool() == Some(true) {
                 let why = format!("{} keeps no runs", row.scheme);
                 root.notes.add(key.span.clone(), why, hint.clone());
+            }
+        }
+    }
+}
+
+/// Notes each limit and each memory of what was handled that a fleet is to share by a backend where it
+/// can't.
+fn check_commons(root: &Table<'_>, row: &Row) {
+    let keeps = |row: &Row| COMMONS.contains(&row.capability.name);
+    if keeps(row) {
+        return;
+    }
+    // In memory it is this process's alone.
+    let able = TABLE.iter().filter(|row| keeps(row) && row.capability.durable);
+    let able: Vec<_> = able.map(|row| row.example).collect();
+    let hint =
+        (!able.is_empty()).then(|| format!("use a bus that does, such as {}", able.join(" or ")));
+    let on = root.fields().iter().find(|field| field.key == "on");
+    for table in on.map(|field| field.tables()).unwrap_or_default() {
+        let layers = table.fields().iter().filter(|field| ["rate", "dedup"].contains(&field.key));
+        for layer in layers.filter(|layer| layer.value.is_table()) {
+            let inner = layer.table(layer.key, None);
+            let shared = inner.iter().flat_map(Table::fields).filter(|field| field.key == "shared");
+            for shared in shared.filter(|shared| shared.value.as_bool() != Some(false)) {
+                let why = format!("{} keeps nothing for a fleet to share", row.scheme);
+                root.notes.add(shared.span.clone(), why, hint.clone());
             }
         }
     }

@@ -2,9 +2,10 @@
 
 mod problem;
 mod work;
-mod spec;
 mod table;
 mod values;
+mod layers;
+mod spec;
 mod bus;
 #[cfg(feature = "webhook")]
 mod hooks;
@@ -22,6 +23,7 @@ mod summary;
 mod doubt;
 mod program;
 
+pub use layers::{DedupSpec, LayersSpec, LogSpec, RateSpec};
 pub use problem::{LoadError, Place, Problem, Problems};
 pub use program::{App, Ended, Progress};
 #[cfg(feature = "webhook")]

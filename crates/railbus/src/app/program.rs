@@ -366,7 +366,7 @@ fn opening(
     if let Some(group) = &spec.group {
         on = on.group(group).lease(spec.lease).limit(spec.limit);
     }
-    let runs = Arc::clone(runs);
+    let (on, runs) = (spec.layers.around(on), Arc::clone(runs));
     on.run(async move |delivery: Delivery| {
         runs.one();
         let report = pipeline.run_for(&delivery).await;

@@ -1,6 +1,6 @@
 //! What an app file says, resolved: plain data, every default filled in.
 
-use super::work::WorkSpec;
+use super::{layers::LayersSpec, work::WorkSpec};
 use crate::{
     delivery::{FailurePolicy, Then},
     event::Type,
@@ -269,6 +269,8 @@ pub struct SubscriptionSpec {
     pub then: Then,
     /// How long an event is held without a sign of life (default 30 s, at least 1 s).
     pub lease: Duration,
+    /// What runs around the pipeline (default: nothing).
+    pub layers: LayersSpec,
 }
 
 impl SubscriptionSpec {

@@ -1,6 +1,7 @@
 //! The `[[on]]` tables of an app file.
 
 use super::{
+    layers,
     spec::SubscriptionSpec,
     table::{Field, Table, suggest},
     values::{event_name, whole},
@@ -55,6 +56,7 @@ fn subscription(table: &Table<'_>, pipelines: &[&str]) -> Option<(SubscriptionSp
     let retry = table.take("retry").map(|f| f.retry());
     let then = table.take("then").map(|f| then(&f, grouped));
     let lease = table.take("lease").map(|f| lease(&f));
+    let layers = layers::read(table, grouped);
     table.finish();
 
     let pipeline = pipeline?;
@@ -73,6 +75,7 @@ fn subscription(table: &Table<'_>, pipelines: &[&str]) -> Option<(SubscriptionSp
         retry: whole(retry)?,
         then: whole(then)?.unwrap_or(last),
         lease: whole(lease)?.unwrap_or(LEASE),
+        layers: layers?,
         group,
     };
     Some((spec, at))

@@ -111,7 +111,7 @@ impl Field<'_> {
 }
 
 /// What people write from habit, and the keys they mean, if the table has them.
-const HABITS: [(&str, &[&str]); 14] = [
+const HABITS: [(&str, &[&str]); 17] = [
     ("payload", &["payload_field"]),
     ("event", &["type", "type_field"]),
     ("type", &["type_field"]),
@@ -126,6 +126,9 @@ const HABITS: [(&str, &[&str]); 14] = [
     ("statuses", &["status"]),
     ("steps", &["flow"]),
     ("concurrency", &["limit"]),
+    ("rate_limit", &["rate"]),
+    ("logging", &["log"]),
+    ("key", &["by"]),
 ];
 
 fn habit(name: &str, known: &[&str]) -> Option<&'static str> {

@@ -176,6 +176,9 @@ const DOORS: &[Row] = &[
 const NAMED: &[&str] =
     &["nats", "postgres", "postgres-queue", "redis", "redis-streams", "sqlite", "sqs", "webhook"];
 
+/// Those that keep what the members of a fleet have in common.
+pub(crate) const COMMONS: &[&str] = &["memory", "sqlite", "postgres-queue", "redis-streams"];
+
 /// The rows that were registered, in the order they came.
 static ROWS: RwLock<Vec<&'static Row>> = RwLock::new(Vec::new());
 

@@ -72,6 +72,9 @@ impl Bus {
         if let Ok(members) = self.0.members.try_lock() {
             members.stop();
         }
+        if let Some(beside) = self.0.beside.get() {
+            beside.stop();
+        }
         Draining(self.clone())
     }
 }
@@ -145,13 +148,25 @@ impl Draining {
     /// Returns an error if the backend can't let go.
     pub async fn finish(self, deadline: Duration) -> Result<()> {
         let began = Instant::now();
-        let Self(bus) = self.settle(deadline).await;
+        let rest = || deadline.saturating_sub(began.elapsed());
+        let inner = Arc::clone(&self.0.0);
+        let beside = inner.beside.get();
+        let first = match beside {
+            Some(beside) => beside.finish(deadline).await,
+            None => Ok(()),
+        };
+        let Self(bus) = self.settle(rest()).await;
         bus.0.table.enter(Phase::Closed);
         // What did not end in time is not called again, and ends where it waits.
         bus.0.table.clear();
         bus.0.aborting.cancel();
         // Nothing brings them replies any more.
         bus.0.asking.end();
-        bus.0.backend.close(deadline.saturating_sub(began.elapsed())).await
+        let own = bus.0.backend.close(rest()).await;
+        let last = match beside {
+            Some(beside) => beside.finish_last(rest()).await,
+            None => Ok(()),
+        };
+        first.and(own).and(last)
     }
 }

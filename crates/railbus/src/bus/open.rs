@@ -2,6 +2,7 @@
 
 use super::{
     asking::Asking,
+    beside::Beside,
     delayed::Delayed,
     early::Early,
     members::Members,
@@ -10,6 +11,7 @@ use super::{
 use crate::{
     backend::{Accounts, Backend, Broadcast, Capability, Journal, Keeper},
     backends,
+    commons::Commons,
     error::{BoxError, Error, ErrorKind, Result},
     handler::{Call, FromDelivery, World},
     instrument::Counters,
@@ -72,6 +74,8 @@ pub(super) struct Inner {
     pub(super) asking: Asking,
     /// What ended one of the groups by itself.
     pub(super) failed: watch::Sender<Option<Error>>,
+    /// Named producers and consumers, if there are any.
+    pub(super) beside: OnceLock<Box<dyn Beside>>,
     /// What handlers take their arguments from, beside the event.
     pub(super) world: Mutex<World>,
     /// Whether broadcasts are delivered inside publish.
@@ -124,6 +128,7 @@ impl Bus {
     /// assert!(bus.keeper()?.groups().await?.is_empty());
     /// assert!(bus.accounts().is_none(), "memory keeps no accounts of an app's runs");
     /// assert!(bus.journal().is_err(), "nor runs of pipelines");
+    /// assert!(bus.commons().is_ok(), "what its connections have in common is there");
     /// bus.close_within(Duration::from_secs(5)).await?;
     /// bus.close().await?; // again is fine
     /// assert!(bus.publish(Event::new("tick")).await.is_err());
@@ -150,6 +155,7 @@ impl Bus {
             aborting: CancellationToken::new(),
             runtime: OnceLock::new(),
             asking: Asking::default(),
+            beside: OnceLock::new(),
             failed: watch::Sender::new(None),
         }));
         let inner: Arc<dyn Any + Send + Sync> = Arc::<Inner>::clone(&bus.0);
@@ -189,6 +195,18 @@ impl Bus {
     pub fn journal(&self) -> Result<Arc<dyn Journal>> {
         let refuse = || self.capability().refuse("journal", "keeps no runs", &able(|c| c.journal));
         self.0.backend.journal().ok_or_else(refuse)
+    }
+
+    /// Returns what the backend lets the members of a fleet have in common: it does not keep the bus
+    /// open.
+    ///
+    /// # Errors
+    /// Returns an unsupported error that names the backends that have it, if this one doesn't.
+    pub fn commons(&self) -> Result<Arc<dyn Commons>> {
+        let able = able(|c| backends::COMMONS.contains(&c.name));
+        let what = "keeps nothing that the members of a fleet have in common";
+        let refuse = || self.capability().refuse("commons", what, &able);
+        self.0.backend.commons().ok_or_else(refuse)
     }
 
     /// Returns the accounts of runs, if the backend keeps them.

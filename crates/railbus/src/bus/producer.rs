@@ -286,10 +286,14 @@ impl Producer {
     /// # Cancel safety
     /// If it is dropped, nothing new is taken all the same; call it again to finish.
     pub async fn close(&self) -> Result<()> {
+        self.close_within(CLOSE_WITHIN).await
+    }
+
+    pub(super) async fn close_within(&self, deadline: Duration) -> Result<()> {
         let (began, draining) = (Instant::now(), self.bus.drain());
         self.under_way.close();
-        let _ = task::within(CLOSE_WITHIN, self.under_way.wait()).await;
-        draining.finish(CLOSE_WITHIN.saturating_sub(began.elapsed())).await
+        let _ = task::within(deadline, self.under_way.wait()).await;
+        draining.finish(deadline.saturating_sub(began.elapsed())).await
     }
 }
 

@@ -14,7 +14,7 @@ use crate::{
     backend::{Order, Start},
     consumer::{Credits, Entry, Pull},
     credit::Credit,
-    delivery::{Class, FailurePolicy, Then},
+    delivery::{Class, Then},
     error::{Error, ErrorKind, Result},
     handler::{AnyHandler, Gathered, Handler, Size, erase},
     id::new_id,
@@ -41,6 +41,7 @@ impl Bus {
             name: None,
             priority: 1,
             retry: None,
+            retry_twice: false,
             then: None,
             classify: None,
             lease: LEASE,
@@ -90,10 +91,20 @@ impl Bus {
 /// # Examples
 /// ```
 /// use railbus::{
-///     Batch, Bus, Event, Retry, backend::Start, bus::{On, Opening}, delivery::{Class, Then},
-///     middlewares::Timeout,
+///     Batch, Bus, Event, Retry, backend::Start, bus::{On, Opening}, credit::Credit,
+///     delivery::{Class, Then}, middlewares::Timeout,
 /// };
-/// use std::time::Duration;
+/// use std::{sync::Arc, time::Duration};
+///
+/// /// Lets everything through.
+/// struct Always;
+///
+/// #[async_trait::async_trait]
+/// impl Credit for Always {
+///     async fn take(&self, most: usize) -> usize {
+///         most
+///     }
+/// }
 ///
 /// # tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap().block_on(async {
 /// let bus = Bus::open("memory:").await?;
@@ -111,6 +122,7 @@ impl Bus {
 ///     .lease(Duration::from_secs(10))
 ///     .limit(4)
 ///     .from(Start::Newest)
+///     .credit(Arc::new(Always))
 ///     .layer(Timeout::new(Duration::from_secs(5)));
 /// let opening: Opening = on.run(async |_: Event| {});
 /// assert_eq!(opening.await?.name(), "charge");
@@ -123,11 +135,13 @@ pub struct On {
     pub(super) bus: Bus,
     pub(super) predicate: Predicate,
     pub(super) group: Option<String>,
-    name: Option<String>,
+    pub(super) name: Option<String>,
     priority: i32,
-    retry: Option<Retry>,
+    pub(super) retry: Option<Retry>,
+    // Whether that was said more than once.
+    pub(super) retry_twice: bool,
     pub(super) then: Option<Then>,
-    classify: Option<fn(&(dyn std::error::Error + 'static)) -> Class>,
+    pub(super) classify: Option<fn(&(dyn std::error::Error + 'static)) -> Class>,
     pub(super) lease: Duration,
     pub(super) limit: Option<usize>,
     pub(super) start: Option<Start>,
@@ -138,7 +152,7 @@ pub struct On {
     // What its group waits for before it fetches.
     gate: Option<Arc<Gate>>,
     pub(super) manual: bool,
-    layers: Vec<Arc<dyn Middleware>>,
+    pub(super) layers: Vec<Arc<dyn Middleware>>,
 }
 
 impl On {
@@ -161,8 +175,10 @@ impl On {
         self
     }
 
-    /// Sets how often it is tried (default: 5 times in a group, once for a broadcast).
+    /// Sets how often it is tried (default: 5 times in a group, once for a broadcast). Setting it twice,
+    /// here or by a layer, is refused when the subscription opens.
     pub fn retry(mut self, retry: Retry) -> Self {
+        self.retry_twice |= self.retry.is_some();
         self.retry = Some(retry);
         self
     }
@@ -279,12 +295,10 @@ impl On {
     }
 
     /// Gives it the handler: a function, a closure or an async closure.
-    pub fn run<M: 'static>(mut self, handler: impl Handler<M>) -> Opening {
-        let layers = std::mem::take(&mut self.layers);
+    pub fn run<M: 'static>(self, handler: impl Handler<M>) -> Opening {
         let (lasts, closing) = (self.group.is_some(), &self.bus.0.closing);
         let handler = Gathered::around(erase(handler), self.batch, lasts, closing);
-        let handler = Layered::around(layers, handler);
-        let handler = Replying::around(handler, || self.policy());
+        let handler = Layered::around(self.layers.clone(), handler);
         Opening { on: self, handler }
     }
 }
@@ -315,8 +329,10 @@ impl Opening {
 
     /// Checks it and puts it into the table.
     fn enter(self) -> Result<Entered> {
-        let Self { on, handler } = self;
+        let Self { mut on, handler } = self;
         on.bus.check_open("subscribe")?;
+        on.set_up()?;
+        let handler = Replying::around(handler, || on.policy());
         on.check(&*handler)?;
         if on.batch.is_some() {
             let _ = on.bus.0.runtime.set(task::runtime("subscribe")?);
@@ -346,21 +362,6 @@ impl Opening {
         let terms = Terms { lease, limit, start, order, pull: on.pull, credits: on.credits };
         let subscription = Subscription { entry, bus: on.bus };
         Ok(Entered::new(subscription, terms, on.gate))
-    }
-}
-
-impl On {
-    pub(super) fn policy(&self) -> FailurePolicy {
-        let mut policy = match self.group {
-            Some(_) => FailurePolicy::for_group(),
-            None => FailurePolicy::for_broadcast(),
-        };
-        if let Some(retry) = &self.retry {
-            policy.retry = retry.clone();
-        }
-        policy.then = self.then.unwrap_or(policy.then);
-        policy.classify = self.classify.unwrap_or(policy.classify);
-        policy
     }
 }
 

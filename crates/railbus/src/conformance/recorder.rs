@@ -7,6 +7,7 @@ use crate::{
         Backend, Capability, Journal, Keeper, Leased, Order, Outgoing, Receipt, Settle, Source,
         Subscribe, Verdict,
     },
+    commons::Commons,
     error::Result,
     event::Event,
     predicate::Interest,
@@ -129,6 +130,10 @@ impl Backend for Recorded {
 
     fn journal(&self) -> Option<Arc<dyn Journal>> {
         self.inner.journal()
+    }
+
+    fn commons(&self) -> Option<Arc<dyn Commons>> {
+        self.inner.commons()
     }
 
     fn accounts(&self) -> Option<&dyn Accounts> {

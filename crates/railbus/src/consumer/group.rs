@@ -78,7 +78,8 @@ impl Group {
         let watching = tokio::spawn(async move { watched.run().await });
         let beside = (renewing, AbortOnDropHandle::new(watching));
         let (of, from) = (Arc::clone(&shared), Arc::clone(&room));
-        let fetching = Fetching { shared: Arc::clone(&of), watch: Arc::clone(&watch), pull, credits };
+        let fetching =
+            Fetching { shared: Arc::clone(&of), watch: Arc::clone(&watch), pull, credits };
         let fetching = tokio::spawn(async move {
             if AssertUnwindSafe(fetching.run(&from)).catch_unwind().await.is_err() {
                 let why = "fetching panicked";

@@ -70,8 +70,16 @@ impl Marks {
     }
 }
 
+impl std::ops::Deref for Delivery {
+    type Target = Event;
+
+    fn deref(&self) -> &Event {
+        &self.event
+    }
+}
+
 impl Delivery {
-    /// Returns the event.
+    /// Returns the event; a delivery derefs to it.
     #[must_use]
     pub fn event(&self) -> &Event {
         &self.event

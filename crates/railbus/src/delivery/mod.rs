@@ -15,6 +15,6 @@ pub use lease::{Lease, Nack, Settling};
 #[doc(hidden)]
 pub use outcome::Pending;
 pub use outcome::{Handled, IntoOutcome, Outcome, Returns, done};
-pub(crate) use outcome::{contained, of_event, panicked, undecided};
+pub(crate) use outcome::{contained, of_event, panic_text, panicked, undecided};
 pub use policy::{Class, Decision, End, FailurePolicy, Then, Try};
 pub use reply::Reply;

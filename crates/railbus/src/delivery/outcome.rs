@@ -244,11 +244,22 @@ pub(crate) fn contained(what: &str, panic: Box<dyn Any + Send>) -> Outcome {
 
 /// Returns the failure that a panic is.
 pub(crate) fn panicked(what: &str, panic: &(dyn Any + Send)) -> Outcome {
-    let said = panic
+    let error = Error::new(ErrorKind::Handler, "handler", format!("{what}: {}", said(panic)));
+    Outcome::Failed(Box::new(error))
+}
+
+/// Returns what a panic says.
+fn said(panic: &(dyn Any + Send)) -> &str {
+    panic
         .downcast_ref::<&str>()
         .copied()
         .or_else(|| panic.downcast_ref::<String>().map(String::as_str))
-        .unwrap_or("no message");
-    let error = Error::new(ErrorKind::Handler, "handler", format!("{what}: {said}"));
-    Outcome::Failed(Box::new(error))
+        .unwrap_or("no message")
+}
+
+/// Returns what a panic says, and lets go of what it carries.
+pub(crate) fn panic_text(panic: Box<dyn Any + Send>) -> String {
+    let text = said(&*panic).to_owned();
+    let_go(panic);
+    text
 }

@@ -139,7 +139,10 @@ impl FailurePolicy {
     /// Classifies an error; what makes the user's code panic is not tried again.
     fn class_of(&self, error: &(dyn StdError + 'static)) -> Class {
         let error = error.downcast_ref::<OfBatch>().map_or(error, OfBatch::inner);
-        let classify = AssertUnwindSafe(|| match self.retry.covers("error", error) {
+        // What Railbus itself says has a kind, such as that of a layer which ended the try in time.
+        let kind = error.downcast_ref::<Error>().map(|error| error.kind().name());
+        let covers = |kind| self.retry.covers(kind, error);
+        let classify = AssertUnwindSafe(|| match covers("error") || kind.is_some_and(covers) {
             true => (self.classify)(error),
             false => Class::Permanent,
         });

@@ -57,7 +57,7 @@ pub enum Called<'a> {
     note = "a sync handler takes one `&Event`, or up to four of `Event`, `Payload<T>`, `State<T>`, `Context`, `Bus`, `Delivery` and `Lease`: `|event: &Event| ..`",
     note = "an async handler takes the same by value, `Event` instead of `&Event`: `async |order: Payload<Order>| ..`; what it captures is Clone",
     note = "it returns (), Result<(), E> with any error, Outcome, or Reply; a `T` in its arguments is Send, Sync and 'static, that of Payload<T> implements Deserialize",
-    note = "a struct is a handler if it implements SyncHandler or AsyncHandler"
+    note = "a struct is a handler if it implements SyncHandler, AsyncHandler or Subscriber"
 )]
 pub trait Handler<Marker>: Send + Sync + 'static {
     /// Whether it must be polled, so that `emit` can refuse it before anything ran.

@@ -6,6 +6,7 @@ mod fit;
 mod flows;
 #[cfg(feature = "webhook")]
 mod hooks;
+mod layers;
 mod meaning;
 mod mistakes;
 #[cfg(feature = "http")]

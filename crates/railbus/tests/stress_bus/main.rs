@@ -15,7 +15,7 @@ mod random;
 mod scene;
 
 // What the oracles of the conformance suite name as the library's.
-use railbus::{accounts, backend, error, event, predicate};
+use railbus::{accounts, backend, commons, error, event, predicate};
 use std::time::{Duration, Instant};
 
 /// Returns the seed, and how many rounds of so many there are to be.

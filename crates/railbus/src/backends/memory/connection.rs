@@ -11,6 +11,7 @@ use crate::{
         Backend, Capability, GroupInfo, Keeper, Letter, LetterFilter, LetterId, Outgoing, Source,
         Start, Subscribe,
     },
+    commons::Commons,
     context,
     error::{Error, ErrorKind, Result},
     event::Event,
@@ -236,6 +237,10 @@ impl Backend for Memory {
     async fn close(&self, _deadline: Duration) -> Result<()> {
         self.end();
         Ok(())
+    }
+
+    fn commons(&self) -> Option<Arc<dyn Commons>> {
+        Some(self.store.commons())
     }
 
     fn keeper(&self) -> Option<&dyn Keeper> {

@@ -10,6 +10,7 @@ use super::{
 use crate::{
     backend::{GroupInfo, Letter, LetterId, Order, Outgoing, Settle, SharedFilter},
     clock::Timestamp,
+    commons::Local,
     error::{Error, ErrorKind, Result},
     event::Event,
     predicate::Interest,
@@ -19,7 +20,7 @@ use std::{
     collections::BTreeMap,
     mem,
     sync::{
-        Arc, PoisonError,
+        Arc, OnceLock, PoisonError,
         atomic::Ordering::{Acquire, Release},
     },
     time::Duration,
@@ -38,6 +39,8 @@ pub(super) struct Store {
     groups: AtomicUsize,
     /// Told when something was settled while someone asks.
     pub(super) quiet: Notify,
+    // Made when somebody asks for it, which most never do.
+    commons: OnceLock<Arc<Local>>,
 }
 
 #[derive(Debug)]
@@ -82,7 +85,12 @@ impl Store {
             gone: Gone::default(),
         };
         let (state, groups) = (Mutex::new(state), AtomicUsize::new(0));
-        Self { settings, state, groups, quiet: Notify::new() }
+        Self { settings, state, groups, quiet: Notify::new(), commons: OnceLock::new() }
+    }
+
+    /// Returns what its connections have in common beside events.
+    pub(super) fn commons(&self) -> Arc<Local> {
+        Arc::clone(self.commons.get_or_init(Arc::default))
     }
 
     /// Does something under the lock; what it lets go of is dropped after it.

@@ -22,6 +22,7 @@ mod accounts;
 mod found;
 mod writing;
 mod journal;
+mod commons;
 mod retention;
 mod look;
 mod store;

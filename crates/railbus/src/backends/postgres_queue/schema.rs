@@ -11,7 +11,7 @@ use tokio_postgres::{
 };
 
 /// The version of the schema below. It changes with the functions too.
-pub(super) const VERSION: i32 = 5;
+pub(super) const VERSION: i32 = 6;
 
 /// The oldest server that has what the schema is made of: multiranges.
 const OLDEST: i32 = 140_000;
@@ -24,6 +24,7 @@ const TABLES: [&str; VERSION as usize] = [
     include_str!("sql/journal_tables.sql"),
     include_str!("sql/swept.sql"),
     include_str!("sql/marked.sql"),
+    include_str!("sql/commons_tables.sql"),
 ];
 
 /// What the server does, in this version, whichever there was before.
@@ -41,6 +42,7 @@ const FUNCTIONS: &[&str] = &[
     include_str!("sql/accounts.sql"),
     include_str!("sql/sweep.sql"),
     include_str!("sql/journal.sql"),
+    include_str!("sql/commons.sql"),
 ];
 
 /// Writes what takes a schema from version `from` to this one, 0 for one that is not there yet, as

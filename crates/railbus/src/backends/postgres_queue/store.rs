@@ -3,6 +3,7 @@
 use super::{
     accounts,
     claim::Member,
+    commons::Shared,
     groups,
     journal::Runs,
     letters,
@@ -22,6 +23,7 @@ use crate::{
         Outgoing, Position, RunMark, Source, Start, Subscribe, Tally,
     },
     backends::gather::{Gather, Limits},
+    commons::Commons,
     error::{Error, ErrorKind, Result},
     options::Options,
     predicate::Interest,
@@ -277,6 +279,10 @@ impl Backend for Queue {
 
     fn accounts(&self) -> Option<&dyn Accounts> {
         Some(self)
+    }
+
+    fn commons(&self) -> Option<Arc<dyn Commons>> {
+        Some(Arc::new(Shared(Arc::downgrade(&self.lines))))
     }
 
     fn journal(&self) -> Option<Arc<dyn Journal>> {

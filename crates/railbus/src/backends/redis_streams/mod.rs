@@ -6,7 +6,7 @@
 //! `lookup` finds. Then the
 //! parts of the work, a file each: `trim`, `publish`, `rights`, `groups`, `claim`, `portion`, `settle`,
 //! `unwanted`, `reader`, `member`, `fresh`, `source`, `listen`, `letters`, `lag`, `tally`, `accounts`,
-//! `poison`; `store` is the backend.
+//! `poison`, `commons`; `store` is the backend.
 
 mod keys;
 mod settings;
@@ -34,6 +34,7 @@ mod lag;
 mod tally;
 mod accounts;
 mod poison;
+mod commons;
 mod store;
 
 pub(crate) use poison::{server_time, write_entry};

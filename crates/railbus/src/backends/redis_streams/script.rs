@@ -39,6 +39,7 @@ scripts! {
     WITHDRAW: "lua/withdraw.lua",
     RUNS: "lua/runs.lua",
     RIGHTS: "lua/rights.lua",
+    COMMONS: "lua/commons.lua",
 }
 
 impl Script {

@@ -2,6 +2,7 @@
 
 use super::{
     accounts::Books,
+    commons::Shared,
     groups::{self, Opening},
     keys::Keys,
     lag, letters,
@@ -23,6 +24,7 @@ use crate::{
         redis::link::{Link, closed},
     },
     codec::Format,
+    commons::Commons,
     error::{Error, ErrorKind, Result},
     id::new_id,
     options::Options,
@@ -247,6 +249,10 @@ impl Backend for Streams {
 
     fn accounts(&self) -> Option<&dyn Accounts> {
         Some(&self.books)
+    }
+
+    fn commons(&self) -> Option<Arc<dyn Commons>> {
+        Some(Arc::new(Shared { link: self.link.clone(), keys: Arc::clone(&self.keys) }))
     }
 }
 

@@ -30,6 +30,7 @@ mod letters;
 mod settle;
 mod source;
 mod journal;
+mod commons;
 mod store;
 
 pub use look::look;

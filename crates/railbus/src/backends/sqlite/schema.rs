@@ -4,10 +4,10 @@
 pub(super) const APPLICATION_ID: i32 = 0x5261_696c;
 
 /// The version of the schema below, SQLite's `user_version`.
-pub(super) const VERSION: i32 = 6;
+pub(super) const VERSION: i32 = 7;
 
 /// Takes a file from version N to N + 1, at index N; a new file goes through all of them.
-pub(super) const MIGRATIONS: [&str; VERSION as usize] = [V1, V2, V3, V4, V5, V6];
+pub(super) const MIGRATIONS: [&str; VERSION as usize] = [V1, V2, V3, V4, V5, V6, V7];
 
 /// `events` is the log; `run` names the run that published an event, `due` holds it back,
 /// `rejected` marks what never became an event. A group has seen all events up to its `cursor`;
@@ -166,4 +166,23 @@ CREATE INDEX events_delayed ON events (id) WHERE due IS NOT NULL;
 const V6: &str = "
 ALTER TABLE deliveries ADD COLUMN begun INTEGER NOT NULL DEFAULT 0;
 UPDATE deliveries SET begun = 1 WHERE state = 0 AND (leased = 1 OR attempt > 0);
+";
+
+/// What processes have in common beside events: `marks` of what is handled once, which a holder has
+/// claimed or, without one, is done, until then; and `buckets` of tokens, with what was in them at a
+/// time. Both times are of the `timeline`.
+const V7: &str = "
+CREATE TABLE marks (
+    space TEXT NOT NULL,
+    key TEXT NOT NULL,
+    holder TEXT,
+    until INTEGER NOT NULL,
+    PRIMARY KEY (space, key)
+) WITHOUT ROWID;
+CREATE INDEX marks_until ON marks (until);
+CREATE TABLE buckets (
+    name TEXT PRIMARY KEY,
+    level REAL NOT NULL,
+    at INTEGER NOT NULL
+) WITHOUT ROWID;
 ";

@@ -3,6 +3,7 @@
 use super::{
     accounts,
     claim::Member,
+    commons::Shared,
     groups,
     journal::Runs,
     letters, publish,
@@ -18,6 +19,7 @@ use crate::{
         Accounts, Backend, Capability, GroupInfo, Journal, Keeper, Letter, LetterFilter, LetterId,
         Outgoing, Position, RunMark, Source, Start, Subscribe, Tally,
     },
+    commons::Commons,
     error::{Error, ErrorKind, Result},
     options::Options,
     predicate::Interest,
@@ -238,6 +240,11 @@ impl Backend for Sqlite {
 
     fn accounts(&self) -> Option<&dyn Accounts> {
         Some(self)
+    }
+
+    fn commons(&self) -> Option<Arc<dyn Commons>> {
+        let Runs { writer, timeline, .. } = &*self.journal;
+        Some(Arc::new(Shared { writer: writer.clone(), timeline: timeline.clone() }))
     }
 
     fn journal(&self) -> Option<Arc<dyn Journal>> {

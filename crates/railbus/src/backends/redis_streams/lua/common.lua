@@ -16,6 +16,7 @@
 --   h:name  where the order of keys is kept: by key, the event that holds it
 --   w:name  the events that wait for it, as `key NUL id`
 --   x:name  the events that were left to other members, by when they were
+-- What a fleet has in common beside events has keys that begin with k:, e: and b:, see commons.lua.
 --   c:name  by member, its last claim and what that handed out: the answer may be lost
 -- An event that was read and not touched since is in the consumer group's pending list alone: it is
 -- leased from when it was read, for as long as its consumer's leases are. What is leased otherwise has a
