@@ -15,6 +15,8 @@ mod members;
 mod asking;
 mod delayed;
 mod early;
+#[cfg(feature = "testing")]
+mod watched;
 mod open;
 mod hearing;
 mod close;
@@ -57,3 +59,5 @@ pub use report::{HandlerFailure, Report};
 pub use schedule::{Scheduled, Scheduling};
 pub use subscribe::{On, Opening};
 pub use subscription::{Explanation, Guard, Subscription, SubscriptionId};
+#[cfg(feature = "testing")]
+pub(crate) use watched::Whose;

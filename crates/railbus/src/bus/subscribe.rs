@@ -1,5 +1,7 @@
 //! Subscribing: what, then how, then who runs.
 
+#[cfg(feature = "testing")]
+use super::watched::Whose;
 use super::{
     entered::{Entered, attach_all},
     gate::Gate,
@@ -274,6 +276,8 @@ impl On {
         let handler = Gathered::around(erase(handler), self.batch, lasts, closing);
         let handler = Layered::around(layers, handler);
         let handler = Replying::around(handler, || self.policy());
+        #[cfg(feature = "testing")]
+        let handler = self.bus.0.watched.around(|| self.whose(), handler);
         Opening { on: self, handler }
     }
 }
@@ -339,6 +343,12 @@ impl Opening {
 }
 
 impl On {
+    #[cfg(feature = "testing")]
+    fn whose(&self) -> Whose {
+        let named = self.name.clone().or_else(|| self.group.clone());
+        Whose { name: named.unwrap_or_else(|| self.predicate.to_string()) }
+    }
+
     pub(super) fn policy(&self) -> FailurePolicy {
         let mut policy = match self.group {
             Some(_) => FailurePolicy::for_group(),
