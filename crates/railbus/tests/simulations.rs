@@ -96,6 +96,27 @@ fn in_order() -> Simulation {
     Simulation::new().seeds(SEEDS).crashes(false).duplicates(false).outages(false)
 }
 
+/// Faults alone use up no group's tries, unless it is said.
+#[test]
+fn by_faults_alone_nothing_becomes_a_dead_letter() {
+    let body = async |sim: Sim| -> railbus::Result<()> {
+        for name in ["a", "b"] {
+            let setup = async |bus: railbus::Bus| {
+                let handle = async |_: Event| yield_now().await;
+                bus.on("order.placed").group("g").run(handle).await.map(drop)
+            };
+            sim.process(name, setup).await?;
+        }
+        pay(&sim, 4).await?;
+        let letters = sim.bus().keeper()?.letters(&Default::default()).await?;
+        assert!(letters.is_empty(), "{letters:?}");
+        Ok(())
+    };
+    let passed = Simulation::new().seeds(SEEDS).try_run(body);
+    assert!(passed.unwrap_or_else(|found| panic!("{found}")).faults > 100);
+    assert!(Simulation::new().seeds(SEEDS).tries_lost(50).try_run(body).is_err());
+}
+
 /// Asserts that what was found happens again from what it says of itself.
 fn assert_replays(found: &Found, again: impl Fn(&str) -> Found) {
     assert!(found.repeats, "{found}");
@@ -174,7 +195,7 @@ async fn does_it_right(sim: Sim) -> railbus::Result<()> {
 
 #[test]
 fn what_is_right_passes_with_all_faults() {
-    let passed = Simulation::new().seeds(SEEDS / 2).try_run(does_it_right);
+    let passed = Simulation::new().seeds(SEEDS / 2).tries_lost(20).try_run(does_it_right);
     let passed = passed.unwrap_or_else(|found| panic!("{found}"));
     assert_eq!(passed.seeds, SEEDS / 2);
     assert!(passed.faults > 1000, "{} faults", passed.faults);

@@ -12,7 +12,11 @@ use std::{
     sync::{Arc, Mutex, PoisonError},
     time::Duration,
 };
+use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
+
+/// For how long no lease is renewed, once one is not.
+const LEASES_LOST_FOR: Duration = Duration::from_secs(60);
 
 /// The fate of a process.
 pub(super) struct ByLuck {
@@ -21,16 +25,29 @@ pub(super) struct ByLuck {
     pub(super) gone: CancellationToken,
     // What befalls the next publish, if that was asked without being able to wait.
     next: Mutex<Option<Act>>,
+    // Until when no lease is renewed.
+    leases_lost: Mutex<Option<Instant>>,
 }
 
 impl ByLuck {
     pub(super) fn new(world: &Arc<World>, process: &str, gone: &CancellationToken) -> Self {
         let (world, gone, next) = (Arc::clone(world), gone.clone(), Mutex::default());
-        Self { world, process: process.to_owned(), gone, next }
+        let leases_lost = Mutex::default();
+        Self { world, process: process.to_owned(), gone, next, leases_lost }
     }
 
     fn hit(&self, fault: Fault) -> bool {
         self.world.befalls(&self.process, fault)
+    }
+
+    /// Tells whether leases are not renewed now: for long enough that they end.
+    fn loses_leases(&self) -> bool {
+        let mut until = self.leases_lost.lock().unwrap_or_else(PoisonError::into_inner);
+        let now = Instant::now();
+        if until.is_none_or(|until| until <= now) {
+            *until = self.hit(Fault::LeaseLost).then(|| now + LEASES_LOST_FOR);
+        }
+        until.is_some()
     }
 
     fn slow(&self) -> Option<Act> {
@@ -80,7 +97,7 @@ impl Fate for ByLuck {
                 }
                 self.slow()
             }
-            Door::Renew => self.hit(Fault::LeaseLost).then_some(Act::Forget),
+            Door::Renew => self.loses_leases().then_some(Act::Forget),
         }
     }
 

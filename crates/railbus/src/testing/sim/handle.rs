@@ -3,7 +3,7 @@
 use super::{
     jostle::{Jostled, Mortal},
     process::{Process, Setup, open},
-    world::World,
+    world::{DRIVER, World},
 };
 use crate::{
     bus::{Bus, Report},
@@ -65,7 +65,7 @@ pub struct Sim {
 
 impl Sim {
     pub(super) fn new(world: &Arc<World>) -> Self {
-        let bus = open(world, "driver", &CancellationToken::new());
+        let bus = open(world, DRIVER, &CancellationToken::new());
         Self { world: Arc::clone(world), bus, processes: Rc::default() }
     }
 

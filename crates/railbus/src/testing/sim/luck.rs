@@ -57,17 +57,20 @@ pub(super) struct Luck {
     // How many faults there may be, and were.
     most: usize,
     befallen: usize,
+    // How many more of them may cost a try.
+    tries: usize,
     pub(super) calm: bool,
 }
 
 impl Luck {
-    pub(super) fn new(seed: u64, most: usize, allowed: &[Fault]) -> Self {
+    pub(super) fn new(seed: u64, most: usize, tries: usize, allowed: &[Fault]) -> Self {
         let mut luck = Self {
             state: mixed(seed ^ 0x51ed_2701),
             odds: [0; FAULTS.len()],
             jostling: 0,
             most,
             befallen: 0,
+            tries,
             calm: false,
         };
         luck.odds = FAULTS.map(|(fault, _)| {
@@ -97,13 +100,15 @@ impl Luck {
         }
     }
 
-    /// Tells whether a fault befalls now.
-    pub(super) fn befalls(&mut self, fault: Fault) -> bool {
+    /// Tells whether a fault befalls now, which may cost events a try.
+    pub(super) fn befalls(&mut self, fault: Fault, costs: bool) -> bool {
         let at = FAULTS.iter().position(|(known, _)| *known == fault).unwrap_or(0);
         let hit = self.draw() % 1000 < self.odds[at];
-        if !hit || self.calm || self.befallen >= self.most {
+        let spared = costs && self.tries == 0;
+        if !hit || spared || self.calm || self.befallen >= self.most {
             return false;
         }
+        self.tries -= usize::from(costs);
         self.befallen += 1;
         true
     }

@@ -29,6 +29,9 @@ const SEEDS: u64 = 1000;
 /// How long a simulation may take unless it is said, in its own time.
 const LIMIT: Duration = Duration::from_secs(86_400);
 
+/// How many faults may cost a try unless it is said: fewer than a group has tries.
+const TRIES: usize = 3;
+
 /// How many smaller numbers of faults are tried.
 const SMALLER: usize = 64;
 
@@ -88,6 +91,7 @@ pub fn simulate<E: Ending>(body: impl AsyncFn(Sim) -> E) {
 /// assert_eq!((passed.seeds, passed.faults), (10, 0));
 ///
 /// assert!(quick().replay("2/0").try_run(async |sim| assert!(sim.seed() < 3)).is_ok());
+/// assert!(quick().tries_lost(0).try_run(async |sim| sim.idle().await).is_ok());
 /// let limit = Duration::from_secs(3600);
 /// let found: Found = quick().limit(limit).try_run(async |sim| assert!(sim.seed() < 3)).unwrap_err();
 /// assert_eq!((found.seed, found.replay(), found.repeats), (3, "3/0".to_owned(), true));
@@ -98,6 +102,7 @@ pub fn simulate<E: Ending>(body: impl AsyncFn(Sim) -> E) {
 pub struct Simulation {
     seeds: u64,
     limit: Duration,
+    tries: usize,
     allowed: Vec<Fault>,
     replay: Option<(u64, usize)>,
 }
@@ -113,7 +118,7 @@ impl Simulation {
     /// Makes one with a thousand seeds and all faults.
     pub fn new() -> Self {
         let allowed = FAULTS.iter().map(|(fault, _)| *fault).collect();
-        Self { seeds: SEEDS, limit: LIMIT, allowed, replay: None }
+        Self { seeds: SEEDS, limit: LIMIT, tries: TRIES, allowed, replay: None }
     }
 
     /// Sets how many seeds are tried, from 0 on.
@@ -135,6 +140,13 @@ impl Simulation {
     /// Sets how long one seed may take, in its own time (default: a day).
     pub fn limit(mut self, limit: Duration) -> Self {
         self.limit = limit;
+        self
+    }
+
+    /// Sets how many faults of one seed may cost events a try (default: 3, so that none of them becomes
+    /// a dead letter by faults alone, since a group has 5 tries unless it is said).
+    pub fn tries_lost(mut self, most: usize) -> Self {
+        self.tries = most;
         self
     }
 
@@ -259,7 +271,7 @@ impl Simulation {
         let entered = runtime.enter();
         let options = Options::parse("memory:?wire=always");
         let memory = options.and_then(|options| Memory::of(&options)).unwrap_or_default();
-        let world = World::new(seed, memory, Luck::new(seed, most, &self.allowed));
+        let world = World::new(seed, memory, Luck::new(seed, most, self.tries, &self.allowed));
         drop(entered);
         let (of, limit) = (&world, self.limit);
         let ended = catch_unwind(AssertUnwindSafe(|| {

@@ -14,6 +14,9 @@ use futures_util::FutureExt;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use tokio::time::Instant;
 
+/// Who publishes what the body of a simulation does.
+pub(super) const DRIVER: &str = "driver";
+
 /// One run of a simulation.
 #[derive(Debug)]
 pub(super) struct World {
@@ -45,7 +48,12 @@ impl World {
 
     /// Tells whether a fault befalls a process now, and notes it.
     pub(super) fn befalls(&self, who: &str, fault: Fault) -> bool {
-        let befalls = self.luck().befalls(fault);
+        let costs = match fault {
+            Fault::PublishFails | Fault::AnswerLost => who != DRIVER,
+            Fault::PublishedTwice | Fault::FetchFails | Fault::Slow => false,
+            _ => true,
+        };
+        let befalls = self.luck().befalls(fault, costs);
         if befalls {
             let what =
                 FAULTS.iter().find(|(known, _)| *known == fault).map_or("", |(_, what)| what);
