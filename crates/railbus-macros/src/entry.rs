@@ -10,6 +10,7 @@ struct Settings {
     many: bool,
     workers: Option<usize>,
     timeout_ms: u64,
+    is_virtual: bool,
     steps: Option<Expr>,
 }
 
@@ -41,7 +42,7 @@ pub(crate) fn main(arguments: TokenStream, item: &ItemFn) -> TokenStream {
 }
 
 pub(crate) fn test(arguments: TokenStream, item: &ItemFn) -> TokenStream {
-    let known = ["timeout", "flavor", "worker_threads"];
+    let known = ["timeout", "time", "flavor", "worker_threads"];
     let settings = settings(arguments, &known, false);
     let checked = settings.and_then(|settings| check(item, "test", TEST).map(|()| settings));
     let settings = match checked {
@@ -113,8 +114,10 @@ fn returns_nothing(output: &ReturnType) -> bool {
 }
 
 fn runtime(settings: &Settings) -> TokenStream {
+    let current = quote!(::railbus::__private::Runtime::current_thread());
     match (settings.many, settings.workers) {
-        (false, _) => quote!(::railbus::__private::Runtime::current_thread()),
+        (false, _) if settings.is_virtual => quote!(::railbus::testing::virtual_time(#current)),
+        (false, _) => current,
         (true, None) => quote!(::railbus::__private::Runtime::multi_thread()),
         (true, Some(n)) => quote!(::railbus::__private::Runtime::multi_thread().workers(#n)),
     }
@@ -122,8 +125,9 @@ fn runtime(settings: &Settings) -> TokenStream {
 
 fn settings(arguments: TokenStream, known: &[&str], many: bool) -> Result<Settings> {
     let parser = |input: syn::parse::ParseStream<'_>| attributes::settings(input, known);
-    let mut settings = Settings { many, workers: None, timeout_ms: TIMEOUT_MS, steps: None };
-    let mut workers_at = None;
+    let mut settings =
+        Settings { many, workers: None, timeout_ms: TIMEOUT_MS, steps: None, is_virtual: false };
+    let (mut workers_at, mut time_at) = (None, None);
     for setting in parser.parse2(arguments)? {
         match setting.key.to_string().as_str() {
             "flavor" => settings.many = is_many(&setting)?,
@@ -133,11 +137,22 @@ fn settings(arguments: TokenStream, known: &[&str], many: bool) -> Result<Settin
                 settings.steps = Some(setting.value.clone().ok_or_else(missing)?);
             }
             "timeout" => settings.timeout_ms = millis(&setting)?,
+            "time" => {
+                settings.is_virtual = is_virtual(&setting)?;
+                time_at = Some(setting.key);
+            }
             _ => {
                 settings.workers = Some(count(&setting)?);
                 workers_at = Some(setting.key);
             }
         }
+    }
+    if let Some(key) = time_at
+        && settings.is_virtual
+        && settings.many
+    {
+        let why = "virtual time is that of one thread: leave `flavor` out";
+        return Err(Error::new_spanned(key, why));
     }
     match workers_at {
         Some(key) if !settings.many => {
@@ -156,6 +171,14 @@ fn is_many(setting: &Setting) -> Result<bool> {
             let why = format!("no flavor `{other}`: `multi_thread` or `current_thread`");
             Err(setting.refuse(why))
         }
+    }
+}
+
+fn is_virtual(setting: &Setting) -> Result<bool> {
+    match setting.text("virtual")?.as_str() {
+        "virtual" => Ok(true),
+        "real" => Ok(false),
+        other => Err(setting.refuse(format!("no time `{other}`: `virtual` or `real`"))),
     }
 }
 

@@ -77,7 +77,8 @@ pub fn main(arguments: TokenStream, item: TokenStream) -> TokenStream {
 ///
 /// The limit is 60 seconds unless `timeout = "5s"` says otherwise; it holds for a test that blocks
 /// its thread, too. The runtime is the test's own, on one thread; `flavor = "multi_thread"` and
-/// `worker_threads = 4` ask for more. The test returns nothing, or a `Result<(), E>` with any error
+/// `worker_threads = 4` ask for more. With the feature `testing`, `time = "virtual"` lets time jump to
+/// what is due next whenever nothing is left to do (see `railbus::testing::time`). The test returns nothing, or a `Result<(), E>` with any error
 /// that is Send and Sync, which is told with what to do about it.
 ///
 /// # Examples

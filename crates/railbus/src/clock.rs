@@ -1,6 +1,8 @@
 //! Points in time, as events and stores carry them.
 
 use crate::error::{Error, ErrorKind, Result};
+#[cfg(feature = "testing")]
+use crate::pretend;
 use std::{
     fmt,
     str::FromStr,
@@ -41,9 +43,13 @@ pub(crate) fn set_ahead(micros: i64) {
 pub struct Timestamp(i64);
 
 impl Timestamp {
-    /// Reads the system clock.
+    /// Reads the system clock, or in a test with virtual time that one.
     #[must_use]
     pub fn now() -> Self {
+        #[cfg(feature = "testing")]
+        if let Some(micros) = pretend::wall() {
+            return Self::from_micros(micros);
+        }
         let micros = match SystemTime::now().duration_since(UNIX_EPOCH) {
             Ok(since) => i64::try_from(since.as_micros()).unwrap_or(i64::MAX),
             Err(before) => -i64::try_from(before.duration().as_micros()).unwrap_or(i64::MAX),

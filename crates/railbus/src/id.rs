@@ -1,5 +1,7 @@
 //! Ids of events: time-ordered when new, derived when the same thing must get the same id again.
 
+#[cfg(feature = "testing")]
+use crate::pretend;
 use std::{
     cell::Cell,
     fmt,
@@ -32,6 +34,10 @@ thread_local! {
 /// ```
 #[must_use]
 pub fn new_id() -> String {
+    #[cfg(feature = "testing")]
+    if let Some(micros) = pretend::wall() {
+        return unique_at(u64::try_from(micros / 1000).unwrap_or(0)).to_string();
+    }
     let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
     unique_at(now.as_millis().try_into().unwrap_or(u64::MAX)).to_string()
 }
@@ -50,9 +56,24 @@ pub(crate) fn unique_at(millis: u64) -> Uuid {
     Uuid::from_u128(high | 0b10 << 62 | below & ((1 << 62) - 1))
 }
 
+/// Forgets the last id of this thread: those that follow come of its time and its chance alone.
+#[cfg(feature = "testing")]
+pub(crate) fn forget_last() {
+    LAST.set((0, 0));
+}
+
+/// Returns random bits.
+pub(crate) fn chance() -> u128 {
+    #[cfg(feature = "testing")]
+    if let Some((high, low)) = pretend::random().zip(pretend::random()) {
+        return u128::from(high) << 64 | u128::from(low);
+    }
+    rand::random()
+}
+
 /// Returns a random place to count from, in the lower half, so that there is room to count.
 fn seed() -> u128 {
-    rand::random::<u128>() >> (128 - RANDOM_BITS + 1)
+    chance() >> (128 - RANDOM_BITS + 1)
 }
 
 /// Returns the id that `name` always gets within `space`, a version 5 UUID.

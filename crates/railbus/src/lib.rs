@@ -4,6 +4,8 @@
 compile_error!("railbus runs on Linux (macOS: best effort); Windows is not supported");
 
 mod sync;
+#[cfg(feature = "testing")]
+mod pretend;
 pub mod error;
 pub mod id;
 pub mod retry;

@@ -1,6 +1,8 @@
 //! How often and how soon something that failed is tried again.
 
 use crate::error::{Error, ErrorKind, Result, causes, nearest};
+#[cfg(feature = "testing")]
+use crate::pretend;
 use serde_json::{Map, Value};
 use std::{any::type_name, error::Error as StdError, fmt, sync::Arc, time::Duration};
 
@@ -197,8 +199,17 @@ impl Retry {
         if self.jitter == 0.0 {
             return Some(wait);
         }
-        Some(wait.mul_f64(1.0 - self.jitter * rand::random::<f64>()))
+        Some(wait.mul_f64(1.0 - self.jitter * share()))
     }
+}
+
+/// Returns a share by chance, from 0 to 1.
+fn share() -> f64 {
+    #[cfg(feature = "testing")]
+    if let Some(random) = pretend::random() {
+        return (random >> 11) as f64 / (1_u64 << 53) as f64;
+    }
+    rand::random()
 }
 
 /// How much of a wait is left to chance: a share from 0 to 1, to which others are moved, or whether

@@ -1,23 +1,61 @@
 //! What `#[railbus::main]` expands to: a runtime, and an end that tells what went wrong.
 
 use crate::error::{BoxError, Error, causes, chain};
-use std::{error::Error as StdError, future::Future, io::Write, process::ExitCode};
+#[cfg(feature = "testing")]
+use crate::{
+    clock::Timestamp,
+    pretend::{self, Wall},
+};
+use std::{
+    error::Error as StdError,
+    future::Future,
+    io::{Write, stderr},
+    process::ExitCode,
+};
+#[cfg(feature = "testing")]
+use std::{
+    io,
+    sync::{Arc, OnceLock},
+};
 use tokio::runtime::{self, Builder};
 
 /// A runtime in the making, with timers and I/O.
-pub struct Runtime(Builder);
+pub struct Runtime {
+    builder: Builder,
+    // Where its wall clock starts, if its time is virtual.
+    #[cfg(feature = "testing")]
+    wall: Option<Timestamp>,
+}
 
 impl Runtime {
     /// One that runs everything on the thread that waits for it.
     #[must_use]
     pub fn current_thread() -> Self {
-        Self(Builder::new_current_thread())
+        Self::of(Builder::new_current_thread())
     }
 
     /// One with threads of its own, as many as there are processors.
     #[must_use]
     pub fn multi_thread() -> Self {
-        Self(Builder::new_multi_thread())
+        Self::of(Builder::new_multi_thread())
+    }
+
+    fn of(builder: Builder) -> Self {
+        Self {
+            builder,
+            #[cfg(feature = "testing")]
+            wall: None,
+        }
+    }
+
+    /// Lets its time stand still while anything is ready to run, and jump to what is due next when
+    /// nothing is; the wall clock goes with it, from `start` on. For one of the current thread.
+    #[cfg(feature = "testing")]
+    #[must_use]
+    pub(crate) fn virtual_time(mut self, start: Timestamp) -> Self {
+        self.builder.start_paused(true);
+        self.wall = Some(start);
+        self
     }
 
     /// Sets how many threads it has.
@@ -26,14 +64,33 @@ impl Runtime {
     /// Panics if it is none; the macros refuse that.
     #[must_use]
     pub fn workers(mut self, workers: usize) -> Self {
-        self.0.worker_threads(workers);
+        self.builder.worker_threads(workers);
         self
     }
 
     pub(crate) fn start(mut self) -> Result<runtime::Runtime, BoxError> {
         let failed = |e| format!("the runtime can't start: {e}");
-        Ok(self.0.enable_all().build().map_err(failed)?)
+        #[cfg(feature = "testing")]
+        if let Some(start) = self.wall {
+            return Ok(paused(self.builder, start).map_err(failed)?);
+        }
+        Ok(self.builder.enable_all().build().map_err(failed)?)
     }
+}
+
+/// Builds a runtime whose wall clock goes with its time, on this thread and those that it starts for
+/// work that blocks.
+#[cfg(feature = "testing")]
+fn paused(mut builder: Builder, start: Timestamp) -> io::Result<runtime::Runtime> {
+    let wall = Arc::<OnceLock<Wall>>::default();
+    let of = Arc::clone(&wall);
+    builder.on_thread_start(move || pretend::set_wall(of.get().copied()));
+    let built = builder.enable_all().build()?;
+    let entered = built.enter();
+    let since = wall.get_or_init(|| (tokio::time::Instant::now(), start.as_micros()));
+    pretend::set_wall(Some(*since));
+    drop(entered);
+    Ok(built)
 }
 
 /// What `main` and tests may return.
@@ -74,7 +131,7 @@ pub fn run_main<F: Future<Output: Ending>>(runtime: Runtime, program: F) -> Exit
     let ended = ended.map_err(Into::into).and_then(|started| started.block_on(program).end());
     ended.unwrap_or_else(|error| {
         // Nobody could be told that stderr is closed.
-        let _ = writeln!(std::io::stderr(), "error: {}", told(&*error));
+        let _ = writeln!(stderr(), "error: {}", told(&*error));
         ExitCode::FAILURE
     })
 }

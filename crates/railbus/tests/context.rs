@@ -25,6 +25,8 @@ async fn buses() -> Vec<(Bus, tempfile::TempDir)> {
     buses
 }
 
+const TRACE: &str = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01";
+
 fn here() -> Option<String> {
     context::current().map(|context| context.event_type().to_owned())
 }
@@ -166,7 +168,7 @@ async fn handlers_see_their_event_and_what_they_publish_names_its_cause() {
             on("b").run(move |_: &Event| last(None)).await.unwrap();
         }
         let root = scope("request").id("s").correlation_id("c");
-        let root = root.metadata("traceparent", "00-1-2-01").metadata("tenant", "north");
+        let root = root.metadata("traceparent", TRACE).metadata("tenant", "north");
         let sent = Event::new("a").id("first").metadata("own", "1").payload(());
         root.run(async { bus.publish(sent).await.unwrap() }).await;
         bus.idle().await.unwrap();
@@ -193,7 +195,7 @@ async fn handlers_see_their_event_and_what_they_publish_names_its_cause() {
         assert_eq!(last.iter().filter(|(_, c, _)| own(c)).count(), 4);
         for (_, context, _) in last.iter().filter(|(_, c, _)| !own(c)) {
             assert_eq!((context.correlation_id(), context.causation_id()), ("c", Some("first")));
-            assert_eq!(context.metadata().get("traceparent").unwrap(), "00-1-2-01");
+            assert_eq!(context.metadata().get("traceparent").unwrap(), TRACE);
             assert!(
                 !context.metadata().contains_key("tenant"),
                 "only traces go on from deliveries"

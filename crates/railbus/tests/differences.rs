@@ -46,6 +46,7 @@ const ASSERTIONS: &[(&str, usize)] = &[
     ("midil: subscribers", 10),
     ("midil: middleware", 9),
     ("midil: names", 9),
+    ("midil: context", 19),
 ];
 
 /// The requirements: each letter's rows are numbered from 1.

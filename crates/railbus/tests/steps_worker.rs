@@ -128,7 +128,9 @@ fn worker_within() {
 async fn a_worker_is_told_the_task_and_what_it_is_for() {
     let step = worker(&Workers::new(1)).step_name("transform");
     let event = Event::new("order.placed").id("e-1").topic("shop:orders").correlation("c-1");
-    let event = event.metadata("traceparent", "00-a").payload(json!({"do": "task"}));
+    let event = event
+        .metadata("traceparent", "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01")
+        .payload(json!({"do": "task"}));
     let parts = InputParts::default().event(event).tries(3, 2);
     let told = json!({
         "id": 1,
@@ -139,7 +141,7 @@ async fn a_worker_is_told_the_task_and_what_it_is_for() {
             "type": "order.placed",
             "topic": "shop:orders",
             "correlation_id": "c-1",
-            "traceparent": "00-a",
+            "traceparent": "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01",
         },
         "attempt": 3,
         "try": 2,

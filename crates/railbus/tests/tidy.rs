@@ -26,6 +26,7 @@ const FLOORS: &[(&str, &[&str])] = &[
         "ground",
         &[
             "sync",
+            "pretend",
             "error",
             "id",
             "retry",

@@ -5,12 +5,8 @@ use super::{
     table::Phase,
 };
 use crate::{context, error::Result, task};
-use std::{
-    future::Future,
-    sync::Arc,
-    time::{Duration, Instant},
-};
-use tokio::runtime::Handle;
+use std::{future::Future, sync::Arc, time::Duration};
+use tokio::{runtime::Handle, time::Instant};
 #[cfg(feature = "webhook")]
 use tokio_util::sync::CancellationToken;
 

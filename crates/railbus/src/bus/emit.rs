@@ -48,7 +48,7 @@ impl Bus {
             inner.may_emit(&now, event)?;
             inner.emit_now(event)?;
         }
-        inner.counters.published.one();
+        inner.count_published(event);
         let mut several = None;
         let (dispatch, need) = match now.one(event, &mut several) {
             Some(list) => {

@@ -16,6 +16,8 @@ mod asking;
 mod delayed;
 mod early;
 mod beside;
+#[cfg(feature = "testing")]
+mod watched;
 mod open;
 mod hearing;
 mod close;
@@ -62,3 +64,5 @@ pub use schedule::{Scheduled, Scheduling};
 pub use subscribe::{On, Opening};
 pub use subscriber::{IsSubscriber, Subscriber};
 pub use subscription::{Explanation, Guard, Subscription, SubscriptionId};
+#[cfg(feature = "testing")]
+pub(crate) use watched::Whose;

@@ -1,5 +1,7 @@
 //! Opening a bus.
 
+#[cfg(feature = "testing")]
+use super::watched::{Around, Tap, Watched};
 use super::{
     asking::Asking,
     beside::Beside,
@@ -13,6 +15,7 @@ use crate::{
     backends,
     commons::Commons,
     error::{BoxError, Error, ErrorKind, Result},
+    event::Event,
     handler::{Call, FromDelivery, World},
     instrument::Counters,
     options::IntoOptions,
@@ -82,6 +85,9 @@ pub(super) struct Inner {
     pub(super) inline: bool,
     /// Whether events are encoded even where they stay in process.
     pub(super) encodes: bool,
+    /// What a test watches it with.
+    #[cfg(feature = "testing")]
+    pub(super) watched: Watched,
 }
 
 impl Bus {
@@ -157,6 +163,8 @@ impl Bus {
             asking: Asking::default(),
             beside: OnceLock::new(),
             failed: watch::Sender::new(None),
+            #[cfg(feature = "testing")]
+            watched: Watched::default(),
         }));
         let inner: Arc<dyn Any + Send + Sync> = Arc::<Inner>::clone(&bus.0);
         bus.0.world().set_bus(Arc::downgrade(&inner));
@@ -256,6 +264,18 @@ impl Bus {
         .unwrap_or_else(closed)
     }
 
+    /// Puts something around the handlers of subscriptions that open from here on.
+    #[cfg(feature = "testing")]
+    pub(crate) fn surround(&self, around: Around) {
+        self.0.watched.add_around(around);
+    }
+
+    /// Hears of what is published from here on.
+    #[cfg(feature = "testing")]
+    pub(crate) fn tap(&self, tap: Tap) {
+        self.0.watched.add_tap(tap);
+    }
+
     pub(super) fn phase(&self) -> Phase {
         self.0.phase()
     }
@@ -289,6 +309,16 @@ impl fmt::Debug for WeakBus {
 }
 
 impl Inner {
+    /// Counts an event that is published.
+    #[inline]
+    pub(super) fn count_published(&self, event: &Event) {
+        self.counters.published.one();
+        #[cfg(feature = "testing")]
+        self.watched.published(event);
+        #[cfg(not(feature = "testing"))]
+        let _ = event;
+    }
+
     fn phase(&self) -> Phase {
         self.table.now().phase
     }

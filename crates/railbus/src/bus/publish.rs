@@ -62,7 +62,7 @@ impl Bus {
                 None => return Box::pin(self.carry(event)).await,
             }
         }
-        inner.counters.published.one();
+        inner.count_published(event);
         let mut report = self.dispatch(&now, event).await;
         report.matched += grouped;
         Ok(report)
@@ -141,7 +141,7 @@ impl Bus {
     /// Does what is left to do for an event that the backend has confirmed.
     async fn published(&self, outgoing: &Outgoing, began: Instant) -> Result<Report> {
         let (inner, event) = (&*self.0, &outgoing.event);
-        inner.counters.published.one();
+        inner.count_published(event);
         if let Some(reason) = &outgoing.rejected {
             // Durable backends keep it as a dead letter; either way no handler sees it.
             context::span(event)

@@ -1,5 +1,7 @@
 //! Subscribing: what, then how, then who runs.
 
+#[cfg(feature = "testing")]
+use super::watched::Whose;
 use super::{
     entered::{Entered, attach_all},
     gate::Gate,
@@ -333,6 +335,8 @@ impl Opening {
         on.bus.check_open("subscribe")?;
         on.set_up()?;
         let handler = Replying::around(handler, || on.policy());
+        #[cfg(feature = "testing")]
+        let handler = on.bus.0.watched.around(|| on.whose(), handler);
         on.check(&*handler)?;
         if on.batch.is_some() {
             let _ = on.bus.0.runtime.set(task::runtime("subscribe")?);
@@ -362,6 +366,14 @@ impl Opening {
         let terms = Terms { lease, limit, start, order, pull: on.pull, credits: on.credits };
         let subscription = Subscription { entry, bus: on.bus };
         Ok(Entered::new(subscription, terms, on.gate))
+    }
+}
+
+#[cfg(feature = "testing")]
+impl On {
+    fn whose(&self) -> Whose {
+        let named = self.name.clone().or_else(|| self.group.clone());
+        Whose { name: named.unwrap_or_else(|| self.predicate.to_string()) }
     }
 }
 

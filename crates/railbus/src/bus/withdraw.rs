@@ -68,6 +68,7 @@ impl Bus {
         let waits = async move {
             let due = sleep(delay);
             tokio::select! {
+                biased;
                 () = due => {}
                 true = withdrawn.clone() => return,
                 () = closing.cancelled() => {

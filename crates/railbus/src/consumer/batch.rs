@@ -23,10 +23,10 @@ use std::{
     panic::AssertUnwindSafe,
     sync::{Arc, Mutex, MutexGuard, PoisonError},
     task::Poll,
-    time::{Duration, Instant},
+    time::Duration,
     vec,
 };
-use tokio::{sync::OwnedSemaphorePermit, task::coop, time};
+use tokio::{sync::OwnedSemaphorePermit, task::coop, time::Instant};
 
 /// How long a batch may take before what it holds up is taken from it.
 pub(super) const PATIENCE: Duration = Duration::from_millis(5);
@@ -39,7 +39,7 @@ pub(super) struct Batch {
     shared: Arc<Shared>,
     began: Instant,
     // From when on others may have its events, where leases can't be kept.
-    until: Option<time::Instant>,
+    until: Option<Instant>,
     held: Held,
     state: Mutex<State>,
 }
@@ -57,7 +57,7 @@ impl Batch {
     pub(super) fn new(
         shared: &Arc<Shared>,
         leased: Vec<Leased>,
-        until: Option<time::Instant>,
+        until: Option<Instant>,
         room: OwnedSemaphorePermit,
     ) -> Self {
         let held = shared.leases.hold(leased.iter().map(|l| l.receipt.clone()));

@@ -7,11 +7,12 @@ use crate::{
 };
 use smallvec::SmallVec;
 use std::{
-    collections::{HashMap, HashSet},
+    collections::{BTreeMap, HashSet},
     mem,
     sync::{Arc, PoisonError},
-    time::{Duration, Instant},
+    time::Duration,
 };
+use tokio::time::Instant;
 
 /// The deliveries in flight.
 #[derive(Clone, Default)]
@@ -20,7 +21,8 @@ pub(super) struct Leases(Arc<Mutex<All>>);
 #[derive(Default)]
 struct All {
     made: u64,
-    kept: HashMap<u64, Kept>,
+    // In the order they were taken, so that they are renewed in it, too.
+    kept: BTreeMap<u64, Kept>,
 }
 
 /// Leases that are kept together, and when they were last renewed.

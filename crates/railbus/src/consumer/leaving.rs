@@ -25,6 +25,7 @@ pub(super) async fn leave_to_others(shared: &Shared, settle: Settle, wait: Durat
 pub(super) async fn wait_here(shared: &Shared, wait: Duration) -> bool {
     let mut draining = shared.draining.subscribe();
     tokio::select! {
+        biased;
         () = tokio::time::sleep(wait) => true,
         _ = draining.wait_for(|draining| *draining) => false,
     }

@@ -3,8 +3,9 @@
 use std::{
     future::Future,
     sync::atomic::{AtomicU32, Ordering::Relaxed},
-    time::{Duration, Instant},
+    time::Duration,
 };
+use tokio::time::Instant;
 
 /// What counts as quick: a task of its own, which another thread could take, costs a part of this.
 const QUICK: Duration = Duration::from_micros(50);

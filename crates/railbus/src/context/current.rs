@@ -1,5 +1,6 @@
 //! What caused what runs on a thread now.
 
+use super::trace::{Trace, is_of_trace, trace_id};
 use crate::{event::Event, payload::RawPayload};
 use scoped_tls::scoped_thread_local;
 use std::{collections::BTreeMap, fmt, sync::Arc};
@@ -14,9 +15,6 @@ scoped_thread_local! {
     /// What lies around it; unset for a delivery outside of everything, so that this costs nothing.
     static AROUND: Around
 }
-
-/// The keys of metadata that go on from a delivery to what its handler publishes: trace contexts.
-const CARRIED: [&str; 3] = ["traceparent", "tracestate", "baggage"];
 
 #[derive(Clone, Debug, Default)]
 pub(super) struct Around {
@@ -87,6 +85,12 @@ impl Context {
     #[must_use]
     pub fn metadata(&self) -> &BTreeMap<String, String> {
         self.event.metadata()
+    }
+
+    /// Returns the trace that it is a part of, as far as its metadata says something valid of one.
+    #[must_use]
+    pub fn trace(&self) -> Trace {
+        Trace::of(self.metadata())
     }
 
     /// Returns the data: the event's payload, or what [`Scope::data`](super::Scope::data) was given.
@@ -178,11 +182,30 @@ pub(crate) fn stamp(event: &Event) -> Option<Event> {
             return None;
         }
         let scope = AROUND.is_set() && AROUND.with(|around| around.scope);
-        let goes_on = |key: &str| scope || CARRIED.contains(&key);
-        let inherited = cause.metadata().iter().filter(|(key, _)| goes_on(key));
-        let inherited = inherited.map(|(key, value)| (key.clone(), value.clone())).collect();
-        Some(event.caused_by(cause, &inherited))
+        Some(event.caused_by(cause, &inherited(event, cause.metadata(), scope)))
     })
+}
+
+/// Returns the metadata that goes on to an event: all of a scope's, and of a delivery's the trace,
+/// unless the event has one of its own.
+fn inherited(
+    event: &Event,
+    metadata: &BTreeMap<String, String>,
+    scope: bool,
+) -> BTreeMap<String, String> {
+    if metadata.is_empty() {
+        return BTreeMap::new();
+    }
+    let others = metadata.iter().filter(|(key, _)| scope && !is_of_trace(key));
+    let others = others.map(|(key, value)| (key.clone(), value.clone()));
+    let trace = match metadata.keys().any(|key| is_of_trace(key)) {
+        true => Trace::of(metadata),
+        false => Trace::default(),
+    };
+    // The state of one trace says nothing of another.
+    let own = event.metadata().contains_key("traceparent");
+    let trace = trace.metadata().filter(|(key, _)| !own || *key == "baggage");
+    others.chain(trace.map(|(key, value)| (key.into(), value.into()))).collect()
 }
 
 /// Tells whether nothing caused what runs here.
@@ -217,5 +240,6 @@ pub(crate) fn span(event: &Event) -> tracing::Span {
         event_type = event.event_type(),
         correlation_id = event.correlation_id(),
         causation_id = event.causation_id(),
+        trace_id = trace_id(event.metadata()),
     )
 }

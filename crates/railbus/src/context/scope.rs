@@ -2,6 +2,7 @@
 
 use super::{
     current::{Around, Context, current, depth, span, stamp},
+    trace::Trace,
     within::Within,
 };
 use crate::{event::Event, payload::RawPayload};
@@ -56,6 +57,7 @@ struct Given {
     correlation_id: Option<String>,
     metadata: BTreeMap<String, String>,
     data: Option<RawPayload>,
+    traced: bool,
 }
 
 impl Scope {
@@ -80,6 +82,29 @@ impl Scope {
     /// Sets the data that the work is about (default: none).
     pub fn data<T: Serialize + Send + Sync + 'static>(mut self, data: T) -> Self {
         self.given.data = Some(RawPayload::of(data));
+        self
+    }
+
+    /// Makes it a span within the trace around it, or the beginning of one: what is published in it
+    /// names the scope's span as its parent. For programs that record spans.
+    ///
+    /// # Examples
+    /// ```
+    /// use railbus::{Bus, Context, context};
+    ///
+    /// # tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap().block_on(async {
+    /// let parent = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01";
+    /// let work = context::scope("import").metadata("traceparent", parent).traced();
+    /// work.run(async {
+    ///     let span = context::current().unwrap().trace();
+    ///     assert_eq!(span.trace_id(), Some("0af7651916cd43dd8448eb211c80319c"));
+    ///     assert_ne!(span.span_id(), Some("b7ad6b7169203331"));
+    /// })
+    /// .await;
+    /// # });
+    /// ```
+    pub fn traced(mut self) -> Self {
+        self.given.traced = true;
         self
     }
 
@@ -120,6 +145,12 @@ impl Scope {
         let mut event = event.raw_payload(given.data.unwrap_or_else(RawPayload::null));
         if let Some(parent) = &parent {
             event = parent.with(|| stamp(&event)).unwrap_or(event);
+        }
+        if given.traced {
+            let span = Trace::of(event.metadata()).child();
+            for (key, value) in span.metadata() {
+                event.set_metadata(key, value);
+            }
         }
         let around = Around { parent: parent.map(Arc::new), depth: 0, scope: true };
         (Context { event, around }, depth())

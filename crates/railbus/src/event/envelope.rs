@@ -261,6 +261,12 @@ impl Event {
         self.0.payload.text().map_err(|e| e.with("event", self.id()))
     }
 
+    /// Sets a value of its metadata.
+    pub(crate) fn set_metadata(&mut self, key: &str, value: &str) {
+        let rest = Arc::make_mut(&mut self.0).rest();
+        rest.metadata.insert(key.into(), value.into());
+    }
+
     /// Returns the event as caused by another: what it says of that itself stays.
     pub(crate) fn caused_by(&self, cause: &Self, inherited: &BTreeMap<String, String>) -> Self {
         let mut caused = self.clone();

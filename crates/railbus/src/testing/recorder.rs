@@ -1,11 +1,26 @@
 //! A handler that remembers.
 
+#[cfg(feature = "testing")]
+use crate::pretend;
 use crate::{error::BoxError, event::Event, handler::SyncHandler};
 use std::{fmt, future::Future, panic::Location, sync::Arc, time::Duration};
 use tokio::{sync::watch, time::timeout};
 
 /// How long [`Recorder::wait_for`] waits.
 const WAIT: Duration = Duration::from_secs(10);
+
+/// The same in virtual time, where a month takes a moment.
+#[cfg(feature = "testing")]
+const WAIT_VIRTUAL: Duration = Duration::from_secs(31 * 86_400);
+
+/// Returns how long is waited for something.
+pub(super) fn limit() -> Duration {
+    #[cfg(feature = "testing")]
+    if pretend::has_wall() {
+        return WAIT_VIRTUAL;
+    }
+    WAIT
+}
 
 /// A handler that remembers the events it was called for. Clones share what they remember.
 ///
@@ -19,6 +34,7 @@ const WAIT: Duration = Duration::from_secs(10);
 ///     bus.on(topic("registry:*")).run(received.clone()).await?;
 ///     bus.publish(Event::new("updated").topic("registry:bots").payload("b-1")).await?;
 ///     let events = received.wait_for(1).await;
+///     assert_eq!(received.until(|events| !events.is_empty()).await, events);
 ///     assert_eq!(events[0].payload::<String>()?, "b-1");
 ///     assert_eq!((received.len(), received.types()), (1, vec!["updated".to_owned()]));
 ///     assert_eq!(received.events(), events);
@@ -69,7 +85,7 @@ impl Recorder {
     /// Waits until at least `count` events have come, and returns all that have.
     ///
     /// # Panics
-    /// Panics after 10 seconds, and says what has come by then.
+    /// Panics after 10 seconds, in virtual time after 31 days, and says what has come by then.
     ///
     /// # Cancel safety
     /// Nothing is lost if it is dropped.
@@ -77,16 +93,39 @@ impl Recorder {
     pub fn wait_for(&self, count: usize) -> impl Future<Output = Vec<Event>> + use<> {
         let (recorder, caller) = (self.clone(), Location::caller());
         async move {
-            let mut events = recorder.0.subscribe();
-            let enough = timeout(WAIT, events.wait_for(|events| events.len() >= count)).await;
-            match enough {
-                Ok(Ok(events)) => events.clone(),
-                _ => {
-                    let seen = recorder.types();
-                    let (came, waited) = (seen.len(), WAIT.as_secs());
-                    panic!("{caller}: {came} of {count} events came in {waited} s: {seen:?}")
-                }
-            }
+            let enough = recorder.wait(|events| events.len() >= count).await;
+            enough.unwrap_or_else(|waited| {
+                let seen = recorder.types();
+                panic!("{caller}: {} of {count} events came in {waited}: {seen:?}", seen.len())
+            })
+        }
+    }
+
+    /// Waits until what has come is as it should be, and returns it.
+    ///
+    /// # Panics
+    /// As [`Recorder::wait_for`].
+    ///
+    /// # Cancel safety
+    /// Nothing is lost if it is dropped.
+    #[track_caller]
+    pub fn until(&self, is_so: impl FnMut(&[Event]) -> bool) -> impl Future<Output = Vec<Event>> {
+        let (recorder, caller, mut is_so) = (self.clone(), Location::caller(), is_so);
+        async move {
+            let came = recorder.wait(|events| is_so(events)).await;
+            came.unwrap_or_else(|waited| {
+                let seen = recorder.types();
+                panic!("{caller}: what was waited for did not come in {waited}: {seen:?}")
+            })
+        }
+    }
+
+    /// Waits until it is so; returns how long, if that was in vain.
+    async fn wait(&self, mut is_so: impl FnMut(&Vec<Event>) -> bool) -> Result<Vec<Event>, String> {
+        let (mut events, limit) = (self.0.subscribe(), limit());
+        match timeout(limit, events.wait_for(|events| is_so(events))).await {
+            Ok(Ok(events)) => Ok(events.clone()),
+            _ => Err(format!("{} s", limit.as_secs())),
         }
     }
 }

@@ -2,9 +2,8 @@
 
 use super::{answered::Answered, client::Client, reach::Reach, statuses::Statuses, url};
 use crate::{
-    context,
+    context::{self, Trace},
     error::{Error, ErrorKind, Result},
-    event::Event,
     step::{Exception, Input, Signature, Step, StepError, StepResult},
     steps::document::Document,
     task,
@@ -16,7 +15,7 @@ use hyper::{
     HeaderMap, Method, Request, Uri,
     header::{self, HeaderName, HeaderValue},
 };
-use std::{collections::BTreeMap, fmt, time::Duration};
+use std::{fmt, time::Duration};
 
 /// How long a request may take if nothing else is said, until the last byte of its answer.
 pub const TIMEOUT: Duration = Duration::from_secs(30);
@@ -32,7 +31,7 @@ const OWN: [&str; 5] = ["content-length", "transfer-encoding", "connection", "ho
 /// The body is the values of [`HttpStep::input`] as an object; without it what was piped to the
 /// step, else the event's payload, as it is. Beside it go the headers `Railbus-Event-Id`,
 /// `Railbus-Event-Type`, `Railbus-Topic`, `Railbus-Correlation-Id`, `Railbus-Attempt` and
-/// `Railbus-Try`, and `traceparent` and `tracestate` where the event has them. What is not
+/// `Railbus-Try`, and `traceparent`, `tracestate` and `baggage` where the event has valid ones. What is not
 /// printable ASCII in them, a space, `"` and `%` are percent-encoded.
 ///
 /// | status | body | comes to |
@@ -188,18 +187,14 @@ impl HttpStep {
         }
         tell("railbus-attempt", &input.attempt().to_string());
         tell("railbus-try", &input.step_try().to_string());
-        let mut trace = |metadata: &BTreeMap<String, String>| {
-            for name in ["traceparent", "tracestate"] {
-                let value = metadata.get(name).and_then(|value| HeaderValue::from_str(value).ok());
-                if let Some(value) = value {
-                    headers.insert(HeaderName::from_static(name), value);
-                }
-            }
+        let trace = match input.event() {
+            Some(event) => Trace::of(event.metadata()),
+            None => context::current().map(|context| context.trace()).unwrap_or_default(),
         };
-        match (input.event().map(Event::metadata), context::current()) {
-            (Some(metadata), _) => trace(metadata),
-            (None, Some(context)) => trace(context.metadata()),
-            (None, None) => {}
+        for (name, value) in trace.metadata() {
+            if let Ok(value) = HeaderValue::from_str(value) {
+                headers.insert(HeaderName::from_static(name), value);
+            }
         }
         request
     }

@@ -1,7 +1,7 @@
 //! What a worker is asked, and what it answers.
 
 use crate::{
-    context,
+    context::{self, Trace},
     event::Event,
     step::{Flow, Input, StepError, StepResult},
     steps::answer,
@@ -41,8 +41,9 @@ impl<'a> Ask<'a> {
         input: &Input<'a>,
     ) -> serde_json::Result<Self> {
         let trace = |event: &Event| {
-            let of_event = event.metadata().get("traceparent").cloned();
-            of_event.or_else(|| context::current()?.metadata().get("traceparent").cloned())
+            let of_event = Trace::of(event.metadata());
+            let parent = of_event.parent().map(str::to_owned);
+            parent.or_else(|| context::current()?.trace().parent().map(str::to_owned))
         };
         let meta = |event: &'a Event| Meta {
             id: event.id(),
