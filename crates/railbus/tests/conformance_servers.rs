@@ -1,5 +1,5 @@
 //! The suite on the backends on servers, which are stopped, killed, paused and cut off meanwhile.
-#![cfg(any(feature = "redis", feature = "postgres"))]
+#![cfg(any(feature = "nats", feature = "redis", feature = "postgres"))]
 #![allow(clippy::unwrap_used, clippy::expect_used)]
 
 mod certified;
@@ -39,6 +39,19 @@ fn target<S: Deref<Target = Server> + Send + Sync + 'static>(url: &str, server: 
                 Ok(())
             })
         })
+}
+
+#[cfg(feature = "nats")]
+mod nats {
+    use super::*;
+    use railbus_testbed::Nats;
+
+    #[tokio::test(flavor = "multi_thread")]
+    async fn nats_passes_all_that_it_claims() {
+        let server = Nats::options().user("app", "s3cret").start().unwrap();
+        let url = server.url();
+        certified(&shows(target(&url, &Arc::new(server)), &[]).await);
+    }
 }
 
 #[cfg(feature = "redis")]

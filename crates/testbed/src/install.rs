@@ -29,7 +29,7 @@ pub struct Installed {
 /// One of them is nowhere and can't be installed; the error says how to do it by hand.
 pub fn install() -> Result<Vec<Installed>> {
     let mut all = Vec::new();
-    for kind in [&programs::REDIS, &programs::POSTGRES, &programs::PGBOUNCER] {
+    for kind in [&programs::REDIS, &programs::NATS, &programs::POSTGRES, &programs::PGBOUNCER] {
         let found = programs::find(kind)?;
         all.push(Installed { name: kind.name, version: found.version, path: found.path });
     }

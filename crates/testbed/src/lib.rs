@@ -1,5 +1,5 @@
-//! Real servers for tests: Redis, PostgreSQL, PgBouncer and moto (for SQS), and a network between them and the test that fails
-//! as networks do.
+//! Real servers for tests: Redis, NATS, PostgreSQL, PgBouncer and moto (for SQS), and a network between them
+//! and the test that fails as networks do.
 //!
 //! A server has a free port, a folder of its own below the system's temporary one, and ends with
 //! its value: the process is gone and the folder removed, also if the test run is killed with
@@ -37,6 +37,7 @@ mod url;
 mod server;
 mod resp;
 mod redis;
+mod nats;
 mod cluster;
 mod postgres;
 mod standby;
@@ -49,6 +50,7 @@ mod proxy;
 pub use error::{Error, Result};
 pub use install::{Installed, install};
 pub use moto::Moto;
+pub use nats::{Nats, NatsOptions};
 pub use pgbouncer::PgBouncer;
 pub use postgres::{Database, Postgres, PostgresOptions};
 pub use proxy::{Fault, Proxy};

@@ -7,8 +7,11 @@ mod gather;
 pub mod memory;
 #[cfg(any(feature = "postgres", feature = "redis"))]
 mod parts;
-#[cfg(any(feature = "postgres", feature = "sqlite"))]
+#[cfg(any(feature = "nats", feature = "postgres", feature = "sqlite"))]
+#[cfg_attr(not(any(feature = "postgres", feature = "sqlite")), allow(dead_code))]
 mod record;
+#[cfg(feature = "nats")]
+pub mod nats;
 #[cfg(feature = "postgres")]
 pub mod postgres;
 #[cfg(feature = "postgres")]
@@ -124,6 +127,16 @@ pub const TABLE: &[Row] = &[
         check: postgres_queue::check,
         look: postgres_queue::look,
         open: |options| Box::pin(postgres_queue::open(options)),
+    },
+    #[cfg(feature = "nats")]
+    Row {
+        scheme: "nats",
+        example: "nats://HOST",
+        capability: &nats::CAPABILITY,
+        settings: nats::SETTINGS,
+        check: nats::check,
+        look: nats::look,
+        open: |options| Box::pin(nats::open(options)),
     },
     #[cfg(feature = "redis")]
     Row {
@@ -277,6 +290,7 @@ fn absent(name: &str) -> Error {
     if NAMED.contains(&name) {
         let why = format!("the backend `{name}` is not in this build");
         let hint = match name {
+            "nats" => "build railbus with the feature `nats`",
             "sqlite" => "build railbus with the feature `sqlite`",
             "webhook" => "build railbus with the feature `webhook`",
             "redis" | "redis-streams" => "build railbus with the feature `redis`",

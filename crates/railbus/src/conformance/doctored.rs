@@ -31,7 +31,16 @@ fn delivered(time: u64, event: &str, member: u64, attempt: u32) -> Record {
     let place = event.bytes().fold(0, |sum, b| sum * 256 + u64::from(b));
     let receipt = Receipt { place, fence: u64::from(attempt), token: None };
     let (event, group) = (event.into(), Some("g".into()));
-    let what = Delivered { event, group, member, receipt, attempt, lease: LEASE, by_key: false };
+    let what = Delivered {
+        event,
+        group,
+        member,
+        receipt,
+        attempt,
+        lease: LEASE,
+        by_key: false,
+        wants: "".into(),
+    };
     at(time, time + 1, What::Delivered(what))
 }
 

@@ -2,6 +2,7 @@
 
 use crate::backend::{Receipt, Verdict};
 use std::{
+    collections::{HashMap, HashSet},
     sync::{
         Arc, Mutex, MutexGuard, PoisonError,
         atomic::{AtomicBool, AtomicU64, Ordering::Relaxed},
@@ -76,6 +77,23 @@ pub(super) struct Delivered {
     pub(super) lease: Duration,
     /// Whether the group keeps the order of keys.
     pub(super) by_key: bool,
+    /// What the member wants.
+    pub(super) wants: Arc<str>,
+}
+
+/// Returns the groups whose members do not all want the same.
+pub(super) fn mixed(records: &[Record]) -> HashSet<Option<&str>> {
+    let (mut wants, mut mixed) = (HashMap::new(), HashSet::new());
+    for record in records {
+        let What::Delivered(Delivered { group: Some(group), wants: these, .. }) = &record.what
+        else {
+            continue;
+        };
+        if wants.entry(group.as_str()).or_insert(these) != &these {
+            mixed.insert(Some(group.as_str()));
+        }
+    }
+    mixed
 }
 
 impl History {

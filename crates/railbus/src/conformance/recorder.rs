@@ -88,11 +88,12 @@ impl Backend for Recorded {
     async fn subscribe(&self, request: Subscribe) -> Result<Arc<dyn Source>> {
         let (group, lease) = (request.group.clone(), request.lease);
         let by_key = request.order == Order::ByKey;
+        let wants = request.interest.to_string().into();
         let inner = self.inner.subscribe(request).await?;
         let number = new_number();
         self.members.lock().unwrap_or_else(PoisonError::into_inner).push(number);
         let history = self.history.clone();
-        Ok(Arc::new(RecordedSource { inner, history, number, group, lease, by_key }))
+        Ok(Arc::new(RecordedSource { inner, history, number, group, lease, by_key, wants }))
     }
 
     fn encodes(&self) -> bool {
@@ -148,6 +149,7 @@ struct RecordedSource {
     group: Option<String>,
     lease: Duration,
     by_key: bool,
+    wants: Arc<str>,
 }
 
 impl RecordedSource {
@@ -164,6 +166,7 @@ impl RecordedSource {
             attempt: leased.attempt,
             lease: self.lease,
             by_key: self.by_key,
+            wants: Arc::clone(&self.wants),
         })
     }
 

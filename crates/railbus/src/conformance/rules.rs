@@ -3,7 +3,7 @@
 use super::{
     crash::{Crash, crashes},
     finding::{Broken, Checked, ensure, ensure_firmly},
-    history::{Delivered, History, Published, Record, What},
+    history::{Delivered, History, Published, Record, What, mixed},
 };
 use crate::backend::{Capability, Fencing, Ordering, Receipt, Release, Verdict};
 use std::{
@@ -327,7 +327,7 @@ fn in_order(
     published: &HashMap<&str, Place<'_>>,
     claimed: Ordering,
 ) -> Checked {
-    let mut seen = HashSet::new();
+    let (mut seen, mixed) = (HashSet::new(), mixed(records));
     // By member, and where no more is claimed by publisher: what was published last so far.
     let mut latest: HashMap<(u64, u64), Place<'_>> = HashMap::new();
     for record in records {
@@ -339,8 +339,10 @@ fn in_order(
         if !seen.insert((group, place.event)) || delivered.by_key {
             continue;
         }
+        if claimed == Ordering::Alike && mixed.contains(&delivered.group.as_deref()) {
+            continue;
+        }
         let publisher = match claimed {
-            // The suite's members want the same.
             Ordering::Total | Ordering::Alike => 0,
             Ordering::PerPublisher => place.publisher,
             // None, or among events of one key.

@@ -83,7 +83,8 @@ type Asking = Pin<Box<dyn Future<Output = Result<Timestamp>> + Send>>;
 const PORTS: [(&str, &str); 3] = [("nats", "4222"), ("postgres", "5432"), ("redis", "6379")];
 
 /// Which backends are of this crate, and ask its clock or their server's.
-const OURS: [&str; 6] = ["sqlite", "redis", "redis-streams", "postgres", "postgres-queue", "sqs"];
+const OURS: [&str; 7] =
+    ["sqlite", "nats", "redis", "redis-streams", "postgres", "postgres-queue", "sqs"];
 
 /// A password that nobody has.
 const WRONG: &str = "not the password, says the conformance suite";
@@ -156,6 +157,15 @@ impl Target {
                 let mut options = options.clone();
                 options.set("endpoint_url", format!("http://{address}"));
                 Box::pin(backends::open(options))
+            }));
+        }
+        #[cfg(feature = "nats")]
+        if options.backend() == "nats" {
+            let (again, asked) = (options.clone(), options.clone());
+            let target = target.on_its_server(&options);
+            let target = target.clock(move || Box::pin(backends::nats::server_time(asked.clone())));
+            return Ok(target.inject(move |topic, bytes| {
+                Box::pin(backends::nats::write_message(again.clone(), topic, bytes))
             }));
         }
         Ok(target.on_its_server(&options))

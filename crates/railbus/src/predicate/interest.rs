@@ -191,7 +191,7 @@ impl Filter {
     }
 
     /// Tells whether an event on this topic is of interest if its type is.
-    #[cfg(feature = "redis")]
+    #[cfg(any(feature = "nats", feature = "redis"))]
     pub(crate) fn may_match(&self, topic: &str) -> bool {
         let part = |on: &Option<Pattern>| on.as_ref().is_none_or(|on| on.matches(topic));
         !self.types.is_empty()

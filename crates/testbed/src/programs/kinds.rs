@@ -68,6 +68,19 @@ pub(crate) const PGBOUNCER: Kind = Kind {
     advice: "`apt-get install pgbouncer` or `brew install pgbouncer`",
 };
 
+pub(crate) const NATS: Kind = Kind {
+    name: "NATS",
+    program: "nats-server",
+    beside: &[],
+    version_min: &[2, 9],
+    variable: "RAILBUS_TESTBED_NATS",
+    folders: &["/usr/sbin", "/usr/local/bin", "/usr/local/sbin", "/opt/homebrew/bin"],
+    packages: &["nats-server"],
+    unused: &["usr/share"],
+    image: "",
+    advice: "`apt-get install nats-server` or `brew install nats-server`",
+};
+
 pub(crate) const PYTHON: Kind = Kind {
     name: "Python",
     program: "python3",

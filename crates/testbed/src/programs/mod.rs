@@ -8,5 +8,5 @@ mod find;
 
 pub(crate) use docker::{path_of_docker, tell};
 pub(crate) use find::{file, find};
-pub(crate) use kinds::{Kind, PGBOUNCER, PIP, POSTGRES, PYTHON, REDIS};
+pub(crate) use kinds::{Kind, NATS, PGBOUNCER, PIP, POSTGRES, PYTHON, REDIS};
 pub(crate) use program::Program;

@@ -146,7 +146,7 @@ pub(super) fn libraries(root: &Path) -> Vec<PathBuf> {
     found
 }
 
-/// Finds the first word that is a version: `7.0.15`, `15.18`, also in `v=7.0.15`.
+/// Finds the first word that is a version: `7.0.15`, `15.18`, also in `v=7.0.15` and `v2.9.10`.
 fn version_in(text: &str) -> Option<&str> {
     let words = text.split(|c: char| c.is_whitespace() || "=,()".contains(c));
     let is_version = |word: &&str| {
@@ -155,7 +155,7 @@ fn version_in(text: &str) -> Option<&str> {
                 .split('.')
                 .all(|part| !part.is_empty() && part.bytes().all(|b| b.is_ascii_digit()))
     };
-    words.into_iter().find(is_version)
+    words.map(|word| word.strip_prefix('v').unwrap_or(word)).find(is_version)
 }
 
 pub(crate) fn numbers(version: &str) -> Vec<u32> {
@@ -173,6 +173,7 @@ mod tests {
         let postgres = "postgres (PostgreSQL) 15.18 (Debian 15.18-0+deb12u1)";
         assert_eq!(version_in(postgres), Some("15.18"));
         assert_eq!(version_in("PgBouncer 1.18.0\nlibevent 2.1.12-stable"), Some("1.18.0"));
+        assert_eq!(version_in("nats-server: v2.9.10"), Some("2.9.10"));
         assert_eq!(version_in("error while loading shared libraries: libx.so.5"), None);
         assert!(numbers("7.0.15") >= vec![7, 0] && numbers("6.2.9") < vec![7, 0]);
     }

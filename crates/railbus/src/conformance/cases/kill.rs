@@ -85,6 +85,7 @@ pub(super) async fn live(
                     attempt,
                     lease: Duration::from_millis(member.lease_ms),
                     by_key: false,
+                    wants: "".into(),
                 });
                 stage.history.note(begun, [delivered]);
             }

@@ -11,6 +11,7 @@ use crate::{
     },
     error::{Error, ErrorKind},
     event::{Event, EventBuilder},
+    id::new_id,
     payload::RawPayload,
     predicate,
 };
@@ -127,10 +128,13 @@ async fn carried(stage: &Stage, topic: &str, events: &[Event]) -> Checked {
     if stage.capability.groups {
         let (near, far) = (stage.open().await?, stage.open().await?);
         let seat = stage.join(&far, &stage.group("carried"), topic, LONG_LEASE).await?;
-        for event in events {
+        // Under ids of their own, since the listener's may be known by now.
+        let anew = |event: &Event| event.told_by(&new_id(), event.source(), event.timestamp());
+        let events: Vec<_> = events.iter().map(anew).collect();
+        for event in &events {
             stage.publish(&near, std::slice::from_ref(event)).await?;
         }
-        arrives(&seat, events).await?;
+        arrives(&seat, &events).await?;
     }
     Ok(())
 }

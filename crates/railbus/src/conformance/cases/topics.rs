@@ -133,6 +133,9 @@ pub(super) async fn many_topics(stage: &Stage) -> Checked<Finding> {
     };
     let request = stage.request(&stage.group("all of many"), interest, LONG_LEASE);
     let every = stage.sit(&backend, request, last[0].topic()).await?;
+    // Others than were heard, whose ids may be known by now.
+    let events: Vec<_> = topics.iter().flat_map(|topic| stage.events(topic, 1)).collect();
+    let last = std::slice::from_ref(&events[events.len() - 1]);
     stage.publish(&backend, &events).await?;
     let taken = every.take(events.len()).await?;
     census(events.iter().map(Event::id), ids(&taken))?;

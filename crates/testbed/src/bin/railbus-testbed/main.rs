@@ -4,7 +4,7 @@
 mod control;
 
 use control::Control;
-use railbus_testbed::{Error, Postgres, Redis, Result, Server, install};
+use railbus_testbed::{Error, Nats, Postgres, Redis, Result, Server, install};
 use std::{
     env,
     io::{self, Write},
@@ -17,8 +17,8 @@ Usage: railbus-testbed install
                        [--appendonly] [--setting NAME=VALUE].. -- COMMAND [ARG..]
 
   install   finds the servers that tests use, installs what is nowhere, and shows where they are
-  run       starts a server for that scheme (redis, redis-streams, postgres, postgres-queue) and
-            runs the command, in whose arguments {url} and {address} stand for the server, and
+  run       starts a server for that scheme (nats, redis, redis-streams, postgres, postgres-queue)
+            and runs the command, in whose arguments {url} and {address} stand for the server, and
             {control} for a program that is called with start, stop, kill, pause or resume:
 
             railbus-testbed run redis-streams -- railbus conformance {url} --control {control}
@@ -113,6 +113,20 @@ impl<'a> Wanted<'a> {
         options.start()
     }
 
+    fn nats(&self) -> Result<Nats> {
+        let mut options = Nats::options().tls(self.tls);
+        if self.client_certificates {
+            options = options.client_certificates();
+        }
+        if let Some(password) = self.password {
+            options = options.user("app", password);
+        }
+        for (name, value) in &self.settings {
+            options = options.setting(name, value);
+        }
+        options.start()
+    }
+
     fn postgres(&self) -> Result<Postgres> {
         let mut options = Postgres::options().tls(self.tls);
         if self.client_certificates {
@@ -136,6 +150,10 @@ fn run(scheme: &str, args: &[&str]) -> Result<ExitCode> {
         "redis" | "redis-streams" => {
             let redis = wanted.redis()?;
             beside(&redis, &redis.url(scheme), command)
+        }
+        "nats" => {
+            let nats = wanted.nats()?;
+            beside(&nats, &nats.url(), command)
         }
         "postgres" | "postgresql" | "postgres-queue" => {
             let postgres = wanted.postgres()?;
