@@ -3,13 +3,14 @@
 use serde_json::Value;
 
 /// The certificates, by the backend's name: `cargo xtask certify` writes them.
-const CERTIFICATES: [(&str, &str); 6] = [
+const CERTIFICATES: [(&str, &str); 7] = [
     ("memory", include_str!("../../../../docs/certificates/memory.json")),
     ("sqlite", include_str!("../../../../docs/certificates/sqlite.json")),
     ("postgres", include_str!("../../../../docs/certificates/postgres.json")),
     ("postgres-queue", include_str!("../../../../docs/certificates/postgres-queue.json")),
     ("redis", include_str!("../../../../docs/certificates/redis.json")),
     ("redis-streams", include_str!("../../../../docs/certificates/redis-streams.json")),
+    ("sqs", include_str!("../../../../docs/certificates/sqs.json")),
 ];
 
 /// Says how many cases a backend passed, refused and could not run.
