@@ -121,6 +121,6 @@ fn stress(args: &[String]) -> Outcome {
 fn certify() -> Outcome {
     let test = ["test", "-p", "railbus", "--all-features", "--test", "conformance"];
     let mut command = cargo::command(&test);
-    command.args(["--test", "conformance_servers"]);
+    command.args(["--test", "conformance_servers", "--test", "conformance_sqs"]);
     cargo::done(command.env("RAILBUS_CERTIFY", "1"))
 }

@@ -1,7 +1,7 @@
 //! moto: a service that answers as Amazon SQS does, in memory.
 
 use crate::{
-    error::Result,
+    error::{Doing, Error, Result},
     folder::Folder,
     programs,
     python::Python,
@@ -98,6 +98,41 @@ impl Moto {
     /// ```
     pub fn queue_url(&self, name: &str) -> String {
         format!("http://{}/{ACCOUNT}/{name}", self.address())
+    }
+
+    /// Asks it directly, as SQS's own protocol does: an action and its JSON; returns the answer's.
+    ///
+    /// # Errors
+    ///
+    /// It does not answer, or refuses.
+    ///
+    /// # Examples
+    ///
+    /// ```no_run
+    /// let moto = railbus_testbed::Moto::start()?;
+    /// moto.ask("CreateQueue", r#"{"QueueName": "events"}"#)?;
+    /// # Ok::<(), railbus_testbed::Error>(())
+    /// ```
+    pub fn ask(&self, action: &str, json: &str) -> Result<String> {
+        let length = json.len();
+        let key = "AWS4-HMAC-SHA256 Credential=testing/20260101/us-east-1/sqs/aws4_request, \
+                   SignedHeaders=host, Signature=0";
+        let request = format!(
+            "POST / HTTP/1.0\r\nHost: localhost\r\nX-Amz-Target: AmazonSQS.{action}\r\n\
+             Content-Type: application/x-amz-json-1.0\r\nContent-Length: {length}\r\n\
+             Authorization: {key}\r\n\r\n{json}"
+        );
+        let asked = TcpStream::connect(self.address()).and_then(|mut stream| {
+            stream.write_all(request.as_bytes())?;
+            let mut answer = String::new();
+            stream.read_to_string(&mut answer)?;
+            Ok(answer)
+        });
+        let answer = asked.doing(|| format!("moto: {action}"))?;
+        match answer.split_once("\r\n\r\n") {
+            Some((head, body)) if head.contains(" 200 ") => Ok(body.into()),
+            _ => Err(Error::new(format!("moto: {action}: {answer}"))),
+        }
     }
 
     /// Returns a URL by which Railbus opens a queue there, with more settings behind it.

@@ -11,6 +11,7 @@ const CERTIFICATES: [(&str, &str); 7] = [
     ("nats", include_str!("../../../../docs/certificates/nats.json")),
     ("redis", include_str!("../../../../docs/certificates/redis.json")),
     ("redis-streams", include_str!("../../../../docs/certificates/redis-streams.json")),
+    ("sqs", include_str!("../../../../docs/certificates/sqs.json")),
 ];
 
 /// Says how many cases a backend passed, refused and could not run.

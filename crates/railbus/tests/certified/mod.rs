@@ -6,4 +6,4 @@ mod keeping;
 mod shown;
 
 pub(crate) use keeping::{certified, kept};
-pub(crate) use shown::{SERVER, shows};
+pub(crate) use shown::{SERVER, shows, shows_in};

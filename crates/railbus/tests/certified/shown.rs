@@ -62,8 +62,13 @@ fn is_claimed(case: &str, c: &Capability) -> bool {
 /// Runs the suite, with `RAILBUS_STRESS` in full, or with `RAILBUS_CASES` some of it, and checks
 /// what each case came to.
 pub(crate) async fn shows(target: Target, not_run: &[&str]) -> Certificate {
+    shows_in(target, Counts::short(), not_run).await
+}
+
+/// As [`shows`], with so much of everything unless it is to be in full.
+pub(crate) async fn shows_in(target: Target, counts: Counts, not_run: &[&str]) -> Certificate {
     let stress = env::var_os("RAILBUS_STRESS").is_some();
-    let counts = if stress { Counts::stress() } else { Counts::short() };
+    let counts = if stress { Counts::stress() } else { counts };
     let suite = Suite::new(target).counts(counts);
     let suite = match env::var("RAILBUS_CASES") {
         Ok(cases) => suite.only(cases.split(',')),

@@ -65,6 +65,29 @@ fn hunted_on(url: &str, there: &[Needs]) -> Vec<Hunted> {
 /// is there for it.
 pub(crate) async fn all_are_caught(fresh: impl Fn() -> String, there: &[Needs]) {
     let hunted = hunted_on(&fresh(), there);
+    are_caught(fresh, hunted).await;
+}
+
+/// Hunts these mutants, each by the first case that is there for it, and runs those cases on the wrapper
+/// that changes nothing.
+pub(crate) async fn some_are_caught(
+    fresh: impl Fn() -> String,
+    there: &[Needs],
+    mutants: &[Mutant],
+) {
+    let all = hunted_on(&fresh(), there);
+    let first = |mutant: &Mutant| all.iter().find(|hunted| hunted.mutant == *mutant).copied();
+    let hunted: Vec<_> = mutants.iter().filter_map(first).collect();
+    assert_eq!(hunted.len(), mutants.len(), "some are not hunted there: {mutants:?}");
+    let cases: BTreeSet<_> = hunted.iter().map(|hunted| hunted.case).collect();
+    let suite = Suite::new(target(Target::url(&fresh()).unwrap(), Mutant::Sane));
+    for report in suite.only(cases).counts(few()).run().await.unwrap().cases {
+        assert_eq!(report.status, Status::Passed, "{report:?}");
+    }
+    are_caught(fresh, hunted).await;
+}
+
+async fn are_caught(fresh: impl Fn() -> String, hunted: Vec<Hunted>) {
     let kinds: BTreeSet<_> = hunted.iter().map(|hunted| format!("{:?}", hunted.mutant)).collect();
     assert!(kinds.len() >= 10, "only {kinds:?}");
     let mut escaped = Vec::new();

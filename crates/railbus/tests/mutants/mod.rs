@@ -15,7 +15,7 @@ mod hunt;
 pub(crate) use dedup::dedup_window;
 pub(crate) use hunt::{
     all_are_caught, fails_by_the_clock, less_is_enough, one, passes_by_its_own_clock, sane_passes,
-    the_sane_one,
+    some_are_caught, the_sane_one,
 };
 pub(crate) use hunted::{HUNTED, Hunted, Needs};
 pub(crate) use mutant::Mutant;

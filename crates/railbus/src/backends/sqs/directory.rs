@@ -197,6 +197,25 @@ fn untold(error: crate::error::Error, otherwise: impl FnOnce()) -> Result<()> {
     Ok(())
 }
 
+/// What the keys of the tags begin with that say a group's name, each a part of it.
+const NAME: &str = "railbus-group-";
+
+/// How many bytes of a name are in one tag.
+const PART: usize = 180;
+
+/// Writes a group's name as tags.
+pub(super) fn name_tags(group: &str) -> Vec<(String, String)> {
+    let parts = group.as_bytes().chunks(PART).enumerate();
+    parts.map(|(n, part)| (format!("{NAME}{n}"), BASE64_URL_SAFE.encode(part))).collect()
+}
+
+/// Reads a group's name from tags.
+pub(super) fn named(tags: &HashMap<String, String>) -> Option<String> {
+    let parts = (0..).map_while(|n| tags.get(&format!("{NAME}{n}")));
+    let bytes: Result<Vec<_>, _> = parts.map(|part| BASE64_URL_SAFE.decode(part)).collect();
+    String::from_utf8(bytes.ok()?.concat()).ok().filter(|name| !name.is_empty())
+}
+
 /// Writes an interest as the value of a tag, if it fits.
 fn value(interest: &Interest) -> Option<String> {
     let text = serde_json::to_string(interest).ok()?;
@@ -245,6 +264,14 @@ mod tests {
             assert!(tagged(&odd.into_iter().collect()).0.compile().matches("x", "y"));
         }
         assert_eq!(value(&topic(&"t".repeat(300)).interest()), None);
+    }
+
+    #[test]
+    fn a_long_name_is_read_from_tags() {
+        for name in ["g".to_owned(), "größe 🦀".repeat(60)] {
+            assert_eq!(named(&name_tags(&name).into_iter().collect()), Some(name));
+        }
+        assert_eq!(named(&HashMap::new()), None);
     }
 
     #[test]

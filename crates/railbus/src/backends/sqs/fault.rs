@@ -105,6 +105,11 @@ pub(super) fn answered(operation: &'static str, status: u16, code: &str, message
         );
         return Fault { class: Class::Throttled, error };
     }
+    if bare.is_empty() && ![401, 403].contains(&status) {
+        let hint = "look at endpoint_url, and at what stands between here and there";
+        let why = "what answered is not SQS, or not itself";
+        return unknown(told(ErrorKind::Unavailable, why, hint).with("status", status));
+    }
     if is(&GONE) {
         let hint = "look at account, name and region of the queue, or make it: create = true does";
         return final_(told(ErrorKind::NotFound, "there is no such queue", hint));
@@ -124,7 +129,7 @@ pub(super) fn answered(operation: &'static str, status: u16, code: &str, message
     if is(&EXPIRED) {
         return final_(told(ErrorKind::Denied, "the credentials have expired", "get new ones"));
     }
-    if is(&DENIED) || (status == 403 && bare != "OverLimit") {
+    if is(&DENIED) || status == 401 || (status == 403 && bare != "OverLimit") {
         let hint = "give this user sqs:SendMessage, sqs:ReceiveMessage, sqs:DeleteMessage and \
                     sqs:ChangeMessageVisibility on the queue";
         return final_(told(ErrorKind::Denied, "SQS does not allow it", hint));
@@ -258,6 +263,9 @@ mod tests {
             (503, "", "", ErrorKind::Unavailable, Class::Throttled),
             (500, "InternalError", "", ErrorKind::Unavailable, Class::Unknown),
             (502, "", "", ErrorKind::Unavailable, Class::Unknown),
+            (200, "", "", ErrorKind::Unavailable, Class::Unknown),
+            (404, "", "", ErrorKind::Unavailable, Class::Unknown),
+            (403, "", "", ErrorKind::Denied, Class::Final),
             (400, "com.amazonaws.sqs#QueueDoesNotExist", "", ErrorKind::NotFound, Class::Final),
             (403, "InvalidClientTokenId", "", ErrorKind::Denied, Class::Final),
             (

@@ -194,17 +194,17 @@ async fn sweep(
     loop {
         let came = queue.receive(10, wait, HIDDEN).await?;
         // What was seen comes again only if this took too long.
-        let before = seen.len();
+        let (before, mut goes_on) = (seen.len(), true);
         for message in came {
             if !seen.insert(message.message_id().unwrap_or_default().to_owned()) {
                 continue;
             }
             let found = found(service, group, message);
-            let goes_on = more(&found);
+            goes_on &= more(&found);
             all.push(found);
-            if !goes_on {
-                return Ok(all);
-            }
+        }
+        if !goes_on {
+            return Ok(all);
         }
         match seen.len() > before {
             true => wait = Duration::ZERO,

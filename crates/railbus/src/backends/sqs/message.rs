@@ -130,11 +130,12 @@ pub(super) fn read(reading: &Reading, message: &Message) -> Result<Event, Undeco
     let topic = attributes.get(TOPIC).map_or(&*reading.name, String::as_str);
     let event = match reading.format {
         Format::Plain => plain(reading, message, &attributes),
-        format => format.decode(topic, &raw).and_then(|event| {
-            event.check()?;
-            Ok(event)
-        }),
+        format => format.decode(topic, &raw),
     };
+    let event = event.and_then(|event| match event.check() {
+        Ok(()) => Ok(event),
+        Err(error) => Err(Error::new(ErrorKind::Decode, "decode", "no event").because(error)),
+    });
     match event {
         Ok(event) => Ok(with_attributes(event, &attributes)),
         Err(error) => {
@@ -166,9 +167,7 @@ fn plain(
         builder =
             builder.timestamp(crate::clock::Timestamp::from_micros(millis.saturating_mul(1000)));
     }
-    let event = builder.raw_payload(event.raw_payload().clone());
-    event.check()?;
-    Ok(event)
+    Ok(builder.raw_payload(event.raw_payload().clone()))
 }
 
 /// Adds what the sender said beside the body, where the event itself does not say it.

@@ -5,7 +5,10 @@
 //! `_` and two hexadecimal digits each. So no group's name ends like that of the queue with its dead
 //! letters.
 
-use crate::error::{Error, ErrorKind, Result};
+use crate::{
+    error::{Error, ErrorKind, Result},
+    id::derived_id,
+};
 use std::fmt::Write;
 
 /// What stands for a group's name.
@@ -14,8 +17,20 @@ pub(super) const GROUP: &str = "{group}";
 /// What the name of a queue of dead letters ends with, where it has no URL of its own.
 pub(super) const DEAD: &str = "__dead";
 
+/// What stands before the id of a group whose name is too long.
+const LONG: &str = "_-";
+
 /// How long the name of a queue may be.
 const NAME_MAX: usize = 80;
+
+/// Whose a queue is.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) enum Whose {
+    /// This group's.
+    Group(String),
+    /// That of the group that its tags name.
+    Tagged,
+}
 
 /// The URL of a queue, or of one for each group, in its parts.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -95,20 +110,30 @@ impl Place {
     /// Returns the URL of a group's queue.
     ///
     /// # Errors
-    /// Returns a config error if the name is too long.
+    /// Returns a config error if there is no room for a group in its name.
     pub(super) fn of_group(&self, group: &str) -> Result<String> {
         if !self.is_grouped() {
             return Ok(self.url());
         }
-        let name = self.name.replacen(GROUP, &written(group), 1);
-        if name.len() + DEAD.len() > NAME_MAX {
-            let why = "the group's name is too long for that of a queue";
+        let part = match self.is_tagged(group) {
+            true => format!("{LONG}{}", derived_id("railbus:sqs:group", group)),
+            false => written(group),
+        };
+        let name = self.name.replacen(GROUP, &part, 1);
+        if name.len() > NAME_MAX {
+            let why = "there is no room for a group in the queue's name";
             return Err(Error::new(ErrorKind::Config, "subscribe", why)
                 .with("group", group)
                 .with("queue", name)
-                .hint("a queue's name has 80 characters at most: choose a shorter group"));
+                .hint("a queue's name has 80 characters at most: shorten queue_url"));
         }
         Ok(format!("{}/{name}", self.before))
+    }
+
+    /// Tells whether a group's name is too long for that of a queue: its tags say it.
+    pub(super) fn is_tagged(&self, group: &str) -> bool {
+        let name = self.name.len() - GROUP.len() + written(group).len();
+        name + DEAD.len() > NAME_MAX
     }
 
     /// Returns the place of the dead letters of its queues, where none is named.
@@ -125,11 +150,16 @@ impl Place {
         self.name.split(GROUP).next().unwrap_or_default()
     }
 
-    /// Returns the group whose queue has this URL, if it is one's.
-    pub(super) fn group_of(&self, url: &str) -> Option<String> {
+    /// Returns whose queue has this URL, if it is a group's.
+    pub(super) fn group_of(&self, url: &str) -> Option<Whose> {
         let name = url.rsplit('/').next()?;
         let (prefix, suffix) = self.name.split_once(GROUP)?;
-        read(name.strip_prefix(prefix)?.strip_suffix(suffix)?)
+        let part = name.strip_prefix(prefix)?.strip_suffix(suffix)?;
+        match part.strip_prefix(LONG) {
+            // An id, and nothing behind it.
+            Some(id) => (id.len() == 36).then_some(Whose::Tagged),
+            None => read(part).map(Whose::Group),
+        }
     }
 
     /// Returns the host and port.
@@ -212,13 +242,17 @@ mod tests {
         let events = place("https://h/1/a-{group}-b.fifo");
         for group in ["billing", "a:b_c d", "größe", "a-dead", "_", "dead__dead"] {
             let url = events.of_group(group).unwrap();
-            assert_eq!(events.group_of(&url).as_deref(), Some(group), "{url}");
+            assert_eq!(events.group_of(&url), Some(Whose::Group(group.into())), "{url}");
             let dead = events.dead().of_group(group).unwrap();
             assert_eq!(events.group_of(&dead), None, "{dead}");
         }
         assert_eq!(events.group_of("https://h/1/a-billing.fifo"), None);
         assert_eq!(events.group_of("https://h/1/a-x__dead-b.fifo"), None);
-        assert!(events.of_group(&"g".repeat(80)).is_err());
+        let long = events.of_group(&"g".repeat(200)).unwrap();
+        assert_eq!(events.group_of(&long), Some(Whose::Tagged));
+        assert_ne!(long, events.of_group(&"g".repeat(201)).unwrap());
+        let tight = place(&format!("https://h/1/{}{{group}}", "a".repeat(70)));
+        assert!(tight.of_group(&"g".repeat(200)).is_err());
         let open = place("https://h/1/{group}");
         assert_eq!(open.group_of("https://h/1/x__dead"), None, "a queue of dead letters");
     }

@@ -20,6 +20,9 @@ use std::{
 };
 use tokio::sync::Notify;
 
+/// For how many seconds an event is left to others at most.
+const LEFT_MAX: i32 = 30;
+
 /// A member's place at its queue.
 #[derive(Debug)]
 pub(super) struct Seat {
@@ -129,8 +132,9 @@ impl Seat {
             return;
         }
         let change = |lease: &Lease| {
-            let seconds = 1_i32 << lease.attempt.saturating_sub(1).min(5);
-            (Arc::clone(&lease.receipt), seconds.min(30))
+            // Whole seconds are the least, and each time costs it a receipt.
+            let seconds = i32::try_from(1 + lease.attempt / 4).unwrap_or(i32::MAX);
+            (Arc::clone(&lease.receipt), seconds.min(LEFT_MAX))
         };
         let changes: Vec<_> = leases.iter().map(change).collect();
         let hidden = self.queue.hide(&changes).await;

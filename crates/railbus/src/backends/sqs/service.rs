@@ -1,9 +1,9 @@
 //! A place and how it is reached: what all parts of the work share.
 
 use super::{
-    directory::Directory,
+    directory::{Directory, named},
     message::Reading,
-    place::GROUP,
+    place::{GROUP, Whose},
     queue::{Queue, list},
     settings::{CAPABILITY, FIFO, Settings},
 };
@@ -138,17 +138,19 @@ impl Service {
                 _ => error,
             })?;
         let place = &self.settings.place;
-        let groups = urls.iter().filter_map(|url| place.group_of(url));
-        let asking = groups.map(async |group| {
-            let tags = self.queue(&group)?.tags().await;
-            match tags {
-                Err(error) if error.kind() == ErrorKind::NotFound => Ok(None),
+        let whose = urls.iter().filter_map(|url| Some((url, place.group_of(url)?)));
+        let asking = whose.map(async |(url, whose)| {
+            let tags = match Queue::new(&self.client, &**url).tags().await {
+                Err(error) if error.kind() == ErrorKind::NotFound => return Ok(None),
                 // Who may not look sends everything.
-                Err(error) if error.kind() == ErrorKind::Denied => {
-                    Ok(Some((group, HashMap::new())))
-                }
-                tags => Ok(Some((group, tags?))),
-            }
+                Err(error) if error.kind() == ErrorKind::Denied => HashMap::new(),
+                tags => tags?,
+            };
+            let group = match whose {
+                Whose::Group(group) => Some(group),
+                Whose::Tagged => named(&tags),
+            };
+            Ok(group.map(|group| (group, tags)))
         });
         let asking: Vec<_> = asking.collect();
         let found: Vec<Result<_>> = stream::iter(asking).buffer_unordered(AT_ONCE).collect().await;

@@ -22,7 +22,7 @@ use std::{
 use tokio::{
     sync::{Mutex as AsyncMutex, watch},
     task::JoinHandle,
-    time::{Instant, timeout},
+    time::{Instant, sleep, timeout},
 };
 
 /// How many requests of one fetch are on their way at once.
@@ -31,6 +31,11 @@ const AT_ONCE: usize = 8;
 /// How long letting go waits for a request on its way. It is not broken off: what it brings is given
 /// back, behind whoever closes.
 const LEAVE_WITHIN: Duration = Duration::from_secs(2);
+
+/// How long is waited between requests that don't wait themselves and bring nothing: at first, and at
+/// last.
+const PAUSE: Duration = Duration::from_millis(50);
+const PAUSE_MAX: Duration = Duration::from_secs(1);
 
 /// A request on its way.
 type Receiving = JoinHandle<Result<Vec<Message>>>;
@@ -130,6 +135,21 @@ impl Member {
         }
     }
 
+    /// Waits before it is asked again, where requests themselves don't wait; returns for how long to wait
+    /// next time.
+    async fn pause(&self, pause: Duration) -> Duration {
+        if !self.seat.service.settings.wait.is_zero() {
+            return pause;
+        }
+        let mut stopped = self.stopped.subscribe();
+        tokio::select! {
+            () = sleep(pause) => {}
+            () = self.seat.turn.notified() => {}
+            _ = stopped.wait_for(|stopped| *stopped) => {}
+        }
+        (pause * 2).min(PAUSE_MAX)
+    }
+
     /// Says of an error whether another try may help. Where it once went well, all may be well again:
     /// rights are given back, and credentials renewed.
     fn lasting(&self, error: Error) -> Error {
@@ -171,6 +191,7 @@ async fn give_back(seat: &Seat, messages: Vec<Message>) {
 impl Source for Member {
     async fn fetch(&self, max: usize) -> Result<Vec<Leased>> {
         let mut receiving = self.fetching.lock().await;
+        let mut pause = PAUSE;
         loop {
             if self.is_stopped() {
                 return Ok(Vec::new());
@@ -187,6 +208,9 @@ impl Source for Member {
                     *receiving = self.start(max);
                 }
                 let Some(messages) = self.came(&mut receiving).await? else { continue };
+                if messages.is_empty() {
+                    pause = self.pause(pause).await;
+                }
                 leases = self.seat.come(messages);
             }
             let surplus = leases.split_off(max.min(leases.len()));

@@ -3,6 +3,7 @@
 use super::{
     client::connect,
     dead::{self, rejected},
+    directory::name_tags,
     letters::{self, count},
     look::redrive,
     message::whole_seconds,
@@ -148,6 +149,11 @@ impl Sqs {
                     return Err(error.with("group", group).with("queue", &queue.url));
                 }
                 queue.create().await?;
+                if self.service.settings.place.is_tagged(group) {
+                    for (key, value) in name_tags(group) {
+                        queue.tag(&key, &value).await?;
+                    }
+                }
                 directory.join(queue, group, interest).await
             }
             joined => joined,
