@@ -9,7 +9,7 @@ use std::{
 
 /// How many assertions the section "Tests" of each behaviour file lists, topic by topic:
 /// idspy.behaviour.md for the first five, then dataknobs.behaviour.md, with what its section "Bugs"
-/// lists, then nexus.behaviour.md. They
+/// lists, then nexus.behaviour.md, then the webhook contract of midil.behaviour.md. They
 /// were written when the documents' code was read and run, and are not a part of this repository.
 const ASSERTIONS: &[(&str, usize)] = &[
     ("idspy: event", 6),
@@ -43,6 +43,7 @@ const ASSERTIONS: &[(&str, usize)] = &[
     ("nexus: drawing", 5),
     ("nexus: telemetry", 8),
     ("nexus: wrapper", 4),
+    ("midil: webhook", 16),
 ];
 
 /// The requirements: each letter's rows are numbered from 1.
