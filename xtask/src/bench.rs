@@ -8,13 +8,14 @@ use crate::{
 use std::{path::PathBuf, process::Command};
 
 /// The programs that measure times, and how their rows begin.
-const PROGRAMS: [(&[&str], &str); 6] = [
+const PROGRAMS: [(&[&str], &str); 7] = [
     (&["I"], "inprocess"),
     (&["P"], "pipelines"),
     (&["S"], "sqlite"),
     (&["R"], "redis"),
     (&["G1", "G2", "G3"], "postgres"),
     (&["G4", "G5", "G6"], "postgres_queue"),
+    (&["W"], "webhook"),
 ];
 
 /// The row that counts instructions instead.
@@ -29,7 +30,7 @@ const BESIDE: [(&str, u64); 3] =
 pub(crate) fn run(args: &[String]) -> Outcome {
     let (rows, flags) = split(args);
     if let Some(row) = rows.iter().find(|row| !PROGRAMS.iter().any(|(own, _)| is_of(own, row))) {
-        let all = "I1 to I9, P1 to P7, S1 to S4, R1 to R8 and G1 to G6";
+        let all = "I1 to I9, P1 to P7, S1 to S4, R1 to R8, G1 to G6 and W1 to W3";
         return Err(format!("no row `{row}`: there are {all}"));
     }
     for (own, program) in PROGRAMS {

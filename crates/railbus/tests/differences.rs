@@ -47,6 +47,7 @@ const ASSERTIONS: &[(&str, usize)] = &[
     ("midil: middleware", 9),
     ("midil: names", 9),
     ("midil: context", 19),
+    ("midil: webhook", 16),
 ];
 
 /// The requirements: each letter's rows are numbered from 1.

@@ -4,7 +4,7 @@
 
 mod hooked;
 
-use hooked::{Client, post, request};
+use hooked::{Client, post, request, server::Server};
 use railbus::{
     Bus, Consumer, Event, Payload, Value,
     app::{App, AppSpec, Ended},
@@ -144,4 +144,47 @@ async fn an_app_is_posted_to_and_all_that_it_took_is_handled() {
     }
     let each: Vec<_> = seen.iter().map(|(line, count)| (line.as_str(), *count)).collect();
     assert_eq!(each, [(r#"{"n":0}"#, 1), (r#"{"n":1}"#, 1), (r#"{"n":2}"#, 1)]);
+}
+
+#[tokio::test]
+async fn an_app_posts_what_it_is_told_to_and_what_is_not_taken_is_a_dead_letter() {
+    let folder = tempfile::tempdir().unwrap();
+    let server = Server::says(&["200 OK", "422 No", "200 OK"]).await;
+    let lines = ["order.placed", "order.paid", "star", "order.shipped"];
+    let lines = lines.map(|kind| json!({ "type": kind }).to_string() + "\n").concat();
+    fs::write(folder.path().join("in.ndjson"), lines).unwrap();
+    let text = format!(
+        r#"
+        bus.url = "sqlite:app.db"
+        [[input]]
+        kind = "ndjson"
+        path = "in.ndjson"
+        [[on]]
+        type = "order.*"
+        group = "to-crm"
+        url = "{}"
+        allow_private = true
+        scheme = "github"
+        secret_env = "CRM"
+        limit = 1
+        "#,
+        server.url(),
+    );
+    let path = folder.path().join("app.toml");
+    fs::write(&path, text).unwrap();
+    let secret = ("CRM".to_owned(), "hunter2".to_owned());
+    let app = App::open(&AppSpec::load(&path, [secret].into_iter()).unwrap()).await.unwrap();
+    let (bus, (_stop, stopped)) = (app.bus().clone(), watch::channel(false));
+    let (ended, summary) = app.run(true, stopped).await.unwrap();
+    assert!(matches!(ended, Ended::Idle) && summary.has_failures(), "{summary:?}");
+    let github = Signature::github("hunter2").unwrap();
+    let asked = server.asked();
+    assert_eq!(asked.len(), 3);
+    for one in &asked {
+        let signed = github.sign("", one.body.as_bytes()).remove(0).1;
+        assert_eq!(one.headers["x-hub-signature-256"], signed.to_str().unwrap());
+    }
+    let letters = bus.keeper().unwrap().letters(&Default::default()).await.unwrap();
+    assert_eq!(letters.len(), 1);
+    assert!(letters[0].reason.contains("answered 422"), "{}", letters[0].reason);
 }

@@ -67,7 +67,7 @@ fn resolve(root: &Table<'_>, folder: PathBuf, environment: &Environment) -> Opti
     let inputs = inputs::read(root, &folder, environment);
     let (steps, step_names) = steps::read(root, &folder, environment);
     let (pipelines, pipeline_names) = pipelines::read(root, &step_names, &steps, &folder);
-    let subscriptions = subscriptions::read(root, &pipeline_names);
+    let subscriptions = subscriptions::read(root, &pipeline_names, environment);
     root.finish();
     if let Some(bus) = &bus {
         fit::check(root, bus);

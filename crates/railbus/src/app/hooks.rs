@@ -62,7 +62,7 @@ pub(super) fn read(
 }
 
 /// Reads a setting as its text.
-fn text(field: &Field<'_>) -> Option<String> {
+pub(super) fn text(field: &Field<'_>) -> Option<String> {
     match field.value {
         DeValue::String(_) => field.text().map(str::to_owned),
         DeValue::Integer(number) => Some(number.to_string()),
@@ -76,7 +76,7 @@ fn text(field: &Field<'_>) -> Option<String> {
 }
 
 /// Returns what the variables hold that are named, a line each.
-fn secrets(field: &Field<'_>, environment: &Environment) -> Option<String> {
+pub(super) fn secrets(field: &Field<'_>, environment: &Environment) -> Option<String> {
     let mut all = Vec::new();
     for name in field.text()?.split(',').map(str::trim) {
         match environment.variable(name).filter(|value| !value.is_empty()) {

@@ -16,6 +16,8 @@ mod posts;
 mod steps;
 mod make;
 mod pipelines;
+#[cfg(feature = "webhook")]
+mod outs;
 mod subscriptions;
 mod fit;
 mod file;
@@ -26,12 +28,12 @@ mod program;
 pub use layers::{DedupSpec, LayersSpec, LogSpec, RateSpec};
 pub use problem::{LoadError, Place, Problem, Problems};
 pub use program::{App, Ended, Progress};
-#[cfg(feature = "webhook")]
-pub use spec::HttpSpec;
 pub use spec::{
     AppSpec, EachSpec, InputSpec, NdjsonSpec, PipelineSpec, ScheduleSpec, StepSpec,
     SubscriptionSpec,
 };
+#[cfg(feature = "webhook")]
+pub use spec::{EndpointSpec, HttpSpec};
 pub use summary::Summary;
 #[cfg(feature = "http")]
 pub use work::PostSpec;

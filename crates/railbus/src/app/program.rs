@@ -10,7 +10,7 @@ use super::{
 use crate::inputs::http::Http;
 use crate::{
     backend::{RunMark, Tally},
-    bus::{Bus, Opening, feed, resume},
+    bus::{Bus, On, Opening, feed, resume},
     delivery::Delivery,
     error::{BoxError, Error, ErrorKind, Result},
     event::Event,
@@ -173,6 +173,10 @@ impl App {
         };
         let runs = Arc::new(Counter::default());
         let openings = spec.subscriptions.iter().filter_map(|on| {
+            #[cfg(feature = "webhook")]
+            if let Some(post) = &on.post {
+                return Some(subscribing(bus, on).run(post.endpoint.clone()));
+            }
             let pipeline = Arc::clone(pipelines.get(on.pipeline.as_str())?);
             Some(opening(bus, on, pipeline, &runs))
         });
@@ -355,19 +359,23 @@ fn input(spec: &InputSpec) -> Result<Box<dyn EventInput>> {
     })
 }
 
+fn subscribing(bus: &Bus, spec: &SubscriptionSpec) -> On {
+    let policy = spec.policy();
+    let mut on = bus.on(spec.predicate()).named(&spec.name).retry(policy.retry).then(policy.then);
+    if let Some(group) = &spec.group {
+        on = on.group(group).lease(spec.lease).limit(spec.limit);
+    }
+    spec.layers.around(on)
+}
+
 fn opening(
     bus: &Bus,
     spec: &SubscriptionSpec,
     pipeline: Arc<Pipeline>,
     runs: &Arc<Counter>,
 ) -> Opening {
-    let policy = spec.policy();
-    let mut on = bus.on(spec.predicate()).named(&spec.name).retry(policy.retry).then(policy.then);
-    if let Some(group) = &spec.group {
-        on = on.group(group).lease(spec.lease).limit(spec.limit);
-    }
-    let (on, runs) = (spec.layers.around(on), Arc::clone(runs));
-    on.run(async move |delivery: Delivery| {
+    let runs = Arc::clone(runs);
+    subscribing(bus, spec).run(async move |delivery: Delivery| {
         runs.one();
         let report = pipeline.run_for(&delivery).await;
         report.into_result().map_err(|e: BoxError| e)

@@ -1,6 +1,8 @@
 //! What an app file says, resolved: plain data, every default filled in.
 
 use super::{layers::LayersSpec, work::WorkSpec};
+#[cfg(feature = "webhook")]
+use crate::webhook::Endpoint;
 use crate::{
     delivery::{FailurePolicy, Then},
     event::Type,
@@ -191,6 +193,45 @@ pub struct ScheduleSpec {
     pub payload: Value,
 }
 
+/// Where events are posted to, and how: two are equal that were written the same way.
+///
+/// # Examples
+/// ```
+/// use railbus::app::{AppSpec, EndpointSpec};
+///
+/// let folder = tempfile::tempdir().unwrap();
+/// let path = folder.path().join("app.toml");
+/// std::fs::write(&path, r#"
+///     bus.url = "sqlite:app.db"
+///     on = [{ type = "order.*", group = "to-crm", url = "https://crm.example.org/hooks" }]
+/// "#).unwrap();
+/// let spec = AppSpec::load(&path, std::iter::empty()).unwrap();
+/// let post: &EndpointSpec = spec.subscriptions[0].post.as_ref().unwrap();
+/// assert_eq!(format!("{:?}", post.endpoint), "Endpoint(https://crm.example.org/hooks)");
+/// ```
+#[cfg(feature = "webhook")]
+#[derive(Clone)]
+pub struct EndpointSpec {
+    /// The handler that posts.
+    pub endpoint: Endpoint,
+    /// What the file says of it.
+    pub(super) said: Vec<String>,
+}
+
+#[cfg(feature = "webhook")]
+impl PartialEq for EndpointSpec {
+    fn eq(&self, other: &Self) -> bool {
+        self.said == other.said
+    }
+}
+
+#[cfg(feature = "webhook")]
+impl std::fmt::Debug for EndpointSpec {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        std::fmt::Debug::fmt(&self.endpoint, f)
+    }
+}
+
 /// A step: what it does, with which values, and how often.
 #[non_exhaustive]
 #[derive(Clone, Debug, PartialEq)]
@@ -258,8 +299,11 @@ pub struct SubscriptionSpec {
     pub payload: Vec<(String, Value)>,
     /// The group; `None` is a broadcast: live, at most once.
     pub group: Option<String>,
-    /// The name of the pipeline, which is one of the app.
+    /// The name of the pipeline, which is one of the app; empty for what is posted.
     pub pipeline: String,
+    /// Where its events are posted to.
+    #[cfg(feature = "webhook")]
+    pub post: Option<EndpointSpec>,
     /// How many events it works on at once (default: the available parallelism).
     pub limit: usize,
     /// How often a run that ended in an exception is tried again; `None`: see

@@ -1,6 +1,9 @@
 //! The `[[on]]` tables of an app file.
 
+#[cfg(feature = "webhook")]
+use super::outs;
 use super::{
+    bus::Environment,
     layers,
     spec::SubscriptionSpec,
     table::{Field, Table, suggest},
@@ -14,6 +17,9 @@ use toml::de::DeValue;
 const LEASE: Duration = Duration::from_secs(30);
 const LEASE_MIN: Duration = Duration::from_secs(1);
 
+/// How many requests are under way at once: they wait, mostly.
+const POSTS: usize = 16;
+
 /// The longest name of a group, in bytes.
 const GROUP_MAX: usize = 256;
 
@@ -21,11 +27,15 @@ const THEN: [(&str, Then); 3] =
     [("dead_letter", Then::DeadLetter), ("drop", Then::Drop), ("stop", Then::Stop)];
 
 /// Reads all subscriptions; names must be unique in their group.
-pub(super) fn read(root: &Table<'_>, pipelines: &[&str]) -> Vec<SubscriptionSpec> {
+pub(super) fn read(
+    root: &Table<'_>,
+    pipelines: &[&str],
+    environment: &Environment,
+) -> Vec<SubscriptionSpec> {
     let tables = root.take("on").map(|field| field.tables()).unwrap_or_default();
     let (mut all, mut known) = (Vec::new(), HashMap::new());
     for table in tables {
-        let Some((one, named_at)) = subscription(&table, pipelines) else { continue };
+        let Some((one, named_at)) = subscription(&table, pipelines, environment) else { continue };
         let key = (one.name.clone(), one.group.clone());
         let first = known.entry(key).or_insert_with(|| named_at.clone());
         if *first != named_at {
@@ -43,7 +53,11 @@ pub(super) fn read(root: &Table<'_>, pipelines: &[&str]) -> Vec<SubscriptionSpec
 }
 
 /// Reads one subscription, and where its name comes from.
-fn subscription(table: &Table<'_>, pipelines: &[&str]) -> Option<(SubscriptionSpec, Range<usize>)> {
+fn subscription(
+    table: &Table<'_>,
+    pipelines: &[&str],
+    environment: &Environment,
+) -> Option<(SubscriptionSpec, Range<usize>)> {
     let name = table.take("name").map(|f| (f.text(), f.span));
     let event_type = table.take("type").map(|f| bare_type(&f));
     let topic = table.take("topic").map(|f| event_name(&f, "topic"));
@@ -51,7 +65,19 @@ fn subscription(table: &Table<'_>, pipelines: &[&str]) -> Option<(SubscriptionSp
     let group = table.take("group");
     let grouped = group.is_some();
     let group = group.map(|f| self::group(&f));
-    let pipeline = table.need("pipeline", "pipeline = \"NAME\", of a [pipelines.NAME]");
+    #[cfg(feature = "webhook")]
+    let (url, group_at) = (table.take("url"), table.span.clone());
+    #[cfg(feature = "webhook")]
+    let post = url.as_ref().map(|url| outs::read(url, table, environment));
+    #[cfg(not(feature = "webhook"))]
+    let (url, _): (Option<Field<'_>>, _) = (None, environment);
+    let pipeline = match &url {
+        Some(url) => table.take("pipeline").inspect(|field| {
+            let why = "`url` and `pipeline` both say what becomes of events".to_owned();
+            url.rivals(field, why, "keep one of them; a second [[on]] may have the other");
+        }),
+        None => table.need("pipeline", "pipeline = \"NAME\", of a [pipelines.NAME]"),
+    };
     let limit = table.take("limit").map(|f| f.count());
     let retry = table.take("retry").map(|f| f.retry());
     let then = table.take("then").map(|f| then(&f, grouped));
@@ -59,19 +85,38 @@ fn subscription(table: &Table<'_>, pipelines: &[&str]) -> Option<(SubscriptionSp
     let layers = layers::read(table, grouped);
     table.finish();
 
-    let pipeline = pipeline?;
-    let (pipeline, at) = (known(&pipeline, pipelines)?, pipeline.span);
-    let (name, at) = name.unwrap_or((Some(pipeline), at));
+    #[cfg(feature = "webhook")]
+    if url.is_some() && !grouped {
+        let why = "what is posted needs a `group`, which keeps it until it is taken";
+        table.notes.hinted(group_at, why, "add group = \"NAME\"");
+        return None;
+    }
+    let (pipeline, at) = match &url {
+        Some(url) if pipeline.is_none() => ("", url.span.clone()),
+        Some(_) => return None,
+        None => {
+            let pipeline = pipeline?;
+            (known(&pipeline, pipelines)?, pipeline.span)
+        }
+    };
+    let (name, at) = match (name, &url) {
+        (Some(name), _) => name,
+        // A URL may have secrets in it, and names are shown.
+        (None, Some(_)) => (whole(group)?, at),
+        (None, None) => (Some(pipeline), at),
+    };
     let group = whole(group)?.map(str::to_owned);
     let last = if group.is_some() { Then::DeadLetter } else { Then::Drop };
-    let cores = || thread::available_parallelism().map_or(1, NonZero::get);
+    let usual = if url.is_some() { POSTS } else { cores() };
     let spec = SubscriptionSpec {
         name: name?.into(),
         event_type: whole(event_type)?.map(Into::into),
         topic: whole(topic)?.map(Into::into),
         payload: whole(payload)?.unwrap_or_default(),
         pipeline: pipeline.into(),
-        limit: whole(limit)?.map_or_else(cores, |n| n as usize),
+        #[cfg(feature = "webhook")]
+        post: whole(post)?,
+        limit: whole(limit)?.map_or(usual, |n| n as usize),
         retry: whole(retry)?,
         then: whole(then)?.unwrap_or(last),
         lease: whole(lease)?.unwrap_or(LEASE),
@@ -79,6 +124,10 @@ fn subscription(table: &Table<'_>, pipelines: &[&str]) -> Option<(SubscriptionSp
         group,
     };
     Some((spec, at))
+}
+
+fn cores() -> usize {
+    thread::available_parallelism().map_or(1, NonZero::get)
 }
 
 /// Reads a pattern over types; one with a `:` was meant for topics.

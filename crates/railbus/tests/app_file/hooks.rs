@@ -60,3 +60,40 @@ fn mistakes_in_what_is_posted_to() {
     assert!(told.contains("senders are told that the bus has their events"), "{told}");
     assert!(told.contains("sqlite:PATH"), "{told}");
 }
+
+#[test]
+fn what_is_posted_elsewhere_is_resolved_and_its_mistakes_are_told() {
+    let on = "bus.url = \"sqlite:a.db\"\n[[on]]\ntype = \"order.*\"\n";
+    let folder = Folder::new();
+    let text = format!(
+        "{on}group = \"to-crm\"\nurl = \"https://crm.example.org/hooks?token=hunter3\"\n\
+         scheme = \"standard\"\nsecret_env = \"CRM\"\nmode = \"structured\"\ntimeout = \"5s\"\n"
+    );
+    let app = folder.load(text, &[("CRM", "whsec_aHVudGVyMg==")]).unwrap();
+    let spec = &app.subscriptions[0];
+    let post = spec.post.as_ref().unwrap();
+    assert_eq!(format!("{post:?}"), "Endpoint(https://crm.example.org/hooks?…)");
+    assert_eq!((spec.name.as_str(), spec.limit, spec.pipeline.as_str()), ("to-crm", 16, ""));
+    let shown = format!("{app:?}");
+    assert!(!shown.contains("hunter") && !shown.contains("aHVudGVyMg"), "{shown}");
+    each(
+        &format!("{on}group = \"g\"\n"),
+        &[
+            ("", 2, 1, "has no `pipeline`", "add pipeline ="),
+            ("url = \"ftp://x\"", 5, 7, "`ftp` is not a scheme", "https://"),
+            ("url = \"http://x\"\nmode = \"odd\"", 6, 8, "not a value of `mode`", "binary"),
+            ("url = \"http://x\"\npipeline = \"p\"", 6, 1, "both say", "keep one"),
+            ("url = \"http://x\"\nscheme = \"stripe\"", 6, 10, "no secret is said", "secret_env"),
+            (
+                "url = \"http://x\"\nsecret_env = \"NONE\"",
+                6,
+                14,
+                "no variable `NONE`",
+                "set it to the secret",
+            ),
+            ("url = \"http://x\"\ntimeot = 1", 6, 1, "`timeot`", "mean `timeout`"),
+        ],
+    );
+    let told = folder.problems(&format!("{on}url = \"http://x\"\n"), &[]).to_string();
+    assert!(told.contains("what is posted needs a `group`"), "{told}");
+}

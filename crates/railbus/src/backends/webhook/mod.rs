@@ -21,6 +21,8 @@ mod tls;
 mod server;
 mod store;
 
+#[cfg(feature = "app")]
+pub(crate) use settings::signature;
 pub use settings::{CAPABILITY, SETTINGS};
 pub use signature::{Encoding, Signature, TOLERANCE};
 pub(crate) use store::Webhook;

@@ -216,7 +216,8 @@ fn place_of(place: &str) -> Result<(Option<String>, Option<u16>)> {
     Ok((Some(host.into()).filter(|host: &String| !host.is_empty()), Some(port)))
 }
 
-fn signature(options: &Options) -> Result<Option<Signature>> {
+/// Returns how requests are signed, by which secrets; none if nothing says so.
+pub(crate) fn signature(options: &Options) -> Result<Option<Signature>> {
     let said = options.text("secret").into_iter().flat_map(str::lines);
     let mut secrets: Vec<_> = said.map(Secret::new).collect();
     for name in options.text("secret_env").into_iter().flat_map(|names| names.split(',')) {
