@@ -22,9 +22,11 @@ impl Place {
     }
 
     /// Returns its address by way of a network that fails when it is told to; none for a file.
-    #[cfg(any(feature = "redis", feature = "postgres"))]
+    #[cfg(any(feature = "nats", feature = "redis", feature = "postgres"))]
     pub(crate) fn by_proxy(&self) -> Option<(railbus_testbed::Proxy, String)> {
         let server = match self.url.split_once(':')?.0 {
+            #[cfg(feature = "nats")]
+            "nats" => servers::nats().address(),
             #[cfg(feature = "redis")]
             "redis" | "redis-streams" => servers::redis().address(),
             #[cfg(feature = "postgres")]
@@ -38,13 +40,27 @@ impl Place {
 }
 
 /// Servers that all tests of a file share, each in a place of its own there.
-#[cfg(any(feature = "redis", feature = "postgres"))]
+#[cfg(any(feature = "nats", feature = "redis", feature = "postgres"))]
 mod servers {
     use super::Place;
     use std::sync::{
         OnceLock,
         atomic::{AtomicU32, Ordering::Relaxed},
     };
+
+    #[cfg(feature = "nats")]
+    pub(super) fn nats() -> &'static railbus_testbed::Nats {
+        static SERVER: OnceLock<railbus_testbed::Nats> = OnceLock::new();
+        SERVER.get_or_init(|| railbus_testbed::Nats::start().unwrap())
+    }
+
+    /// Makes a place on NATS: a prefix.
+    #[cfg(feature = "nats")]
+    pub(super) fn on_nats() -> Place {
+        static NUMBER: AtomicU32 = AtomicU32::new(0);
+        let number = NUMBER.fetch_add(1, Relaxed);
+        Place::new(format!("{}?prefix=place{number}", nats().url()), ())
+    }
 
     #[cfg(feature = "redis")]
     pub(super) fn redis() -> &'static railbus_testbed::Redis {
@@ -82,6 +98,8 @@ pub(crate) fn durable() -> Vec<Place> {
             let folder = tempfile::tempdir().unwrap();
             Place::new(format!("sqlite:{}", folder.path().join("events.db").display()), folder)
         },
+        #[cfg(feature = "nats")]
+        servers::on_nats(),
         #[cfg(feature = "redis")]
         servers::on_redis("redis-streams", "stream"),
         #[cfg(feature = "postgres")]

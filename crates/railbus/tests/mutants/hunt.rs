@@ -105,7 +105,9 @@ async fn are_caught(fresh: impl Fn() -> String, hunted: Vec<Hunted>) {
 /// Runs the case that is there for a mutant; returns what it came to if that is not what it should.
 async fn hunt(store: Target, hunted: Hunted) -> Option<String> {
     let suite = Suite::new(target(store, hunted.mutant)).only([hunted.case]);
-    let certificate = suite.counts(few()).patience(PATIENCE).run().await.unwrap();
+    // What was on its way when it was cut off may come again when its lease has run out, of 3 s there.
+    let patience = if hunted.case == "reset" { PATIENCE * 2 } else { PATIENCE };
+    let certificate = suite.counts(few()).patience(patience).run().await.unwrap();
     let [report] = certificate.cases.as_slice() else { panic!("{certificate:?}") };
     let why = report.why.as_deref().unwrap_or_default();
     let caught =

@@ -35,6 +35,9 @@ struct Refused {
 pub(super) struct StreamInfo {
     pub(super) config: Value,
     pub(super) state: StreamState,
+    /// When it was made.
+    #[serde(default)]
+    pub(super) created: String,
 }
 
 #[derive(Clone, Copy, Debug, Deserialize)]

@@ -26,6 +26,8 @@ pub(super) struct Record {
 /// A group as a member finds it.
 #[derive(Clone, Debug)]
 pub(super) struct Known {
+    /// When its stream was made: another one has the name if that changes.
+    pub(super) born: String,
     /// How long the server waits for an acknowledgement.
     pub(super) ack_wait: Duration,
 }
@@ -84,7 +86,9 @@ pub(super) async fn open(streams: &Streams, group: &str, request: &Subscribe) ->
         }
     };
     widen(streams, group, &request.interest).await?;
-    Ok(Known { ack_wait: info.ack_wait() })
+    let stream = streams.api.stream("subscribe", &streams.events).await?;
+    let born = stream.map(|stream| stream.created).unwrap_or_default();
+    Ok(Known { born, ack_wait: info.ack_wait() })
 }
 
 async fn create(
@@ -157,13 +161,14 @@ pub(super) async fn reopen(
     streams: &Streams,
     group: &str,
     request: &Subscribe,
+    born: &str,
 ) -> Result<Option<Known>> {
     let consumer = subject::consumer(group);
     if streams.api.consumer("fetch", &streams.events, &consumer).await?.is_some() {
         return Ok(None);
     }
-    let is_lost = streams.api.stream("fetch", &streams.events).await?.is_none();
-    if is_lost {
+    let stream = streams.api.stream("fetch", &streams.events).await?;
+    if stream.is_none_or(|stream| stream.created != born) {
         tracing::error!(group, "the server has lost its data: the group is made anew");
         streams.prepare().await?;
     } else if read(streams, &consumer).await?.is_none() {

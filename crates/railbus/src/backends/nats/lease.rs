@@ -24,6 +24,8 @@ pub(super) const ALIKE: Duration = Duration::from_millis(1);
 /// What a member knows.
 #[derive(Debug, Default)]
 pub(super) struct State {
+    /// When the stream was made that all this is of.
+    pub(super) born: String,
     pub(super) held: HashMap<u64, Held>,
     // Counts the leases.
     pub(super) fence: u64,

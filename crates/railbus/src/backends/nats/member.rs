@@ -90,7 +90,7 @@ impl Member {
         let puller = Puller::open(&streams.api, &streams.events, &consumer).await?;
         let ack_wait = lease_of(known.ack_wait);
         let lease = request.lease;
-        let state = Arc::<Mutex<State>>::default();
+        let state = Arc::new(Mutex::new(State { born: known.born, ..State::default() }));
         let (of, at) = (Arc::clone(streams), Arc::clone(&state));
         let is_alike = lease.abs_diff(ack_wait) <= ALIKE;
         let keeping = match lease > ack_wait {
@@ -127,9 +127,12 @@ impl Member {
             Pulled::Some(came) => self.take_in(came).await,
             Pulled::Stopped => Ok(Vec::new()),
             Pulled::Gone => {
-                if groups::reopen(&self.streams, &self.group, &self.request).await?.is_some() {
+                let (born, request) = (self.state().born.clone(), &self.request);
+                let again = groups::reopen(&self.streams, &self.group, request, &born).await?;
+                if let Some(known) = again {
                     let mut state = self.state();
-                    *state = State { fence: state.fence, ..State::default() };
+                    let (born, fence) = (known.born, state.fence);
+                    *state = State { born, fence, ..State::default() };
                 }
                 Ok(Vec::new())
             }

@@ -141,7 +141,8 @@ impl Puller {
                 _ = stopped.wait_for(|stopped| *stopped) => {
                     return Ok(if came.is_empty() { Pulled::Stopped } else { Pulled::Some(came) });
                 }
-                () = &mut end => break,
+                // Who asks for what is not there is not always told so.
+                () = &mut end => return Ok(if came.is_empty() { Pulled::Gone } else { Pulled::Some(came) }),
             };
             let Some(message) = message else { return Err(super::fault::closed()) };
             match read(message, if waits { Instant::now() } else { began }) {

@@ -206,10 +206,6 @@ impl Server {
         };
         let hosts = text("host").unwrap_or("localhost").split(',').map(str::trim);
         let hosts: Vec<_> = hosts.filter(|one| !one.is_empty()).map(host).collect();
-        if let Some(name) = text("database") {
-            let why = format!("`/{name}` follows the host, and a server of NATS has no databases");
-            return Err(config(why, "database", "leave it out, or name a `prefix`"));
-        }
         let inbox = text("inbox").unwrap_or("_INBOX");
         if !is_subject(inbox) {
             let why = format!("`{inbox}` is not the beginning of a subject");

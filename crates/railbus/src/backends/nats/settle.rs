@@ -4,6 +4,7 @@
 //! own clock, which began to count before the server's did, or by the lease after it.
 
 use super::{
+    fault::closed,
     held::{self, Record},
     lease::Held,
     letters,
@@ -82,6 +83,9 @@ impl Member {
     /// Settles a batch; returns a result each.
     pub(super) async fn settle_all(&self, batch: &[Settle]) -> Vec<Result<()>> {
         let began = Instant::now();
+        if self.streams.api.link.is_closed() {
+            return batch.iter().map(|_| Err(closed())).collect();
+        }
         let mut results: Vec<Result<()>> = Vec::with_capacity(batch.len());
         let mut all = Vec::new();
         {

@@ -101,8 +101,6 @@ impl Streams {
             config["max_msgs_per_subject"] = json!(1);
             config
         };
-        self.ensure(&self.desk, aside(&self.desk, &format!("{}_desk.>", self.prefix))).await?;
-        self.ensure(&self.dead, aside(&self.dead, &format!("{}_dead.>", self.prefix))).await?;
         let mut config = self.config(&self.events, &self.all());
         let limits = &self.limits;
         let nanos = |d: Duration| u64::try_from(d.as_nanos()).unwrap_or(u64::MAX);
@@ -123,7 +121,11 @@ impl Streams {
         } else {
             config["discard"] = json!("new");
         }
-        self.ensure(&self.events, config).await
+        // First, since this is the one that may be somebody else's.
+        let events = self.ensure(&self.events, config).await?;
+        self.ensure(&self.desk, aside(&self.desk, &format!("{}_desk.>", self.prefix))).await?;
+        self.ensure(&self.dead, aside(&self.dead, &format!("{}_dead.>", self.prefix))).await?;
+        Ok(events)
     }
 
     fn config(&self, name: &str, subjects: &str) -> Value {
