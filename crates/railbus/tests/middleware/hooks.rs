@@ -65,6 +65,7 @@ async fn told_around(bus: &Bus, log: &Log) {
         let report = bus.publish(Event::new(event_type)).await.unwrap();
         assert_eq!(log.take(), [format!("before {event_type} 1"), then.into()]);
         assert_eq!(report.failures.len(), usize::from(then.starts_with("error")));
+        assert_eq!(report.matched, usize::from(event_type != "skips"), "the outcome stays");
     }
 }
 

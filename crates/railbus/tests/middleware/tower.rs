@@ -95,9 +95,9 @@ async fn what_is_shed_is_a_failure_or_what_is_made_of_it() {
                 false => Outcome::Failed(error),
             });
         }
-        let tries = if asks_again { 10_000 } else { 1 };
-        let wait = Arc::clone(&go);
-        let on = bus.on("tick").group("g").retry(Retry::attempts(tries)).layer(tower);
+        // What is a failure is not tried again.
+        let (wait, retry) = (Arc::clone(&go), Retry::attempts(10_000).on_kind("no such kind"));
+        let on = bus.on("tick").group("g").retry(retry).layer(tower);
         on.run(async move |_: Event| wait.acquire().await.unwrap().forget()).await.unwrap();
         bus.publish(Event::new("tick")).await.unwrap();
         bus.publish(Event::new("tick")).await.unwrap();
