@@ -20,6 +20,8 @@ use tracing::{
 };
 use tracing_subscriber::{Layer, layer, prelude::*, registry::LookupSpan};
 
+const TRACE: &str = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01";
+
 /// What a line or a span says, by field.
 #[derive(Clone, Debug, Default)]
 struct Fields(BTreeMap<&'static str, String>);
@@ -67,6 +69,7 @@ impl Lines {
             assert_eq!(says("event_id"), Some(event.id()), "{line:?}");
             assert_eq!(says("event_type"), Some(event.event_type()), "{line:?}");
             assert_eq!(says("correlation_id"), Some(event.correlation_id()), "{line:?}");
+            assert_eq!(says("trace_id"), Some(&TRACE[3..35]), "{line:?}");
         }
     }
 }
@@ -81,7 +84,7 @@ async fn every_log_line_of_a_handler_and_about_one_says_for_which_event() {
         let subscriber = tracing_subscriber::registry().with(lines.clone());
         let _default = tracing::subscriber::set_default(subscriber);
         subscribe(&bus).await;
-        let event = Event::new("a").correlation("c").payload(());
+        let event = Event::new("a").correlation("c").metadata("traceparent", TRACE).payload(());
         let outer = scope("outer").run(async {
             tracing::info!("outside");
             bus.publish(&event).await.unwrap();

@@ -185,6 +185,8 @@ async fn does_it_right(sim: Sim) -> railbus::Result<()> {
         };
         sim.process(name, setup).await?;
     }
+    // New ids are the seed's, too.
+    sim.note(railbus::id::new_id());
     let orders = sim.pick(1..6);
     pay(&sim, orders).await?;
     sim.idle().await?;

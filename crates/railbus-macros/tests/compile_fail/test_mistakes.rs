@@ -28,4 +28,10 @@ async fn has_one_thread() {}
 #[railbus::test(start_paused = true)]
 async fn asks_for_another_clock() {}
 
+#[railbus::test(time = "virtual", flavor = "multi_thread")]
+async fn has_many_times() {}
+
+#[railbus::test(time = "fast")]
+async fn has_another_time() {}
+
 fn main() {}

@@ -2,6 +2,7 @@
 
 use crate::{
     consumer::{Entry, run_entry},
+    context::trace_id,
     delivery::{Decision, Delivery, End, Marks, Outcome},
     event::{Event, Type},
     instrument::Counters,
@@ -15,6 +16,7 @@ pub(super) struct Failed {
     event_id: String,
     event_type: String,
     correlation_id: String,
+    trace_id: Option<String>,
     attempt: u32,
     reason: String,
     again: Option<Duration>,
@@ -33,6 +35,7 @@ impl Failed {
             event_id: event.id().into(),
             event_type: event.event_type().into(),
             correlation_id: event.correlation_id().into(),
+            trace_id: trace_id(event.metadata()),
             attempt,
             reason,
             again,
@@ -49,6 +52,7 @@ impl Failed {
             event_id = self.event_id,
             event_type = self.event_type,
             correlation_id = self.correlation_id,
+            trace_id = self.trace_id,
             subscription = self.subscription,
             attempt = self.attempt,
             reason = self.reason,

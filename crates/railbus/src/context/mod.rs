@@ -15,5 +15,6 @@ pub use current::{Context, current};
 pub(crate) use current::{deliver, depth, inside, is_outside, span, stamp};
 pub use scope::{Scope, scope};
 pub use trace::Trace;
+pub(crate) use trace::trace_id;
 pub use within::spawn;
 pub(crate) use within::{Delivering, within};

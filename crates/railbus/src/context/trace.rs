@@ -154,7 +154,7 @@ pub(super) fn is_of_trace(key: &str) -> bool {
 }
 
 /// Returns a trace's id out of metadata, for log lines.
-pub(super) fn trace_id(metadata: &BTreeMap<String, String>) -> Option<String> {
+pub(crate) fn trace_id(metadata: &BTreeMap<String, String>) -> Option<String> {
     let parent = TraceParent::read(metadata.get(PARENT)?)?;
     Some(parent.trace_id().to_owned())
 }
