@@ -59,6 +59,7 @@ fn table() -> String {
         };
         let payload = match capability.payload_max {
             usize::MAX => "no limit".to_owned(),
+            bytes if bytes < 1 << 20 => format!("{} KiB", bytes >> 10),
             bytes => format!("{} MiB", bytes >> 20),
         };
         table.push_str(&format!(

@@ -321,7 +321,7 @@ fn jitter_is_the_same_for_all_and_keeps_the_order() {
     // It is spread: each quarter of the time has its share of 500.
     for quarter in 0..4_u32 {
         let range = jitter * quarter / 4..jitter * (quarter + 1) / 4;
-        let share = late.iter().filter(|late| range.contains(late)).count();
+        let share = late.iter().filter(|late| range.contains(*late)).count();
         assert!((75..=175).contains(&share), "{quarter}: {share}");
     }
     assert!(refused(plain.clone().jitter(hour)).0.contains("time between two ticks"));

@@ -186,7 +186,7 @@ impl Settings {
             ));
         }
         let formats = [("cloudevents", Format::CloudEvents), ("plain", Format::Plain)];
-        let groups = options.text("groups").map(|text| list(text));
+        let groups = options.text("groups").map(list);
         if groups.is_some() && !place.is_grouped() {
             let why = "`groups` is for queues of many groups, and queue_url names one queue".into();
             return Err(config(
