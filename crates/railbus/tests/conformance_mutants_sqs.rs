@@ -8,12 +8,11 @@ use mutants::{Mutant, Needs, some_are_caught};
 use railbus_testbed::Moto;
 
 /// What is broken: not all that there is, since moto answers a few hundred requests a second.
-const BROKEN: [Mutant; 16] = [
+const BROKEN: [Mutant; 15] = [
     Mutant::ForgottenAck,
     Mutant::LostAttempt,
     Mutant::ForgottenDelay,
     Mutant::ForgottenExtension,
-    Mutant::ForgottenTries,
     Mutant::IgnoredFence,
     Mutant::TooMany,
     Mutant::LostOfBatch,

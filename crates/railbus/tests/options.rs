@@ -259,7 +259,7 @@ async fn a_backend_that_is_not_there_is_told_apart_from_a_slip() {
     let mut built: Vec<_> = backends::TABLE.iter().map(|row| row.scheme).collect();
     built.sort_unstable();
     let has = format!("this version does not have it yet; this build has: {}", built.join(", "));
-    for name in ["nats", "sqs"] {
+    for name in ["nats"].into_iter().filter(|name| !built.contains(name)) {
         let error = Bus::open(format!("{name}://h")).await.unwrap_err();
         assert_eq!(error.kind(), ErrorKind::Unsupported);
         says(&error, &format!("the backend `{name}` is not in this build"), &has);

@@ -95,7 +95,7 @@ fn serve(
     stream.write_all(answer.as_bytes()).ok()
 }
 
-fn ok(answer: Value) -> (u16, String) {
+fn ok(answer: &Value) -> (u16, String) {
     (200, answer.to_string())
 }
 
@@ -115,13 +115,13 @@ fn all_done(body: &Value) -> (u16, String) {
         .iter()
         .map(|id| json!({ "Id": id, "MessageId": "m", "MD5OfMessageBody": "0" }))
         .collect();
-    ok(json!({ "Successful": done, "Failed": [] }))
+    ok(&json!({ "Successful": done, "Failed": [] }))
 }
 
 fn attributes() -> (u16, String) {
     let policy =
         json!({ "deadLetterTargetArn": "arn:aws:sqs:us-east-1:1:dead", "maxReceiveCount": 9 });
-    ok(json!({ "Attributes": { "RedrivePolicy": policy.to_string() } }))
+    ok(&json!({ "Attributes": { "RedrivePolicy": policy.to_string() } }))
 }
 
 fn message(n: usize) -> Value {
@@ -198,7 +198,7 @@ async fn each_of_a_batch_has_its_own_fate() {
                     ),
                 }
             }
-            ok(json!({ "Successful": done, "Failed": failed }))
+            ok(&json!({ "Successful": done, "Failed": failed }))
         }
         _ => attributes(),
     });
@@ -226,8 +226,8 @@ async fn a_service_that_fails_for_long_ends_no_consumer() {
             3 => (200, "[".into()),
             _ => (200, String::new()),
         },
-        "ReceiveMessage" if before % 2 == 0 => ok(json!({ "Messages": [message(before)] })),
-        "ReceiveMessage" => ok(json!({})),
+        "ReceiveMessage" if before % 2 == 0 => ok(&json!({ "Messages": [message(before)] })),
+        "ReceiveMessage" => ok(&json!({})),
         "DeleteMessageBatch" => all_done(body),
         _ => attributes(),
     });
@@ -252,7 +252,7 @@ async fn a_service_that_fails_for_long_ends_no_consumer() {
 async fn rights_that_are_taken_away_for_a_while_end_no_consumer() {
     let service = Service::start(|action, body, before| match action {
         "ReceiveMessage" if (1..3).contains(&before) => error(403, "AccessDenied"),
-        "ReceiveMessage" => ok(json!({ "Messages": [message(before)] })),
+        "ReceiveMessage" => ok(&json!({ "Messages": [message(before)] })),
         "DeleteMessageBatch" => all_done(body),
         _ => attributes(),
     });
@@ -292,8 +292,8 @@ async fn wrong_credentials_regions_and_rights_are_told_apart_when_it_opens() {
 async fn who_may_only_send_receive_and_delete_needs_no_more() {
     let service = Service::start(|action, body, before| match action {
         "SendMessageBatch" | "DeleteMessageBatch" => all_done(body),
-        "ReceiveMessage" if before == 0 => ok(json!({ "Messages": [message(0)] })),
-        "ReceiveMessage" => ok(json!({})),
+        "ReceiveMessage" if before == 0 => ok(&json!({ "Messages": [message(0)] })),
+        "ReceiveMessage" => ok(&json!({})),
         _ => error(403, "AccessDeniedException"),
     });
     let bus = Bus::open(&*service.url).await.unwrap();
@@ -315,9 +315,9 @@ async fn settlements_go_ten_in_a_request_and_those_that_fail_are_held_still() {
     let service = Service::start(|action, body, before| match action {
         "ReceiveMessage" if before < 2 => {
             let ten = (before * 10..before * 10 + 10).map(message).collect::<Vec<_>>();
-            ok(json!({ "Messages": ten }))
+            ok(&json!({ "Messages": ten }))
         }
-        "ReceiveMessage" => ok(json!({})),
+        "ReceiveMessage" => ok(&json!({})),
         "DeleteMessageBatch" => {
             let (mut done, mut failed) = (Vec::new(), Vec::new());
             for entry in body["Entries"].as_array().unwrap() {
@@ -327,7 +327,7 @@ async fn settlements_go_ten_in_a_request_and_those_that_fail_are_held_still() {
                     _ => done.push(json!({ "Id": entry["Id"] })),
                 }
             }
-            ok(json!({ "Successful": done, "Failed": failed }))
+            ok(&json!({ "Successful": done, "Failed": failed }))
         }
         _ => attributes(),
     });

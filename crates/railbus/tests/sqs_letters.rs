@@ -59,7 +59,7 @@ async fn a_letter_is_the_message_as_it_was_with_why_beside_it() {
     let text = |value: &str| json!({ "DataType": "String", "StringValue": value });
     let ten: Value =
         (0..10).map(|n| (format!("a{n}"), text("v"))).collect::<railbus::Map<_, _>>().into();
-    queue.put(&body, ten);
+    queue.put(&body, &ten);
     tokio::time::timeout(WITHIN, bus.idle()).await.unwrap().unwrap();
     let found = letters(&bus).await;
     assert_eq!(found.len(), 1);
@@ -109,7 +109,7 @@ async fn what_sqs_itself_moved_is_a_letter_as_well() {
     let (queue, _dead) = Queue::with_dead("moved", 1);
     let event = Event::new("order.placed").id("e-1").payload(1);
     let body = String::from_utf8(railbus::codec::encode(&event).unwrap()).unwrap();
-    queue.put(&body, json!({}));
+    queue.put(&body, &json!({}));
     let receive = json!({ "QueueUrl": queue.url, "VisibilityTimeout": 0 });
     for _ in 0..3 {
         sqs_served::ask("ReceiveMessage", &receive);

@@ -69,7 +69,7 @@ async fn attributes_of_others_become_metadata_and_take_nothing_from_the_event() 
         "count": { "DataType": "Number", "StringValue": "7" },
         "blob": { "DataType": "Binary", "BinaryValue": "AQI=" },
     });
-    queue.put(&body, attributes);
+    queue.put(&body, &attributes);
     let bus = Bus::open(&*queue.bus("")).await.unwrap();
     let mut said = heard(&bus).await;
     let came = next(&mut said).await;
@@ -85,10 +85,10 @@ async fn plain_messages_of_others_are_events_as_well() {
     let text = |value: &str| json!({ "DataType": "String", "StringValue": value });
     queue.put(
         "{\"n\": 7}",
-        json!({ "type": text("lamp.on"), "topic": text("lights"), "room": text("2") }),
+        &json!({ "type": text("lamp.on"), "topic": text("lights"), "room": text("2") }),
     );
-    queue.put("[1]", json!({}));
-    queue.put("7", json!({}));
+    queue.put("[1]", &json!({}));
+    queue.put("7", &json!({}));
     let bus = Bus::open(&*queue.bus("&format=plain")).await.unwrap();
     bus.publish(Event::new("order.placed").topic("shop").id("e-1").payload("text")).await.unwrap();
     let mut said = heard(&bus).await;
@@ -130,7 +130,7 @@ async fn what_is_no_event_becomes_a_dead_letter_and_stops_nothing_beside_it() {
     ];
     let bus = Bus::open(&*queue.bus("")).await.unwrap();
     for (n, body) in poison.iter().enumerate() {
-        queue.put(body, json!({}));
+        queue.put(body, &json!({}));
         bus.publish(Event::new("sound").payload(n)).await.unwrap();
     }
     let mut said = heard(&bus).await;
@@ -201,6 +201,24 @@ async fn everyone_in_the_process_who_wants_an_event_gets_it_and_one_message_is_a
     let told: Vec<_> = counts.iter().map(|count| count.load(SeqCst)).collect();
     assert_eq!(told, [20, 21, 21, 21, 21]);
     bus.close().await.unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_a_member_does_not_want_is_left_in_the_queue() {
+    let queue = Queue::new("left");
+    let bus = Bus::open(&*queue.bus("")).await.unwrap();
+    let (says, mut said) = mpsc::unbounded_channel();
+    let on = bus.on("mine").group("g");
+    on.run(move |event: &Event| drop(says.send(event.clone()))).await.unwrap();
+    for n in 0..5 {
+        bus.publish(Event::new("another").payload(n)).await.unwrap();
+        bus.publish(Event::new("mine").payload(n)).await.unwrap();
+    }
+    for _ in 0..5 {
+        assert_eq!(next(&mut said).await.event_type(), "mine");
+    }
+    bus.close().await.unwrap();
+    assert_eq!(queue.counts().iter().sum::<u64>(), 5);
 }
 
 #[tokio::test(flavor = "multi_thread")]

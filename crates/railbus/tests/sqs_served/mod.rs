@@ -36,10 +36,10 @@ impl Queue {
 
     /// Makes one without a queue for dead letters.
     pub(crate) fn bare(base: &str) -> Self {
-        Self::with(base, json!({}))
+        Self::with(base, &json!({}))
     }
 
-    pub(crate) fn with(base: &str, attributes: Value) -> Self {
+    pub(crate) fn with(base: &str, attributes: &Value) -> Self {
         let (base, end) = base.strip_suffix(".fifo").map_or((base, ""), |base| (base, ".fifo"));
         let id = railbus::id::new_id();
         let name = format!("{base}-{}{end}", &id[id.len() - 12..]);
@@ -57,7 +57,7 @@ impl Queue {
         let dead = Self::bare(&format!("{bare}-dead{end}"));
         let arn = format!("arn:aws:sqs:us-east-1:123456789012:{}", dead.name);
         let policy = json!({ "deadLetterTargetArn": arn, "maxReceiveCount": most }).to_string();
-        (Self::with(base, json!({ "RedrivePolicy": policy })), dead)
+        (Self::with(base, &json!({ "RedrivePolicy": policy })), dead)
     }
 
     /// Returns what opens it, with settings behind it.
@@ -68,7 +68,7 @@ impl Queue {
     }
 
     /// Puts a message into it, as somebody else would.
-    pub(crate) fn put(&self, body: &str, attributes: Value) {
+    pub(crate) fn put(&self, body: &str, attributes: &Value) {
         let send =
             json!({ "QueueUrl": self.url, "MessageBody": body, "MessageAttributes": attributes });
         ask("SendMessage", &send);

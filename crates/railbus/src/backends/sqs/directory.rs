@@ -87,11 +87,6 @@ impl Directory {
         wants.map(|(name, _)| name.clone()).collect()
     }
 
-    /// Tells whether anyone in a group wants an event; none if it is not known.
-    pub(super) fn wants(&self, group: &str, event_type: &str, topic: &str) -> Option<bool> {
-        self.groups().get(group).map(|known| known.filter.matches(event_type, topic))
-    }
-
     /// Returns the names of the groups.
     pub(super) fn names(&self) -> Vec<String> {
         self.groups().keys().cloned().collect()
@@ -168,8 +163,12 @@ impl Directory {
                 None => (ALL.to_owned(), "true".to_owned()),
             }
         };
-        match queue.tag(&tag.0, &tag.1).await {
-            Err(error) => untold(error, || ()),
+        match queue.tag(&tag.0, &tag.1).await.or_else(|error| untold(error, || ())) {
+            Err(error) => {
+                // What is not written down is not known: the next one to join writes it.
+                self.forget(group);
+                Err(error)
+            }
             told => told,
         }
     }

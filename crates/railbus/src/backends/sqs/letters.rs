@@ -5,7 +5,8 @@
 
 use super::{
     dead::{LETTER, Note},
-    message::{ONLY, OWN, number, read, texts},
+    message::{ONLY, OWN, number, read, system, texts},
+    place::Whose,
     queue::{Parcel, Queue},
     service::Service,
 };
@@ -136,7 +137,12 @@ async fn hand_back(service: &Service, found: &Found) -> Result<bool> {
         Some(note) => note.group.clone(),
         None => found.letter.group.clone(),
     };
-    let Some(group) = group else { return Ok(false) };
+    let group = match (group, service.settings.place.is_grouped()) {
+        (Some(group), _) => group,
+        // There is one queue, whoever is in it.
+        (None, false) => String::new(),
+        (None, true) => return Ok(false),
+    };
     let mut attributes: Vec<_> =
         texts(&found.message).into_iter().filter(|(name, _)| !name.starts_with(OWN)).collect();
     attributes.extend(note.into_iter().flat_map(|note| note.beside.clone()));
@@ -145,14 +151,13 @@ async fn hand_back(service: &Service, found: &Found) -> Result<bool> {
         attributes.truncate(9);
         attributes.push((ONLY.into(), only));
     }
-    let system = |name| super::message::system(&found.message, &name).map(str::to_owned);
-    let line = system(MessageSystemAttributeName::MessageGroupId);
+    let line = system(&found.message, &MessageSystemAttributeName::MessageGroupId);
     let dedup = service.settings.place.is_fifo().then(crate::id::new_id);
     let parcel = Parcel {
         body: found.message.body().unwrap_or_default().into(),
         attributes,
         delay: None,
-        group: line.filter(|_| dedup.is_some()),
+        group: line.map(str::to_owned).filter(|_| dedup.is_some()),
         dedup,
     };
     let sent = service.queue(&group)?.send(&[parcel]).await;
@@ -243,8 +248,7 @@ fn found(service: &Service, group: Option<&str>, message: Message) -> Found {
         event_id: name(|event| event.id()),
         event_type: name(|event| event.event_type()),
         topic: name(|event| event.topic()),
-        // One queue has one group.
-        group: of.group.or_else(|| note.is_none().then(|| service.served()).flatten()),
+        group: of.group.or_else(|| note.is_none().then(|| whose(service, &message)).flatten()),
         subscription: of.subscription,
         reason,
         attempts: of.attempts,
@@ -253,6 +257,21 @@ fn found(service: &Service, group: Option<&str>, message: Message) -> Found {
         event,
     };
     Found { message, letter, note }
+}
+
+/// Returns the group from whose queue SQS moved a message.
+fn whose(service: &Service, message: &Message) -> Option<String> {
+    if !service.settings.place.is_grouped() {
+        // One queue has one group.
+        return service.served();
+    }
+    // arn:aws:sqs:REGION:ACCOUNT:NAME
+    let source = system(message, &MessageSystemAttributeName::DeadLetterQueueSourceArn)?;
+    let name = source.rsplit(':').next()?;
+    match service.settings.place.group_of(&format!("/{name}")) {
+        Some(Whose::Group(group)) => Some(group),
+        _ => None,
+    }
 }
 
 /// Shows letters again that were looked at.

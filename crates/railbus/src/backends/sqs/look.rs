@@ -10,6 +10,9 @@ use aws_sdk_sqs::types::QueueAttributeName;
 use std::{thread, time::Instant};
 use tokio::runtime::Builder;
 
+/// What is said of a queue that opening makes.
+const NOT_THERE: &str = "it is not there yet: opening makes it";
+
 /// Looks at the queue; nothing is changed. May block.
 #[must_use]
 pub fn look(options: &Options) -> Checkup {
@@ -25,7 +28,7 @@ pub fn look(options: &Options) -> Checkup {
     let detail =
         format!("{} by {}", settings.place.url(), way.unwrap_or("the environment's region"));
     checkup.checks.push(Check::ok("settings", detail));
-    checkup.begins = settings.create;
+    let creates = settings.create;
     // On a thread of its own: whoever asks may be inside a runtime.
     let looking = thread::spawn(move || {
         let runtime = Builder::new_current_thread().enable_all().build().map_err(|e| {
@@ -35,7 +38,10 @@ pub fn look(options: &Options) -> Checkup {
     });
     let died = |_| Err(Error::new(ErrorKind::Internal, "look at sqs", "looking panicked"));
     match looking.join().unwrap_or_else(died) {
-        Ok(checks) => checkup.checks.extend(checks),
+        Ok(checks) => {
+            checkup.begins = creates && checks.iter().any(|check| check.detail == NOT_THERE);
+            checkup.checks.extend(checks);
+        }
         Err(error) => checkup.checks.push(Check::failed("service", &error)),
     }
     checkup
@@ -64,6 +70,10 @@ async fn ask(settings: &Settings) -> Vec<Check> {
         Err(error) if error.kind() == ErrorKind::Denied => {
             let advice = "allow sqs:GetQueueAttributes, so that more can be told";
             checks.push(Check::warn("queue", "it may not be looked at", advice));
+            return checks;
+        }
+        Err(error) if error.kind() == ErrorKind::NotFound && settings.create => {
+            checks.push(Check::ok("queue", NOT_THERE));
             return checks;
         }
         Err(error) => {

@@ -80,11 +80,32 @@ impl Queue {
     /// Sends messages, in as few requests as take them; returns a result each.
     pub(super) async fn send(&self, parcels: &[Parcel]) -> Vec<Result<()>> {
         let parts = parts(parcels);
-        // One after another where the order is kept.
-        let at_once = if self.is_fifo() { 1 } else { AT_ONCE };
+        if self.is_fifo() {
+            return self.send_in_order(parcels, parts).await;
+        }
         let sending = parts.into_iter().map(|part| self.send_part(&parcels[part]));
         let sending: Vec<_> = sending.collect();
-        stream::iter(sending).buffered(at_once).collect::<Vec<_>>().await.concat()
+        stream::iter(sending).buffered(AT_ONCE).collect::<Vec<_>>().await.concat()
+    }
+
+    /// Sends one request after another; behind one that fails nothing is sent, so that whoever tries it
+    /// again sends all in order.
+    async fn send_in_order(
+        &self,
+        parcels: &[Parcel],
+        parts: Vec<std::ops::Range<usize>>,
+    ) -> Vec<Result<()>> {
+        let mut results: Vec<Result<()>> = Vec::with_capacity(parcels.len());
+        for part in parts {
+            let sent = self.send_part(&parcels[part]).await;
+            let failed = sent.iter().find_map(|came| came.clone().err());
+            results.extend(sent);
+            if let Some(error) = failed {
+                results.resize(parcels.len(), Err(error));
+                break;
+            }
+        }
+        results
     }
 
     async fn send_part(&self, parcels: &[Parcel]) -> Vec<Result<()>> {

@@ -2,16 +2,15 @@
 
 use super::{
     held::{Held, Lease},
-    message::read,
-    message::{ONLY, Reading, texts},
+    message::{ONLY, Reading, read, texts},
     queue::Queue,
     service::Service,
     turns::Turns,
 };
 use crate::{
-    backend::{Leased, SharedFilter},
-    backend::{Receipt, Settle},
+    backend::{Leased, Receipt, Settle, SharedFilter, Undecodable},
     error::{Error, ErrorKind},
+    event::Event,
 };
 use aws_sdk_sqs::types::Message;
 use std::{
@@ -69,61 +68,29 @@ impl Seat {
         messages.into_iter().filter_map(begin).filter_map(|lease| state.turns.come(lease)).collect()
     }
 
-    /// Hands out what came, and sorts out what nobody here wants.
+    /// Hands out what came; what nobody here wants is left to other members.
     pub(super) async fn hand_out(&self, leases: Vec<Lease>) -> Vec<Leased> {
-        let (mut out, mut left, mut dropped) =
-            (Vec::with_capacity(leases.len()), Vec::new(), Vec::new());
+        let (mut out, mut left) = (Vec::with_capacity(leases.len()), Vec::new());
         for lease in leases {
-            let event = read(&self.reading, &lease.message);
-            let wanted = event.as_ref().map_or(Some(true), |event| {
-                let (event_type, topic) = (event.event_type(), event.topic());
-                match self.wants.matches(event_type, topic) {
-                    true => Some(true),
-                    // In a queue of its own it is known what the group wants.
-                    false if self.service.settings.place.is_grouped() => {
-                        let wants = &self.service.directory;
-                        wants.wants(&self.group, event_type, topic).filter(|wants| !wants)
-                    }
-                    false => None,
+            match read(&self.reading, &lease.message) {
+                Ok(event) if !self.wants.matches(event.event_type(), event.topic()) => {
+                    left.push(lease);
                 }
-            });
-            match wanted {
-                Some(true) => out.push((lease, event)),
-                Some(false) => dropped.push(lease),
-                None => left.push(lease),
+                event => out.push((lease, event)),
             }
         }
-        self.drop_unwanted(dropped).await;
         self.leave(left).await;
         let mut state = self.state();
         out.into_iter().map(|(lease, event)| self.leased(&mut state, lease, event)).collect()
     }
 
-    fn leased(
-        &self,
-        state: &mut State,
-        lease: Lease,
-        event: Result<crate::event::Event, crate::backend::Undecodable>,
-    ) -> Leased {
+    fn leased(&self, state: &mut State, lease: Lease, event: Result<Event, Undecodable>) -> Leased {
         let past = self.service.directory.pasts.of(&lease.id);
         let attempt = lease.attempt.saturating_sub(past.unseen).max(1).saturating_add(past.tries);
         let only = texts(&lease.message).remove(ONLY);
         let receipt = state.held.put(lease);
         // What became of the deliveries before is not known: a process may have died of it.
         Leased { receipt, event, attempt, lost: attempt > 1, finished: past.finished, only }
-    }
-
-    /// Deletes what nobody in the group wants.
-    async fn drop_unwanted(&self, leases: Vec<Lease>) {
-        if leases.is_empty() {
-            return;
-        }
-        let receipts: Vec<_> = leases.iter().map(|lease| Arc::clone(&lease.receipt)).collect();
-        let deleted = self.queue.delete(&receipts).await;
-        if let Some(error) = deleted.into_iter().find_map(Result::err) {
-            tracing::debug!(%error, "what nobody wants comes again");
-        }
-        leases.iter().for_each(|lease| self.through(lease));
     }
 
     /// Leaves events to other members, each time for longer.
