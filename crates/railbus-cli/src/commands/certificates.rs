@@ -3,7 +3,7 @@
 use serde_json::Value;
 
 /// The certificates, by the backend's name: `cargo xtask certify` writes them.
-const CERTIFICATES: [(&str, &str); 7] = [
+const CERTIFICATES: [(&str, &str); 8] = [
     ("memory", include_str!("../../../../docs/certificates/memory.json")),
     ("sqlite", include_str!("../../../../docs/certificates/sqlite.json")),
     ("postgres", include_str!("../../../../docs/certificates/postgres.json")),

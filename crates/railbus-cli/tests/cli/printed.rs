@@ -8,16 +8,8 @@ fn the_backends_are_listed_with_what_they_guarantee() {
     let scene = Scene::new();
     let backends = scene.json(&["backends"]);
     let schemes: Vec<_> = backends.iter().map(|backend| text(backend, "scheme")).collect();
-    let all = [
-        "memory",
-        "nats",
-        "postgres",
-        "postgres-queue",
-        "redis",
-        "redis-streams",
-        "sqlite",
-        "sqs",
-    ];
+    let all =
+        ["memory", "nats", "postgres", "postgres-queue", "redis", "redis-streams", "sqlite", "sqs"];
     assert!(all.iter().all(|name| schemes.contains(name)), "{schemes:?}");
     let of = |name: &str| backends.iter().find(|backend| text(backend, "scheme") == name).unwrap();
     let (memory, sqlite) = (of("memory"), of("sqlite"));

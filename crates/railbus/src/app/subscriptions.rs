@@ -71,13 +71,7 @@ fn subscription(
     let post = url.as_ref().map(|url| outs::read(url, table, environment));
     #[cfg(not(feature = "webhook"))]
     let (url, _): (Option<Field<'_>>, _) = (None, environment);
-    let pipeline = match &url {
-        Some(url) => table.take("pipeline").inspect(|field| {
-            let why = "`url` and `pipeline` both say what becomes of events".to_owned();
-            url.rivals(field, why, "keep one of them; a second [[on]] may have the other");
-        }),
-        None => table.need("pipeline", "pipeline = \"NAME\", of a [pipelines.NAME]"),
-    };
+    let pipeline = pipeline(table, url.as_ref());
     let limit = table.take("limit").map(|f| f.count());
     let retry = table.take("retry").map(|f| f.retry());
     let then = table.take("then").map(|f| then(&f, grouped));
@@ -108,6 +102,9 @@ fn subscription(
     let group = whole(group)?.map(str::to_owned);
     let last = if group.is_some() { Then::DeadLetter } else { Then::Drop };
     let usual = if url.is_some() { POSTS } else { cores() };
+    let mut layers = layers?;
+    // Of what is posted it is the request's own.
+    layers.timeout = layers.timeout.filter(|_| url.is_none());
     let spec = SubscriptionSpec {
         name: name?.into(),
         event_type: whole(event_type)?.map(Into::into),
@@ -120,10 +117,21 @@ fn subscription(
         retry: whole(retry)?,
         then: whole(then)?.unwrap_or(last),
         lease: whole(lease)?.unwrap_or(LEASE),
-        layers: layers?,
+        layers,
         group,
     };
     Some((spec, at))
+}
+
+/// Reads which pipeline gets the events; none where they are posted.
+fn pipeline<'a>(table: &Table<'a>, url: Option<&Field<'a>>) -> Option<Field<'a>> {
+    match url {
+        Some(url) => table.take("pipeline").inspect(|field| {
+            let why = "`url` and `pipeline` both say what becomes of events".to_owned();
+            url.rivals(field, why, "keep one of them; a second [[on]] may have the other");
+        }),
+        None => table.need("pipeline", "pipeline = \"NAME\", of a [pipelines.NAME]"),
+    }
 }
 
 fn cores() -> usize {
