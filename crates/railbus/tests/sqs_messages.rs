@@ -2,6 +2,7 @@
 #![cfg(feature = "sqs")]
 #![allow(clippy::unwrap_used, clippy::expect_used)]
 
+#[path = "sqs_served/queues.rs"]
 mod sqs_served;
 
 use railbus::{Bus, ErrorKind, Event, Retry, Value, backend::LetterFilter, json};
