@@ -48,7 +48,8 @@ fn a_command_is_told_of_the_server_and_gives_it_orders() {
 
 #[test]
 fn what_is_not_understood_is_said() {
-    for args in [&["run"][..], &["run", "nats", "--", "true"], &["run", "redis", "--tsl"], &["x"]] {
+    for args in [&["run"][..], &["run", "kafka", "--", "true"], &["run", "redis", "--tsl"], &["x"]]
+    {
         let output = run(args);
         assert_eq!(output.status.code(), Some(2), "{args:?}");
         assert!(said(&output).contains("Usage: railbus-testbed"), "{args:?}");
@@ -60,7 +61,7 @@ fn what_is_installed_is_shown() {
     let output = run(&["install"]);
     let said = said(&output);
     assert!(output.status.success(), "{said}");
-    for name in ["Redis", "PostgreSQL", "PgBouncer", "Python"] {
+    for name in ["Redis", "NATS", "PostgreSQL", "PgBouncer", "Python"] {
         assert!(said.lines().any(|line| line.starts_with(name)), "{said}");
     }
 }

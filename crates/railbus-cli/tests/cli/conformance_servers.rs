@@ -1,7 +1,7 @@
-//! `railbus conformance` on servers: all six backends, control, and what goes wrong.
+//! `railbus conformance` on servers: all backends, control, and what goes wrong.
 
 use super::{PATIENCE, Ran, Scene, documents, text};
-use railbus_testbed::{Postgres, Redis};
+use railbus_testbed::{Nats, Postgres, Redis};
 use rustix::process::{Pid, Signal, kill_process_group};
 use std::{
     fs,
@@ -27,12 +27,14 @@ fn executable(scene: &Scene, name: &str, script: &str) {
 }
 
 #[test]
-fn each_of_the_six_shows_what_it_claims_and_refuses_the_rest() {
+fn each_shows_what_it_claims_and_refuses_the_rest() {
     let scene = Scene::new();
     let (redis, postgres) = (Redis::start().unwrap(), Postgres::start().unwrap());
+    let nats = Nats::start().unwrap();
     let urls = [
         "memory:".to_owned(),
         "sqlite:c.db".to_owned(),
+        nats.url(),
         redis.url("redis"),
         redis.url("redis-streams"),
         postgres.url("postgres"),
@@ -160,8 +162,9 @@ fn what_is_not_there_is_an_error_and_a_case_that_is_not_names_the_nearest() {
     let scene = Scene::new();
     // Nobody listens on a port that was just given back.
     let port = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
-    for scheme in ["redis", "redis-streams", "postgres", "postgres-queue"] {
-        let url = format!("{scheme}://127.0.0.1:{port}/0?connect_timeout=2s");
+    for scheme in ["nats", "redis", "redis-streams", "postgres", "postgres-queue"] {
+        let database = if scheme == "nats" { "" } else { "/0" };
+        let url = format!("{scheme}://127.0.0.1:{port}{database}?connect_timeout=2s");
         let error = scene.broken(&["conformance", &url]);
         assert!(error.contains(&port.to_string()), "{scheme}: {error}");
     }

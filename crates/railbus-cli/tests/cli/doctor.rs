@@ -200,7 +200,7 @@ fn what_the_url_gets_wrong_fails_with_what_to_write() {
     for (url, name, parts) in [
         ("a.db", "options", ["starts with a scheme", "sqlite:PATH"]),
         ("sqlit:a.db", "backend", ["there is no backend `sqlit`", "did you mean `sqlite`?"]),
-        ("nats://h", "backend", ["is not in this build", "does not have it yet"]),
+        ("nats://h?prefx=a", "backend", ["`prefx` is not", "did you mean `prefix`"]),
         ("sqlite:a.db?retenton=1h", "backend", ["`retenton` is not", "did you mean `retention`"]),
         ("memory:?wire=x", "backend", ["`x` is not a value of `wire`", "lazy, always"]),
     ] {

@@ -21,7 +21,7 @@ async fn an_id_that_is_published_again_is_stored_once_within_its_window() {
     {
         let backend = open(&with(&server.url(), &format!("{setting}&prefix={prefix}"))).await;
         let same = Event::new("tick").id("same").payload(1);
-        publish(&backend, &[same.clone()]).await;
+        publish(&backend, std::slice::from_ref(&same)).await;
         publish(&backend, &[same]).await;
         assert_eq!(messages(&server.url(), prefix).await, count, "{setting}");
     }

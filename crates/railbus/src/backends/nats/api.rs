@@ -5,6 +5,7 @@
 use super::{
     fault::Refusal,
     link::{Answer, Link},
+    wire,
 };
 use crate::{
     clock::Timestamp,
@@ -109,6 +110,13 @@ struct GotMessage {
 #[derive(Debug, Deserialize)]
 pub(super) struct Kept {
     pub(super) seq: u64,
+}
+
+#[derive(Deserialize)]
+struct Ack {
+    #[serde(default)]
+    seq: u64,
+    error: Option<Refusal>,
 }
 
 #[derive(Deserialize)]
@@ -335,9 +343,14 @@ impl Api {
         headers: Option<HeaderMap>,
         body: Bytes,
     ) -> Result<Option<Result<Kept, Refusal>>> {
-        match self.link.ask(operation, subject, headers, body).await? {
-            Answer::Came(message) => read(operation, &message.payload).map(Some),
-            Answer::Nobody => Ok(None),
+        let Answer::Came(message) = self.link.ask(operation, subject, headers, body).await? else {
+            return Ok(None);
+        };
+        // Read once: this is the answer to each event that is published.
+        match serde_json::from_slice(&message.payload) {
+            Ok(Ack { seq, error: None }) if seq > 0 => Ok(Some(Ok(Kept { seq }))),
+            Ok(Ack { error: Some(refusal), .. }) => Ok(Some(Err(refusal))),
+            _ => read(operation, &message.payload).map(Some),
         }
     }
 }
@@ -364,27 +377,11 @@ impl GotMessage {
         };
         let plain = |text: &str| BASE64_STANDARD.decode(text).map_err(|e| odd(e.into()));
         Ok(Stored {
-            headers: headers(&plain(&self.hdrs)?),
+            headers: wire::headers(&plain(&self.hdrs)?),
             body: plain(&self.data)?.into(),
             at: self.time.parse()?,
             subject: self.subject,
             seq: self.seq,
         })
     }
-}
-
-/// Reads headers as they lie in a stream: lines after the one that names the version.
-fn headers(raw: &[u8]) -> HeaderMap {
-    let mut headers = HeaderMap::new();
-    for line in String::from_utf8_lossy(raw).split("\r\n").skip(1) {
-        let Some((name, value)) = line.split_once(':') else { continue };
-        let (Ok(name), Ok(value)) = (
-            name.parse::<async_nats::HeaderName>(),
-            value.trim_start().parse::<async_nats::HeaderValue>(),
-        ) else {
-            continue;
-        };
-        headers.append(name, value);
-    }
-    headers
 }

@@ -3,6 +3,7 @@
 //! Whoever listens hears the same message that the stream keeps: one round trip serves both.
 
 use super::{
+    api::Kept,
     fault::Refusal,
     letters,
     link::Link,
@@ -25,7 +26,7 @@ use tokio::task::unconstrained;
 const FLIGHTS: usize = 512;
 
 /// An event on its way out.
-#[derive(Clone, Debug)]
+#[derive(Debug)]
 pub(super) struct Ready {
     subject: String,
     headers: HeaderMap,
@@ -83,11 +84,11 @@ fn check_size(outgoing: &Outgoing, payload_max: usize) -> Result<()> {
         .hint("publish a reference to where the data is kept, or raise the server's max_payload"))
 }
 
-/// What is published: an event, or what never became one.
-#[derive(Clone, Debug)]
+/// What is published: an event as it is written and as it was given, or what never became one.
+#[derive(Debug)]
 enum Item {
-    Event(Ready),
-    Rejected(Box<Outgoing>),
+    Event(Ready, Outgoing),
+    Rejected(Outgoing),
 }
 
 /// Publishes a batch into the stream, to its end even if nobody waits for it; returns a result each.
@@ -96,19 +97,14 @@ pub(super) async fn publish(
     batch: &[Outgoing],
     payload_max: usize,
 ) -> Vec<Result<()>> {
-    let how = How {
-        prefix: &streams.prefix,
-        format: streams.format,
-        payload_max,
-        once: streams.limits.window.is_some(),
-    };
+    let how = how(streams, payload_max);
     let make = |outgoing: &Outgoing| match outgoing.rejected {
-        Some(_) => Ok(Item::Rejected(Box::new(outgoing.clone()))),
-        None => Ready::make(outgoing, how).map(Item::Event),
+        Some(_) => Ok(Item::Rejected(outgoing.clone())),
+        None => Ok(Item::Event(Ready::make(outgoing, how)?, outgoing.clone())),
     };
     if let [one] = batch {
         return match make(one) {
-            Ok(item) => vec![send(streams, item).await],
+            Ok(item) => vec![send(streams, item, payload_max).await],
             Err(e) => vec![Err(e)],
         };
     }
@@ -118,40 +114,45 @@ pub(super) async fn publish(
         let send = |made: Result<Item>| {
             let streams = Arc::clone(&streams);
             // One that has to wait for its turn would go behind those after it.
-            unconstrained(async move { send(&streams, made?).await })
+            unconstrained(async move { send(&streams, made?, payload_max).await })
         };
         stream::iter(made).map(send).buffered(FLIGHTS).collect::<Vec<_>>().await
     });
     sending.await.unwrap_or_else(|_| vec![Err(super::fault::closed()); count])
 }
 
-async fn send(streams: &Streams, item: Item) -> Result<()> {
-    let ready = match item {
+async fn send(streams: &Streams, item: Item, payload_max: usize) -> Result<()> {
+    let (ready, outgoing) = match item {
         Item::Rejected(outgoing) => return letters::reject(streams, &outgoing).await,
-        Item::Event(ready) => ready,
+        Item::Event(ready, outgoing) => (ready, outgoing),
     };
-    let again = ready.clone();
-    let Ready { subject, headers, body } = ready;
-    let kept = match streams.api.put("publish", &subject, Some(headers), body).await? {
+    // Written anew where it is sent again: that is rare, and a copy of each is not free.
+    let again = || Ready::make(&outgoing, how(streams, payload_max));
+    let kept = match put(streams, ready).await? {
         Some(kept) => kept,
         None => {
             // A server that keeps streams in memory has lost them with its end.
             streams.prepare().await?;
-            let Ready { subject, headers, body } = again.clone();
-            let again = streams.api.put("publish", &subject, Some(headers), body).await?;
-            again.unwrap_or_else(|| Err(unheard()))
+            put(streams, again()?).await?.unwrap_or_else(|| Err(unheard()))
         }
     };
-    let Err(refused) = kept.map(drop).map_err(|refusal| refusal.error("publish")) else {
-        return Ok(());
-    };
+    let Err(refused) = kept.map_err(|refusal| refusal.error("publish")) else { return Ok(()) };
     // What all groups have settled need not be in the way of what is new.
     if refused.kind() != ErrorKind::Full || !trim::make_room(streams).await.unwrap_or(false) {
         return Err(refused);
     }
-    let Ready { subject, headers, body } = again;
-    let kept = streams.api.put("publish", &subject, Some(headers), body).await?;
-    kept.unwrap_or_else(|| Err(unheard())).map(drop).map_err(|refusal| refusal.error("publish"))
+    let kept = put(streams, again()?).await?.unwrap_or_else(|| Err(unheard()));
+    kept.map(drop).map_err(|refusal| refusal.error("publish"))
+}
+
+async fn put(streams: &Streams, ready: Ready) -> Result<Option<Result<Kept, Refusal>>> {
+    let Ready { subject, headers, body } = ready;
+    streams.api.put("publish", &subject, Some(headers), body).await
+}
+
+fn how(streams: &Streams, payload_max: usize) -> How<'_> {
+    let once = streams.limits.window.is_some();
+    How { prefix: &streams.prefix, format: streams.format, payload_max, once }
 }
 
 fn unheard() -> Refusal {

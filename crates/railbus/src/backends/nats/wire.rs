@@ -9,7 +9,7 @@ use crate::{
     event::{Event, EventBuilder},
     payload::RawPayload,
 };
-use async_nats::{HeaderMap, HeaderValue};
+use async_nats::{HeaderMap, HeaderName, HeaderValue};
 use base64::{Engine, prelude::BASE64_STANDARD};
 use bytes::Bytes;
 use serde_json::value::RawValue;
@@ -225,6 +225,21 @@ fn with_metadata(mut builder: EventBuilder, text: &str) -> Result<EventBuilder> 
         builder = builder.metadata(key, value);
     }
     Ok(builder)
+}
+
+/// Reads headers as they lie in a stream: lines after the one that names the version.
+pub(super) fn headers(raw: &[u8]) -> HeaderMap {
+    let mut headers = HeaderMap::new();
+    for line in String::from_utf8_lossy(raw).split("\r\n").skip(1) {
+        let Some((name, value)) = line.split_once(':') else { continue };
+        let (Ok(name), Ok(value)) =
+            (name.parse::<HeaderName>(), value.trim_start().parse::<HeaderValue>())
+        else {
+            continue;
+        };
+        headers.append(name, value);
+    }
+    headers
 }
 
 #[cfg(test)]
