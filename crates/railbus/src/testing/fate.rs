@@ -51,7 +51,7 @@ pub(super) enum Act {
 }
 
 /// What was done, for those who keep a history: simulations.
-#[cfg_attr(not(feature = "testing"), allow(dead_code))]
+#[cfg_attr(not(feature = "testing"), expect(dead_code, reason = "only simulations listen"))]
 pub(super) enum Done<'a> {
     Published(&'a Event, &'a Result<()>),
     Leased(&'a str, &'a Leased),
