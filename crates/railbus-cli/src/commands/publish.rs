@@ -23,7 +23,7 @@ use std::{
 };
 
 pub(super) async fn publish(args: &Publish, json: bool) -> Result<u8> {
-    let shared = Shared::read(&args.url, "publish")?;
+    let shared = Shared::read(&args.url, "publish", true)?;
     let form = Form::read(args, &shared)?;
     // Whatever is wrong with the command line is said before a store begins.
     check_name("topic", &args.topic)?;

@@ -40,14 +40,16 @@ pub(super) struct Shared {
 }
 
 impl Shared {
-    /// Reads a URL, and refuses a bus that ends with this process.
-    pub(super) fn read(url: &str, operation: &'static str) -> Result<Self> {
+    /// Reads a URL, and refuses a bus that ends with this process, or of which only groups reach
+    /// further where none is named.
+    pub(super) fn read(url: &str, operation: &'static str, grouped: bool) -> Result<Self> {
         let options = options(url)?;
         let row = backends::find(&options)?;
         (row.check)(&options)?;
-        if row.capability.broadcast == Broadcast::Inline {
+        let reaches = |c: &Capability| c.broadcast != Broadcast::Inline || (grouped && c.durable);
+        if !reaches(row.capability) {
             let why = format!("{}: reaches nobody outside this process", row.scheme);
-            let able = TABLE.iter().filter(|row| row.capability.broadcast != Broadcast::Inline);
+            let able = TABLE.iter().filter(|row| reaches(row.capability));
             let able: Vec<_> = able.map(|row| row.example).collect();
             return Err(Error::new(ErrorKind::Unsupported, operation, why).hint(format!(
                 "name a bus that other programs open as well: {}",

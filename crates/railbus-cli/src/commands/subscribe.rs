@@ -27,7 +27,7 @@ const PATIENCE: Duration = Duration::from_secs(1);
 const CLOSE_WITHIN: Duration = Duration::from_secs(10);
 
 pub(super) async fn subscribe(args: Subscribe, json: bool) -> Result<u8> {
-    let shared = Shared::read(&args.url, "subscribe")?;
+    let shared = Shared::read(&args.url, "subscribe", args.group.is_some())?;
     // From here on a signal drains instead of ending the program.
     let stop = stop_on_signal("printing what is under way")?;
     let bus = shared.open().await?;

@@ -12,6 +12,7 @@ mod printed;
 mod publish;
 mod redis;
 mod runs;
+mod sqs;
 mod subscribe;
 
 use rustix::process::{Pid, Signal, kill_process};
