@@ -13,7 +13,6 @@ use crate::{
     backend::{Accounts, Backend, Broadcast, Capability, Journal, Keeper},
     backends,
     error::{BoxError, Error, ErrorKind, Result},
-    event::Event,
     handler::{Call, FromDelivery, World},
     instrument::Counters,
     options::IntoOptions,
@@ -291,16 +290,6 @@ impl fmt::Debug for WeakBus {
 }
 
 impl Inner {
-    /// Counts an event that is published.
-    #[inline]
-    pub(super) fn count_published(&self, event: &Event) {
-        self.counters.published.one();
-        #[cfg(feature = "testing")]
-        self.watched.published(event);
-        #[cfg(not(feature = "testing"))]
-        let _ = event;
-    }
-
     fn phase(&self) -> Phase {
         self.table.now().phase
     }
