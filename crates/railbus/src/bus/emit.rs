@@ -48,7 +48,9 @@ impl Bus {
             inner.may_emit(&now, event)?;
             inner.emit_now(event)?;
         }
-        inner.count_published(event);
+        inner.counters.published.one();
+        #[cfg(feature = "testing")]
+        inner.watched.published(event);
         let mut several = None;
         let (dispatch, need) = match now.one(event, &mut several) {
             Some(list) => {

@@ -15,7 +15,6 @@ use crate::{
     backends,
     commons::Commons,
     error::{BoxError, Error, ErrorKind, Result},
-    event::Event,
     handler::{Call, FromDelivery, World},
     instrument::Counters,
     options::IntoOptions,
@@ -309,16 +308,6 @@ impl fmt::Debug for WeakBus {
 }
 
 impl Inner {
-    /// Counts an event that is published.
-    #[inline]
-    pub(super) fn count_published(&self, event: &Event) {
-        self.counters.published.one();
-        #[cfg(feature = "testing")]
-        self.watched.published(event);
-        #[cfg(not(feature = "testing"))]
-        let _ = event;
-    }
-
     fn phase(&self) -> Phase {
         self.table.now().phase
     }

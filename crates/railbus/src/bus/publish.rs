@@ -62,7 +62,9 @@ impl Bus {
                 None => return Box::pin(self.carry(event)).await,
             }
         }
-        inner.count_published(event);
+        inner.counters.published.one();
+        #[cfg(feature = "testing")]
+        inner.watched.published(event);
         let mut report = self.dispatch(&now, event).await;
         report.matched += grouped;
         Ok(report)
@@ -141,7 +143,9 @@ impl Bus {
     /// Does what is left to do for an event that the backend has confirmed.
     async fn published(&self, outgoing: &Outgoing, began: Instant) -> Result<Report> {
         let (inner, event) = (&*self.0, &outgoing.event);
-        inner.count_published(event);
+        inner.counters.published.one();
+        #[cfg(feature = "testing")]
+        inner.watched.published(event);
         if let Some(reason) = &outgoing.rejected {
             // Durable backends keep it as a dead letter; either way no handler sees it.
             context::span(event)
