@@ -173,6 +173,8 @@ pub(crate) fn depth() -> usize {
 }
 
 /// Returns the event as it is published here: by whom it is caused, if nothing else is said.
+// Apart: who publishes outside of everything must not make room for it.
+#[inline(never)]
 pub(crate) fn stamp(event: &Event) -> Option<Event> {
     if !CAUSE.is_set() {
         return None;
@@ -233,6 +235,9 @@ pub(crate) fn inside(event: &Event) -> Context {
 
 /// Returns the span that log lines are written in: one at the level of errors, so that it is there
 /// for every line that is.
+// Apart: where nobody looks at spans, nothing makes room for one.
+#[cold]
+#[inline(never)]
 pub(crate) fn span(event: &Event) -> tracing::Span {
     tracing::error_span!(
         "event",
