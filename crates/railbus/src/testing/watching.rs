@@ -21,7 +21,7 @@ use tokio::{
 /// How often dead letters are looked for: nobody tells of them.
 const LOOK_EVERY: Duration = Duration::from_millis(10);
 
-/// What is seen on a bus, by [`watch`]. Clones are the same one.
+/// What is seen on a bus, by [`watch()`]. Clones are the same one.
 ///
 /// # Examples
 /// ```

@@ -8,4 +8,6 @@ mod line;
 mod tests;
 
 pub(in crate::backends) use line::Gather;
-pub(in crate::backends) use request::{Limits, TRIED_FOR};
+pub(in crate::backends) use request::Limits;
+#[cfg(any(feature = "postgres", feature = "sqs"))]
+pub(in crate::backends) use request::TRIED_FOR;
