@@ -130,7 +130,7 @@ async fn a_try_that_never_returns_ends_at_the_deadline_of_close() {
             std::future::pending().await
         };
         let retry = railbus::Retry::attempts(2).backoff_factor(Duration::from_millis(1));
-        stage.on("a").retry(retry).run(hang).await.unwrap();
+        stage.untried("a").retry(retry).run(hang).await.unwrap();
         stage.bus.publish(Event::new("a")).await.unwrap();
         begun.recv().await.unwrap();
         stage.end_within(Duration::from_millis(50), watched).await;

@@ -146,7 +146,7 @@ async fn the_longest_durations_are_no_overflow() {
         let retry = railbus::Retry::attempts(2).backoff_factor(ever).max_backoff(ever);
         let failing =
             move |_: &Event| Err::<(), _>(format!("held by {}", Arc::strong_count(&held)));
-        let opened = stage.on("a").retry(retry).lease(ever).run(failing).await;
+        let opened = stage.untried("a").retry(retry).lease(ever).run(failing).await;
         match opened.map(drop) {
             Ok(()) => drop(stage.bus.publish(Event::new("a").payload(())).await.unwrap()),
             Err(error) => assert_eq!(error.kind(), ErrorKind::Config, "{error}"),

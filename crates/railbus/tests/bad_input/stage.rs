@@ -37,10 +37,14 @@ impl Stage {
     /// Starts a subscription that is tried twice if it has a group.
     pub(crate) fn on(&self, predicate: impl Into<Predicate>) -> On {
         let retry = Retry::attempts(2).backoff_factor(Duration::from_millis(1));
-        match self.grouped {
-            true => self.bus.on(predicate).group("g").retry(retry),
-            false => self.bus.on(predicate),
-        }
+        let on = self.untried(predicate);
+        if self.grouped { on.retry(retry) } else { on }
+    }
+
+    /// As [`Stage::on`], for one that says itself how often it is tried.
+    pub(crate) fn untried(&self, predicate: impl Into<Predicate>) -> On {
+        let on = self.bus.on(predicate);
+        if self.grouped { on.group("g") } else { on }
     }
 
     /// As [`Stage::on`], one event at a time if it has a group.
