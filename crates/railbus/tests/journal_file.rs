@@ -74,7 +74,7 @@ async fn a_file_of_the_third_schema_gets_a_journal_and_keeps_all_it_holds() {
     }
     let store = Connection::open(&path).unwrap();
     let version: i32 = store.pragma_query_value(None, "user_version", |row| row.get(0)).unwrap();
-    assert_eq!(version, 6);
+    assert_eq!(version, 7);
     let migrated = schema(&store);
     let (fresh, _) = open(&path.with_file_name("fresh.db"), "").await;
     fresh.close().await.unwrap();

@@ -144,7 +144,8 @@ async fn logging_tells_of_each_try_how_it_ended_and_of_no_payload_unless_it_is_a
             _ => railbus::done(),
         };
         on.run(pay).await.unwrap();
-        let event = Event::new("pay").topic("shop").payload("4711 1234");
+        let event = Event::new("pay").topic("shop").metadata("traceparent", TRACE);
+        let event = event.payload("4711 1234");
         bus.publish(&event).await.unwrap();
         bus.idle().await.unwrap();
         lines.assert("handling", 2, &event);

@@ -220,7 +220,9 @@ async fn tables_from_before_there_were_runs_are_brought_up_to_date_by_who_may_or
     let schema = tables.replace(", ", ", railbus.");
     database.psql(&format!("{older} DROP TABLE railbus.{schema};")).unwrap();
     let later = "ALTER TABLE railbus.cursors DROP COLUMN low, DROP COLUMN since; \
-                 DROP INDEX railbus.deliveries_holds;";
+                 ALTER TABLE railbus.marks DROP COLUMN took; \
+                 DROP INDEX railbus.deliveries_holds; \
+                 DROP TABLE railbus.common_marks, railbus.common_buckets;";
     database.psql(later).unwrap();
     let drop_all = "DO $$ DECLARE f regprocedure; BEGIN \
         FOR f IN SELECT oid::regprocedure FROM pg_proc WHERE pronamespace = 'railbus'::regnamespace \
