@@ -29,16 +29,19 @@ pub(crate) fn many(sheet: &mut Sheet) -> Result<()> {
     let base = Contender::base("axum, HMAC checked, parsed", |times| {
         runtime.block_on(bare(times, SENDERS))
     });
-    let subject = Contender::subject("railbus", |times| runtime.block_on(railbus(times, SENDERS, 0)));
+    let subject =
+        Contender::subject("railbus", |times| runtime.block_on(railbus(times, SENDERS, 0)));
     let row = Row::new("W1", "webhook in, 1 KiB, 64 senders", Goal::Rate(0.85));
     sheet.measure(row.with(base.times(50_000)).with(subject.times(50_000)))
 }
 
 pub(crate) fn among_idle(sheet: &mut Sheet) -> Result<()> {
     let runtime = Runtime::new()?;
-    let base = Contender::base("no idle connections", |times| runtime.block_on(railbus(times, 1, 0)));
-    let subject =
-        Contender::subject("5,000 idle connections", |times| runtime.block_on(railbus(times, 1, IDLE)));
+    let base =
+        Contender::base("no idle connections", |times| runtime.block_on(railbus(times, 1, 0)));
+    let subject = Contender::subject("5,000 idle connections", |times| {
+        runtime.block_on(railbus(times, 1, IDLE))
+    });
     let row = Row::new("W3", "webhook in, one sender among idle connections", Goal::Times(1.1));
     sheet.measure(row.with(base.times(10_000)).with(subject.times(10_000)))
 }
@@ -68,7 +71,8 @@ async fn bare(times: u64, senders: u64) -> Result<Timed> {
 async fn check(key: &hmac::Key, counter: &AtomicU64, request: Request) -> Response {
     let (head, body) = request.into_parts();
     let said = head.headers.get("x-hub-signature-256").and_then(|said| said.to_str().ok());
-    let said = said.and_then(|said| said.strip_prefix("sha256=")).map(str::as_bytes).unwrap_or_default();
+    let said =
+        said.and_then(|said| said.strip_prefix("sha256=")).map(str::as_bytes).unwrap_or_default();
     let digit = |byte: u8| char::from(byte).to_digit(16).unwrap_or_default() as u8;
     let said: Vec<u8> = said.chunks(2).map(|pair| digit(pair[0]) << 4 | digit(pair[1])).collect();
     let body = body.collect().await.map(|body| body.to_bytes()).unwrap_or_default();
@@ -76,7 +80,9 @@ async fn check(key: &hmac::Key, counter: &AtomicU64, request: Request) -> Respon
         && serde_json::from_slice::<&RawValue>(&body).is_ok();
     counter.fetch_add(u64::from(good), Relaxed);
     let mut response = Response::new(Body::from("{\"status\":\"ok\"}"));
-    response.headers_mut().insert("content-type", axum::http::HeaderValue::from_static("application/json"));
+    response
+        .headers_mut()
+        .insert("content-type", axum::http::HeaderValue::from_static("application/json"));
     response
 }
 

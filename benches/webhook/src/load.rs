@@ -2,11 +2,7 @@
 
 use harness::{Failed, Result, Timed, processor};
 use railbus::webhook::Signature;
-use std::{
-    future::Future,
-    net::SocketAddr,
-    time::Instant,
-};
+use std::{future::Future, net::SocketAddr, time::Instant};
 use tokio::{
     io::{AsyncReadExt, AsyncWriteExt},
     net::TcpStream,

@@ -6,8 +6,7 @@ mod load;
 
 use std::process::ExitCode;
 
-const ROWS: &harness::Rows =
-    &[("W1", come::many), ("W2", go::many), ("W3", come::among_idle)];
+const ROWS: &harness::Rows = &[("W1", come::many), ("W2", go::many), ("W3", come::among_idle)];
 
 fn main() -> ExitCode {
     harness::main(ROWS, 7)
