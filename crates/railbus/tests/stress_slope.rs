@@ -135,7 +135,6 @@ async fn they_are_so_while_a_transaction_is_held_open() {
 #[tokio::test(flavor = "multi_thread")]
 async fn they_are_so_in_the_order_of_their_keys_as_well() {
     // Each has rows of its own, so that a fifth of them is more work. All keys begin in step, and are
-    // settled by the hundred; once they are out of step, by half a million events, it is by fewer, with
-    // or without a transaction that is held open.
+    // settled by the hundred; then they get out of step, with or without a transaction held open.
     slope(cycles() / 5, true, true, 3).await;
 }
