@@ -172,8 +172,8 @@ pub enum Ordering {
     PerKey,
     /// As published, by each publisher.
     PerPublisher,
-    /// As confirmed, over all publishers, in a group whose members all want the same; else what one
-    /// member leaves to the others comes to them late.
+    /// As confirmed, over all publishers, in a group whose members all want the same and stay: what one
+    /// member leaves to the others, or has on its way when it stops, comes to them late.
     Alike,
     /// As confirmed, over all publishers.
     Total,

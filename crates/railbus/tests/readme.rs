@@ -52,7 +52,7 @@ fn table() -> String {
         };
         let order = match capability.ordering {
             Ordering::Total => "as published",
-            Ordering::Alike => "as published, where members want the same",
+            Ordering::Alike => "as published, where members want the same and stay",
             Ordering::PerKey => "as published, by key",
             Ordering::PerPublisher => "as published, by publisher",
             _ => "none",

@@ -210,8 +210,29 @@ fn an_order_other_than_claimed_is_refused() {
 }
 
 #[test]
+fn what_comes_late_from_a_member_that_left_is_let_through_where_no_more_is_claimed() {
+    let turned = [
+        published(0, "a", 1, 0),
+        published(10, "b", 1, 0),
+        delivered(20, "b", 9, 1),
+        delivered(40, "a", 9, 1),
+    ];
+    let stopped = |time, group: &str| {
+        let what = What::Stopped { member: 8, group: Some(group.into()) };
+        history(&[&turned[..], &[at(time, time + 1, what)]].concat())
+    };
+    let mut alike = capability();
+    alike.ordering = Ordering::Alike;
+    assert!(check(&stopped(30, "g"), &alike).is_ok());
+    // Of another group, after it came, and where order is claimed whoever comes and goes.
+    assert!(check(&stopped(30, "other"), &alike).is_err());
+    assert!(check(&stopped(60, "g"), &alike).is_err());
+    assert!(check(&stopped(30, "g"), &capability()).is_err());
+}
+
+#[test]
 fn a_source_that_gives_something_after_stop_is_refused() {
-    let stop = |time| at(time, time + 1, What::Stopped { member: 1 });
+    let stop = |time| at(time, time + 1, What::Stopped { member: 1, group: None });
     passes(&[stop(20), delivered(19, "a", 1, 1)]);
     refuses(&[stop(10), delivered(20, "a", 1, 1)], "stopped");
 }
@@ -219,8 +240,8 @@ fn a_source_that_gives_something_after_stop_is_refused() {
 #[test]
 fn a_fetch_that_gives_nothing_without_stop_is_refused() {
     let empty = at(0, 20, What::Empty { member: 1 });
-    passes(&[at(10, 11, What::Stopped { member: 1 }), empty.clone()]);
-    refuses(&[at(10, 11, What::Stopped { member: 2 }), empty], "was not stopped");
+    passes(&[at(10, 11, What::Stopped { member: 1, group: None }), empty.clone()]);
+    refuses(&[at(10, 11, What::Stopped { member: 2, group: None }), empty], "was not stopped");
 }
 
 #[test]

@@ -100,7 +100,7 @@ fn ordering(ordering: Ordering) -> &'static str {
         Ordering::None => "none",
         Ordering::PerKey => "by key",
         Ordering::PerPublisher => "by publisher",
-        Ordering::Alike => "total, where members want the same",
+        Ordering::Alike => "total, where members want the same and stay",
         Ordering::Total => "total",
     }
 }

@@ -52,8 +52,8 @@ pub(super) enum What {
     Anew { group: String },
     /// A fetch returned without events.
     Empty { member: u64 },
-    /// A source was told to stop, or was closed.
-    Stopped { member: u64 },
+    /// A source of a group, or of broadcasts, was told to stop, or was closed.
+    Stopped { member: u64, group: Option<String> },
 }
 
 #[derive(Clone, Debug)]
@@ -94,6 +94,19 @@ pub(super) fn mixed(records: &[Record]) -> HashSet<Option<&str>> {
         }
     }
     mixed
+}
+
+/// Returns the groups that a member left, with the moment when it was told to: what was on its way to
+/// it comes to the others, late.
+pub(super) fn left(records: &[Record]) -> HashMap<&str, Duration> {
+    let mut left = HashMap::new();
+    for Record { begun, what, .. } in records {
+        if let What::Stopped { group: Some(group), .. } = what {
+            let first = left.entry(group.as_str()).or_insert(*begun);
+            *first = (*first).min(*begun);
+        }
+    }
+    left
 }
 
 impl History {

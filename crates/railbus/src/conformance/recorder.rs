@@ -35,7 +35,7 @@ pub(super) struct Recorded {
     inner: Arc<dyn Backend>,
     history: History,
     number: u64,
-    members: Mutex<Vec<u64>>,
+    members: Mutex<Vec<(u64, Option<String>)>>,
 }
 
 impl Recorded {
@@ -91,7 +91,8 @@ impl Backend for Recorded {
         let wants = request.interest.to_string().into();
         let inner = self.inner.subscribe(request).await?;
         let number = new_number();
-        self.members.lock().unwrap_or_else(PoisonError::into_inner).push(number);
+        let member = (number, group.clone());
+        self.members.lock().unwrap_or_else(PoisonError::into_inner).push(member);
         let history = self.history.clone();
         Ok(Arc::new(RecordedSource { inner, history, number, group, lease, by_key, wants }))
     }
@@ -121,7 +122,8 @@ impl Backend for Recorded {
         let begun = self.history.now();
         let closed = self.inner.close(deadline).await;
         let members = self.members.lock().unwrap_or_else(PoisonError::into_inner).clone();
-        self.history.note(begun, members.into_iter().map(|member| What::Stopped { member }));
+        let stopped = |(member, group)| What::Stopped { member, group };
+        self.history.note(begun, members.into_iter().map(stopped));
         closed
     }
 
@@ -174,6 +176,10 @@ impl RecordedSource {
         let (receipt, verdict) = (receipt.clone(), verdict.clone());
         What::Settled { member: self.number, receipt, verdict }
     }
+
+    fn stopped(&self) -> What {
+        What::Stopped { member: self.number, group: self.group.clone() }
+    }
 }
 
 #[async_trait]
@@ -209,13 +215,13 @@ impl Source for RecordedSource {
     fn stop(&self) {
         let begun = self.history.now();
         self.inner.stop();
-        self.history.note(begun, [What::Stopped { member: self.number }]);
+        self.history.note(begun, [self.stopped()]);
     }
 
     async fn close(&self) -> Result<()> {
         let begun = self.history.now();
         let closed = self.inner.close().await;
-        self.history.note(begun, [What::Stopped { member: self.number }]);
+        self.history.note(begun, [self.stopped()]);
         closed
     }
 }

@@ -3,7 +3,7 @@
 use super::{
     crash::{Crash, crashes},
     finding::{Broken, Checked, ensure, ensure_firmly},
-    history::{Delivered, History, Published, Record, What, mixed},
+    history::{Delivered, History, Published, Record, What, left, mixed},
 };
 use crate::backend::{Capability, Fencing, Ordering, Receipt, Release, Verdict};
 use std::{
@@ -245,7 +245,7 @@ fn stopped_sources_are_silent(records: &[Record]) -> Checked {
     let mut stopped: HashMap<u64, Duration> = HashMap::new();
     for Record { begun, ended, what } in records {
         match what {
-            What::Stopped { member } => {
+            What::Stopped { member, .. } => {
                 stopped.entry(*member).or_insert(*ended);
             }
             What::Delivered(d) => {
@@ -255,7 +255,7 @@ fn stopped_sources_are_silent(records: &[Record]) -> Checked {
             // The call that stops it may still be on its way back.
             What::Empty { member } if !stopped.contains_key(member) => {
                 let stops = |r: &Record| {
-                    matches!(r.what, What::Stopped { member: m } if m == *member)
+                    matches!(r.what, What::Stopped { member: m, .. } if m == *member)
                         && r.begun <= *ended
                 };
                 ensure(records.iter().any(stops), || {
@@ -327,7 +327,7 @@ fn in_order(
     published: &HashMap<&str, Place<'_>>,
     claimed: Ordering,
 ) -> Checked {
-    let (mut seen, mixed) = (HashSet::new(), mixed(records));
+    let (mut seen, mixed, left) = (HashSet::new(), mixed(records), left(records));
     // By member, and where no more is claimed by publisher: what was published last so far.
     let mut latest: HashMap<(u64, u64), Place<'_>> = HashMap::new();
     for record in records {
@@ -339,7 +339,9 @@ fn in_order(
         if !seen.insert((group, place.event)) || delivered.by_key {
             continue;
         }
-        if claimed == Ordering::Alike && mixed.contains(&delivered.group.as_deref()) {
+        let since = delivered.group.as_deref().and_then(|group| left.get(group));
+        let is_late = since.is_some_and(|since| *since <= record.ended);
+        if claimed == Ordering::Alike && (is_late || mixed.contains(&delivered.group.as_deref())) {
             continue;
         }
         let publisher = match claimed {
